@@ -1,0 +1,148 @@
+//! What one step wants to have stored, in one transaction or not at all.
+//!
+//! Rows, progress of the walks, gaps, quarantine, crawl marks and the log cursor of a [`Batch`] are committed together;
+//! the store answers with a [`Receipt`].
+
+use super::coverage::{Gap, GapKind};
+use super::ids::{AppId, CrawlId, LogCursor, RequestNumber, Revision, Timestamp};
+use super::model::{Key, Quarantined, Row, Scope};
+use super::reconcile::Verdict;
+
+/// One atomic change of an org's store.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// When it was made; the time of gaps, quarantine and released account names.
+    pub now: Timestamp,
+    /// Number of the request that showed `rows` and `removals`: an observation with a smaller number changes nothing.
+    pub at: RequestNumber,
+    /// What the answer showed.
+    pub rows: Vec<Row>,
+    /// Objects that are gone for sure (object-level 404, or dropped by a filter), with everything that hangs on them.
+    pub removals: Vec<Key>,
+    /// Records of the answer that could not become rows.
+    pub quarantined: Vec<Quarantined>,
+    /// Where the walks stand.
+    pub walks: Vec<WalkUpdate>,
+    /// Gaps that were found.
+    pub gaps: Vec<Gap>,
+    /// Gaps that are over, beside those that a finished walk closes by itself.
+    pub closed_gaps: Vec<(Scope, GapKind)>,
+    /// Begin or end of a full crawl.
+    pub crawl: Option<CrawlMark>,
+    /// Move of the System Log position.
+    pub cursor: Option<CursorMove>,
+}
+
+/// Where the walk of one scope stands after this batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalkUpdate {
+    /// The collection.
+    pub scope: Scope,
+    /// Its state.
+    pub state: WalkState,
+}
+
+/// State of the walk of one scope within a crawl, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalkState {
+    /// To be read; nothing was read yet in this crawl, or the walk starts again.
+    Todo,
+    /// Read up to here.
+    Walking(Position),
+    /// Read to the end: rows older than `from` that were not shown are to be reconciled.
+    Finished {
+        /// Number of the walk's first request: what was stored before and not shown since is missing.
+        from: RequestNumber,
+    },
+    /// Given up in this crawl; a gap says why. Rows are kept.
+    GivenUp,
+}
+
+/// Where to go on in a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The `next` URL, verbatim.
+    pub next: String,
+    /// Pages read so far.
+    pub page: u32,
+    /// Rows read so far.
+    pub rows: u64,
+    /// Number of the walk's first request.
+    pub from: RequestNumber,
+    /// Which listing the URL belongs to.
+    pub listing: Listing,
+}
+
+/// Form of a list. Only users have more than one (facts 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The usual form; for users the index-backed search that shows every status in one walk.
+    Usual,
+    /// Users without search: everybody but the deactivated.
+    PlainUsers,
+    /// The deactivated users, second half of [`Listing::PlainUsers`].
+    DeactivatedUsers,
+}
+
+impl Listing {
+    /// Stable name, as stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Listing::Usual => "usual",
+            Listing::PlainUsers => "plain_users",
+            Listing::DeactivatedUsers => "deactivated_users",
+        }
+    }
+
+    /// Reads [`Listing::name`] back.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Listing::Usual, Listing::PlainUsers, Listing::DeactivatedUsers].into_iter().find(|l| l.name() == name)
+    }
+}
+
+/// Begin or end of a full crawl.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CrawlMark {
+    /// A new crawl begins: walks of an unfinished older one are forgotten.
+    Begin {
+        /// Its number.
+        id: CrawlId,
+        /// What the crawl depends on (credential, filters, page sizes): it is resumed only under the same.
+        fingerprint: String,
+    },
+    /// The crawl has read all it could.
+    End {
+        /// Its number; must be the running one.
+        id: CrawlId,
+    },
+}
+
+/// Move of the System Log position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CursorMove {
+    /// Take this position whatever the old one: everything is being read anew from here.
+    Anchor(LogCursor),
+}
+
+/// The store's answer to a [`Batch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The revision after the batch; unchanged when nothing changed that a reader can see.
+    pub revision: Revision,
+    /// What became of the walks that the batch finished.
+    pub finished: Vec<Finished>,
+}
+
+/// What became of a finished walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The collection.
+    pub scope: Scope,
+    /// What was decided about the missing rows.
+    pub verdict: Verdict,
+    /// Number of rows removed.
+    pub removed: u64,
+    /// For [`Scope::Apps`]: apps that the list did not show. They are not removed by the sweep, because an app may be
+    /// readable by id and absent from the list (facts 13.22): each is asked for by id.
+    pub unlisted_apps: Vec<AppId>,
+}

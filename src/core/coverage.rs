@@ -1,0 +1,372 @@
+//! What we know that we do not know: gaps, and which of them could change an answer.
+//!
+//! Entry points: [`gap_of_failure`] turns a failed read into a gap, [`completeness`] says which gaps stand against an answer.
+//!
+//! Invariants:
+//! - A gap's id depends on its kind and scope only: the same gap keeps its id over restarts and re-occurrences.
+//! - An answer is [`Completeness::Complete`] only if every scope that could hold it was read to its end at least once and
+//!   no gap on these scopes is open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ids::Timestamp;
+use super::model::Scope;
+
+/// Why something may be missing (product terms).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GapKind {
+    /// 403: the credential may not read it.
+    Forbidden,
+    /// 403 `insufficient_scope`: an OAuth scope is missing.
+    ScopeMissing,
+    /// 401: the credential is invalid, expired or revoked.
+    Unauthorized,
+    /// The deletion brake: a walk would have removed suspiciously much.
+    Held,
+    /// The app is open to everybody without assignments (Federation Broker Mode): users are not listed.
+    ImplicitAssignment,
+    /// Retries exhausted: 5xx, time-out, malformed body.
+    Failed,
+    /// The System Log could not be read: changes since the last full crawl are not known.
+    LogLost,
+    /// The scope was never completely read.
+    NotRead,
+    /// 200 with an empty list where there must be rows (facts 7.2: service app without an admin role).
+    EmptySuspect,
+}
+
+impl GapKind {
+    /// Every kind that this version can find.
+    pub const ALL: [GapKind; 9] = [
+        GapKind::Forbidden,
+        GapKind::ScopeMissing,
+        GapKind::Unauthorized,
+        GapKind::Held,
+        GapKind::ImplicitAssignment,
+        GapKind::Failed,
+        GapKind::LogLost,
+        GapKind::NotRead,
+        GapKind::EmptySuspect,
+    ];
+
+    /// Stable name, as stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            GapKind::Forbidden => "FORBIDDEN",
+            GapKind::ScopeMissing => "SCOPE_MISSING",
+            GapKind::Unauthorized => "UNAUTHORIZED",
+            GapKind::Held => "HELD",
+            GapKind::ImplicitAssignment => "IMPLICIT_ASSIGNMENT",
+            GapKind::Failed => "FAILED",
+            GapKind::LogLost => "LOG_LOST",
+            GapKind::NotRead => "NOT_READ",
+            GapKind::EmptySuspect => "EMPTY_SUSPECT",
+        }
+    }
+
+    /// Reads [`GapKind::name`] back.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Stable identity of a gap: `FORBIDDEN:app_users(0oa1)`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GapId(String);
+
+impl GapId {
+    /// The id of the gap of `kind` on `scope`.
+    pub fn of(kind: GapKind, scope: &Scope) -> Self {
+        Self(format!("{}:{scope}", kind.name()))
+    }
+
+    /// Its text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for GapId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A gap as it is found; the store adds first and last seen, the count and whether it is still open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The collection that it stands on.
+    pub scope: Scope,
+    /// Why.
+    pub kind: GapKind,
+    /// What was seen: endpoint, code, numbers. No personal data.
+    pub evidence: String,
+}
+
+impl Gap {
+    /// Its stable id.
+    pub fn id(&self) -> GapId {
+        GapId::of(self.kind, &self.scope)
+    }
+}
+
+/// A gap with its history, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapRecord {
+    /// What and where.
+    pub gap: Gap,
+    /// When it was first found.
+    pub first_seen: Timestamp,
+    /// When it was last confirmed.
+    pub last_seen: Timestamp,
+    /// How often it was confirmed.
+    pub count: u64,
+    /// Whether it still stands.
+    pub open: bool,
+}
+
+/// How a read failed for good, in the words of the coverage model. `okta` decides it, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadFailure {
+    /// 403, or what Okta says instead (405). `missing_scope` names the OAuth scope where Okta named it.
+    Forbidden {
+        /// OAuth scope from `WWW-Authenticate`.
+        missing_scope: Option<String>,
+        /// For people: endpoint, status, code.
+        detail: String,
+    },
+    /// 401: nothing can be read any more.
+    Unauthorized {
+        /// For people.
+        detail: String,
+    },
+    /// Retries are exhausted, or the answer made no sense.
+    Failed {
+        /// For people.
+        detail: String,
+    },
+    /// The org cannot be reached at all (name, connection, TLS).
+    Unreachable {
+        /// For people.
+        detail: String,
+    },
+    /// The list cursor is no longer good: start the walk again (facts 15.2).
+    CursorGone,
+    /// The page was too big for Okta: start the walk again with this page size (facts 13.23).
+    RestartWalk {
+        /// The page size to ask for.
+        limit: u32,
+    },
+    /// The `search` form is not available now (E0000100): use the plain lists.
+    SearchUnavailable,
+}
+
+/// The gap that a failed read of `scope` leaves; `None` for failures that are a matter of trying again.
+pub fn gap_of_failure(scope: &Scope, failure: &ReadFailure) -> Option<Gap> {
+    let (kind, evidence) = match failure {
+        ReadFailure::Forbidden { missing_scope: Some(name), detail } => {
+            (GapKind::ScopeMissing, format!("{detail}; missing OAuth scope {name}"))
+        }
+        ReadFailure::Forbidden { missing_scope: None, detail } => (GapKind::Forbidden, detail.clone()),
+        ReadFailure::Unauthorized { detail } => (GapKind::Unauthorized, detail.clone()),
+        ReadFailure::Failed { detail } | ReadFailure::Unreachable { detail } => (GapKind::Failed, detail.clone()),
+        ReadFailure::CursorGone | ReadFailure::RestartWalk { .. } | ReadFailure::SearchUnavailable => return None,
+    };
+    Some(Gap { scope: scope.clone(), kind, evidence })
+}
+
+/// What the gap may hide, in words.
+pub fn hides(scope: &Scope, kind: GapKind) -> String {
+    let rows = match scope {
+        Scope::Users => "users, and whether a look-up that finds nobody is right".to_owned(),
+        Scope::Groups => "groups and all their members".to_owned(),
+        Scope::Apps => "apps and everything assigned to them".to_owned(),
+        Scope::GroupMembers(group) => format!("members of group {group}"),
+        Scope::AppUsers(app) => format!("accounts of app {app}"),
+        Scope::AppGroups(app) => format!("groups assigned to app {app}"),
+        Scope::Log => return "changes since the last complete crawl".to_owned(),
+    };
+    match kind {
+        GapKind::Held => format!("that rows were removed: {rows} are answered as last seen"),
+        GapKind::ImplicitAssignment => format!("{rows}: the app lets everybody in without an assignment"),
+        _ => rows,
+    }
+}
+
+/// What an operator can do about it, in words. Permission names are those of facts 1.5.
+pub fn remedy(scope: &Scope, kind: GapKind) -> String {
+    let (oauth_scope, permission) = match scope {
+        Scope::Users => ("okta.users.read", "okta.users.read"),
+        Scope::Groups | Scope::GroupMembers(_) => ("okta.groups.read", "okta.groups.read"),
+        Scope::Apps | Scope::AppUsers(_) | Scope::AppGroups(_) => ("okta.apps.read", "okta.apps.read"),
+        Scope::Log => ("okta.logs.read", ""),
+    };
+    match kind {
+        GapKind::Forbidden if permission.is_empty() => {
+            "give the credential's owner a standard role that reads the System Log: Read-only, Report, App, Org or \
+             Super Administrator (no custom-role permission covers it)"
+                .to_owned()
+        }
+        GapKind::Forbidden => format!(
+            "give the credential's owner the Read-only Administrator role, or a custom role with {permission} on this resource"
+        ),
+        GapKind::ScopeMissing => format!("grant the OAuth scope {oauth_scope} to the service app"),
+        GapKind::Unauthorized => {
+            "create a new API token (its owner must be active and keep the admin role) and configure it".to_owned()
+        }
+        GapKind::Held => {
+            "check in Okta whether the rows are really gone or only hidden from this credential; if they come back, the \
+             hold ends with the next crawl"
+                .to_owned()
+        }
+        GapKind::ImplicitAssignment => {
+            "turn Federation Broker Mode off for this app, or accept that its users cannot be read".to_owned()
+        }
+        GapKind::Failed => "see the evidence; the next crawl reads it again".to_owned(),
+        GapKind::LogLost => format!("grant {oauth_scope}; until then only full crawls find changes"),
+        GapKind::NotRead => "wait for the crawl to finish, or run `okta-idmap sync`".to_owned(),
+        GapKind::EmptySuspect => {
+            "assign an admin role to the credential's owner: without one, Okta answers with empty lists".to_owned()
+        }
+    }
+}
+
+/// Whether an answer could be changed by something that was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// Everything that could hold the answer was read.
+    Complete,
+    /// These gaps could change the answer. Never empty, sorted.
+    Partial(Vec<GapId>),
+}
+
+impl Completeness {
+    /// The gaps, empty when complete.
+    pub fn gap_ids(&self) -> &[GapId] {
+        match self {
+            Completeness::Complete => &[],
+            Completeness::Partial(ids) => ids,
+        }
+    }
+
+    /// Whether nothing stands against the answer.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Completeness::Complete)
+    }
+}
+
+/// What is known of all scopes of an org; kept current by the store's writer.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// Scopes that were read to their end at least once.
+    complete: BTreeSet<Scope>,
+    /// Open gaps by scope.
+    open: BTreeMap<Scope, BTreeSet<GapKind>>,
+}
+
+impl Coverage {
+    /// Notes that `scope` was read to its end.
+    pub fn completed(&mut self, scope: Scope) {
+        self.complete.insert(scope);
+    }
+
+    /// Forgets a scope whose object is gone.
+    pub fn forget(&mut self, scope: &Scope) {
+        self.complete.remove(scope);
+        self.open.remove(scope);
+    }
+
+    /// Notes an open gap.
+    pub fn opened(&mut self, scope: Scope, kind: GapKind) {
+        self.open.entry(scope).or_default().insert(kind);
+    }
+
+    /// Notes that a gap is closed.
+    pub fn closed(&mut self, scope: &Scope, kind: GapKind) {
+        if let Some(kinds) = self.open.get_mut(scope) {
+            kinds.remove(&kind);
+            if kinds.is_empty() {
+                self.open.remove(scope);
+            }
+        }
+    }
+
+    /// Whether `scope` was ever read to its end.
+    pub fn is_complete(&self, scope: &Scope) -> bool {
+        self.complete.contains(scope)
+    }
+
+    /// Number of open gaps.
+    pub fn open_gaps(&self) -> usize {
+        self.open.values().map(BTreeSet::len).sum()
+    }
+
+    /// All gaps of all scopes that matter to a list of everything, e.g. the status.
+    pub fn all_open(&self) -> impl Iterator<Item = (&Scope, GapKind)> {
+        self.open.iter().flat_map(|(scope, kinds)| kinds.iter().map(move |kind| (scope, *kind)))
+    }
+}
+
+/// Which gaps could change an answer that any of `scopes` could hold.
+pub fn completeness<'a>(coverage: &Coverage, scopes: impl IntoIterator<Item = &'a Scope>) -> Completeness {
+    let mut gaps = BTreeSet::new();
+    for scope in scopes {
+        if let Some(kinds) = coverage.open.get(scope) {
+            gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));
+        }
+        if !coverage.complete.contains(scope) {
+            gaps.insert(GapId::of(GapKind::NotRead, scope));
+        }
+    }
+    if gaps.is_empty() { Completeness::Complete } else { Completeness::Partial(gaps.into_iter().collect()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::AppId;
+
+    fn app_users(id: &str) -> Scope {
+        Scope::AppUsers(AppId::new(id).unwrap())
+    }
+
+    #[test]
+    fn an_answer_is_complete_only_when_its_scopes_are() {
+        let mut coverage = Coverage::default();
+        let scopes = [Scope::Users, app_users("0oa1")];
+        let partial = |ids: &[&str]| Completeness::Partial(ids.iter().map(|id| GapId((*id).into())).collect());
+        assert_eq!(completeness(&coverage, &scopes), partial(&["NOT_READ:app_users(0oa1)", "NOT_READ:users"]));
+        coverage.completed(Scope::Users);
+        coverage.completed(app_users("0oa1"));
+        assert_eq!(completeness(&coverage, &scopes), Completeness::Complete);
+        coverage.opened(app_users("0oa1"), GapKind::Forbidden);
+        assert_eq!(completeness(&coverage, &scopes), partial(&["FORBIDDEN:app_users(0oa1)"]));
+        assert_eq!(completeness(&coverage, &[Scope::Users]), Completeness::Complete);
+        coverage.closed(&app_users("0oa1"), GapKind::Forbidden);
+        assert_eq!(completeness(&coverage, &scopes), Completeness::Complete);
+    }
+
+    #[test]
+    fn failures_become_gaps_or_another_try() {
+        let detail = || "GET /api/v1/groups: 403 E0000006".to_owned();
+        let kind = |failure| gap_of_failure(&Scope::Groups, &failure).map(|gap| gap.kind);
+        assert_eq!(
+            kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }),
+            Some(GapKind::Forbidden)
+        );
+        assert_eq!(
+            kind(ReadFailure::Forbidden { missing_scope: Some("okta.groups.read".into()), detail: detail() }),
+            Some(GapKind::ScopeMissing)
+        );
+        assert_eq!(kind(ReadFailure::Failed { detail: detail() }), Some(GapKind::Failed));
+        assert_eq!(kind(ReadFailure::CursorGone), None);
+        assert_eq!(kind(ReadFailure::RestartWalk { limit: 100 }), None);
+    }
+
+    #[test]
+    fn kind_names_read_back() {
+        for kind in GapKind::ALL {
+            assert_eq!(GapKind::parse(kind.name()), Some(kind));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Stored against seen: what a complete walk may remove.
+//!
+//! Entry point: [`verdict`]. It is asked only after the last page of a walk without an error; absence after an
+//! incomplete walk says nothing.
+
+/// When the deletion brake holds: a walk that would remove more than `share` *and* more than `rows` of a scope.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Brake {
+    /// Share of the stored rows, 0.0 to 1.0.
+    pub share: f64,
+    /// Number of rows that may always go, however large their share.
+    pub rows: u64,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        Self { share: 0.2, rows: 50 }
+    }
+}
+
+/// What a complete walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// Rows of the scope that were stored before the walk began.
+    pub stored: u64,
+    /// Those of them that the walk did not show.
+    pub missing: u64,
+    /// Whether the last complete walk of this scope was made with the same credential in the same org.
+    pub same_credential: bool,
+}
+
+/// What may be done about the missing rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is missing.
+    Nothing,
+    /// Remove them.
+    Remove,
+    /// Keep them all: more is missing than the brake lets pass.
+    HoldShrunk,
+    /// Keep them all: the credential is another one, so that absence may be lack of permission (facts 7.2).
+    HoldCredential,
+}
+
+/// Decides about the missing rows of a complete walk.
+pub fn verdict(walked: Walked, brake: Brake) -> Verdict {
+    if walked.missing == 0 {
+        return Verdict::Nothing;
+    }
+    if !walked.same_credential {
+        return Verdict::HoldCredential;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
+    let too_large_a_share = walked.missing as f64 > walked.stored as f64 * brake.share;
+    if walked.missing > brake.rows && too_large_a_share { Verdict::HoldShrunk } else { Verdict::Remove }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(stored: u64, missing: u64, same_credential: bool, expected: Verdict) {
+        assert_eq!(verdict(Walked { stored, missing, same_credential }, Brake::default()), expected);
+    }
+
+    #[test]
+    fn the_brake_needs_both_share_and_rows() {
+        check(1000, 0, true, Verdict::Nothing);
+        check(1000, 0, false, Verdict::Nothing);
+        check(1000, 200, true, Verdict::Remove); // exactly 20 %
+        check(1000, 201, true, Verdict::HoldShrunk);
+        check(60, 50, true, Verdict::Remove); // many by share, few by number
+        check(60, 51, true, Verdict::HoldShrunk);
+        check(51, 51, true, Verdict::HoldShrunk); // an empty list
+        check(1_000_000, 51, true, Verdict::Remove);
+        check(1000, 1, false, Verdict::HoldCredential);
+    }
+}

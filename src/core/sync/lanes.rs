@@ -1,0 +1,166 @@
+//! Which walk goes next: one queue per rate-limit bucket, so that no bucket waits for another (facts 6.2, 12.1).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::super::batch::{WalkState, WalkUpdate};
+use super::super::model::{Kind, Scope};
+use super::walk::{Walk, resumed};
+
+/// The buckets that lists draw on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// `/users`.
+    Users,
+    /// `/groups` and below.
+    Groups,
+    /// `/apps` and below: the small one.
+    Apps,
+}
+
+impl Lane {
+    /// Every lane; the scarce one first.
+    pub const ALL: [Lane; 3] = [Lane::Apps, Lane::Users, Lane::Groups];
+
+    /// The lane in which a scope is read; `None` for the log, which is no list.
+    pub const fn of(scope: &Scope) -> Option<Lane> {
+        match scope {
+            Scope::Users => Some(Lane::Users),
+            Scope::Groups | Scope::GroupMembers(_) => Some(Lane::Groups),
+            Scope::Apps | Scope::AppUsers(_) | Scope::AppGroups(_) => Some(Lane::Apps),
+            Scope::Log => None,
+        }
+    }
+}
+
+/// Scopes of one kind: how many are read and how many there are so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScopeCounts {
+    /// Read to the end, or given up.
+    pub done: u64,
+    /// Known so far; grows while the lists of groups and apps are read.
+    pub known: u64,
+    /// Rows that were shown, by this run of the process.
+    pub rows: u64,
+}
+
+/// All walks of a crawl by state.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    waiting: BTreeMap<Lane, VecDeque<Walk>>,
+    active: BTreeMap<Lane, usize>,
+    in_flight_max: usize,
+    known: BTreeSet<Scope>,
+    counts: BTreeMap<Kind, ScopeCounts>,
+    closed: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(in_flight_max: usize) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            active: BTreeMap::new(),
+            in_flight_max: in_flight_max.max(1),
+            known: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    pub(super) fn is_new(&self, scope: &Scope) -> bool {
+        !self.known.contains(scope)
+    }
+
+    fn note(&mut self, scope: &Scope) {
+        if self.known.insert(scope.clone())
+            && let Some(kind) = scope.kind()
+        {
+            self.counts.entry(kind).or_default().known += 1;
+        }
+    }
+
+    /// Puts a new walk at the end of its queue.
+    pub(super) fn push(&mut self, walk: Walk) {
+        self.note(&walk.scope);
+        if let Some(lane) = Lane::of(&walk.scope) {
+            self.waiting.entry(lane).or_default().push_back(walk);
+        }
+    }
+
+    /// Takes over what the store knows of an unfinished crawl.
+    pub(super) fn resume(&mut self, update: WalkUpdate) {
+        match update.state {
+            WalkState::Todo => self.push(Walk::new(update.scope)),
+            WalkState::Walking(position) => self.push(resumed(update.scope, position)),
+            WalkState::Finished { .. } | WalkState::GivenUp => {
+                self.note(&update.scope);
+                self.count_done(&update.scope);
+            }
+        }
+    }
+
+    /// The next walk that its lane has room for.
+    pub(super) fn take(&mut self) -> Option<Walk> {
+        for lane in Lane::ALL {
+            let active = self.active.entry(lane).or_default();
+            if *active < self.in_flight_max
+                && let Some(walk) = self.waiting.get_mut(&lane).and_then(VecDeque::pop_front)
+            {
+                *active += 1;
+                return Some(walk);
+            }
+        }
+        None
+    }
+
+    /// A walk that was taken has another page: it goes first, so that walks end and their memory is freed.
+    pub(super) fn go_on(&mut self, walk: Walk) {
+        if let Some(lane) = Lane::of(&walk.scope) {
+            self.release(lane);
+            self.waiting.entry(lane).or_default().push_front(walk);
+        }
+    }
+
+    /// A walk is over; also for scopes that never were walked.
+    pub(super) fn finish(&mut self, scope: &Scope) {
+        if self.is_new(scope) {
+            self.note(scope);
+        } else if let Some(lane) = Lane::of(scope) {
+            self.release(lane);
+        }
+        self.count_done(scope);
+    }
+
+    fn release(&mut self, lane: Lane) {
+        if let Some(active) = self.active.get_mut(&lane) {
+            *active = active.saturating_sub(1);
+        }
+    }
+
+    fn count_done(&mut self, scope: &Scope) {
+        if let Some(kind) = scope.kind() {
+            self.counts.entry(kind).or_default().done += 1;
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.values().all(VecDeque::is_empty) && self.active.values().all(|active| *active == 0)
+    }
+
+    pub(super) fn count_rows(&mut self, scope: &Scope, rows: usize) {
+        if let Some(kind) = scope.kind() {
+            self.counts.entry(kind).or_default().rows += rows as u64;
+        }
+    }
+
+    pub(super) fn counts(&self, kind: Kind) -> ScopeCounts {
+        self.counts.get(&kind).copied().unwrap_or_default()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        self.closed
+    }
+}

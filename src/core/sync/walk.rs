@@ -1,0 +1,149 @@
+//! One walk over the pages of one scope.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::super::batch::{Listing, Position};
+use super::super::coverage::ReadFailure;
+use super::super::ids::RequestNumber;
+use super::super::model::Scope;
+use super::Call;
+
+/// A walk: where it stands and what it has seen.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub(super) scope: Scope,
+    pub(super) from: Option<RequestNumber>,
+    listing: Listing,
+    limit: Option<u32>,
+    next: Option<String>,
+    page: u32,
+    rows: u64,
+    restarts: u8,
+    /// Hashes of the links of this walk: a link that comes again is an endless loop (facts 13.2).
+    visited: HashSet<u64>,
+}
+
+/// What a page's `next` link means for the walk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Advance {
+    Next(Position),
+    End,
+    /// The list ended without a row although there must be some.
+    Empty,
+    /// The list does not end; the evidence for the gap.
+    Endless(String),
+}
+
+impl Walk {
+    pub(super) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            from: None,
+            listing: Listing::Usual,
+            limit: None,
+            next: None,
+            page: 0,
+            rows: 0,
+            restarts: 0,
+            visited: HashSet::new(),
+        }
+    }
+
+    pub(super) fn at(scope: Scope, position: Position) -> Self {
+        let mut walk = Self::new(scope);
+        walk.from = Some(position.from);
+        walk.listing = position.listing;
+        walk.next = Some(position.next);
+        walk.page = position.page;
+        walk.rows = position.rows;
+        walk
+    }
+
+    pub(super) fn next_call(&self) -> Call {
+        let (scope, listing) = (self.scope.clone(), self.listing);
+        match &self.next {
+            Some(next) => Call::NextPage { scope, listing, next: next.clone() },
+            None => Call::FirstPage { scope, listing, limit: self.limit },
+        }
+    }
+
+    /// Takes in a page of `rows` rows. An org has users (at least the credential's owner): a user list that ends without
+    /// one was emptied by a missing role, not by deletions (facts 7.2).
+    pub(super) fn advance(&mut self, rows: usize, next: Option<String>, pages_max: u32) -> Advance {
+        self.page += 1;
+        self.rows += rows as u64;
+        let Some(next) = next else {
+            if self.listing == Listing::PlainUsers {
+                return self.second_half();
+            }
+            return if self.scope == Scope::Users && self.rows == 0 { Advance::Empty } else { Advance::End };
+        };
+        if !self.visited.insert(hash(&next)) {
+            return Advance::Endless(format!("page {} links to a page that was read already", self.page));
+        }
+        if self.page >= pages_max {
+            return Advance::Endless(format!("the list has more than {pages_max} pages"));
+        }
+        self.next = Some(next.clone());
+        Advance::Next(self.position(next))
+    }
+
+    fn position(&self, next: String) -> Position {
+        Position { next, page: self.page, rows: self.rows, from: self.from.unwrap_or_default(), listing: self.listing }
+    }
+
+    /// The plain user list omits the deactivated ones: they come by a second list of the same walk (facts 2.2).
+    fn second_half(&mut self) -> Advance {
+        self.listing = Listing::DeactivatedUsers;
+        self.next = None;
+        // An empty link means: the first page of this listing.
+        Advance::Next(self.position(String::new()))
+    }
+
+    /// Prepares the walk to start again, if that helps against `failure`.
+    pub(super) fn restart(&mut self, failure: &ReadFailure, restarts_max: u8) -> Result<(), String> {
+        match failure {
+            ReadFailure::CursorGone if self.next.is_some() => {}
+            ReadFailure::RestartWalk { limit } => self.limit = Some(*limit),
+            ReadFailure::SearchUnavailable if self.scope == Scope::Users && self.listing == Listing::Usual => {
+                self.listing = Listing::PlainUsers;
+            }
+            ReadFailure::CursorGone => return Err("400 on the first page".to_owned()),
+            ReadFailure::SearchUnavailable => return Err("search is not available".to_owned()),
+            ReadFailure::Forbidden { detail, .. }
+            | ReadFailure::Unauthorized { detail }
+            | ReadFailure::Failed { detail }
+            | ReadFailure::Unreachable { detail } => return Err(detail.clone()),
+        }
+        if self.restarts >= restarts_max {
+            return Err(format!("the walk had to start again more than {restarts_max} times"));
+        }
+        self.restarts += 1;
+        if self.listing == Listing::DeactivatedUsers {
+            self.listing = Listing::PlainUsers;
+        }
+        self.next = None;
+        self.page = 0;
+        self.rows = 0;
+        self.from = None;
+        self.visited.clear();
+        Ok(())
+    }
+}
+
+/// A walk as the store keeps it.
+pub(super) fn resumed(scope: Scope, position: Position) -> Walk {
+    let mut walk = Walk::at(scope, position);
+    // The second half of the plain user list begins without a link.
+    if walk.next.as_deref() == Some("") {
+        walk.next = None;
+    }
+    walk
+}
+
+fn hash(next: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    next.hash(&mut hasher);
+    hasher.finish()
+}
