@@ -3,5 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`core`] | the decisions, pure |
+//! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
 pub mod core;
+pub mod store;

@@ -8,5 +8,6 @@ pub mod coverage;
 pub mod filter;
 pub mod ids;
 pub mod model;
+pub mod normalize;
 pub mod reconcile;
 pub mod sync;

@@ -1,0 +1,439 @@
+//! Rows into tables, within the writer's transaction.
+//!
+//! Entry points: [`Apply::put`], [`Apply::remove`]. Every change of a row is noted in the change log under the revision
+//! that the transaction makes, the look-up keys follow the row, and a name that somebody loses is noted with its holder.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::StoreError;
+use super::columns::{
+    APP_GROUPS, APP_USERS, APPS, Column, GROUP_MEMBERS, GROUPS, Table, USERS, app_columns, app_group_columns,
+    app_user_columns, group_columns, join_features, kind_code, user_columns,
+};
+use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, Timestamp, UserId};
+use crate::core::model::{AppUser, Key, Kind, Row, Scope, User};
+use crate::core::normalize::lookup_key;
+
+/// Surrogate of an id. Bitmaps of seen rows hold 32 bits; four thousand million objects are more than any org has.
+pub(super) type N = i64;
+
+/// What became of an observed row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// Written.
+    Changed,
+    /// Stored like this already; the surrogate that names it within its scope.
+    Unchanged(N),
+    /// A newer observation is stored; the surrogate that names the row within its scope.
+    Older(N),
+}
+
+/// Surrogates of apps and groups, which are few and named in every row of their lists.
+#[derive(Debug, Default)]
+pub(super) struct IdCache {
+    apps: HashMap<AppId, N>,
+    groups: HashMap<GroupId, N>,
+}
+
+/// Entries of an [`IdCache`] before it starts again; keeps 100,000 groups below 20 MB.
+const ID_CACHE_MAX: usize = 200_000;
+
+/// One transaction's work.
+pub(super) struct Apply<'a> {
+    pub(super) sql: &'a Connection,
+    pub(super) ids: &'a mut IdCache,
+    /// The revision that this batch makes if it changes anything.
+    pub(super) revision: Revision,
+    pub(super) at: RequestNumber,
+    pub(super) now: Timestamp,
+    pub(super) changed: bool,
+    pub(super) apps_changed: bool,
+    /// Groups and apps that were removed: what is known of their scopes goes too.
+    pub(super) gone: Vec<(Kind, N)>,
+    pub(super) rows: &'a mut BTreeMap<Kind, u64>,
+}
+
+/// `changes.op`.
+const OP_REMOVED: i64 = 0;
+const OP_PUT: i64 = 1;
+const OP_RELABELLED: i64 = 2;
+
+fn as_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The names under which an app user is found.
+fn account_names(row: &AppUser) -> [(&'static str, Option<&str>); 3] {
+    [
+        ("user_name", row.user_name.as_deref()),
+        ("external_id", row.external_id.as_deref()),
+        ("email", row.email.as_deref()),
+    ]
+}
+
+/// The names under which a user is found.
+fn user_names(row: &User) -> [(&'static str, Option<&str>); 3] {
+    [("login", row.login.as_deref()), ("email", row.email.as_deref()), ("second_email", row.second_email.as_deref())]
+}
+
+const ACCOUNT_NAMES: [(&str, usize); 3] = [("user_name", 1), ("external_id", 2), ("email", 3)];
+const USER_NAMES: [(&str, usize); 3] = [("login", 2), ("email", 3), ("second_email", 4)];
+
+/// Names that a stored row had, by kind of name.
+type OldNames = Vec<(&'static str, String)>;
+
+impl Apply<'_> {
+    /// Surrogate of an id, made when it is new.
+    fn n(&self, kind: Kind, id: &str) -> Result<N, StoreError> {
+        if let Some(n) = self.find(kind, id)? {
+            return Ok(n);
+        }
+        let mut insert = self.sql.prepare_cached("INSERT INTO ids(kind, id) VALUES (?1, ?2)")?;
+        let n = insert.insert(params![kind_code(kind), id])?;
+        if u32::try_from(n).is_err() {
+            return Err(StoreError::Stopped { detail: "more than 2^32 objects".to_owned() });
+        }
+        Ok(n)
+    }
+
+    pub(super) fn find(&self, kind: Kind, id: &str) -> Result<Option<N>, StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT n FROM ids WHERE kind = ?1 AND id = ?2")?;
+        Ok(select.query_row(params![kind_code(kind), id], |row| row.get(0)).optional()?)
+    }
+
+    fn user_n(&self, id: &UserId) -> Result<N, StoreError> {
+        self.n(Kind::User, id.as_str())
+    }
+
+    fn app_n(&mut self, id: &AppId) -> Result<N, StoreError> {
+        if let Some(n) = self.ids.apps.get(id) {
+            return Ok(*n);
+        }
+        let n = self.n(Kind::App, id.as_str())?;
+        if self.ids.apps.len() >= ID_CACHE_MAX {
+            self.ids.apps.clear();
+        }
+        self.ids.apps.insert(id.clone(), n);
+        Ok(n)
+    }
+
+    fn group_n(&mut self, id: &GroupId) -> Result<N, StoreError> {
+        if let Some(n) = self.ids.groups.get(id) {
+            return Ok(*n);
+        }
+        let n = self.n(Kind::Group, id.as_str())?;
+        if self.ids.groups.len() >= ID_CACHE_MAX {
+            self.ids.groups.clear();
+        }
+        self.ids.groups.insert(id.clone(), n);
+        Ok(n)
+    }
+
+    /// Stores an observed row unless a newer observation is stored or nothing differs.
+    pub(super) fn put(&mut self, row: &Row) -> Result<Put, StoreError> {
+        match row {
+            Row::User(user) => self.put_user(user),
+            Row::Group(group) => {
+                let n = self.group_n(&group.id)?;
+                let source = group.source_app.as_ref().map(|app| self.app_n(app)).transpose()?;
+                let (put, _) = self.put_row(Kind::Group, &GROUPS, &[n], &group_columns(group, source), &[])?;
+                Ok(put)
+            }
+            Row::App(app) => {
+                let n = self.app_n(&app.id)?;
+                let features = join_features(app);
+                let (put, old) =
+                    self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
+                if put == Put::Changed {
+                    self.apps_changed = true;
+                    if old.first().is_some_and(|(_, label)| **label != *app.label) {
+                        self.log(Kind::App, n, 0, OP_RELABELLED)?;
+                    }
+                }
+                Ok(put)
+            }
+            Row::GroupMember(member) => {
+                let key = [self.group_n(&member.group)?, self.user_n(&member.user)?];
+                Ok(self.put_row(Kind::GroupMember, &GROUP_MEMBERS, &key, &[], &[])?.0)
+            }
+            Row::AppUser(app_user) => self.put_app_user(app_user),
+            Row::AppGroup(app_group) => {
+                let key = [self.app_n(&app_group.app)?, self.group_n(&app_group.group)?];
+                Ok(self.put_row(Kind::AppGroup, &APP_GROUPS, &key, &app_group_columns(app_group), &[])?.0)
+            }
+        }
+    }
+
+    fn put_user(&mut self, user: &User) -> Result<Put, StoreError> {
+        let n = self.user_n(&user.id)?;
+        let (put, old) = self.put_row(Kind::User, &USERS, &[n], &user_columns(user), &USER_NAMES)?;
+        if put == Put::Changed {
+            self.rename(0, n, &old, &user_names(user))?;
+        }
+        Ok(put)
+    }
+
+    fn put_app_user(&mut self, row: &AppUser) -> Result<Put, StoreError> {
+        let (app, user) = (self.app_n(&row.app)?, self.user_n(&row.user)?);
+        let via = row.via_group.as_ref().map(|group| self.group_n(group)).transpose()?;
+        let columns = app_user_columns(row, via);
+        let (put, old) = self.put_row(Kind::AppUser, &APP_USERS, &[app, user], &columns, &ACCOUNT_NAMES)?;
+        if put == Put::Changed {
+            self.rename(app, user, &old, &account_names(row))?;
+        }
+        Ok(put)
+    }
+
+    /// The heart: compares with what is stored, writes only a difference. Returns the old values of `names`, the
+    /// columns (counted with `at` as 0) that the caller wants to know of a changed row.
+    fn put_row(
+        &mut self,
+        kind: Kind,
+        table: &Table,
+        key: &[N],
+        columns: &[Column<'_>],
+        names: &[(&'static str, usize)],
+    ) -> Result<(Put, OldNames), StoreError> {
+        let within_scope = key.last().copied().unwrap_or_default();
+        let mut old = Vec::new();
+        let mut select = self.sql.prepare_cached(table.select)?;
+        let mut rows = select.query(rusqlite::params_from_iter(key))?;
+        let exists = if let Some(stored) = rows.next()? {
+            let is_older = stored.get::<_, i64>(0)? > as_i64(self.at.0)
+                || table.last_updated.is_some_and(|index| is_older(columns[index], stored.get_ref(index + 1)));
+            if is_older {
+                return Ok((Put::Older(within_scope), old));
+            }
+            let mut same = true;
+            for (index, column) in columns.iter().enumerate() {
+                same &= column.is_stored_as(stored.get_ref(index + 1)?);
+            }
+            if same {
+                return Ok((Put::Unchanged(within_scope), old));
+            }
+            for (name, index) in names {
+                if let Some(text) = stored.get::<_, Option<String>>(*index)? {
+                    old.push((*name, text));
+                }
+            }
+            true
+        } else {
+            false
+        };
+        drop(rows);
+        let at = as_i64(self.at.0);
+        let mut put = self.sql.prepare_cached(table.put)?;
+        let keys = key.iter().map(|n| Column::Integer(*n)).chain([Column::Integer(at)]);
+        put.execute(rusqlite::params_from_iter(keys.chain(columns.iter().copied())))?;
+        if !exists {
+            *self.rows.entry(kind).or_default() += 1;
+        }
+        let (a, b) = (key[0], key.get(1).copied().unwrap_or_default());
+        self.log(kind, a, b, OP_PUT)?;
+        Ok((Put::Changed, old))
+    }
+
+    /// Moves the look-up keys of a changed row and notes the names that it lost.
+    fn rename(
+        &mut self,
+        app: N,
+        user: N,
+        old: &[(&'static str, String)],
+        new: &[(&'static str, Option<&str>)],
+    ) -> Result<(), StoreError> {
+        let key_of = |name: &str| lookup_key(name).ok().map(|key| key.to_stored());
+        let mut new_keys: Vec<i64> = new.iter().filter_map(|(_, name)| name.and_then(key_of)).collect();
+        new_keys.sort_unstable();
+        new_keys.dedup();
+        let mut old_keys = Vec::new();
+        for (kind, name) in old {
+            let Some(key) = key_of(name) else { continue };
+            old_keys.push(key);
+            let still = new.iter().any(|(other, value)| other == kind && *value == Some(name));
+            if !still {
+                self.release(app, key, user, kind, name)?;
+            }
+        }
+        for key in old_keys.iter().filter(|key| !new_keys.contains(key)) {
+            self.key(app, *key, user, false)?;
+        }
+        for key in new_keys.iter().filter(|key| !old_keys.contains(key)) {
+            self.key(app, *key, user, true)?;
+        }
+        Ok(())
+    }
+
+    fn key(&self, app: N, key: i64, user: N, add: bool) -> Result<(), StoreError> {
+        match (app, add) {
+            (0, true) => self.run("INSERT OR IGNORE INTO user_keys(key, user) VALUES (?1, ?2)", params![key, user]),
+            (0, false) => self.run("DELETE FROM user_keys WHERE key = ?1 AND user = ?2", params![key, user]),
+            (_, true) => self.run(
+                "INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)",
+                params![app, key, user],
+            ),
+            (_, false) => self
+                .run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user]),
+        }
+    }
+
+    fn release(&self, app: N, key: i64, user: N, kind: &str, name: &str) -> Result<(), StoreError> {
+        self.run(
+            "REPLACE INTO account_history(app, key, user, kind, name, released_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![app, key, user, kind, name, self.now.as_millis()],
+        )
+    }
+
+    fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
+        self.sql.prepare_cached(sql)?.execute(params)?;
+        Ok(())
+    }
+
+    fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
+        self.changed = true;
+        self.run(
+            "REPLACE INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![as_i64(self.revision.0), kind_code(kind), a, b, op],
+        )
+    }
+
+    /// Removes an object with everything that hangs on it. Returns the number of rows removed.
+    pub(super) fn remove(&mut self, key: &Key) -> Result<u64, StoreError> {
+        let found = |n: Option<N>| n.unwrap_or_default();
+        match key {
+            Key::User(id) => {
+                let n = found(self.find(Kind::User, id.as_str())?);
+                self.remove_user(n)
+            }
+            Key::Group(id) => {
+                let n = found(self.find(Kind::Group, id.as_str())?);
+                self.remove_group(n)
+            }
+            Key::App(id) => {
+                let n = found(self.find(Kind::App, id.as_str())?);
+                self.remove_app(n)
+            }
+            Key::GroupMember(group, user) => {
+                let (a, b) = (self.find(Kind::Group, group.as_str())?, self.find(Kind::User, user.as_str())?);
+                self.remove_member(found(a), found(b))
+            }
+            Key::AppUser(app, user) => {
+                let (a, b) = (self.find(Kind::App, app.as_str())?, self.find(Kind::User, user.as_str())?);
+                self.remove_app_user(found(a), found(b))
+            }
+            Key::AppGroup(app, group) => {
+                let (a, b) = (self.find(Kind::App, app.as_str())?, self.find(Kind::Group, group.as_str())?);
+                self.remove_app_group(found(a), found(b))
+            }
+        }
+    }
+
+    /// Removes one row of `scope` by its surrogate within the scope; `outer` is the group's or app's surrogate.
+    pub(super) fn remove_in_scope(&mut self, scope: &Scope, outer: N, n: N) -> Result<u64, StoreError> {
+        match scope {
+            Scope::Users => self.remove_user(n),
+            Scope::Groups => self.remove_group(n),
+            Scope::Apps => self.remove_app(n),
+            Scope::GroupMembers(_) => self.remove_member(outer, n),
+            Scope::AppUsers(_) => self.remove_app_user(outer, n),
+            Scope::AppGroups(_) => self.remove_app_group(outer, n),
+            Scope::Log => Ok(0),
+        }
+    }
+
+    fn surrogates(&self, sql: &str, n: N) -> Result<Vec<N>, StoreError> {
+        let mut statement = self.sql.prepare_cached(sql)?;
+        let rows = statement.query_map([n], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Deletes the row itself; nothing happens when there is none.
+    fn remove_row(&mut self, kind: Kind, table: &Table, key: &[N]) -> Result<u64, StoreError> {
+        let deleted = self.sql.prepare_cached(table.delete)?.execute(rusqlite::params_from_iter(key))?;
+        if deleted > 0 {
+            let count = self.rows.entry(kind).or_default();
+            *count = count.saturating_sub(1);
+            self.log(kind, key[0], key.get(1).copied().unwrap_or_default(), OP_REMOVED)?;
+        }
+        Ok(deleted as u64)
+    }
+
+    /// Names of a stored row.
+    fn old_names(
+        &self,
+        table: &Table,
+        key: &[N],
+        names: &[(&'static str, usize)],
+    ) -> Result<OldNames, StoreError> {
+        let mut select = self.sql.prepare_cached(table.select)?;
+        let mut rows = select.query(rusqlite::params_from_iter(key))?;
+        let mut old = Vec::new();
+        if let Some(stored) = rows.next()? {
+            for (name, index) in names {
+                if let Some(text) = stored.get::<_, Option<String>>(*index)? {
+                    old.push((*name, text));
+                }
+            }
+        }
+        Ok(old)
+    }
+
+    fn remove_user(&mut self, n: N) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for app in self.surrogates("SELECT app FROM app_users WHERE user = ?1", n)? {
+            removed += self.remove_app_user(app, n)?;
+        }
+        for group in self.surrogates("SELECT grp FROM group_members WHERE user = ?1", n)? {
+            removed += self.remove_member(group, n)?;
+        }
+        let old = self.old_names(&USERS, &[n], &USER_NAMES)?;
+        self.rename(0, n, &old, &[])?;
+        Ok(removed + self.remove_row(Kind::User, &USERS, &[n])?)
+    }
+
+    fn remove_group(&mut self, n: N) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for user in self.surrogates("SELECT user FROM group_members WHERE grp = ?1", n)? {
+            removed += self.remove_member(n, user)?;
+        }
+        for app in self.surrogates("SELECT app FROM app_groups WHERE grp = ?1", n)? {
+            removed += self.remove_app_group(app, n)?;
+        }
+        self.gone.push((Kind::Group, n));
+        Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
+    }
+
+    fn remove_app(&mut self, n: N) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for user in self.surrogates("SELECT user FROM app_users WHERE app = ?1", n)? {
+            removed += self.remove_app_user(n, user)?;
+        }
+        for group in self.surrogates("SELECT grp FROM app_groups WHERE app = ?1", n)? {
+            removed += self.remove_app_group(n, group)?;
+        }
+        self.apps_changed = true;
+        self.gone.push((Kind::App, n));
+        Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
+    }
+
+    fn remove_member(&mut self, group: N, user: N) -> Result<u64, StoreError> {
+        self.remove_row(Kind::GroupMember, &GROUP_MEMBERS, &[group, user])
+    }
+
+    fn remove_app_user(&mut self, app: N, user: N) -> Result<u64, StoreError> {
+        let old = self.old_names(&APP_USERS, &[app, user], &ACCOUNT_NAMES)?;
+        self.rename(app, user, &old, &[])?;
+        self.remove_row(Kind::AppUser, &APP_USERS, &[app, user])
+    }
+
+    fn remove_app_group(&mut self, app: N, group: N) -> Result<u64, StoreError> {
+        self.remove_row(Kind::AppGroup, &APP_GROUPS, &[app, group])
+    }
+}
+
+/// Whether the observed row is older than the stored one by Okta's own date: index-backed lists lag (facts 11).
+fn is_older(new: Column<'_>, stored: rusqlite::Result<ValueRef<'_>>) -> bool {
+    matches!((new, stored), (Column::Integer(new), Ok(ValueRef::Integer(stored))) if new < stored)
+}

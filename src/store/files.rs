@@ -1,0 +1,194 @@
+//! Files of an org's directory: creation, lock, and the checks before anything is believed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::schema::{self, APPLICATION_ID};
+use super::{STORE_FILE, StoreError};
+
+/// A store up to this size is checked page by page at every start (a fraction of a second); a larger one only where it
+/// is read, because a restart must not take longer than a few seconds.
+const QUICK_CHECK_BYTES_MAX: u64 = 128 << 20;
+
+/// Prepared statements that a connection keeps: more than the program has.
+const STATEMENT_CACHE: usize = 128;
+
+/// Page cache of the writer, in KiB: holds the inner pages of all indexes of an org with millions of rows.
+const WRITER_CACHE_KIB: i64 = 65_536;
+
+/// Page cache of one reader, in KiB.
+const READER_CACHE_KIB: i64 = 8_192;
+
+/// Pages in the write-ahead log before it is moved into the file (16 MiB): large enough that a crawl page does not pay for it.
+const WAL_PAGES: i64 = 4_096;
+
+/// The lock on an org's directory; held for as long as this lives, and freed by the system when the process dies.
+#[derive(Debug)]
+pub struct StoreFiles {
+    dir: PathBuf,
+    _lock: File,
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
+    move |source| StoreError::Io { path: path.to_owned(), source }
+}
+
+/// Creates `dir` and its parents, readable by the owner only.
+pub fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(io(dir))
+}
+
+impl StoreFiles {
+    /// Creates the directory when it is missing, and takes its lock.
+    pub fn lock(dir: &Path) -> Result<Self, StoreError> {
+        create_private_dir(dir)?;
+        let path = dir.join("lock");
+        let mut lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path }),
+            Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
+        }
+        // For people only; the lock itself is what counts.
+        let pid = std::process::id().to_string();
+        lock.set_len(0).and_then(|()| lock.write_all(pid.as_bytes())).map_err(io(&path))?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Opens the store for writing, creating it when the file does not exist.
+    pub(super) fn open_for_writing(&self) -> Result<Connection, StoreError> {
+        let path = self.dir.join(STORE_FILE);
+        if !path.exists() {
+            self.create(&path)?;
+        }
+        check_header(&path)?;
+        let mut connection = open(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        check_content(&connection, &path)?;
+        schema::migrate(&mut connection)?;
+        tune(&connection, WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        assert_durable(&connection)?;
+        Ok(connection)
+    }
+
+    /// A new store is made beside its final name and then renamed: a file of that name is never half made, so that an
+    /// empty or short one is known to be damaged.
+    fn create(&self, path: &Path) -> Result<(), StoreError> {
+        let leftover = ["-wal", "-shm"].map(|suffix| self.dir.join(format!("{STORE_FILE}{suffix}")));
+        if let Some(found) = leftover.iter().find(|file| file.exists()) {
+            let detail = format!("{} is there, but {STORE_FILE} is not", found.display());
+            return Err(StoreError::Damaged { detail });
+        }
+        let new = self.dir.join(format!("{STORE_FILE}.new"));
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            match fs::remove_file(self.dir.join(format!("{STORE_FILE}.new{suffix}"))) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&new)(error)),
+                _ => {}
+            }
+        }
+        let mut connection = open(&new, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        schema::migrate(&mut connection)?;
+        connection.execute("INSERT INTO meta(name, value) VALUES ('store_id', lower(hex(randomblob(16))))", ())?;
+        connection.close().map_err(|(_, error)| StoreError::from(error))?;
+        fs::rename(&new, path).map_err(io(path))?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(io(&self.dir))
+    }
+}
+
+/// Opens a reader; the file must be there.
+pub(super) fn open_for_reading(dir: &Path) -> Result<Connection, StoreError> {
+    let path = dir.join(STORE_FILE);
+    match fs::metadata(&path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::Missing { path: dir.to_owned() });
+        }
+        Err(error) => return Err(io(&path)(error)),
+    }
+    check_header(&path)?;
+    let connection = open(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found.cmp(&schema::VERSION) {
+        std::cmp::Ordering::Equal => {}
+        std::cmp::Ordering::Greater => {
+            return Err(StoreError::Newer { found, supported: schema::VERSION });
+        }
+        std::cmp::Ordering::Less => {
+            let detail = format!("its format version {found} is old; a `sync` or `serve` brings it up to date");
+            return Err(StoreError::Mismatch { detail });
+        }
+    }
+    tune(&connection, READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that opens connections")]
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| StoreError::Io {
+        path: path.to_owned(),
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+fn tune(connection: &Connection, cache_kib: i64) -> Result<(), StoreError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    if !connection.is_readonly("main")? {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+    }
+    Ok(())
+}
+
+/// What the durability of every revision rests on; a file system that cannot do it must not go unnoticed.
+fn assert_durable(connection: &Connection) -> Result<(), StoreError> {
+    let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+    if journal != "wal" || synchronous != 2 {
+        let detail = format!("journal mode {journal}, synchronous {synchronous}: the file system does not support WAL");
+        return Err(StoreError::Mismatch { detail });
+    }
+    Ok(())
+}
+
+/// An SQLite file begins with these bytes; a shorter or other file was truncated or is something else.
+fn check_header(path: &Path) -> Result<(), StoreError> {
+    let mut header = [0_u8; 16];
+    let mut file = File::open(path).map_err(io(path))?;
+    match std::io::Read::read_exact(&mut file, &mut header) {
+        Ok(()) if &header == b"SQLite format 3\0" => Ok(()),
+        Ok(()) => Err(StoreError::Damaged { detail: format!("{} is no SQLite file", path.display()) }),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            Err(StoreError::Damaged { detail: format!("{} has only {length} bytes", path.display()) })
+        }
+        Err(error) => Err(io(path)(error)),
+    }
+}
+
+fn check_content(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return Err(StoreError::Damaged { detail: format!("{} is no store of okta-idmap", path.display()) });
+    }
+    let bytes = fs::metadata(path).map_err(io(path))?.len();
+    if bytes <= QUICK_CHECK_BYTES_MAX {
+        let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(StoreError::Damaged { detail: verdict });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The few single values of a store.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::StoreError;
+use super::columns::kind_code;
+use crate::core::ids::{CrawlId, LogCursor, RequestNumber, Revision, Timestamp};
+use crate::core::model::Kind;
+
+/// Where the full crawl stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CrawlStatus {
+    /// Number of the latest crawl; 0 = none yet.
+    pub id: CrawlId,
+    /// Whether it is still unfinished.
+    pub running: bool,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// What it depends on: it may be resumed only under the same.
+    pub fingerprint: String,
+    /// When a crawl last came to its end (gaps may be open).
+    pub completed_at: Option<Timestamp>,
+}
+
+/// The single values of a store, read in one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Random id of this file: a derived index of another store is recognised by it.
+    pub store_id: String,
+    /// Revision of the snapshot.
+    pub revision: Revision,
+    /// Okta's id of the org that was read, once known.
+    pub org_id: Option<String>,
+    /// System Log position.
+    pub cursor: Option<LogCursor>,
+    /// Up to when the log has been followed: when the position was taken.
+    pub observed_through: Option<Timestamp>,
+    /// The full crawl.
+    pub crawl: CrawlStatus,
+    /// Oldest revision of which the changes are still known.
+    pub changes_from: Revision,
+    /// Rows by kind.
+    pub rows: BTreeMap<Kind, u64>,
+    /// Revision of the last change of any app: lets a cache of apps know that it is current.
+    pub apps_revision: Revision,
+    /// When the credential was last used successfully.
+    pub credential_used_at: Option<Timestamp>,
+    /// First request number that is not reserved yet.
+    pub request_numbers_end: u64,
+}
+
+fn rows_name(kind: Kind) -> String {
+    format!("rows_{}", kind_code(kind))
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}
+
+impl Meta {
+    /// Reads everything.
+    pub(super) fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let mut texts = BTreeMap::new();
+        let mut integers = BTreeMap::new();
+        let mut statement = connection.prepare_cached("SELECT name, value FROM meta")?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            match row.get_ref(1)? {
+                rusqlite::types::ValueRef::Integer(value) => {
+                    integers.insert(name, value);
+                }
+                rusqlite::types::ValueRef::Text(value) => {
+                    texts.insert(name, String::from_utf8_lossy(value).into_owned());
+                }
+                _ => {}
+            }
+        }
+        let time = |name: &str| integers.get(name).copied().map(Timestamp::from_millis);
+        let number = |name: &str| integers.get(name).copied().map(unsigned).unwrap_or_default();
+        let Some(store_id) = texts.get("store_id").cloned() else {
+            return Err(StoreError::Damaged { detail: "it has no store id".to_owned() });
+        };
+        Ok(Self {
+            store_id,
+            revision: Revision(number("revision")),
+            org_id: texts.get("org_id").cloned(),
+            cursor: texts.get("log_cursor").cloned().map(LogCursor),
+            observed_through: time("observed_through"),
+            crawl: CrawlStatus {
+                id: CrawlId(number("crawl_id")),
+                running: number("crawl_running") == 1,
+                started_at: time("crawl_started_at"),
+                fingerprint: texts.get("crawl_fingerprint").cloned().unwrap_or_default(),
+                completed_at: time("crawl_completed_at"),
+            },
+            changes_from: Revision(number("changes_from")),
+            rows: Kind::ALL.into_iter().map(|kind| (kind, number(&rows_name(kind)))).collect(),
+            apps_revision: Revision(number("apps_revision")),
+            credential_used_at: time("credential_used_at"),
+            request_numbers_end: number("request_number"),
+        })
+    }
+
+    /// Only the revision: what every look-up needs.
+    pub(super) fn read_revision(connection: &Connection) -> Result<Revision, StoreError> {
+        let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'revision'")?;
+        let value: Option<i64> = statement.query_row((), |row| row.get(0)).optional()?;
+        Ok(Revision(value.map(unsigned).unwrap_or_default()))
+    }
+}
+
+/// Writes one integer.
+pub(super) fn put_integer(connection: &Connection, name: &str, value: i64) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("REPLACE INTO meta(name, value) VALUES (?1, ?2)")?;
+    statement.execute(params![name, value])?;
+    Ok(())
+}
+
+/// Writes one text.
+pub(super) fn put_text(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("REPLACE INTO meta(name, value) VALUES (?1, ?2)")?;
+    statement.execute(params![name, value])?;
+    Ok(())
+}
+
+/// Writes the number of rows of a kind.
+pub(super) fn put_rows(connection: &Connection, kind: Kind, count: u64) -> Result<(), StoreError> {
+    put_integer(connection, &rows_name(kind), i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// The first request number that was never given out. Numbers are given out from a reserved block, so that those of a
+/// killed process never come again.
+pub(super) fn reserve_request_numbers(connection: &Connection, block: u64) -> Result<RequestNumber, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'request_number'")?;
+    let next: Option<i64> = statement.query_row((), |row| row.get(0)).optional()?;
+    let next = next.map_or(1, unsigned);
+    put_integer(connection, "request_number", i64::try_from(next + block).unwrap_or(i64::MAX))?;
+    Ok(RequestNumber(next))
+}

@@ -1,0 +1,138 @@
+//! Readers of a store: a bounded pool of read-only connections.
+//!
+//! Entry points: [`Reader::read`] for point reads, [`Reader::scan`] for anything longer. What a closure reads is one
+//! snapshot; the snapshot ends with the closure, so that no client can hold the write-ahead log open.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+
+use super::snapshot::Snapshot;
+use super::{SharedCoverage, StoreError, files, writer};
+use crate::core::coverage::{Completeness, Coverage, completeness};
+use crate::core::ids::Revision;
+use crate::core::model::{App, Scope};
+
+/// Idle connections that are kept. More may be open at peaks; each costs up to 8 MiB of cache.
+const IDLE_CONNECTIONS_MAX: usize = 4;
+
+/// Scans at once: they run on blocking threads and must not take all of them.
+const SCANS_MAX: usize = 4;
+
+/// Cheap handle; clone it freely.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    scans: Semaphore,
+    coverage: SharedCoverage,
+    revision: watch::Receiver<Revision>,
+    apps: Mutex<Option<(Revision, Arc<Vec<App>>)>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(super) fn new(
+        dir: &Path,
+        coverage: SharedCoverage,
+        revision: watch::Receiver<Revision>,
+    ) -> Result<Self, StoreError> {
+        let first = files::open_for_reading(dir)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                dir: dir.to_owned(),
+                idle: Mutex::new(vec![first]),
+                scans: Semaphore::new(SCANS_MAX),
+                coverage,
+                revision,
+                apps: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// Opens readers of a store that another process may be writing. Coverage is as of this moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when there is no store; [`StoreError::Damaged`], [`StoreError::Newer`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let connection = files::open_for_reading(dir)?;
+        let coverage = Arc::new(RwLock::new(writer::coverage_on_disk(&connection)?));
+        let revision = super::meta::Meta::read(&connection)?.revision;
+        drop(connection);
+        let (_, receiver) = watch::channel(revision);
+        Self::new(dir, coverage, receiver)
+    }
+
+    /// Reads in one snapshot, in the calling thread: for point reads (well below a millisecond).
+    pub fn read<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut connection = match self.idle().pop() {
+            Some(connection) => connection,
+            None => files::open_for_reading(&self.shared.dir)?,
+        };
+        let result = {
+            let transaction = connection.transaction()?;
+            read(&Snapshot::new(&transaction)?)
+        };
+        let mut idle = self.idle();
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push(connection);
+        }
+        result
+    }
+
+    /// Reads in one snapshot on a blocking thread: for scans.
+    pub async fn scan<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = || StoreError::Stopped { detail: "the process is shutting down".to_owned() };
+        let _permit = self.shared.scans.acquire().await.map_err(|_| stopped())?;
+        let reader = self.clone();
+        tokio::task::spawn_blocking(move || reader.read(read)).await.map_err(|_| stopped())?
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which gaps could change an answer that these scopes could hold. Ask *before* reading the rows: a gap that closes
+    /// in between then makes the answer partial, never wrongly complete.
+    pub fn completeness<'a>(&self, scopes: impl IntoIterator<Item = &'a Scope>) -> Completeness {
+        completeness(&self.coverage(), scopes)
+    }
+
+    /// What is known of all scopes.
+    pub fn coverage(&self) -> std::sync::RwLockReadGuard<'_, Coverage> {
+        self.shared.coverage.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The revision as it grows; ends when the writer does.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.shared.revision.clone()
+    }
+
+    /// All apps as of the snapshot; few, so that a selector need not ask the file each time.
+    pub fn apps(&self, snapshot: &Snapshot<'_>) -> Result<Arc<Vec<App>>, StoreError> {
+        let current = snapshot.apps_revision()?;
+        let mut cached = self.shared.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((revision, apps)) = cached.as_ref()
+            && *revision == current
+        {
+            return Ok(Arc::clone(apps));
+        }
+        let apps = Arc::new(snapshot.all_apps()?);
+        *cached = Some((current, Arc::clone(&apps)));
+        Ok(apps)
+    }
+}

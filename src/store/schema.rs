@@ -1,0 +1,99 @@
+//! The file format: tables, versions, migrations.
+//!
+//! Entry point: [`migrate`]. `PRAGMA user_version` counts [`MIGRATIONS`]; a newer file is refused, an older one is brought
+//! up in one transaction, so that a half-migrated file cannot exist.
+//!
+//! Long ids stand once, in `ids`; everything else refers to them by `n`, which makes rows and indexes of the big tables
+//! (memberships, app users) several times smaller. `at` is the number of the request that last changed the row.
+
+use rusqlite::{Connection, Transaction};
+
+use super::StoreError;
+
+/// `PRAGMA application_id` of a store: "oidm".
+pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
+
+/// Every version's step, oldest first. Never edit a released one: add another.
+pub(super) const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE ids(n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id TEXT NOT NULL, UNIQUE(kind, id));
+CREATE TABLE users(n INTEGER PRIMARY KEY, at INTEGER NOT NULL, status TEXT NOT NULL, login TEXT, email TEXT,
+    second_email TEXT, first_name TEXT, last_name TEXT, display_name TEXT, created INTEGER, last_updated INTEGER,
+    status_changed INTEGER);
+CREATE TABLE groups(n INTEGER PRIMARY KEY, at INTEGER NOT NULL, name TEXT NOT NULL, description TEXT,
+    group_type TEXT NOT NULL, source_app INTEGER, created INTEGER, last_updated INTEGER,
+    last_membership_updated INTEGER);
+CREATE INDEX groups_built_in ON groups(n) WHERE group_type = 'BUILT_IN';
+CREATE TABLE group_members(grp INTEGER NOT NULL, user INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(grp, user))
+    WITHOUT ROWID;
+CREATE INDEX group_members_by_user ON group_members(user, grp);
+CREATE TABLE apps(n INTEGER PRIMARY KEY, at INTEGER NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL,
+    status TEXT NOT NULL, sign_on_mode TEXT, features TEXT NOT NULL, credential_scheme TEXT, shared_user_name TEXT,
+    user_name_template TEXT, oauth_application_type TEXT, implicit_assignment INTEGER NOT NULL, created INTEGER,
+    last_updated INTEGER);
+CREATE TABLE app_users(app INTEGER NOT NULL, user INTEGER NOT NULL, at INTEGER NOT NULL, user_name TEXT,
+    external_id TEXT, email TEXT, status TEXT NOT NULL, scope TEXT NOT NULL, sync_state TEXT, via_group INTEGER,
+    created INTEGER, last_updated INTEGER, status_changed INTEGER, PRIMARY KEY(app, user)) WITHOUT ROWID;
+CREATE INDEX app_users_by_user ON app_users(user, app);
+CREATE TABLE app_groups(app INTEGER NOT NULL, grp INTEGER NOT NULL, at INTEGER NOT NULL, priority INTEGER,
+    last_updated INTEGER, PRIMARY KEY(app, grp)) WITHOUT ROWID;
+CREATE INDEX app_groups_by_group ON app_groups(grp, app);
+
+-- Who could be meant by a name: `key` is a hash of its loosest form; look-ups verify the raw values of the rows.
+CREATE TABLE account_keys(app INTEGER NOT NULL, key INTEGER NOT NULL, user INTEGER NOT NULL,
+    PRIMARY KEY(app, key, user)) WITHOUT ROWID;
+CREATE TABLE user_keys(key INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY(key, user)) WITHOUT ROWID;
+-- Who had a name before; app 0 = the user's own login and e-mail.
+CREATE TABLE account_history(app INTEGER NOT NULL, key INTEGER NOT NULL, user INTEGER NOT NULL, kind TEXT NOT NULL,
+    name TEXT NOT NULL, released_at INTEGER NOT NULL, PRIMARY KEY(app, key, user, kind, name)) WITHOUT ROWID;
+CREATE INDEX account_history_by_time ON account_history(released_at);
+
+-- What changed, by revision. op: 0 removed, 1 put, 2 put with another label (its dependants show it).
+CREATE TABLE changes(revision INTEGER NOT NULL, kind INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER NOT NULL,
+    op INTEGER NOT NULL, PRIMARY KEY(revision, kind, a, b)) WITHOUT ROWID;
+-- Reads that a log event obliges to, stored with the log position that showed the event.
+CREATE TABLE pending_reads(target TEXT PRIMARY KEY, due_at INTEGER NOT NULL, cause TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE scopes(scope TEXT PRIMARY KEY, crawl INTEGER NOT NULL, state TEXT NOT NULL, next TEXT, page INTEGER,
+    rows INTEGER, walk_from INTEGER, listing TEXT, completed_at INTEGER, completed_by TEXT) WITHOUT ROWID;
+-- Rows that a walk showed unchanged, one bitmap a page: what a finished walk did not show is missing.
+CREATE TABLE walk_seen(scope TEXT NOT NULL, page INTEGER NOT NULL, seen BLOB NOT NULL, PRIMARY KEY(scope, page))
+    WITHOUT ROWID;
+CREATE TABLE gaps(id TEXT PRIMARY KEY, scope TEXT NOT NULL, kind TEXT NOT NULL, evidence TEXT NOT NULL,
+    first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, count INTEGER NOT NULL, open INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX gaps_open ON gaps(scope) WHERE open = 1;
+CREATE TABLE quarantine(scope TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, first_seen INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL, PRIMARY KEY(scope, item, reason)) WITHOUT ROWID;
+"];
+
+/// The version that this program writes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of migrations")]
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Brings the file to [`VERSION`]; returns whether it was older.
+pub(super) fn migrate(connection: &mut Connection) -> Result<bool, StoreError> {
+    let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > VERSION {
+        return Err(StoreError::Newer { found, supported: VERSION });
+    }
+    let Some(steps) = usize::try_from(found).ok().and_then(|done| MIGRATIONS.get(done..)) else {
+        return Err(StoreError::Damaged { detail: format!("format version {found} does not exist") });
+    };
+    if steps.is_empty() {
+        return Ok(false);
+    }
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    set_version(&transaction)?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+fn set_version(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    Ok(())
+}
