@@ -8,6 +8,7 @@ mod compile;
 #[path = "support/update.rs"]
 mod update;
 
+use okta_idmap_proto::{FILE_DESCRIPTOR_SET, v1};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
@@ -43,7 +44,7 @@ fn committed_descriptor_set_is_what_the_proto_files_compile_to() {
 
 #[test]
 fn reflection_can_resolve_every_import() {
-    let set = FileDescriptorSet::decode(okta_idmap_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
     let names: Vec<&str> = set.file.iter().map(|file| file.name()).collect();
     for file in &set.file {
         for import in &file.dependency {
@@ -54,4 +55,23 @@ fn reflection_can_resolve_every_import() {
         names.contains(&"google/protobuf/timestamp.proto") && names.contains(&"idmap/v1/lookup.proto"),
         "{names:?}"
     );
+}
+
+#[test]
+fn the_services_have_the_names_that_health_and_reflection_use() {
+    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let mut described: Vec<String> = set
+        .file
+        .iter()
+        .flat_map(|file| file.service.iter().map(|service| format!("{}.{}", file.package(), service.name())))
+        .collect();
+    described.sort();
+    let generated = [
+        v1::admin_server::SERVICE_NAME,
+        v1::changes_server::SERVICE_NAME,
+        v1::coverage_server::SERVICE_NAME,
+        v1::lookup_server::SERVICE_NAME,
+        v1::search_server::SERVICE_NAME,
+    ];
+    assert_eq!(described, generated);
 }

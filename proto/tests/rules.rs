@@ -5,10 +5,14 @@
 
 #[path = "support/compile.rs"]
 mod compile;
+#[path = "support/package.rs"]
+mod package;
 #[path = "support/source.rs"]
 mod source;
 #[path = "support/symbols.rs"]
 mod symbols;
+#[path = "support/types.rs"]
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +22,10 @@ use prost_types::{
 };
 
 use compile::compile_package;
+use package::{PACKAGE, package_files};
 use source::compile_source;
-use symbols::{PACKAGE, package_files, symbols};
+use symbols::symbols;
+use types::type_text;
 
 const TIMESTAMP: &str = ".google.protobuf.Timestamp";
 /// How names of fields that hold a point in time end, and no others.
@@ -124,13 +130,6 @@ fn unreachable(descriptors: &FileDescriptorSet, messages: &BTreeMap<String, &Des
     let enum_names = enums.map(|enumeration| format!(".{PACKAGE}.{}", enumeration.name()));
     let all = messages.keys().cloned().chain(enum_names);
     all.filter(|name| !seen.contains(name)).map(|name| format!("{name}: no rpc leads to it")).collect()
-}
-
-fn type_text(field: &FieldDescriptorProto) -> String {
-    match field.r#type() {
-        Type::Message | Type::Enum => field.type_name().trim_start_matches('.').to_owned(),
-        scalar => scalar.as_str_name().trim_start_matches("TYPE_").to_ascii_lowercase(),
-    }
 }
 
 fn upper_snake(camel: &str) -> String {

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-/// The package that is walked.
-pub(crate) const PACKAGE: &str = "idmap.v1";
+use crate::package::{PACKAGE, package_files};
 
 /// Something that has a name.
 pub(crate) struct Symbol {
@@ -16,11 +15,6 @@ pub(crate) struct Symbol {
     pub(crate) name: String,
     /// Leading comment, trimmed; empty if there is none.
     pub(crate) comment: String,
-}
-
-/// The files of the package.
-pub(crate) fn package_files(descriptors: &FileDescriptorSet) -> impl Iterator<Item = &FileDescriptorProto> {
-    descriptors.file.iter().filter(|file| file.package() == PACKAGE)
 }
 
 /// All messages, fields, oneofs, enums, enum values, services and rpcs.
