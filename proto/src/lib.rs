@@ -1,4 +1,5 @@
-//! The gRPC API `idmap.v1`: messages, clients and servers generated from `idmap/v1/*.proto`, and the limits that it states.
+//! The gRPC API `idmap.v1`: messages, clients and servers generated from `idmap/v1/*.proto`, and the limits that it
+//! states.
 //!
 //! Entry points: [`v1`] for the generated code, [`limits`] for the documented maxima, [`FILE_DESCRIPTOR_SET`] for
 //! server reflection.
@@ -29,6 +30,6 @@ pub mod v1 {
     include!("generated/idmap.v1.rs");
 }
 
-/// The encoded `google.protobuf.FileDescriptorSet` of the API with everything it imports and with all comments: what server
-/// reflection serves.
+/// The encoded `google.protobuf.FileDescriptorSet` of the API with everything it imports and with all comments: what
+/// server reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptor.bin");

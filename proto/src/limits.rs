@@ -1,14 +1,15 @@
 //! The maxima and defaults that the API documents, as constants; the way in for paging is [`page_size`].
 //!
-//! Invariant: server, command line and the comments of the `.proto` files state the same numbers; `tests/limits.rs` compares
-//! them and checks that the largest allowed requests fit into [`REQUEST_BYTES_MAX`].
+//! Invariant: server, command line and the comments of the `.proto` files state the same numbers; `tests/limits.rs`
+//! compares them and checks that the largest allowed requests fit into [`REQUEST_BYTES_MAX`].
 
 /// `google.rpc.ErrorInfo.domain` of every error of this API.
 pub const ERROR_DOMAIN: &str = "idmap.v1";
 
 /// Rows on a page when the request says 0: a screenful or two, one read of the store.
 pub const PAGE_SIZE_DEFAULT: usize = 100;
-/// Rows on a page at most. Larger pages would hold a read transaction too long; smaller ones cost an exporter round trips.
+/// Rows on a page at most. Larger pages would hold a read transaction too long; smaller ones cost an exporter round
+/// trips.
 pub const PAGE_SIZE_MAX: usize = 1_000;
 /// Hits on a search page when the request says 0.
 pub const SEARCH_PAGE_SIZE_DEFAULT: usize = 20;
@@ -29,7 +30,8 @@ pub const GAP_ID_FILTER_MAX: usize = PAGE_SIZE_MAX;
 
 /// Bytes of one request message at most: the common default of gRPC servers, and room for a full batch.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// Bytes of one response message at most: clients must raise their decoding limit to it. A full page of the largest rows fits.
+/// Bytes of one response message at most: clients must raise their decoding limit to it. A full page of the largest
+/// rows fits.
 pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of an identifier, label, name or filter text at most: four times the longest e-mail address.
 pub const IDENTIFIER_BYTES_MAX: usize = 1_024;
@@ -48,9 +50,12 @@ pub const SEARCH_QUERY_TERMS_MAX: usize = 16;
 /// Bytes of the prefix of a suggestion at most: longer than any name.
 pub const SUGGEST_PREFIX_BYTES_MAX: usize = 256;
 
-/// Gap ids in one meta or resolution at most; their full number is told beside them. More helps nobody and would swell every
-/// answer of an org that is mostly unreadable.
+/// Gap ids in one meta or resolution at most; their full number is told beside them. More helps nobody and would swell
+/// every answer of an org that is mostly unreadable.
 pub const GAP_IDS_MAX: usize = 100;
+/// Gap ids of one item of a batch or access list at most, so that a thousand items of an unreadable org fit into one
+/// response.
+pub const ITEM_GAP_IDS_MAX: usize = 10;
 /// Candidates, holders and similar lists of persons at most; the full number is told beside them.
 pub const CANDIDATES_MAX: usize = 20;
 /// Granting groups of one account at most; the full number is told beside them.
@@ -65,7 +70,8 @@ pub const TEXT_BYTES_MAX: usize = 1_024;
 pub const PRINCIPAL_BYTES_MAX: usize = 512;
 /// Principals of one user at most, so that the longest ones fit into one response.
 pub const USER_PRINCIPALS_MAX: usize = 20_000;
-/// Change events in one message of a stream at most: a few hundred kilobytes, so that a slow client's window is not blown.
+/// Change events in one message of a stream at most: a few hundred kilobytes, so that a slow client's window is not
+/// blown.
 pub const CHANGE_EVENTS_MAX: usize = 500;
 /// Longest time between two checkpoints of an idle stream, in milliseconds.
 pub const CHECKPOINT_INTERVAL_MS_MAX: u64 = 1_000;
@@ -89,8 +95,8 @@ impl std::fmt::Display for NegativePageSize {
 
 impl std::error::Error for NegativePageSize {}
 
-/// Rows on a page for the `page_size` of a request, by AIP-158: 0 is the default, too many is the maximum, negative is an
-/// error (`INVALID_ARGUMENT`).
+/// Rows on a page for the `page_size` of a request, by AIP-158: 0 is the default, too many is the maximum, negative is
+/// an error (`INVALID_ARGUMENT`).
 pub fn page_size(requested: i32) -> Result<usize, NegativePageSize> {
     bounded(requested, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 }

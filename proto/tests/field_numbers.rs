@@ -1,7 +1,7 @@
 //! No number, type or rpc that was ever committed changes: `field_numbers.txt` is compared with the `.proto` files.
 //!
-//! `UPDATE_GENERATED=1 cargo test -p okta-idmap-proto` adds what is new. Changes and removals fail in any case; a removed
-//! field or enum value must leave its number and name reserved, and its line stays.
+//! `UPDATE_GENERATED=1 cargo test -p okta-idmap-proto` adds what is new. Changes and removals fail in any case; a
+//! removed field or enum value must leave its number and name reserved, and its line stays.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/compile.rs"]

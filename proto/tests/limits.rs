@@ -1,6 +1,8 @@
 //! The comments of the `.proto` files state the numbers of `limits`, and the largest allowed messages fit their maxima.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/compile.rs"]
+mod compile;
 #[path = "support/package.rs"]
 mod package;
 #[path = "support/symbols.rs"]
@@ -9,9 +11,9 @@ mod symbols;
 use std::collections::BTreeMap;
 
 use okta_idmap_proto::limits::*;
-use okta_idmap_proto::{FILE_DESCRIPTOR_SET, v1};
+use okta_idmap_proto::v1;
 use prost::Message as _;
-use prost_types::{FileDescriptorSet, Timestamp};
+use prost_types::Timestamp;
 
 /// The numbers that stand in a text, e.g. 4 and 100 in `at most 4 MiB or 100`.
 fn numbers(text: &str) -> Vec<u64> {
@@ -21,10 +23,14 @@ fn numbers(text: &str) -> Vec<u64> {
 struct Comments(BTreeMap<String, String>);
 
 impl Comments {
-    /// Reads the comments that are served by reflection, so this test also shows that they are there.
-    fn served() -> Self {
-        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        Self(symbols::symbols(&set).into_iter().map(|symbol| (symbol.name, symbol.comment)).collect())
+    /// Of the files as they are now, not as they were generated last: otherwise an update would have to run twice.
+    fn of_package() -> Self {
+        Self(
+            symbols::symbols(&compile::compile_package().file_descriptor_set())
+                .into_iter()
+                .map(|symbol| (symbol.name, symbol.comment))
+                .collect(),
+        )
     }
 
     #[track_caller]
@@ -39,7 +45,7 @@ impl Comments {
 
 #[test]
 fn comments_state_the_limits() {
-    let comments = Comments::served();
+    let comments = Comments::of_package();
     let paged: Vec<&String> = comments.0.keys().filter(|name| name.ends_with("Request.page_size")).collect();
     assert_eq!(paged.len(), 13, "{paged:?}");
     for symbol in paged {
@@ -72,12 +78,14 @@ fn comments_state_the_limits() {
     comments.check("Gap.id", &[ID_BYTES_MAX]);
     comments.check("ExplainResponse.steps", &[EVIDENCE_STEPS_MAX]);
     comments.check("WatchResponse.events", &[CHANGE_EVENTS_MAX]);
-    for symbol in ["ResponseMeta", "Resolution", "GroupResolution", "EvidenceStep", "ScopeStatus"] {
+    for symbol in ["ResponseMeta", "Resolution", "EvidenceStep", "ScopeStatus"] {
         comments.check(&format!("{symbol}.gap_ids"), &[GAP_IDS_MAX]);
     }
     for symbol in ["Resolution.candidates", "Resolution.app_candidates", "Resolution.holders", "Ambiguity.candidates"] {
         comments.check(symbol, &[CANDIDATES_MAX]);
     }
+    comments.check("Resolution.gap_ids", &[ITEM_GAP_IDS_MAX]);
+    comments.check("GroupResolution.gap_ids", &[ITEM_GAP_IDS_MAX]);
     comments.check("GrantingGroups.groups", &[GRANTING_GROUPS_MAX]);
     for symbol in ["ItemError.message", "EvidenceStep.summary", "Gap.hides", "Gap.remedy", "QuarantinedRecord.reason"] {
         comments.check(symbol, &[TEXT_BYTES_MAX]);
@@ -130,8 +138,8 @@ fn the_largest_requests_fit() {
     assert!(acl.encoded_len() <= REQUEST_BYTES_MAX, "{}", acl.encoded_len());
 }
 
-/// An account as large as Okta's own limits on names, ids and e-mails let it get (facts 2.1, 4, 5.1); characters take up to
-/// four bytes.
+/// An account as large as Okta's own limits on names, ids and e-mails let it get (facts 2.1, 4, 5.1); characters take
+/// up to four bytes.
 fn largest_mapping() -> v1::Account {
     let time = Some(Timestamp { seconds: 253_402_300_799, nanos: 999_000_000 });
     let app_user = v1::AppUser {
@@ -172,6 +180,7 @@ fn the_largest_pages_fit() {
     assert!(accounts.encoded_len() <= RESPONSE_BYTES_MAX, "{}", accounts.encoded_len());
     let account = largest_mapping();
     let resolution = v1::Resolution {
+        gap_ids: vec![text(ID_BYTES_MAX); ITEM_GAP_IDS_MAX],
         app: account.app,
         user: account.user,
         app_user: account.app_user,

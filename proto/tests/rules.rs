@@ -1,6 +1,7 @@
 //! The `.proto` files follow the API's own rules: comments, layout, paging, naming, and the table of services.
 //!
-//! Entry point: [`violations`], a pure function of a descriptor set, which is also tested on small APIs that break each rule.
+//! Entry point: [`violations`], a pure function of a descriptor set, which is also tested on small APIs that break each
+//! rule.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/compile.rs"]

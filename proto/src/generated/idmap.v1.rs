@@ -10,12 +10,12 @@ pub struct RequestContext {
     /// (REVISION_NOT_REACHED) at once; the server does not wait. In Search and Suggest the index must have reached it too.
     #[prost(uint64, tag = "2")]
     pub at_least_revision: u64,
-    /// Oldest answer that is acceptable: the server's clock minus `ResponseMeta.observed_through`. Unset: any age; must not
-    /// be negative. Not met, or the log was never followed: FAILED_PRECONDITION (STALENESS_EXCEEDED).
+    /// Oldest answer that is acceptable: the server's clock minus `ResponseMeta.observed_through`. Unset: any age; must
+    /// not be negative. Not met, or the log was never followed: FAILED_PRECONDITION (STALENESS_EXCEEDED).
     #[prost(message, optional, tag = "3")]
     pub max_staleness: ::core::option::Option<::prost_types::Duration>,
-    /// The store that `at_least_revision` was taken from, as `ResponseMeta.store_id` gave it, at most 64 bytes: revisions of
-    /// different stores cannot be compared. Empty: not checked. Another store: FAILED_PRECONDITION (STORE_REPLACED).
+    /// The store that `at_least_revision` was taken from, as `ResponseMeta.store_id` gave it, at most 64 bytes: revisions
+    /// of different stores cannot be compared. Empty: not checked. Another store: FAILED_PRECONDITION (STORE_REPLACED).
     #[prost(string, tag = "4")]
     pub store_id: ::prost::alloc::string::String,
 }
@@ -646,8 +646,8 @@ pub struct AppGroupKey {
     #[prost(string, tag = "2")]
     pub group_id: ::prost::alloc::string::String,
 }
-/// The few fields by which people recognise a user. Only `id` is set when the user's row is not known, which a gap of kind
-/// UNSEEN_REFERENCE then says.
+/// The few fields by which people recognise a user. Only `id` is set when the user's row is not known; then there is a
+/// gap of kind UNSEEN_REFERENCE.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UserRef {
     /// Okta's id.
@@ -1056,7 +1056,8 @@ pub mod user_selector {
         /// Okta's id; exact.
         #[prost(string, tag = "1")]
         UserId(::prost::alloc::string::String),
-        /// The login, normalised as an e-mail if it looks like one; 1 to 1024 bytes. E-mails that are not logins do not match.
+        /// The login, normalised as an e-mail if it looks like one; 1 to 1024 bytes. E-mails that are not logins do not
+        /// match.
         #[prost(string, tag = "2")]
         Login(::prost::alloc::string::String),
         /// An account of the user, resolved as in Lookup.ResolveAccount.
@@ -1132,7 +1133,7 @@ pub struct Resolution {
     /// The app. Unset for UNKNOWN_APP and AMBIGUOUS_APP.
     #[prost(message, optional, tag = "2")]
     pub app: ::core::option::Option<AppRef>,
-    /// The one user. Set for RESOLVED, INACTIVE and REUSED (the present holder, not granted); unset otherwise.
+    /// The one user. Set for RESOLVED and INACTIVE only, so that nobody is granted by overlooking the outcome.
     #[prost(message, optional, tag = "3")]
     pub user: ::core::option::Option<UserRef>,
     /// The account of that user in that app. Set exactly when `user` is.
@@ -1147,17 +1148,18 @@ pub struct Resolution {
     /// All reasons why INACTIVE, in the order user, app user, app; empty for every other outcome.
     #[prost(message, repeated, tag = "7")]
     pub inactive_reasons: ::prost::alloc::vec::Vec<InactiveReason>,
-    /// For REUSED: who held the name, latest first, at most 20, the present holder among them. Else empty.
+    /// For REUSED: who held the name, latest first, the present holder at the head; at most 20. Else empty.
     #[prost(message, repeated, tag = "8")]
     pub holders: ::prost::alloc::vec::Vec<AccountHolder>,
-    /// For AMBIGUOUS, if the request had `include_candidates`: who may be meant, ordered by user id, at most 20. Else empty.
+    /// For AMBIGUOUS, if the request had `include_candidates`: who may be meant, ordered by user id, at most 20. Else
+    /// empty.
     #[prost(message, repeated, tag = "9")]
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
     /// For AMBIGUOUS: how many users may be meant. Else 0.
     #[prost(uint32, tag = "10")]
     pub candidate_count: u32,
-    /// For AMBIGUOUS_APP, if the request had `include_candidates`: which apps may be meant, ordered by id, at most 20. Else
-    /// empty.
+    /// For AMBIGUOUS_APP, if the request had `include_candidates`: which apps may be meant, ordered by id, at most 20.
+    /// Else empty.
     #[prost(message, repeated, tag = "11")]
     pub app_candidates: ::prost::alloc::vec::Vec<AppRef>,
     /// For AMBIGUOUS_APP: how many apps may be meant. Else 0.
@@ -1172,7 +1174,8 @@ pub struct Resolution {
     /// As in ResponseMeta, for this one resolution.
     #[prost(enumeration = "Completeness", tag = "15")]
     pub completeness: i32,
-    /// As in ResponseMeta, for this one resolution; at most 100. For UNKNOWN_GAP never empty.
+    /// As in ResponseMeta, for this one resolution; at most 100, in batches and access lists at most 10. For UNKNOWN_GAP
+    /// never empty.
     #[prost(string, repeated, tag = "16")]
     pub gap_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// As in ResponseMeta, for this one resolution.
@@ -1257,7 +1260,8 @@ pub enum ResolutionOutcome {
     Unspecified = 0,
     /// Exactly one user, and user, app user and app all grant access. The only outcome that grants.
     Resolved = 1,
-    /// Two or more different users match at the best tier, or different kinds of an untyped identifier name different users.
+    /// Two or more different users match at the best tier, or different kinds of an untyped identifier name different
+    /// users.
     Ambiguous = 2,
     /// Exactly one user, but user, app user or app does not grant: see `inactive_reasons`.
     Inactive = 3,
@@ -1422,8 +1426,8 @@ pub enum SubjectOutcome {
     UnknownGap = 3,
     /// Known to be excluded by the configured filters and not kept.
     Filtered = 4,
-    /// The selector does not lead to exactly one, e.g. an account that is AMBIGUOUS, SHARED or REUSED, or an app label that
-    /// several apps have.
+    /// The selector does not lead to exactly one, e.g. an account that is AMBIGUOUS, SHARED or REUSED, or an app label
+    /// that several apps have.
     NotUnique = 5,
 }
 impl SubjectOutcome {
@@ -1514,7 +1518,7 @@ pub struct GroupResolution {
     /// As in ResponseMeta, for this one group.
     #[prost(enumeration = "Completeness", tag = "4")]
     pub completeness: i32,
-    /// As in ResponseMeta, for this one group; at most 100. For UNKNOWN_GAP never empty.
+    /// As in ResponseMeta, for this one group; at most 10. For UNKNOWN_GAP never empty.
     #[prost(string, repeated, tag = "5")]
     pub gap_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// As in ResponseMeta, for this one group.
@@ -1553,8 +1557,8 @@ pub struct ResolveAclRequest {
     /// Demands on the answer.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<RequestContext>,
-    /// The document's access list, 1 to 1000 entries; repetitions are harmless. A document that grants nobody needs no call:
-    /// an empty list is INVALID_ARGUMENT, so that a lost list is not indexed as a decision.
+    /// The document's access list, 1 to 1000 entries; repetitions are harmless. A document that grants nobody needs no
+    /// call: an empty list is INVALID_ARGUMENT, so that a lost list is not indexed as a decision.
     #[prost(message, repeated, tag = "2")]
     pub entries: ::prost::alloc::vec::Vec<AclEntry>,
 }
@@ -1577,9 +1581,10 @@ pub struct ResolveAclResponse {
     /// listed here: ask ResolveAccount.
     #[prost(message, repeated, tag = "5")]
     pub unresolved: ::prost::alloc::vec::Vec<UnresolvedAclEntry>,
-    /// Whether `principals` is the whole truth: every entry either gave a principal or is known to grant nobody. If false, an
-    /// entry ended in UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS, AMBIGUOUS_APP, REUSED, SHARED or an error: indexing the principals
-    /// leaks nothing, but hides the document from somebody; do it again when the gaps have closed or the revision moved.
+    /// Whether `principals` is the whole truth: every entry either gave a principal or is known to grant nobody. If false,
+    /// an entry ended in UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS, AMBIGUOUS_APP, REUSED, SHARED or an error: indexing the
+    /// principals leaks nothing, but hides the document from somebody; do it again when the gaps have closed or the
+    /// revision moved.
     #[prost(bool, tag = "6")]
     pub safe_to_index: bool,
 }
@@ -2128,6 +2133,9 @@ pub struct GetStatusResponse {
     /// Open gaps by kind; kinds without any are left out.
     #[prost(message, repeated, tag = "3")]
     pub open_gaps: ::prost::alloc::vec::Vec<GapCount>,
+    /// Names of all orgs that are configured, this one included, in alphabetical order.
+    #[prost(string, repeated, tag = "4")]
+    pub org_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How many gaps of a kind are open.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3165,8 +3173,8 @@ pub struct ReleaseHoldRequest {
     /// The gap of kind HELD.
     #[prost(string, tag = "2")]
     pub gap_id: ::prost::alloc::string::String,
-    /// `HoldEvidence.missing_row_count` as the operator saw it: what is released must be what was looked at. Must be at least
-    /// 1; if it is no longer so, FAILED_PRECONDITION (HOLD_CHANGED).
+    /// `HoldEvidence.missing_row_count` as the operator saw it: what is released must be what was looked at. Must be at
+    /// least 1; if it is no longer so, FAILED_PRECONDITION (HOLD_CHANGED).
     #[prost(uint64, tag = "3")]
     pub expected_missing_row_count: u64,
 }
@@ -3247,8 +3255,8 @@ pub mod admin_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Admin. Errors of every rpc are those listed in common.proto, above all PERMISSION_DENIED without the role `admin`; those
-    /// named here are in addition or specific.
+    /// Admin. Errors of every rpc are those listed in common.proto, above all PERMISSION_DENIED without the role `admin`;
+    /// those named here are in addition or specific.
     #[derive(Debug, Clone)]
     pub struct AdminClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -3442,8 +3450,8 @@ pub mod admin_server {
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
     }
-    /// Admin. Errors of every rpc are those listed in common.proto, above all PERMISSION_DENIED without the role `admin`; those
-    /// named here are in addition or specific.
+    /// Admin. Errors of every rpc are those listed in common.proto, above all PERMISSION_DENIED without the role `admin`;
+    /// those named here are in addition or specific.
     #[derive(Debug)]
     pub struct AdminServer<T> {
         inner: Arc<T>,
@@ -3816,16 +3824,16 @@ pub mod change_event {
         TooOld(super::TooOld),
     }
 }
-/// Everything up to `meta.revision` of the store `meta.store_id` has been sent: the position to resume from. The only such:
-/// other events of the same revision may still follow.
+/// Everything up to `meta.revision` of the store `meta.store_id` has been sent: the position to resume from. The only
+/// such: other events of the same revision may still follow.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Checkpoint {
     /// Where the copy stands once everything before this event is applied, and what the connector cannot see at present.
     #[prost(message, optional, tag = "1")]
     pub meta: ::core::option::Option<ResponseMeta>,
 }
-/// A snapshot begins. It is read in pieces while the store goes on; the changes since `revision` follow its end, and only
-/// with the checkpoint after these the copy is consistent.
+/// A snapshot begins. It is read in pieces while the store goes on; the changes since `revision` follow its end, and
+/// only with the checkpoint after these the copy is consistent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotBegin {
     /// Revision at which the snapshot begins.
@@ -4006,10 +4014,10 @@ pub mod changes_client {
             req.extensions_mut().insert(GrpcMethod::new("idmap.v1.Changes", "Watch"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// The same events by polling: the pages of one call chain end where the store stood when it began; poll again from the
-        /// revision of the last page's meta.
-        /// INVALID_ARGUMENT: no start, an unknown kind. FAILED_PRECONDITION: the start's revision is ahead of the store, or the
-        /// page token has expired.
+        /// The same events by polling: the pages of one call chain end where the store stood when it began; poll again from
+        /// the revision of the last page's meta.
+        /// INVALID_ARGUMENT: no start, an unknown kind. FAILED_PRECONDITION: the start's revision is ahead of the store, or
+        /// the page token has expired.
         pub async fn list_changes(
             &mut self,
             request: impl tonic::IntoRequest<super::ListChangesRequest>,
@@ -4064,10 +4072,10 @@ pub mod changes_server {
             &self,
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
-        /// The same events by polling: the pages of one call chain end where the store stood when it began; poll again from the
-        /// revision of the last page's meta.
-        /// INVALID_ARGUMENT: no start, an unknown kind. FAILED_PRECONDITION: the start's revision is ahead of the store, or the
-        /// page token has expired.
+        /// The same events by polling: the pages of one call chain end where the store stood when it began; poll again from
+        /// the revision of the last page's meta.
+        /// INVALID_ARGUMENT: no start, an unknown kind. FAILED_PRECONDITION: the start's revision is ahead of the store, or
+        /// the page token has expired.
         async fn list_changes(
             &self,
             request: tonic::Request<super::ListChangesRequest>,
@@ -5176,7 +5184,7 @@ pub mod lookup_client {
             self.inner.unary(req, path, codec).await
         }
         /// The principals to index with a document. A malformed entry is unresolved, not an error.
-        /// INVALID_ARGUMENT: no entry, or more than 1000.
+        /// INVALID_ARGUMENT: no entry, or more than 1000. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
         pub async fn resolve_acl(
             &mut self,
             request: impl tonic::IntoRequest<super::ResolveAclRequest>,
@@ -5512,7 +5520,7 @@ pub mod lookup_server {
             tonic::Status,
         >;
         /// The principals to index with a document. A malformed entry is unresolved, not an error.
-        /// INVALID_ARGUMENT: no entry, or more than 1000.
+        /// INVALID_ARGUMENT: no entry, or more than 1000. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
         async fn resolve_acl(
             &self,
             request: tonic::Request<super::ResolveAclRequest>,
@@ -6358,13 +6366,14 @@ pub struct SearchRequest {
     /// Hits per page, at most 100; 0 means 20; larger means 100. Smaller than elsewhere because every hit is hydrated.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
-    /// From the last response; empty for the first page. Not beyond the first 10000 hits. Bound to query, kinds and facets.
+    /// From the last response; empty for the first page. Not beyond the first 10000 hits. Bound to query, kinds and
+    /// facets.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// What to find, 1 to 512 bytes, at most 16 terms, all of which must match: free words (the last one also as a prefix),
-    /// "a phrase" in double quotes, `word*` a prefix, `word~` with one typing error, `-word` excluded, and fields:
-    /// `kind:user`, `status:ACTIVE`, `app:` with an app's id or label (in quotes if it has blanks), `account:jdoe` an
-    /// account's user name or external id, `id:00u1` any id. Letter case and diacritics do not matter.
+    /// What to find, 1 to 512 bytes, at most 16 terms, all of which must match: free words (the last one also as a
+    /// prefix), "a phrase" in double quotes, `word*` a prefix, `word~` with one typing error, `-word` excluded, and
+    /// fields: `kind:user`, `status:ACTIVE`, `app:` with an app's id or label (in quotes if it has blanks), `account:jdoe`
+    /// an account's user name or external id, `id:00u1` any id. Letter case and diacritics do not matter.
     #[prost(string, tag = "4")]
     pub query: ::prost::alloc::string::String,
     /// Only these kinds: USER, GROUP, APP, APP_USER; empty: all four. Other kinds are INVALID_ARGUMENT.
@@ -6384,7 +6393,8 @@ pub struct SearchResponse {
     /// For the next page; empty on the last one, or when 10000 hits have been shown.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
-    /// The hits; may be fewer than the page size although more follow, since hits that are gone from the store are dropped.
+    /// The hits; may be fewer than the page size although more follow, since hits that are gone from the store are
+    /// dropped.
     #[prost(message, repeated, tag = "3")]
     pub hits: ::prost::alloc::vec::Vec<SearchHit>,
     /// How many entries of the index match, dropped ones included; exact.

@@ -10,8 +10,8 @@ pub(crate) fn compile_package() -> protox::Compiler {
     compile(Path::new(env!("CARGO_MANIFEST_DIR")))
 }
 
-/// Compiles every `.proto` file of [`PROTO_DIR`] below `include`, in the order of their names, so that the result is the same
-/// everywhere; with what they import and with comments.
+/// Compiles every `.proto` file of [`PROTO_DIR`] below `include`, in the order of their names, so that the result is
+/// the same everywhere; with what they import and with comments.
 pub(crate) fn compile(include: &Path) -> protox::Compiler {
     let mut names: Vec<PathBuf> = std::fs::read_dir(include.join(PROTO_DIR))
         .unwrap()

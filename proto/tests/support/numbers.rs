@@ -1,7 +1,8 @@
 //! The numbers of an API as text, and what may change about them. Entry points: [`contract_of`] and [`compare`].
 //!
 //! A line is `name = what the wire depends on`: number, type and oneof of a field, number of an enum value, types of an
-//! rpc. Invariant: a line that was ever committed stays; its symbol keeps it, or is removed with number and name reserved.
+//! rpc. Invariant: a line that was ever committed stays; its symbol keeps it, or is removed with number and name
+//! reserved.
 
 use std::collections::{BTreeMap, BTreeSet};
 

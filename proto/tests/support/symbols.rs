@@ -1,7 +1,7 @@
 //! Everything that has a name in a descriptor set, with its comment. Entry point: [`symbols`].
 //!
-//! Invariant: only files of the package `idmap.v1` are walked, not what they import; nested declarations are refused, so
-//! that nothing can hide from the walk.
+//! Invariant: only files of the package `idmap.v1` are walked, not what they import; nested declarations are refused,
+//! so that nothing can hide from the walk.
 
 use std::collections::BTreeMap;
 
