@@ -7,6 +7,23 @@
 //! The generated code is committed, so that a build needs no protoc and no build script. After a change of a `.proto`
 //! file run `UPDATE_GENERATED=1 cargo test -p okta-idmap-proto` and commit what it rewrites.
 //!
+//! ```no_run
+//! use okta_idmap_proto::{limits, v1};
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:7443").connect().await?;
+//! let mut lookup =
+//!     v1::lookup_client::LookupClient::new(channel).max_decoding_message_size(limits::RESPONSE_BYTES_MAX);
+//! let request = v1::GetUserRequest {
+//!     context: None,
+//!     user: Some(v1::UserSelector { selector: Some(v1::user_selector::Selector::UserId("00u1".into())) }),
+//! };
+//! let answer = lookup.get_user(request).await?.into_inner();
+//! let outcome = answer.user.map(|user| user.outcome());
+//! assert_eq!(outcome, Some(v1::SubjectOutcome::Found));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Invariants, checked by `tests/`:
 //! - `src/generated/` is exactly what the `.proto` files generate.
 //! - Everything in the `.proto` files has a comment, and follows the layout in the head of `common.proto`.

@@ -1557,8 +1557,8 @@ pub struct ResolveAclRequest {
     /// Demands on the answer.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<RequestContext>,
-    /// The document's access list, 1 to 1000 entries; repetitions are harmless. A document that grants nobody needs no
-    /// call: an empty list is INVALID_ARGUMENT, so that a lost list is not indexed as a decision.
+    /// The document's access list, at most 1000 entries; repetitions are harmless. Empty: nobody is granted, so the answer
+    /// is the deny-all principal.
     #[prost(message, repeated, tag = "2")]
     pub entries: ::prost::alloc::vec::Vec<AclEntry>,
 }
@@ -4680,7 +4680,7 @@ pub struct BatchResolveRequest {
     /// Demands on the answer.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<RequestContext>,
-    /// What to resolve, 1 to 1000 items.
+    /// What to resolve, at most 1000 items. Empty: no results.
     #[prost(message, repeated, tag = "2")]
     pub items: ::prost::alloc::vec::Vec<BatchResolveItem>,
     /// Whether to list the candidates of AMBIGUOUS and AMBIGUOUS_APP.
@@ -5158,7 +5158,7 @@ pub mod lookup_client {
             self.inner.unary(req, path, codec).await
         }
         /// Who up to 1000 accounts belong to, all at one revision. A malformed item fails alone, as an ItemError.
-        /// INVALID_ARGUMENT: no item, or more than 1000. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
+        /// INVALID_ARGUMENT: more than 1000 items. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
         pub async fn batch_resolve(
             &mut self,
             request: impl tonic::IntoRequest<super::BatchResolveRequest>,
@@ -5184,7 +5184,7 @@ pub mod lookup_client {
             self.inner.unary(req, path, codec).await
         }
         /// The principals to index with a document. A malformed entry is unresolved, not an error.
-        /// INVALID_ARGUMENT: no entry, or more than 1000. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
+        /// INVALID_ARGUMENT: more than 1000 entries. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
         pub async fn resolve_acl(
             &mut self,
             request: impl tonic::IntoRequest<super::ResolveAclRequest>,
@@ -5511,7 +5511,7 @@ pub mod lookup_server {
             tonic::Status,
         >;
         /// Who up to 1000 accounts belong to, all at one revision. A malformed item fails alone, as an ItemError.
-        /// INVALID_ARGUMENT: no item, or more than 1000. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
+        /// INVALID_ARGUMENT: more than 1000 items. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
         async fn batch_resolve(
             &self,
             request: tonic::Request<super::BatchResolveRequest>,
@@ -5520,7 +5520,7 @@ pub mod lookup_server {
             tonic::Status,
         >;
         /// The principals to index with a document. A malformed entry is unresolved, not an error.
-        /// INVALID_ARGUMENT: no entry, or more than 1000. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
+        /// INVALID_ARGUMENT: more than 1000 entries. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
         async fn resolve_acl(
             &self,
             request: tonic::Request<super::ResolveAclRequest>,
