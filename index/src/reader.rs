@@ -1,0 +1,394 @@
+//! Reading: searches, suggestions, and the list of keys, from one unchanging view at a time.
+//!
+//! Entry point: [`Reader`].
+//!
+//! Invariants:
+//! - A search sees one commit, whole. What [`Reader::mark`] says is contained in what a later search sees.
+//! - The same documents and the same query give the same hits in the same order, however they were written.
+//! - No search panics, whatever the query and whatever became of the files.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tantivy::schema::IndexRecordOption;
+use tantivy::termdict::TermMerger;
+use tantivy::{IndexReader, Score, Searcher, TantivyError};
+
+use crate::collect::{Collect, Collected, Found};
+use crate::doc::{DocKind, Mark, Payload};
+use crate::expand::Overflow;
+use crate::open::{IndexError, RebuildReason, manual_reader};
+use crate::plan::{Effort, gains_from_edits, plan};
+use crate::query::{Clause, ParseError, parse};
+use crate::schema::{Fields, SCHEMA_VERSION};
+use crate::suggest::SuggestQuery;
+
+/// Hits of one page.
+pub const PAGE_HITS_MAX: usize = 100;
+
+/// Last hit that paging reaches, counted from the first. Each page collects all before it; nobody reads on so far, and
+/// who needs everything lists the store.
+pub const HITS_MAX: usize = 10_000;
+
+/// Values of a facet in the result, by falling count.
+pub const FACET_VALUES_MAX: usize = 20;
+
+/// Matches below which words also match with one edit. With a handful of results a misspelling is likely; with more,
+/// near misses only bury what was meant.
+pub const FUZZY_BELOW_HITS: u64 = 5;
+
+/// A search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// In the query language of [`crate::query`]; at most [`crate::QUERY_BYTES_MAX`] bytes.
+    pub text: String,
+    /// Hits to skip.
+    pub offset: usize,
+    /// Hits to return, at most [`PAGE_HITS_MAX`]; `offset + limit` at most [`HITS_MAX`]. 0 counts only.
+    pub limit: usize,
+    /// Whether to count matches by status and app. They cost about as much as the search when there are many matches.
+    pub facets: bool,
+}
+
+impl Query {
+    /// The first 20 hits for `text`, with facets.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), offset: 0, limit: 20, facets: true }
+    }
+}
+
+/// A document that matches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Its key.
+    pub key: String,
+    /// What it is.
+    pub kind: DocKind,
+    /// How well it matches: see the tables of [`crate::query`] and [`crate::suggest`]. Not comparable between queries.
+    pub score: f32,
+}
+
+/// Matches by facet; in each, the largest count first, equal counts by value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facets {
+    /// Kinds that occur.
+    pub kinds: Vec<(DocKind, u64)>,
+    /// The [`FACET_VALUES_MAX`] most frequent statuses.
+    pub statuses: Vec<(String, u64)>,
+    /// The [`FACET_VALUES_MAX`] most frequent app ids.
+    pub apps: Vec<(String, u64)>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Results {
+    /// The page, by falling score, then by key.
+    pub hits: Vec<Hit>,
+    /// All matches, exactly.
+    pub total: u64,
+    /// Counts over all matches; `None` if not asked for.
+    pub facets: Option<Facets>,
+    /// Whether words were matched with one edit too, because there were fewer than [`FUZZY_BELOW_HITS`] matches.
+    pub with_edits: bool,
+}
+
+/// Why a search gave no answer, by phase.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The query is not understood. The caller's mistake.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The page is out of bounds. The caller's mistake.
+    #[error(
+        "search: hits {offset} to {offset} + {limit} are out of bounds: at most {max} at once, and {HITS_MAX} in all"
+    )]
+    Page {
+        /// Hits to skip.
+        offset: usize,
+        /// Hits to return.
+        limit: usize,
+        /// Most that one answer holds.
+        max: usize,
+    },
+    /// A prefix or misspelling matches too many different words. The caller can be more precise.
+    #[error("search: a beginning or misspelling matches too many words; write more of it")]
+    TooBroad,
+    /// The index could not be read.
+    #[error("search index")]
+    Search(#[source] TantivyError),
+    /// The files of the index are damaged: it must be rebuilt.
+    #[error("search index: it is damaged: {detail}")]
+    Damaged {
+        /// What was found.
+        detail: String,
+    },
+}
+
+/// Reads an index. Cheap to clone; all clones see the same commit.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    index: tantivy::Index,
+    reader: IndexReader,
+    fields: Fields,
+    mark: RwLock<Option<Mark>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Reader").field("mark", &self.mark()).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(index: &tantivy::Index, fields: Fields) -> tantivy::Result<Self> {
+        let reader = manual_reader(index)?;
+        let shared = Shared { index: index.clone(), reader, fields, mark: RwLock::new(None) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Finds what `query` asks for.
+    ///
+    /// # Errors
+    /// [`QueryError::Parse`], [`QueryError::Page`] and [`QueryError::TooBroad`] are the caller's; the others are ours.
+    pub fn search(&self, query: &Query) -> Result<Results, QueryError> {
+        let last_hit = query.offset.saturating_add(query.limit);
+        if query.limit > PAGE_HITS_MAX || last_hit > HITS_MAX {
+            return Err(QueryError::Page { offset: query.offset, limit: query.limit, max: PAGE_HITS_MAX });
+        }
+        let clauses = parse(&query.text)?;
+        let collect = Collect { best_count: last_hit, facets: query.facets, scored: true };
+        guarded(|| {
+            let searcher = self.searcher();
+            let mut collected = self.collect(&searcher, &clauses, Effort::AsWritten, collect)?;
+            let with_edits = collected.total < FUZZY_BELOW_HITS && gains_from_edits(&clauses);
+            if with_edits {
+                collected = self.collect(&searcher, &clauses, Effort::WithEdits, collect)?;
+            }
+            Ok(results(query, collected, with_edits))
+        })
+    }
+
+    /// Completes what a person types. See [`crate::suggest`].
+    ///
+    /// # Errors
+    /// As [`Reader::search`].
+    pub fn suggest(&self, query: &SuggestQuery) -> Result<Vec<Hit>, QueryError> {
+        guarded(|| crate::suggest::suggest(&self.searcher(), &self.shared.fields, query))
+    }
+
+    /// Documents in the index.
+    pub fn doc_count(&self) -> u64 {
+        self.searcher().num_docs()
+    }
+
+    /// How far the index goes; `None` for one that was just created.
+    pub fn mark(&self) -> Option<Mark> {
+        self.shared.mark.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls `visit` with every key in bytewise order, until it breaks, in constant memory. A key that is there twice
+    /// comes twice. For the comparison with the store.
+    ///
+    /// # Errors
+    /// [`QueryError::Search`], [`QueryError::Damaged`].
+    pub fn visit_keys(&self, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<(), QueryError> {
+        guarded(|| visit_keys(&self.searcher(), &self.shared.fields, visit))
+    }
+
+    /// Every key, in bytewise order. Holds them all in memory: for tests and small indexes.
+    ///
+    /// # Errors
+    /// As [`Reader::visit_keys`].
+    pub fn all_keys(&self) -> Result<Vec<String>, QueryError> {
+        let mut keys = Vec::new();
+        self.visit_keys(&mut |key| {
+            keys.push(key.to_owned());
+            ControlFlow::Continue(())
+        })?;
+        Ok(keys)
+    }
+
+    /// Switches to the newest commit of another process and returns its mark (`None`: it was emptied and not filled yet).
+    /// Readers of the owner need it not.
+    ///
+    /// # Errors
+    /// [`IndexError::Reload`], [`IndexError::Unusable`]; the view stays as it was.
+    pub fn refresh(&self) -> Result<Option<Mark>, IndexError> {
+        // The mark first: what is loaded afterwards is not older.
+        let payload = self.shared.index.load_metas().map_err(IndexError::Reload)?.payload;
+        let mark = match payload.map(|payload| serde_json::from_str::<Payload>(&payload)) {
+            Some(Ok(payload)) if payload.schema == SCHEMA_VERSION => {
+                Some(Mark { store_id: payload.store_id, revision: payload.revision })
+            }
+            Some(Ok(payload)) => return Err(self.unusable(RebuildReason::Schema { found: payload.schema })),
+            Some(Err(error)) => {
+                return Err(self.unusable(RebuildReason::Damaged { detail: format!("read mark: {error}") }));
+            }
+            None => None,
+        };
+        match guarded(|| self.reload().map_err(QueryError::Search)) {
+            Ok(()) => {}
+            Err(QueryError::Search(error)) => return Err(IndexError::Reload(error)),
+            Err(error) => return Err(self.unusable(RebuildReason::Damaged { detail: error.to_string() })),
+        }
+        *self.shared.mark.write().unwrap_or_else(PoisonError::into_inner) = mark.clone();
+        Ok(mark)
+    }
+
+    /// Reads every file of the index and compares checksums; returns the names of the damaged ones. Takes as long as
+    /// reading the whole index.
+    ///
+    /// # Errors
+    /// [`IndexError::Verify`] if a file cannot be read at all.
+    pub fn verify(&self) -> Result<Vec<String>, IndexError> {
+        let damaged = self.shared.index.validate_checksum().map_err(IndexError::Verify)?;
+        let mut names: Vec<String> = damaged.iter().map(|path| path.display().to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.shared.fields
+    }
+
+    pub(crate) fn set_mark(&self, mark: Mark) {
+        *self.shared.mark.write().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+    }
+
+    /// Switches to the newest commit, which is at `mark`.
+    pub(crate) fn reload_at(&self, mark: &Mark) -> tantivy::Result<()> {
+        self.reload()?;
+        // Only now: a mark must not promise what a search does not see yet.
+        self.set_mark(mark.clone());
+        Ok(())
+    }
+
+    pub(crate) fn reload(&self) -> tantivy::Result<()> {
+        self.shared.reader.reload()
+    }
+
+    pub(crate) fn path_for_messages(&self) -> PathBuf {
+        PathBuf::from(format!("{:?}", self.shared.index.directory()))
+    }
+
+    fn unusable(&self, reason: RebuildReason) -> IndexError {
+        IndexError::Unusable { path: self.path_for_messages(), reason }
+    }
+
+    fn searcher(&self) -> Searcher {
+        self.shared.reader.searcher()
+    }
+
+    fn collect(
+        &self,
+        searcher: &Searcher,
+        clauses: &[Clause],
+        effort: Effort,
+        collect: Collect,
+    ) -> Result<Collected, QueryError> {
+        let overflow = Overflow::default();
+        let query = plan(&self.shared.fields, clauses, effort, &overflow).map_err(QueryError::Search)?;
+        run(searcher, query.as_ref(), collect, &overflow)
+    }
+}
+
+/// Runs a planned query.
+pub(crate) fn run(
+    searcher: &Searcher,
+    query: &dyn tantivy::query::Query,
+    collect: Collect,
+    overflow: &Overflow,
+) -> Result<Collected, QueryError> {
+    let collected = searcher.search(query, &collect).map_err(QueryError::Search)?;
+    if overflow.happened() {
+        return Err(QueryError::TooBroad);
+    }
+    match collected.damaged {
+        Some(detail) => Err(QueryError::Damaged { detail }),
+        None => Ok(collected),
+    }
+}
+
+/// Turns a panic into an error: tantivy asserts what a damaged file does not keep, and one bad block must not take
+/// the server down.
+fn guarded<T>(work: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_panic| Err(QueryError::Damaged { detail: "a file makes no sense".to_owned() }))
+}
+
+fn results(query: &Query, collected: Collected, with_edits: bool) -> Results {
+    let facets = query.facets.then(|| Facets {
+        kinds: kind_counts(collected.kinds),
+        statuses: most_frequent(collected.statuses),
+        apps: most_frequent(collected.apps),
+    });
+    let hits = collected.best.into_iter().skip(query.offset).map(hit).collect();
+    Results { hits, total: collected.total, facets, with_edits }
+}
+
+pub(crate) fn hit(found: Found) -> Hit {
+    Hit { key: found.key, kind: found.kind, score: found.score }
+}
+
+/// A hit of a suggestion, whose score is its kind of match.
+pub(crate) fn hit_with_score(found: Found, score: Score) -> Hit {
+    Hit { score, ..hit(found) }
+}
+
+fn kind_counts(counts: [u64; 4]) -> Vec<(DocKind, u64)> {
+    let mut counts: Vec<(DocKind, u64)> =
+        DocKind::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect();
+    counts.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
+    counts
+}
+
+fn most_frequent(counts: HashMap<String, u64>) -> Vec<(String, u64)> {
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    counts.truncate(FACET_VALUES_MAX);
+    counts
+}
+
+fn visit_keys(
+    searcher: &Searcher,
+    fields: &Fields,
+    visit: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), QueryError> {
+    let failed = |error: std::io::Error| QueryError::Search(TantivyError::from(error));
+    let segments = searcher.segment_readers();
+    let indexes: Vec<_> = segments
+        .iter()
+        .map(|segment| segment.inverted_index(fields.key))
+        .collect::<tantivy::Result<_>>()
+        .map_err(QueryError::Search)?;
+    let streams: Vec<_> =
+        indexes.iter().map(|index| index.terms().stream()).collect::<Result<_, _>>().map_err(failed)?;
+    let mut keys = TermMerger::new(streams);
+    while keys.advance() {
+        let Ok(key) = std::str::from_utf8(keys.key()) else {
+            return Err(QueryError::Damaged { detail: "a key is not UTF-8".to_owned() });
+        };
+        for (segment, term) in keys.current_segment_ords_and_term_infos() {
+            let mut postings =
+                indexes[segment].read_block_postings_from_terminfo(&term, IndexRecordOption::Basic).map_err(failed)?;
+            while !postings.docs().is_empty() {
+                for doc in postings.docs() {
+                    let deleted = segments[segment].alive_bitset().is_some_and(|alive| alive.is_deleted(*doc));
+                    if !deleted && visit(key).is_break() {
+                        return Ok(());
+                    }
+                }
+                postings.advance();
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Suggesting: what a person means who has typed this much of a name.
+//!
+//! Entry point: [`crate::Reader::suggest`].
+//!
+//! | score | match                                                                             | order inside |
+//! |-------|-----------------------------------------------------------------------------------|--------------|
+//! | 4     | exact: the text is the whole title, a whole name, account or id                   | key          |
+//! | 3     | the title begins with the text                                                    | title, key   |
+//! | 2     | every word of the text begins a word of the document                              | key          |
+//! | 1     | the same, with one edit in words of [`SUGGEST_FUZZY_CHARS_MIN`] characters or more | key          |
+//!
+//! Invariants:
+//! - A document stands in the first row it matches, once.
+//! - A lower row is looked at only if those above left room: most keystrokes are answered by a walk over the first
+//!   20 titles.
+//! - Accents and case make no difference.
+
+use std::collections::{BTreeSet, HashSet};
+
+use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{Searcher, SegmentReader, TantivyError, Term};
+
+use crate::collect::{Collect, Found};
+use crate::doc::DocKind;
+use crate::expand::{Overflow, fuzzy_prefix_query, prefix_query};
+use crate::plan::{all_of, any_of, kind_query, whole_query};
+use crate::query::{ParseError, QUERY_BYTES_MAX};
+use crate::reader::{Hit, QueryError, hit_with_score, run};
+use crate::schema::{Fields, KEY};
+use crate::tokenize::{Words, lines};
+
+/// Suggestions of one answer. A list that is longer is not read while typing.
+pub const SUGGESTIONS_MAX: usize = 20;
+
+/// Characters from which a word is also tried with one edit.
+pub const SUGGEST_FUZZY_CHARS_MIN: usize = 4;
+
+/// Words that count; further ones are ignored. Names have up to five, and each word is a walk over its matches.
+const SUGGEST_WORDS_MAX: usize = 8;
+
+/// Entries of titles that one segment is asked for beyond those wanted. Bounds the walk over titles whose documents
+/// were deleted but not merged away yet (a third of a segment at most).
+const TITLE_ENTRIES_MAX: usize = 100_000;
+
+const EXACT_SCORE: f32 = 4.0;
+const TITLE_SCORE: f32 = 3.0;
+const WORDS_SCORE: f32 = 2.0;
+const FUZZY_SCORE: f32 = 1.0;
+
+/// What was typed so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuggestQuery {
+    /// The text, as typed; at most [`QUERY_BYTES_MAX`] bytes. No query language.
+    pub text: String,
+    /// Kinds to suggest; empty: users. Mappings match by words and whole values, not by the beginning of the title.
+    pub kinds: Vec<DocKind>,
+    /// Hits to return, at most [`SUGGESTIONS_MAX`].
+    pub limit: usize,
+}
+
+impl SuggestQuery {
+    /// The first 10 users for `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kinds: Vec::new(), limit: 10 }
+    }
+}
+
+/// Suggests; see the table above.
+pub(crate) fn suggest(searcher: &Searcher, fields: &Fields, query: &SuggestQuery) -> Result<Vec<Hit>, QueryError> {
+    if query.limit > SUGGESTIONS_MAX {
+        return Err(QueryError::Page { offset: 0, limit: query.limit, max: SUGGESTIONS_MAX });
+    }
+    if query.text.len() > QUERY_BYTES_MAX {
+        return Err(QueryError::Parse(ParseError::TooLong { found: query.text.len() }));
+    }
+    let typed_lines = lines(&query.text);
+    if typed_lines.is_empty() || query.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let kinds: BTreeSet<DocKind> =
+        if query.kinds.is_empty() { [DocKind::User].into() } else { query.kinds.iter().copied().collect() };
+    let walk = Walk { searcher, fields, kinds, limit: query.limit };
+    let mut hits = Hits { hits: Vec::new(), seen: HashSet::new(), limit: query.limit };
+    hits.add(walk.exact(&query.text, &typed_lines)?, EXACT_SCORE);
+    if hits.have_room() {
+        hits.add(walk.titles(&typed_lines, hits.hits.len())?, TITLE_SCORE);
+    }
+    if hits.have_room() {
+        hits.add(walk.words(&query.text, Spelling::AsTyped, hits.hits.len())?, WORDS_SCORE);
+    }
+    if hits.have_room() {
+        hits.add(walk.words(&query.text, Spelling::OneEdit, hits.hits.len())?, FUZZY_SCORE);
+    }
+    Ok(hits.hits)
+}
+
+struct Hits {
+    hits: Vec<Hit>,
+    seen: HashSet<String>,
+    limit: usize,
+}
+
+impl Hits {
+    fn have_room(&self) -> bool {
+        self.hits.len() < self.limit
+    }
+
+    fn add(&mut self, found: Vec<Found>, score: f32) {
+        for found in found {
+            if self.have_room() && self.seen.insert(found.key.clone()) {
+                self.hits.push(hit_with_score(found, score));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    AsTyped,
+    OneEdit,
+}
+
+struct Walk<'a> {
+    searcher: &'a Searcher,
+    fields: &'a Fields,
+    kinds: BTreeSet<DocKind>,
+    limit: usize,
+}
+
+impl Walk<'_> {
+    fn exact(&self, text: &str, typed_lines: &[String]) -> Result<Vec<Found>, QueryError> {
+        let mut queries = vec![whole_query(self.fields, text)];
+        for (kind, line) in self.kinds.iter().flat_map(|kind| typed_lines.iter().map(move |line| (kind, line))) {
+            let term = Term::from_field_text(self.fields.title_line, &tagged(*kind, line));
+            queries.push(Box::new(TermQuery::new(term, IndexRecordOption::Basic)));
+        }
+        self.best(any_of(queries), self.limit, &Overflow::default())
+    }
+
+    /// Documents by words that begin with the typed ones. `known` of them may be known already.
+    fn words(&self, text: &str, spelling: Spelling, known: usize) -> Result<Vec<Found>, QueryError> {
+        let overflow = Overflow::default();
+        let words = Words::of(text);
+        let mut spellings = vec![words.base_parts(), words.joined()];
+        spellings.extend(words.spelt_out_parts());
+        // Joined forms are alternatives of one word each, not a sequence.
+        let joined = spellings.remove(1);
+        let mut queries = Vec::new();
+        for parts in &spellings {
+            queries.extend(self.beginnings(parts, spelling, &overflow)?);
+        }
+        for joined in joined {
+            queries.extend(self.beginnings(&[joined], spelling, &overflow)?);
+        }
+        if queries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.best(any_of(queries), self.limit + known, &overflow)
+    }
+
+    /// `None`: with an edit allowed nothing would change.
+    fn beginnings(
+        &self,
+        parts: &[&str],
+        spelling: Spelling,
+        overflow: &Overflow,
+    ) -> Result<Option<Box<dyn Query>>, QueryError> {
+        let mut queries = Vec::new();
+        let mut edits = false;
+        for part in parts.iter().take(SUGGEST_WORDS_MAX) {
+            let long = part.chars().count() >= SUGGEST_FUZZY_CHARS_MIN;
+            queries.push(if spelling == Spelling::OneEdit && long {
+                edits = true;
+                fuzzy_prefix_query(self.fields, part, overflow).map_err(QueryError::Search)?
+            } else {
+                prefix_query(self.fields, part, overflow)
+            });
+        }
+        let useful = !queries.is_empty() && (spelling == Spelling::AsTyped || edits);
+        Ok(useful.then(|| all_of(queries)))
+    }
+
+    /// The first `count` documents of our kinds, by key.
+    fn best(&self, query: Box<dyn Query>, count: usize, overflow: &Overflow) -> Result<Vec<Found>, QueryError> {
+        let kinds = self.kinds.iter().map(|kind| kind_query(self.fields, *kind)).collect();
+        let query = BooleanQuery::new(vec![(Occur::Must, query), (Occur::Must, any_of(kinds))]);
+        let collect = Collect { best_count: count, facets: false, scored: false };
+        Ok(run(self.searcher, &query, collect, overflow)?.best)
+    }
+
+    /// Documents whose title begins with a typed line, in the order of their titles. `known` may be known already.
+    fn titles(&self, typed_lines: &[String], known: usize) -> Result<Vec<Found>, QueryError> {
+        let mut entries: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut kinds_by_tag = Vec::new();
+        for kind in &self.kinds {
+            kinds_by_tag.push((kind.tag(), *kind));
+            for line in typed_lines {
+                for segment in self.searcher.segment_readers() {
+                    let range = tagged(*kind, line);
+                    title_entries(segment, self.fields, &range, self.limit + known, &mut entries)
+                        .map_err(QueryError::Search)?;
+                }
+            }
+        }
+        // By title whatever the kind, so the tag goes.
+        let mut entries: Vec<(&str, &str, DocKind)> = entries
+            .iter()
+            .filter_map(|(title, key)| {
+                let tag = title.chars().next()?;
+                let (_, kind) = kinds_by_tag.iter().find(|(kind_tag, _)| *kind_tag == tag)?;
+                Some((&title[tag.len_utf8()..], key.as_str(), *kind))
+            })
+            .collect();
+        entries.sort_unstable();
+        Ok(entries.into_iter().map(|(_, key, kind)| Found { key: key.to_owned(), kind, score: 0.0 }).collect())
+    }
+}
+
+fn tagged(kind: DocKind, line: &str) -> String {
+    format!("{}{line}", kind.tag())
+}
+
+/// Adds (title, key) of the first `count` documents of the segment whose tagged title begins with `range`.
+fn title_entries(
+    segment: &SegmentReader,
+    fields: &Fields,
+    range: &str,
+    count: usize,
+    entries: &mut BTreeSet<(String, String)>,
+) -> tantivy::Result<()> {
+    let Some(keys) = segment.fast_fields().str(KEY)? else { return Ok(()) };
+    let inverted_index = segment.inverted_index(fields.title_line)?;
+    let mut titles = inverted_index.terms().range().ge(range).into_stream()?;
+    let mut found: HashSet<u64> = HashSet::new();
+    let mut visited = 0;
+    while titles.advance() && found.len() < count && visited < TITLE_ENTRIES_MAX {
+        if !titles.key().starts_with(range.as_bytes()) {
+            break;
+        }
+        let title = String::from_utf8(titles.key().to_vec())
+            .map_err(|_| TantivyError::InternalError("a title is not UTF-8".to_owned()))?;
+        let mut key_ordinals = Vec::new();
+        let mut postings =
+            inverted_index.read_block_postings_from_terminfo(titles.value(), IndexRecordOption::Basic)?;
+        while !postings.docs().is_empty() {
+            let alive =
+                postings.docs().iter().filter(|doc| segment.alive_bitset().is_none_or(|alive| alive.is_alive(**doc)));
+            key_ordinals.extend(alive.filter_map(|doc| keys.ords().first(*doc)));
+            visited += postings.docs().len();
+            postings.advance();
+        }
+        key_ordinals.sort_unstable();
+        for key_ordinal in key_ordinals {
+            if found.len() >= count {
+                break;
+            }
+            let mut key = String::new();
+            if found.insert(key_ordinal) && keys.ord_to_str(key_ordinal, &mut key)? {
+                entries.insert((title.clone(), key));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Writing: documents in, one kind of commit.
+//!
+//! Entry point: [`Writer`], from [`crate::Index::writer`].
+//!
+//! Invariants:
+//! - [`Writer::commit_at`] is the only commit: a plain commit of tantivy 0.27 erases the mark.
+//! - The last operation on a key wins, in the order of the calls, within a commit and across commits.
+//! - After an error every further call fails: the writer must be dropped and started anew, and the index is as of its
+//!   last commit. Nothing is ever rolled back in place.
+//! - One writer at a time, and it is not `Clone`.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::query::AllQuery;
+use tantivy::{IndexWriter, TantivyDocument, TantivyError, Term};
+
+use crate::doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, Payload, VALUES_PER_LIST_MAX};
+use crate::fold::bounded;
+use crate::open::IndexError;
+use crate::reader::Reader;
+use crate::schema::{Fields, SCHEMA_VERSION};
+
+/// Smallest heap of a writer, in bytes: the least tantivy accepts. A segment is written whenever the heap is full, so
+/// a small one means many small segments.
+pub const HEAP_BYTES_MIN: usize = 15_000_000;
+
+/// Largest heap of a writer, in bytes: above it a segment's offsets would not fit. No use is known for more than a tenth.
+pub const HEAP_BYTES_MAX: usize = 4_000_000_000;
+
+/// One thread builds segments: the order of the operations is the order of the calls, and the other core is for the
+/// crawl that feeds it.
+const WORKER_THREADS: usize = 1;
+
+/// One thread merges segments, for the same reason.
+const MERGE_THREADS: usize = 1;
+
+/// Share of deleted documents from which a segment is rewritten even if no merge is due. They cost space and time in
+/// each search; below a third the rewriting costs more.
+const DELETED_SHARE_MAX: f32 = 0.3;
+
+/// The one writer of an index.
+pub struct Writer {
+    inner: IndexWriter,
+    reader: Reader,
+    fields: Fields,
+    state: State,
+    /// Held, not used: the right to write.
+    _owner_lock: Arc<File>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Working,
+    Failed,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Writer").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(
+        index: &tantivy::Index,
+        reader: &Reader,
+        owner_lock: &Arc<File>,
+        heap_bytes: usize,
+    ) -> Result<Self, IndexError> {
+        if !(HEAP_BYTES_MIN..=HEAP_BYTES_MAX).contains(&heap_bytes) {
+            return Err(IndexError::Heap { found: heap_bytes });
+        }
+        let options = IndexWriterOptions::builder()
+            .num_worker_threads(WORKER_THREADS)
+            .memory_budget_per_thread(heap_bytes)
+            .num_merge_threads(MERGE_THREADS)
+            .build();
+        let inner = index.writer_with_options(options).map_err(|error| match error {
+            TantivyError::LockFailure(..) => IndexError::Locked { path: reader.path_for_messages() },
+            error => IndexError::StartWriter(error),
+        })?;
+        let mut merge_policy = LogMergePolicy::default();
+        merge_policy.set_del_docs_ratio_before_merge(DELETED_SHARE_MAX);
+        inner.set_merge_policy(Box::new(merge_policy));
+        let fields = reader.fields().clone();
+        Ok(Self { inner, reader: reader.clone(), fields, state: State::Working, _owner_lock: owner_lock.clone() })
+    }
+
+    /// Adds a document, or replaces the one with its key. Blocks while the queue to the indexing thread is full.
+    ///
+    /// # Errors
+    /// [`IndexError::Key`]: nothing changed, the writer works on. [`IndexError::Write`], [`IndexError::WriterFailed`].
+    pub fn put(&mut self, doc: &IndexDoc) -> Result<(), IndexError> {
+        self.check(&doc.key)?;
+        self.inner.delete_term(Term::from_field_text(self.fields.key, &doc.key));
+        self.add(doc)
+    }
+
+    /// Adds a document whose key is neither in the index nor was given to this writer since [`Writer::delete_all`]: the
+    /// caller vouches for it. Spares the look-up of an older version in every segment, most of the cost of a first
+    /// fill. A key added twice is found twice until it is deleted.
+    ///
+    /// # Errors
+    /// As [`Writer::put`].
+    pub fn put_new(&mut self, doc: &IndexDoc) -> Result<(), IndexError> {
+        self.check(&doc.key)?;
+        self.add(doc)
+    }
+
+    /// Removes the document with this key, if there is one.
+    ///
+    /// # Errors
+    /// As [`Writer::put`].
+    pub fn delete(&mut self, key: &str) -> Result<(), IndexError> {
+        self.check(key)?;
+        self.inner.delete_term(Term::from_field_text(self.fields.key, key));
+        Ok(())
+    }
+
+    /// Removes every document, those put before this call in the same commit included.
+    ///
+    /// # Errors
+    /// [`IndexError::Write`], [`IndexError::WriterFailed`].
+    pub fn delete_all(&mut self) -> Result<(), IndexError> {
+        self.check_working()?;
+        // Not `delete_all_documents`: it spares documents that are not in a segment yet, and turns back the clock by
+        // which pending deletes are ordered, so that they would remove what is put afterwards.
+        let deleted = self.inner.delete_query(Box::new(AllQuery));
+        self.note(deleted).map(drop).map_err(IndexError::Write)
+    }
+
+    /// Makes everything up to here durable, together with `mark`, and shows it to the readers of this index. When it
+    /// returns, a search sees it.
+    ///
+    /// # Errors
+    /// [`IndexError::Commit`]: the index is as of the last commit, or as of this one (the mark tells after opening it
+    /// again). [`IndexError::Reload`]: committed, but readers still see the last commit. [`IndexError::WriterFailed`].
+    pub fn commit_at(&mut self, mark: &Mark) -> Result<(), IndexError> {
+        self.check_working()?;
+        let payload = Payload { store_id: mark.store_id.clone(), schema: SCHEMA_VERSION, revision: mark.revision };
+        let committed = serde_json::to_string(&payload).map_err(TantivyError::from).and_then(|payload| {
+            let mut prepared = self.inner.prepare_commit()?;
+            prepared.set_payload(&payload);
+            prepared.commit()
+        });
+        self.note(committed).map_err(IndexError::Commit)?;
+        let reloaded = self.reader.reload_at(mark);
+        self.note(reloaded).map_err(IndexError::Reload)
+    }
+
+    /// Waits for the merges under way and ends the writer. Dropping it abandons them, which costs nothing but their
+    /// work: the next writer starts them again.
+    ///
+    /// # Errors
+    /// [`IndexError::Write`] if a merge failed; the index is as of its last commit.
+    pub fn finish(self) -> Result<(), IndexError> {
+        let Self { inner, reader, .. } = self;
+        inner.wait_merging_threads().map_err(IndexError::Write)?;
+        reader.reload().map_err(IndexError::Reload)
+    }
+
+    fn add(&mut self, doc: &IndexDoc) -> Result<(), IndexError> {
+        let document = document(&self.fields, doc);
+        let added = self.inner.add_document(document);
+        self.note(added).map(drop).map_err(IndexError::Write)
+    }
+
+    fn check(&self, key: &str) -> Result<(), IndexError> {
+        self.check_working()?;
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(IndexError::Key { found: key.len() });
+        }
+        Ok(())
+    }
+
+    fn check_working(&self) -> Result<(), IndexError> {
+        match self.state {
+            State::Working => Ok(()),
+            State::Failed => Err(IndexError::WriterFailed),
+        }
+    }
+
+    fn note<T>(&mut self, result: tantivy::Result<T>) -> tantivy::Result<T> {
+        if result.is_err() {
+            self.state = State::Failed;
+        }
+        result
+    }
+}
+
+/// The document in terms of the schema. Copies the values; splitting them into words is the indexing thread's work.
+fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
+    let mut document = TantivyDocument::default();
+    document.add_text(fields.key, &doc.key);
+    document.add_u64(fields.kind, doc.kind.number());
+    let mut words = |fields: [tantivy::schema::Field; 3], value: &str| {
+        let value = bounded(value);
+        if !value.is_empty() {
+            fields.into_iter().for_each(|field| document.add_text(field, value));
+        }
+    };
+    words([fields.title, fields.title_whole, fields.gram], &doc.title);
+    for name in list(&doc.names) {
+        words([fields.name, fields.name_whole, fields.gram], name);
+    }
+    for account in list(&doc.accounts) {
+        words([fields.account, fields.account_whole, fields.gram], account);
+    }
+    // Five times as many as users, and people look for people: mappings have no suggestions by title.
+    if doc.kind != DocKind::Mapping && !doc.title.is_empty() {
+        document.add_text(fields.title_line, format!("{}{}", doc.kind.tag(), bounded(&doc.title)));
+    }
+    if !doc.status.is_empty() {
+        document.add_text(fields.status, bounded(&doc.status));
+    }
+    for id in list(&doc.ids) {
+        document.add_text(fields.id, bounded(id));
+    }
+    for app in list(&doc.apps) {
+        document.add_text(fields.app, bounded(app));
+    }
+    for label in list(&doc.app_labels) {
+        document.add_text(fields.app_label, bounded(label));
+        document.add_text(fields.app_line, bounded(label));
+    }
+    document
+}
+
+fn list(values: &[String]) -> impl Iterator<Item = &String> {
+    values.iter().take(VALUES_PER_LIST_MAX).filter(|value| !value.is_empty())
+}
