@@ -6,3 +6,5 @@
 pub mod ids;
 pub mod model;
 pub mod normalize;
+pub mod policy;
+pub mod resolve;
