@@ -7,8 +7,6 @@
 //! | else is the label or name of some when case is folded | likewise |
 //! | else | none |
 
-use std::borrow::Cow;
-
 use crate::core::model::App;
 use crate::core::normalize::canonical_fold;
 
@@ -53,10 +51,58 @@ pub fn select_app<'a>(selector: &str, apps: impl Iterator<Item = &'a App>) -> Ap
     }
 }
 
-fn is_folded(text: &str, folded_selector: &Cow<'_, str>) -> bool {
+fn is_folded(text: &str, folded_selector: &str) -> bool {
     // Most labels are ASCII: no allocation for them.
     if text.is_ascii() {
         return text.eq_ignore_ascii_case(folded_selector);
     }
     canonical_fold(text) == *folded_selector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::resolve::tests::{app, render};
+    use crate::core::resolve::{Completeness, Resolution};
+
+    #[test]
+    fn apps_are_selected() {
+        #[track_caller]
+        fn check(selector: &str, expected: &str) {
+            let apps = [
+                app("0oa1", "salesforce", "Sales"),
+                app("0oa2", "salesforce", "SALES"),
+                app("0oa3", "jira", "jira"),
+                app("0oa4", "slack", "0oa1"), // Called like the id of another.
+                app("0oa5", "box", "Größe"),
+                app("0oa6", "oidc_client", "Slack"),
+                app("0oa7", "GitHub", "Code"),
+                app("0oa8", "custom", "github"),
+            ];
+            let twice = apps.iter().chain(&apps);
+            let answer = match select_app(selector, twice) {
+                AppSelection::One(app) => app.id.to_string(),
+                AppSelection::None => render(&Resolution::of_unknown_app(Completeness::Complete)),
+                AppSelection::Many(apps) => render(&Resolution::of_ambiguous_app(apps, Completeness::Complete)),
+            };
+            assert_eq!(answer, expected, "{selector:?}");
+        }
+        check("0oa1", "0oa1");
+        check("0OA1", "0oa4"); // Ids are exact; a label is folded.
+        check("Sales", "0oa1");
+        check("SALES", "0oa2");
+        check("sales", "AMBIGUOUS_APP 0oa1 0oa2");
+        check("salesforce", "AMBIGUOUS_APP 0oa1 0oa2");
+        check("SalesForce", "AMBIGUOUS_APP 0oa1 0oa2");
+        check("jira", "0oa3"); // Label and name of one app.
+        check("slack", "0oa4"); // An exact name before a folded label.
+        check("Slack", "0oa6");
+        check("SLACK", "AMBIGUOUS_APP 0oa4 0oa6");
+        check("GRÖSSE", "0oa5");
+        check("gro\u{308}ße", "0oa5");
+        check("github", "0oa8");
+        check("GITHUB", "AMBIGUOUS_APP 0oa7 0oa8");
+        check("sale", "UNKNOWN_APP");
+        check("", "UNKNOWN_APP");
+    }
 }
