@@ -9,5 +9,7 @@ pub mod filter;
 pub mod ids;
 pub mod model;
 pub mod normalize;
+pub mod policy;
 pub mod reconcile;
+pub mod resolve;
 pub mod sync;
