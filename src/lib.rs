@@ -4,4 +4,5 @@
 //! |---|---|
 //! | [`core`] | the decisions, pure |
 
+pub mod config;
 pub mod core;
