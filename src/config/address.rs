@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use url::{Host, Url};
 
-use super::error::shown;
+use super::error::{looks_like_token, shown};
 
 /// Characters of the longest address: a host name has at most 253, the rest is scheme and port.
 const ADDRESS_CHARS_MAX: usize = 300;
@@ -34,6 +34,7 @@ impl OrgUrl {
         if let Host::Domain(name) = &host {
             check_org_host(name)?;
         }
+        check_nothing_follows(&url, &host)?;
         match url.scheme() {
             "https" => {}
             "http" if is_loopback(&host) => {}
@@ -69,6 +70,9 @@ fn parse_origin(given: &str, scheme_default: &str) -> Result<Url, String> {
     if given.chars().count() > ADDRESS_CHARS_MAX {
         return Err(format!("has more than {ADDRESS_CHARS_MAX} characters"));
     }
+    if looks_like_token(given) {
+        return Err("is a token, not an address".to_owned());
+    }
     if let Some(odd) = given.chars().find(|c| c.is_whitespace() || c.is_control() || *c == '\\') {
         return Err(format!("holds the character {odd:?}, which no address has"));
     }
@@ -78,14 +82,18 @@ fn parse_origin(given: &str, scheme_default: &str) -> Result<Url, String> {
         return Err("holds user info (something before an @): write the host alone".to_owned());
     }
     let url = Url::parse(&with_scheme).map_err(|error| format!("{} is no address: {error}", shown(given)))?;
-    let Some(host) = url.host_str() else { return Err(format!("{} has no host", shown(given))) };
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("{} has a path: write {host} alone", shown(given)));
-    }
     if url.port() == Some(0) {
         return Err("port 0 is none".to_owned());
     }
     Ok(url)
+}
+
+/// Refuses what follows the host. Checked after the host, since the message names the host to write.
+fn check_nothing_follows(url: &Url, host: &Host<String>) -> Result<(), String> {
+    if matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none() {
+        return Ok(());
+    }
+    Err(format!("has something after the host: write {} alone", origin_of(url, host)))
 }
 
 /// What Okta's own names and custom domains cannot be.
@@ -148,6 +156,7 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn parse_server(text: &str) -> Result<String, String> {
     let url = parse_origin(text.trim(), "http")?;
     let host = url.host().ok_or("has no host")?.to_owned();
+    check_nothing_follows(&url, &host)?;
     match url.scheme() {
         "http" => {}
         "https" => return Err("TLS is not available in this version: write http:// and a loopback host".to_owned()),
@@ -180,7 +189,7 @@ mod tests {
         check_org(" https://Acme.Okta.com/ ", expect!["https://acme.okta.com (acme.okta.com)"]);
         check_org("https://acme.okta.com:443", expect!["https://acme.okta.com (acme.okta.com)"]);
         check_org("login.example.com:8443", expect!["https://login.example.com:8443 (login.example.com)"]);
-        check_org("https://logín.example.com", expect!["https://xn--logn-vpa.example.com (xn--logn-vpa.example.com)"]);
+        check_org("https://logín.example.com", expect!["https://xn--logn-xpa.example.com (xn--logn-xpa.example.com)"]);
         check_org("http://127.0.0.1:1234", expect!["http://127.0.0.1:1234 (127.0.0.1)"]);
         check_org("http://[::1]:1234/", expect!["http://[::1]:1234 ([::1])"]);
         check_org("http://localhost:1234", expect!["http://localhost:1234 (localhost)"]);
@@ -196,22 +205,36 @@ mod tests {
             "acme-admin.okta.com",
             expect!["acme-admin.okta.com is the host of the admin console, the org itself is acme.okta.com"],
         );
-        check_org("https://acme-admin.oktapreview.com/admin/dashboard", expect![]);
+        check_org(
+            "https://acme-admin.oktapreview.com/admin/dashboard",
+            expect![
+                "acme-admin.oktapreview.com is the host of the admin console, the org itself is acme.oktapreview.com"
+            ],
+        );
         check_org("http://acme.okta.com", expect!["http:// is for loopback hosts only, write https://acme.okta.com"]);
-        check_org("ftp://acme.okta.com", expect![]);
-        check_org("https://acme.okta.com/app/UserHome", expect![]);
-        check_org("acme.okta.com?x=1", expect![]);
-        check_org("acme.okta.com#x", expect![]);
-        check_org("user:hunter2@acme.okta.com", expect![]);
-        check_org("acme.okta.com\\@evil.example", expect![]);
-        check_org("acme.okta\t.com", expect![]);
-        check_org("acme.okta.com.", expect![]);
-        check_org("acme.okta.com:0", expect![]);
-        check_org("acme.okta.com:65536", expect![]);
-        check_org("https://", expect![]);
-        check_org("https:acme.okta.com", expect![]);
-        check_org("file:///etc/passwd", expect![]);
-        check_org("http://127.0.0.1.evil.example", expect![]);
+        check_org("ftp://acme.okta.com", expect![[r#"the scheme "ftp" is not https"#]]);
+        check_org(
+            "https://acme.okta.com/app/UserHome",
+            expect!["has something after the host: write https://acme.okta.com alone"],
+        );
+        check_org("acme.okta.com?x=1", expect!["has something after the host: write https://acme.okta.com alone"]);
+        check_org("acme.okta.com#x", expect!["has something after the host: write https://acme.okta.com alone"]);
+        check_org(
+            "user:hunter2@acme.okta.com",
+            expect!["holds user info (something before an @): write the host alone"],
+        );
+        check_org("acme.okta.com\\@evil.example", expect![[r#"holds the character '\\', which no address has"#]]);
+        check_org("acme.okta\t.com", expect![[r#"holds the character '\t', which no address has"#]]);
+        check_org("acme.okta.com.", expect![[r#""acme.okta.com." ends with a dot: write it without"#]]);
+        check_org("acme.okta.com:0", expect!["port 0 is none"]);
+        check_org("acme.okta.com:65536", expect![[r#""acme.okta.com:65536" is no address: invalid port number"#]]);
+        check_org("https://", expect![[r#""https://" is no address: empty host"#]]);
+        check_org("https:acme.okta.com", expect![[r#""https:acme.okta.com" is no address: invalid port number"#]]);
+        check_org("file:///etc/passwd", expect!["has no host"]);
+        check_org(
+            "http://127.0.0.1.evil.example",
+            expect!["http:// is for loopback hosts only, write https://127.0.0.1.evil.example"],
+        );
         check_org(&"a".repeat(301), expect!["has more than 300 characters"]);
     }
 
@@ -225,13 +248,31 @@ mod tests {
         check("127.8.0.1:0", expect!["127.8.0.1:0"]);
         check("[::1]:8450", expect!["[::1]:8450"]);
         check("localhost:8450", expect!["127.0.0.1:8450"]);
-        check("0.0.0.0:8450", expect![]);
-        check("[::]:8450", expect![]);
-        check("[::ffff:127.0.0.1]:8450", expect![]);
-        check("127.0.0.1", expect![]);
-        check("localhost", expect![]);
-        check("example.com:8450", expect![]);
-        check("", expect![]);
+        check(
+            "0.0.0.0:8450",
+            expect![
+                "0.0.0.0:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
+            ],
+        );
+        check(
+            "[::]:8450",
+            expect![
+                "[::]:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
+            ],
+        );
+        check(
+            "[::ffff:127.0.0.1]:8450",
+            expect![
+                "[::ffff:127.0.0.1]:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
+            ],
+        );
+        check("127.0.0.1", expect![[r#""127.0.0.1" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]]);
+        check("localhost", expect![[r#""localhost" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]]);
+        check(
+            "example.com:8450",
+            expect![[r#""example.com:8450" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]],
+        );
+        check("", expect![[r#""" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]]);
     }
 
     #[test]
@@ -243,11 +284,20 @@ mod tests {
         check("http://127.0.0.1:8450", expect!["http://127.0.0.1:8450"]);
         check("localhost:8450", expect!["http://localhost:8450"]);
         check("http://[::1]:8450/", expect!["http://[::1]:8450"]);
-        check("https://127.0.0.1:8450", expect![]);
-        check("http://10.0.0.1:8450", expect![]);
-        check("http://127.0.0.1", expect![]);
-        check("grpc://127.0.0.1:8450", expect![]);
-        check("http://127.0.0.1:8450/idmap.v1", expect![]);
+        check(
+            "https://127.0.0.1:8450",
+            expect!["TLS is not available in this version: write http:// and a loopback host"],
+        );
+        check(
+            "http://10.0.0.1:8450",
+            expect!["10.0.0.1 is not a loopback host: this version has no TLS, and answers are personal data"],
+        );
+        check("http://127.0.0.1", expect!["names no port, write for example http://127.0.0.1:8450"]);
+        check("grpc://127.0.0.1:8450", expect![[r#"the scheme "grpc" is not http"#]]);
+        check(
+            "http://127.0.0.1:8450/idmap.v1",
+            expect!["has something after the host: write http://127.0.0.1:8450 alone"],
+        );
     }
 
     proptest! {

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use super::Flags;
 use super::error::{ConfigError, Source, nearest};
-use super::layers::{Address, Layers, Schema};
+use super::layers::{Address, Layers, Schema, SchemaKey};
 use super::orgs::{DEFAULT_ORG, check_org_name};
 use super::spec::{Given, Raw};
 
@@ -119,7 +119,7 @@ fn read_variable(
             layers.put(address, given)
         }
         None => {
-            let suggestion = suggestion(name, &suffix, schema);
+            let suggestion = suggestion(&suffix, schema);
             Err(ConfigError::UnknownVariable { name: name.to_owned(), suggestion })
         }
     }
@@ -146,16 +146,16 @@ fn org_address(rest: &str, schema: &Schema, layers: &Layers) -> Option<Address> 
     Some(Address::new(Some(org), &known.section, &known.key))
 }
 
-fn suggestion(name: &str, suffix: &str, schema: &Schema) -> Option<String> {
-    let mut names: Vec<String> =
-        schema.level(false).map(|known| format!("{PREFIX}{}", known.variable_suffix())).collect();
-    names.extend(SHORT_FORMS.iter().map(|key| format!("{PREFIX}{}", key.to_ascii_uppercase())));
-    names.push(CONFIG_VARIABLE.to_owned());
+/// Compared without the prefix: it would make everything look alike.
+fn suggestion(suffix: &str, schema: &Schema) -> Option<String> {
+    let mut names: Vec<String> = schema.level(false).map(SchemaKey::variable_suffix).collect();
+    names.extend(SHORT_FORMS.iter().map(|key| key.to_ascii_uppercase()));
+    names.push("CONFIG".to_owned());
     if let Some((org, _)) = suffix.strip_prefix("orgs__").and_then(|rest| rest.split_once("__")) {
         let org = org.to_ascii_uppercase();
-        names.extend(schema.level(true).map(|known| format!("{PREFIX}ORGS__{org}__{}", known.variable_suffix())));
+        names.extend(schema.level(true).map(|known| format!("ORGS__{org}__{}", known.variable_suffix())));
     }
-    nearest(name, names.iter().map(String::as_str))
+    nearest(suffix, names.iter().map(String::as_str)).map(|suffix| format!("{PREFIX}{suffix}"))
 }
 
 /// Puts the flags into the layers; returns those that mean the only org.

@@ -248,8 +248,21 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Line and column, for problems of the file.
+    pub(super) const fn place(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::UnknownKey { at, .. } | Self::Value { at, .. } | Self::Refused { at, .. } => match at {
+                Source::File { line, column, .. } => Some((*line, *column)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion.as_ref().map(|name| format!(", did you mean {name}?")).unwrap_or_default()
+    suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
 fn of_table(table: &str) -> String {
@@ -335,30 +348,44 @@ impl fmt::Display for ConfigWarning {
     }
 }
 
-/// The text without control characters: each is written as its escape.
+/// The text without control characters, each written as its escape, and without what looks like a token. Applying it twice
+/// changes nothing.
 pub(super) fn escaped(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let (kept, escape) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
-            kept.into_iter().chain(escape.into_iter().flatten())
-        })
-        .collect()
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let word_end = rest.find(|c| !is_token_char(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(word_end.max(c.len_utf8()));
+        if looks_like_token(word) {
+            safe.push_str(MASK);
+        } else if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push_str(word);
+        }
+        rest = after;
+    }
+    safe
 }
 
 /// A value as a message may show it: quoted, escaped, at most [`SHOWN_CHARS_MAX`] characters, and masked if it looks like
-/// a token.
+/// a token. Masked first: the head of a token would not look like one.
 pub(super) fn shown(text: &str) -> String {
     if looks_like_token(text) {
         return MASK.to_owned();
     }
-    let head: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-    let ellipsis = if head.len() < text.len() { "…" } else { "" };
-    format!("\"{}{ellipsis}\"", escaped(&head))
+    let safe = escaped(text);
+    let head: String = safe.chars().take(SHOWN_CHARS_MAX).collect();
+    let ellipsis = if head.len() < safe.len() { "…" } else { "" };
+    format!("\"{head}{ellipsis}\"")
 }
 
 pub(super) fn shown_path(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if looks_like_token(&text) { MASK.to_owned() } else { escaped(&text) }
+    escaped(&path.to_string_lossy())
+}
+
+const fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 }
 
 /// Whether a text is more likely an Okta API token than anything else that a configuration holds.
@@ -367,9 +394,7 @@ pub(super) fn looks_like_token(text: &str) -> bool {
     if text.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("SSWS ")) {
         return true;
     }
-    text.len() >= TOKEN_CHARS_MIN
-        && text.starts_with("00")
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    text.len() >= TOKEN_CHARS_MIN && text.starts_with("00") && text.chars().all(is_token_char)
 }
 
 /// The candidate that is near enough to be meant.
@@ -404,7 +429,10 @@ mod tests {
         check("00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY", "***");
         check(" 00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY\n", "***");
         check("SSWS x", "***");
-        check("/run/secrets/00QCjAl4MlV-WPXM-ABCDEFGHIJKLM", "\"/run/secrets/00QCjAl4MlV-WPXM-ABCDEFGHIJKLM\"");
+        check("https://00qcjal4mlv-wpxm-abcdefghijklmn.okta.com/\u{7}ä", "\"https://***.okta.com/\\u{7}ä\"");
+        check(&format!("{}00QCjAl4MlV-WPXM-ABCDEFGHIJKLM", " ".repeat(70)), &format!("\"{}***\"", " ".repeat(70)));
+        check("00u1abcdefghijklmnop", "\"00u1abcdefghijklmnop\"");
+        check("", "\"\"");
         check(&"ä".repeat(81), &format!("\"{}…\"", "ä".repeat(80)));
     }
 

@@ -25,16 +25,20 @@ pub(super) fn read(
     problems: &mut Vec<ConfigError>,
 ) -> bool {
     let places = Places { path, text };
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, mut errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
+        errors.sort_by_key(|error| error.span().map(|span| span.start));
         problems.extend(errors.iter().map(|error| ConfigError::Syntax {
             at: places.source(error.span().unwrap_or(0..0)),
             message: error.message().to_owned(),
         }));
         return false;
     }
-    let mut walk = Walk { places, schema, layers, problems };
-    walk.level(None, document.get_ref());
+    let mut found = Vec::new();
+    Walk { places, schema, layers, problems: &mut found }.level(None, document.get_ref());
+    // The parser hands keys out in the order of the alphabet.
+    found.sort_by_key(|problem| problem.place());
+    problems.extend(found);
     true
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{ConfigError, Source};
+use super::error::{ConfigError, Source, escaped};
 use super::file;
 use super::settings::NameRule;
 use super::spec::{Choice, Given, Raw, Spec, Wrong, check_name, quoted};
@@ -229,7 +229,8 @@ impl Reader<'_> {
         let (at, key) = (given.source.clone(), address.to_string());
         self.problems.push(match wrong {
             Wrong::Unlike => ConfigError::Value { at, key, expected, got: given.raw.shown() },
-            Wrong::Because(reason) => ConfigError::Refused { at, key, reason },
+            // A reason may quote a part of the value, changed by a parser on the way: a host in lower case.
+            Wrong::Because(reason) => ConfigError::Refused { at, key, reason: escaped(&reason) },
         });
     }
 }

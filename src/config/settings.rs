@@ -123,7 +123,7 @@ fn read_log_filter(text: &str) -> Result<String, String> {
             continue;
         }
         if !LOG_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive)) {
-            let suggestion = nearest(directive, LOG_LEVELS).map(|level| format!(", did you mean {level}?"));
+            let suggestion = nearest(directive, LOG_LEVELS).map(|level| format!(" (did you mean {level}?)"));
             let levels = LOG_LEVELS.join(", ");
             return Err(format!(
                 "{} is none of {levels}, nor <module>=<level>{}",

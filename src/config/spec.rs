@@ -320,7 +320,7 @@ impl TextSet {
                 return Ok(());
             }
             let suggestion = nearest(item, self.words.iter().copied());
-            let suggestion = suggestion.map(|word| format!(", did you mean {word}?")).unwrap_or_default();
+            let suggestion = suggestion.map(|word| format!(" (did you mean {word}?)")).unwrap_or_default();
             return Err(Wrong::Because(format!("{} is none of {}{suggestion}", shown(item), self.words.join(", "))));
         }
         check_name(item).map_err(Wrong::Because)
