@@ -5,5 +5,6 @@
 //! | [`core`] | the decisions, pure |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
+pub mod config;
 pub mod core;
 pub mod store;

@@ -12,4 +12,5 @@ pub mod normalize;
 pub mod policy;
 pub mod reconcile;
 pub mod resolve;
+pub mod secret;
 pub mod sync;
