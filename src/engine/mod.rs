@@ -1,0 +1,45 @@
+//! The shell around the decisions: makes the calls, stores the batches, keeps the index, ends together.
+//!
+//! Entry points: [`OrgRuntime::open`], [`crawl::run`] for one crawl, [`serve::run`] for everything until shutdown.
+//!
+//! Invariants:
+//! - Effects are carried out in the order in which they were asked for; batches are committed in that order.
+//! - Every task belongs to a `JoinSet` of its caller: nothing outlives the engine.
+//! - All waiting ends at shutdown; what was acknowledged by the store is kept.
+
+pub mod clock;
+pub mod crawl;
+pub mod index;
+pub mod org;
+pub mod progress;
+pub mod serve;
+
+pub use self::org::{OrgRuntime, OrgSettings};
+
+use crate::okta::OktaError;
+use crate::store::StoreError;
+
+/// What ends the work on an org. Failed reads do not: they are gaps.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The index cannot be used.
+    #[error("search index: {0}")]
+    Index(#[from] okta_idmap_index::IndexError),
+    /// The client cannot be built, or Okta cannot be used at all.
+    #[error(transparent)]
+    Okta(#[from] OktaError),
+    /// A task of the engine ended by a panic.
+    #[error("a task of the engine failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// The gRPC server failed.
+    #[error("gRPC server on {address}: {detail}")]
+    Server {
+        /// Where it was to listen.
+        address: String,
+        /// Why not.
+        detail: String,
+    },
+}
