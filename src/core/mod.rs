@@ -3,6 +3,8 @@
 //! Time and facts are handed in, effects are handed out; that is what makes the crawl, the resolution and the coverage
 //! testable by table and by seed. `tests/tidy.rs` checks that nothing here imports a runtime, HTTP, SQL or the index.
 
+pub mod backoff;
 pub mod ids;
 pub mod model;
+pub mod rate;
 pub mod secret;
