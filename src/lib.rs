@@ -5,3 +5,4 @@
 //! | [`core`] | the decisions, pure |
 
 pub mod core;
+pub mod okta;

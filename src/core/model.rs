@@ -25,8 +25,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which references point (a member refers to a group and a user).
-    pub const ALL: [Kind; 6] =
-        [Kind::User, Kind::Group, Kind::GroupMember, Kind::App, Kind::AppUser, Kind::AppGroup];
+    pub const ALL: [Kind; 6] = [Kind::User, Kind::Group, Kind::GroupMember, Kind::App, Kind::AppUser, Kind::AppGroup];
 
     /// Stable name, for logs, metrics and exports.
     pub const fn name(self) -> &'static str {

@@ -134,7 +134,8 @@ impl RateHeaders {
     pub fn parse<'a>(header_lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut read = Self::default();
         for (name, line) in header_lines {
-            let values = line.split(',').filter_map(|value| value.trim().parse::<i64>().ok()).filter(|value| *value >= 0);
+            let values =
+                line.split(',').filter_map(|value| value.trim().parse::<i64>().ok()).filter(|value| *value >= 0);
             let (smallest, largest) = (values.clone().min(), values.max());
             let smallest = smallest.and_then(|value| u64::try_from(value).ok());
             let least = |old: Option<u64>| old.into_iter().chain(smallest).min();
@@ -163,9 +164,9 @@ impl RateHeaders {
     pub fn refusal(&self, server_now: Timestamp) -> Refusal {
         match (self.limit, self.millis_to_reset(server_now), self.retry_after_s) {
             (Some(limit), Some(wait_millis), _) if limit > 0 => Refusal::Window { wait_millis },
-            (None, _, Some(seconds)) => Refusal::Window {
-                wait_millis: seconds.saturating_mul(1_000).clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX),
-            },
+            (None, _, Some(seconds)) => {
+                Refusal::Window { wait_millis: seconds.saturating_mul(1_000).clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX) }
+            }
             // `Limit: 0` or no headers: too many requests at the same time; `Reset` is only an estimate (facts 6.1, 13.6).
             _ => Refusal::Concurrency,
         }

@@ -89,6 +89,11 @@ impl NextUrl {
         &self.0
     }
 
+    /// The URL, to be stored.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
     /// The page size inside the URL. It is only read, to propose a smaller one; the URL is never rewritten.
     pub fn limit(&self) -> Option<u32> {
         let (_, query) = self.0.split_once('?')?;
@@ -141,12 +146,12 @@ impl Visited {
         Self::default()
     }
 
-    /// Notes that `next` is going to be visited; refuses a second visit and a walk of more than [`WALK_PAGES_MAX`] pages.
-    pub fn visit(&mut self, next: &NextUrl) -> Result<(), NextError> {
+    /// Notes that `url` is going to be visited; refuses a second visit and a walk of more than [`WALK_PAGES_MAX`] pages.
+    pub fn visit(&mut self, url: &str) -> Result<(), NextError> {
         if self.hashes.len() >= WALK_PAGES_MAX {
             return Err(NextError::TooManyPages);
         }
-        if self.hashes.insert(xxh3_64(next.as_str().as_bytes())) { Ok(()) } else { Err(NextError::Repeated) }
+        if self.hashes.insert(xxh3_64(url.as_bytes())) { Ok(()) } else { Err(NextError::Repeated) }
     }
 
     /// Pages visited.
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn loops_are_noticed() {
-        let url = |number: u32| NextUrl(format!("https://a.b/c?after={number}"));
+        let url = |number: u32| format!("https://a.b/c?after={number}");
         let mut visited = Visited::new();
         assert_eq!(visited.visit(&url(1)), Ok(()));
         assert_eq!(visited.visit(&url(2)), Ok(()));
