@@ -3,8 +3,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`core`] | the decisions, pure |
+//! | [`config`] | what the operator says, checked once |
+//! | [`okta`] | the typed read-only client |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
 pub mod config;
 pub mod core;
+pub mod okta;
 pub mod store;
