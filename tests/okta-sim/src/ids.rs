@@ -135,7 +135,9 @@ mod tests {
 
     #[test]
     fn other_text_decodes_to_nothing() {
-        for text in ["", "00u", "me", "00u000000000k7SimOrg", "00uzzzzzzzzzk7SimOrg", "00uäääk7SimOrg", "00u00000000!k7SimOrg"] {
+        for text in
+            ["", "00u", "me", "00u000000000k7SimOrg", "00uzzzzzzzzzk7SimOrg", "00uäääk7SimOrg", "00u00000000!k7SimOrg"]
+        {
             assert_eq!(decode(IdKind::User, text), None, "{text}");
         }
     }

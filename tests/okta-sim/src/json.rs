@@ -71,10 +71,6 @@ impl Object {
         self.object(key, Object::new().text("href", href))
     }
 
-    pub(crate) fn when(self, condition: bool, add: impl FnOnce(Self) -> Self) -> Self {
-        if condition { add(self) } else { self }
-    }
-
     pub(crate) fn end(mut self) -> String {
         self.0.push('}');
         self.0
@@ -126,7 +122,6 @@ fn push_string(out: &mut String, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

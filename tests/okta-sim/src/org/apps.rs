@@ -152,7 +152,8 @@ impl Org {
         let imported = |known: &Option<super::types::Group>| {
             known.as_ref().is_some_and(|known| known.kind == GroupKind::App && known.source_app == Some(app.0))
         };
-        let orphans: Vec<u32> = (0u32..).zip(&self.groups).filter(|(_, known)| imported(known)).map(|(index, _)| index).collect();
+        let orphans: Vec<u32> =
+            (0u32..).zip(&self.groups).filter(|(_, known)| imported(known)).map(|(index, _)| index).collect();
         for orphan in orphans {
             self.drop_group(GroupRef(orphan));
         }
@@ -312,10 +313,13 @@ impl Org {
     pub fn set_template(&mut self, app: AppRef, template: Template, reapply: bool) -> Changed {
         let known = self.app_mut(app)?;
         let old = std::mem::replace(&mut known.template, template);
-        let pairs: Vec<(u32, u32)> = known.users_after(None).map(|app_user| (app_user.assignment, app_user.user)).collect();
+        let pairs: Vec<(u32, u32)> =
+            known.users_after(None).map(|app_user| (app_user.assignment, app_user.user)).collect();
         for (assignment, user) in pairs {
             if reapply {
-                if let Some(overrides) = self.app_mut(app)?.find_mut(assignment).and_then(|found| found.overrides.as_mut()) {
+                if let Some(overrides) =
+                    self.app_mut(app)?.find_mut(assignment).and_then(|found| found.overrides.as_mut())
+                {
                     overrides.user_name = None;
                 }
             } else {

@@ -33,7 +33,8 @@ impl Org {
                 require(holds, format!("group {index} has user {member}"))?;
             }
             for app in &group.apps {
-                let holds = self.app(*app).is_some_and(|known| known.groups.iter().any(|assigned| assigned.group == index));
+                let holds =
+                    self.app(*app).is_some_and(|known| known.groups.iter().any(|assigned| assigned.group == index));
                 require(holds, format!("group {index} in app {app}"))?;
             }
         }
@@ -43,7 +44,8 @@ impl Org {
             require(living.len() == app.live_users, format!("count of app {index}"))?;
             require(app.users.is_sorted_by_key(|user| user.assignment), format!("order of app {index}"))?;
             for app_user in living {
-                let holds = self.user(app_user.user).and_then(|known| known.assignment_in(index)) == Some(app_user.assignment);
+                let holds =
+                    self.user(app_user.user).and_then(|known| known.assignment_in(index)) == Some(app_user.assignment);
                 require(holds, format!("app {index} has user {}", app_user.user))?;
             }
             for assigned in &app.groups {

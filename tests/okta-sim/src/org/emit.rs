@@ -5,7 +5,6 @@
 use super::log::{Actor, Event, LogControls, LoggedEvent, Target, logged};
 use super::{AppRef, GroupRef, Org, UserRef};
 use crate::ids::{IdKind, encode};
-use crate::time::iso_seconds;
 
 /// An event under construction: type, cause, targets in the order of the samples.
 pub(crate) struct EventDraft {
@@ -119,7 +118,8 @@ impl Org {
         if let Some(own) = &known.display_name {
             return own.to_string();
         }
-        let parts: Vec<&str> = [known.first_name, known.last_name].iter().filter_map(|key| self.texts.text(*key)).collect();
+        let parts: Vec<&str> =
+            [known.first_name, known.last_name].iter().filter_map(|key| self.texts.text(*key)).collect();
         if parts.is_empty() { known.login.to_string() } else { parts.join(" ") }
     }
 
@@ -174,10 +174,5 @@ impl Org {
     /// Makes all log cursors handed out so far invalid (400 on the next use).
     pub fn expire_log_cursors(&mut self) {
         self.log.expire_cursors();
-    }
-
-    /// Text for `changeDetails` and debug data: the current time of the org.
-    pub(crate) fn now_text(&self) -> String {
-        iso_seconds(self.now_s())
     }
 }

@@ -3,7 +3,10 @@
 //! Entry point: [`Org::generate`] with a [`Spec`]. The same spec gives the same org; nothing is written to the log, as
 //! all of it is older than the log's retention.
 
-use super::types::{App, AppStatus, AppUserStatus, GroupKind, Provider, Scheme, Scope, SignOnMode, SyncState, Template, User, UserStatus};
+use super::types::{
+    App, AppStatus, AppUserStatus, GroupKind, Provider, Scheme, Scope, SignOnMode, SyncState, Template, User,
+    UserStatus,
+};
 use super::{AppRef, GroupRef, NewApp, Org, START_MS};
 
 /// What to generate.
@@ -37,20 +40,96 @@ impl Spec {
 }
 
 const FIRST_NAMES: &[&str] = &[
-    "Ada", "Jürgen", "Zoë", "Siobhán", "Li", "Renée", "Ørjan", "Mary-Jane", "Łukasz", "Ana María", "Ngọc", "İpek", "björn",
-    "JOHN", "Chloé", "Dmitri", "Fatma", "Søren", "Noël", "D'Arcy", "Wei", "Amélie", "Günther", "Paul", "Sofia", "Tom", "Eva",
-    "山田", "Ольга", "Omar", "Priya", "Kwame", "Yusuf", "Inês", "Jo", "Max",
+    "Ada",
+    "Jürgen",
+    "Zoë",
+    "Siobhán",
+    "Li",
+    "Renée",
+    "Ørjan",
+    "Mary-Jane",
+    "Łukasz",
+    "Ana María",
+    "Ngọc",
+    "İpek",
+    "björn",
+    "JOHN",
+    "Chloé",
+    "Dmitri",
+    "Fatma",
+    "Søren",
+    "Noël",
+    "D'Arcy",
+    "Wei",
+    "Amélie",
+    "Günther",
+    "Paul",
+    "Sofia",
+    "Tom",
+    "Eva",
+    "山田",
+    "Ольга",
+    "Omar",
+    "Priya",
+    "Kwame",
+    "Yusuf",
+    "Inês",
+    "Jo",
+    "Max",
 ];
 const LAST_NAMES: &[&str] = &[
-    "O'Brien", "Müller", "García-López", "van der Berg", "Smith", "Nguyễn", "Ångström", "de la Cruz", "McDonald", "Šimůnek",
-    "Weiß", "太郎", "Иванова", "Ó Súilleabháin", "Çelik", "Dąbrowski", "SMITH", "Jónsdóttir", "Nakamura", "Okafor", "D’Angelo",
-    "Lindqvist", "Kowal", "Schmidt-Rottluff", "Fernández", "Ivanov", "Brown", "Li", "Østergård", "Haddad", "Singh", "Petrović",
+    "O'Brien",
+    "Müller",
+    "García-López",
+    "van der Berg",
+    "Smith",
+    "Nguyễn",
+    "Ångström",
+    "de la Cruz",
+    "McDonald",
+    "Šimůnek",
+    "Weiß",
+    "太郎",
+    "Иванова",
+    "Ó Súilleabháin",
+    "Çelik",
+    "Dąbrowski",
+    "SMITH",
+    "Jónsdóttir",
+    "Nakamura",
+    "Okafor",
+    "D’Angelo",
+    "Lindqvist",
+    "Kowal",
+    "Schmidt-Rottluff",
+    "Fernández",
+    "Ivanov",
+    "Brown",
+    "Li",
+    "Østergård",
+    "Haddad",
+    "Singh",
+    "Petrović",
 ];
-const DEPARTMENTS: &[&str] = &["Engineering", "Sales", "R&D", "Fertigung Süd", "Finance & Controlling", "人事", "Support", "Legal"];
-const DOMAINS: &[&str] = &["acme.example", "Acme-Corp.example", "tochter.acme.example", "müller-gmbh.example", "contractor.example"];
+const DEPARTMENTS: &[&str] =
+    &["Engineering", "Sales", "R&D", "Fertigung Süd", "Finance & Controlling", "人事", "Support", "Legal"];
+const DOMAINS: &[&str] =
+    &["acme.example", "Acme-Corp.example", "tochter.acme.example", "müller-gmbh.example", "contractor.example"];
 const GROUP_NAMES: &[&str] = &[
-    "Engineering", "All staff (DE)", "Sales – EMEA", "\"Quoted\" group", "R&D <core>", "Équipe Paris", "チーム東京", "vpn-users",
-    "App: Tracker/Admins", "Domain Users", " leading space", "100% remote", "back\\slash", "tooling",
+    "Engineering",
+    "All staff (DE)",
+    "Sales – EMEA",
+    "\"Quoted\" group",
+    "R&D <core>",
+    "Équipe Paris",
+    "チーム東京",
+    "vpn-users",
+    "App: Tracker/Admins",
+    "Domain Users",
+    " leading space",
+    "100% remote",
+    "back\\slash",
+    "tooling",
 ];
 
 /// One kind of app: integration name, label and how it behaves. The first kinds are made in every org.
@@ -66,14 +145,22 @@ const KINDS: &[Kind] = &[
         template: Template::UpperShortName,
         ..NewApp::new("active_directory", &format!("corp{n}.acme.example"))
     },
-    |n| NewApp { sign_on: Some(SignOnMode::OpenIdConnect), oauth_type: Some("web"), ..NewApp::new("oidc_client", &format!("Größentool {n}")) },
+    |n| NewApp {
+        sign_on: Some(SignOnMode::OpenIdConnect),
+        oauth_type: Some("web"),
+        ..NewApp::new("oidc_client", &format!("Größentool {n}"))
+    },
     |n| NewApp {
         sign_on: Some(SignOnMode::BrowserPlugin),
         scheme: Some(Scheme::SharedUsernameAndPassword),
         shared_user_name: Some(format!("acme-finance{n}")),
         ..NewApp::new("template_swa", &format!("Bank portal {n}"))
     },
-    |n| NewApp { sign_on: Some(SignOnMode::OpenIdConnect), oauth_type: Some("service"), ..NewApp::new("oidc_client", &format!("Nightly export {n}")) },
+    |n| NewApp {
+        sign_on: Some(SignOnMode::OpenIdConnect),
+        oauth_type: Some("service"),
+        ..NewApp::new("oidc_client", &format!("Nightly export {n}"))
+    },
     |n| NewApp { sign_on: Some(SignOnMode::Bookmark), ..NewApp::new("bookmark", &format!("Canteen menu {n}")) },
     |n| NewApp {
         sign_on: Some(SignOnMode::SecurePasswordStore),
@@ -82,7 +169,11 @@ const KINDS: &[Kind] = &[
         ..NewApp::new("template_sps", &format!("Time & travel {n}"))
     },
     |n| NewApp { template: Template::Email, ..NewApp::new("google", &format!("Google Workspace {n}")).provisioning() },
-    |n| NewApp { sign_on: Some(SignOnMode::OpenIdConnect), oauth_type: Some("browser"), ..NewApp::new("oidc_client", &format!("\"Wiki\" {n}")) },
+    |n| NewApp {
+        sign_on: Some(SignOnMode::OpenIdConnect),
+        oauth_type: Some("browser"),
+        ..NewApp::new("oidc_client", &format!("\"Wiki\" {n}"))
+    },
 ];
 
 impl Org {
@@ -180,8 +271,13 @@ impl Org {
         let directories: Vec<u32> = self.app_indexes(|app| app.imports());
         for number in 0..spec.groups {
             let base = GROUP_NAMES[number % GROUP_NAMES.len()];
-            let name = if number < GROUP_NAMES.len() { base.to_owned() } else { format!("{base} {}", number / GROUP_NAMES.len()) };
-            let source = (number % 4 == 3 && !directories.is_empty()).then(|| directories[random.usize(0..directories.len())]);
+            let name = if number < GROUP_NAMES.len() {
+                base.to_owned()
+            } else {
+                format!("{base} {}", number / GROUP_NAMES.len())
+            };
+            let source =
+                (number % 4 == 3 && !directories.is_empty()).then(|| directories[random.usize(0..directories.len())]);
             let kind = if source.is_some() { GroupKind::App } else { GroupKind::Okta };
             let group = self.insert_group(kind, &name, source);
             let wanted = match number {
@@ -196,6 +292,7 @@ impl Org {
 
     /// Draws every user once with the right chance, in ascending order, so that no insertion shifts anything.
     fn fill_group(&mut self, group: GroupRef, wanted: usize, users: usize, random: &mut fastrand::Rng) {
+        let wanted = wanted.min(users);
         let mut members = Vec::with_capacity(wanted);
         if wanted * 20 > users {
             let (mut left, mut needed) = (users, wanted);
@@ -228,14 +325,16 @@ impl Org {
 
     /// Group grants first, then direct assignments up to the wanted number. A few apps take most of it.
     fn generate_assignments(&mut self, spec: &Spec, random: &mut fastrand::Rng) {
-        let takers = self.app_indexes(|app| !app.name.starts_with("okta_") && &*app.name != "saasure" && app.oauth_type != Some("service"));
+        let takers = self.app_indexes(|app| {
+            !app.name.starts_with("okta_") && &*app.name != "saasure" && app.oauth_type != Some("service")
+        });
         let budget = spec.users * spec.app_users_per_user;
         for (rank, app) in takers.iter().enumerate() {
             // Every sixth app has nobody; the others share the budget like 1, 1/2, 1/3, ...
             if rank % 6 == 5 {
                 continue;
             }
-            let share = (budget / 4 / (rank + 1)).clamp(1, spec.users);
+            let share = (budget / 4 / (rank + 1)).max(1).min(spec.users);
             for position in 0..random.usize(0..4) {
                 let group = random.usize(0..self.groups.len());
                 let priority = i32::try_from(position * 3).unwrap_or(0);
@@ -252,7 +351,10 @@ impl Org {
     }
 
     fn generate_app_users(&mut self, app: AppRef, share: usize, users: usize, random: &mut fastrand::Rng) {
-        let groups: Vec<u32> = self.app(app.0).map(|known| known.groups.iter().map(|assigned| assigned.group).collect()).unwrap_or_default();
+        let groups: Vec<u32> = self
+            .app(app.0)
+            .map(|known| known.groups.iter().map(|assigned| assigned.group).collect())
+            .unwrap_or_default();
         for group in groups {
             for user in self.members_after(group, None, usize::MAX) {
                 if self.user(user).is_some_and(|known| known.status != UserStatus::Deprovisioned) {
@@ -288,7 +390,11 @@ impl Org {
                     (true, 4..7) => (AppUserStatus::Deprovisioned, SyncState::Synchronized, true),
                     (true, 7) => (AppUserStatus::Suspended, SyncState::OutOfSync, true),
                     (true, _) => (AppUserStatus::Provisioned, SyncState::Synchronized, true),
-                    (false, 0) => (AppUserStatus::ALL[random.usize(0..AppUserStatus::ALL.len())], app_user.sync, app_user.has_external_id),
+                    (false, 0) => (
+                        AppUserStatus::ALL[random.usize(0..AppUserStatus::ALL.len())],
+                        app_user.sync,
+                        app_user.has_external_id,
+                    ),
                     (false, _) => (app_user.status, app_user.sync, app_user.has_external_id),
                 };
                 app_user.status = status;

@@ -88,7 +88,13 @@ impl Org {
         let start = after.map_or(0, |last| last.saturating_add(1));
         if group == self.everyone().0 {
             let users = self.users.get(start as usize..).unwrap_or_default();
-            return users.iter().zip(start..).filter(|(user, _)| user.is_some()).map(|(_, index)| index).take(count_max).collect();
+            return users
+                .iter()
+                .zip(start..)
+                .filter(|(user, _)| user.is_some())
+                .map(|(_, index)| index)
+                .take(count_max)
+                .collect();
         }
         let Some(known) = self.group(group) else { return Vec::new() };
         let place = known.members.partition_point(|member| *member < start);

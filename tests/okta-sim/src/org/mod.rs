@@ -17,7 +17,7 @@ mod generate;
 mod groups;
 mod jobs;
 pub(crate) mod log;
-mod names;
+pub(crate) mod names;
 mod random;
 mod truth;
 pub(crate) mod types;
@@ -33,8 +33,11 @@ pub use apps::NewApp;
 pub use check::InvariantError;
 pub use generate::Spec;
 pub use log::{LogControls, LoggedEvent};
+pub(crate) use names::employee_number;
 pub use truth::{MinimumRequests, PageSizes, TruthApp, TruthAppGroup, TruthAppUser, TruthGroup, TruthUser};
-pub use types::{AppStatus, AppUserStatus, GroupKind, Provider, Scheme, Scope, SignOnMode, SyncState, Template, UserStatus};
+pub use types::{
+    AppStatus, AppUserStatus, GroupKind, Provider, Scheme, Scope, SignOnMode, SyncState, Template, UserStatus,
+};
 pub use users::{NewUser, ProfileUpdate};
 
 use jobs::Job;
@@ -118,7 +121,11 @@ impl Org {
             members: Vec::new(),
             apps: Vec::new(),
         }));
-        for (name, label) in [("saasure", "Okta Admin Console"), ("okta_enduser", "Okta Dashboard"), ("okta_browser_plugin", "Okta Browser Plugin")] {
+        for (name, label) in [
+            ("saasure", "Okta Admin Console"),
+            ("okta_enduser", "Okta Dashboard"),
+            ("okta_browser_plugin", "Okta Browser Plugin"),
+        ] {
             let app = self.blank_app(name, label);
             self.apps.push(Some(App { sign_on: Some(SignOnMode::OpenIdConnect), oauth_type: Some("web"), ..app }));
         }
@@ -209,7 +216,11 @@ impl Org {
 
     /// Number of members; all users for `Everyone`.
     pub(crate) fn member_count(&self, group: u32) -> usize {
-        if group == self.everyone().0 { self.live_users } else { self.group(group).map_or(0, |known| known.members.len()) }
+        if group == self.everyone().0 {
+            self.live_users
+        } else {
+            self.group(group).map_or(0, |known| known.members.len())
+        }
     }
 
     /// The groups that grant this user this app, best priority (lowest number) first.

@@ -56,7 +56,8 @@ impl Org {
         for (name, weight) in WEIGHTS {
             if draw < *weight {
                 let done = self.mutate_users(name, random).or_else(|| self.mutate_groups(name, random));
-                let done = done.or_else(|| self.mutate_apps(name, random)).or_else(|| self.mutate_app_users(name, random));
+                let done =
+                    done.or_else(|| self.mutate_apps(name, random)).or_else(|| self.mutate_app_users(name, random));
                 return done.map(|()| *name);
             }
             draw -= weight;
@@ -69,15 +70,23 @@ impl Org {
         match name {
             "create_user" => {
                 let status = if random.bool() { UserStatus::Active } else { UserStatus::Staged };
-                let new = NewUser::new(&format!("new.user{}@acme.example", fresh())).named("New", "Ünser-Neuer").status(status);
+                let new = NewUser::new(&format!("new.user{}@acme.example", fresh()))
+                    .named("New", "Ünser-Neuer")
+                    .status(status);
                 self.create_user(&new).ok().map(drop)
             }
-            "activate_user" => self.pick_user(random, UserStatus::Staged).and_then(|user| self.activate_user(user).ok()),
+            "activate_user" => {
+                self.pick_user(random, UserStatus::Staged).and_then(|user| self.activate_user(user).ok())
+            }
             "suspend_user" => self.pick_user(random, UserStatus::Active).and_then(|user| self.suspend_user(user).ok()),
-            "unsuspend_user" => self.pick_user(random, UserStatus::Suspended).and_then(|user| self.unsuspend_user(user).ok()),
+            "unsuspend_user" => {
+                self.pick_user(random, UserStatus::Suspended).and_then(|user| self.unsuspend_user(user).ok())
+            }
             "lock_user" => self.pick_user(random, UserStatus::Active).and_then(|user| self.lock_user(user).ok()),
             "unlock_user" => self.pick_user(random, UserStatus::LockedOut).and_then(|user| self.unlock_user(user).ok()),
-            "deactivate_user" => self.pick_user(random, UserStatus::Active).and_then(|user| self.deactivate_user(user).ok()),
+            "deactivate_user" => {
+                self.pick_user(random, UserStatus::Active).and_then(|user| self.deactivate_user(user).ok())
+            }
             "reactivate_user" => {
                 self.pick_user(random, UserStatus::Deprovisioned).and_then(|user| self.reactivate_user(user).ok())
             }
@@ -91,7 +100,8 @@ impl Org {
             }
             "rename_login" => {
                 let login = format!("Renamed.{}@Acme.example", random.u32(..));
-                let update = ProfileUpdate { email: Some(login.clone()), login: Some(login), ..ProfileUpdate::default() };
+                let update =
+                    ProfileUpdate { email: Some(login.clone()), login: Some(login), ..ProfileUpdate::default() };
                 self.pick_any_user(random).and_then(|user| self.update_profile(user, &update).ok())
             }
             // A deactivated user's login is rewritten and taken by somebody new (facts 2.2, 13.19).
@@ -104,7 +114,8 @@ impl Org {
             }
             "foreign_event" => {
                 let user = self.pick_any_user(random)?.id();
-                let kinds = ["user.session.start", "policy.evaluate_sign_on", "user.mfa.factor.activate", "app.new_in_2027"];
+                let kinds =
+                    ["user.session.start", "policy.evaluate_sign_on", "user.mfa.factor.activate", "app.new_in_2027"];
                 self.emit_foreign_event(kinds[random.usize(0..kinds.len())], &[("User", &user)], random.bool());
                 Some(())
             }
@@ -207,18 +218,21 @@ impl Org {
     }
 
     fn pick_any_user(&self, random: &mut fastrand::Rng) -> Option<UserRef> {
-        let draws = (0..PICK_TRIES).map(|_| UserRef(u32::try_from(random.usize(1..self.users.len().max(2))).unwrap_or(0)));
+        let draws =
+            (0..PICK_TRIES).map(|_| UserRef(u32::try_from(random.usize(1..self.users.len().max(2))).unwrap_or(0)));
         draws.into_iter().find(|user| self.user(user.0).is_some())
     }
 
     fn pick_group(&self, random: &mut fastrand::Rng) -> Option<GroupRef> {
-        let mut draws = (0..PICK_TRIES).map(|_| GroupRef(u32::try_from(random.usize(1..self.groups.len().max(2))).unwrap_or(0)));
+        let mut draws =
+            (0..PICK_TRIES).map(|_| GroupRef(u32::try_from(random.usize(1..self.groups.len().max(2))).unwrap_or(0)));
         draws.find(|group| self.group(group.0).is_some())
     }
 
     /// An app of this status that is none of the three built-in ones.
     fn pick_app(&self, random: &mut fastrand::Rng, status: AppStatus) -> Option<AppRef> {
-        let mut draws = (0..PICK_TRIES).map(|_| AppRef(u32::try_from(random.usize(3..self.apps.len().max(4))).unwrap_or(0)));
+        let mut draws =
+            (0..PICK_TRIES).map(|_| AppRef(u32::try_from(random.usize(3..self.apps.len().max(4))).unwrap_or(0)));
         draws.find(|app| self.app(app.0).is_some_and(|known| known.status == status))
     }
 

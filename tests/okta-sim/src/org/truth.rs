@@ -3,7 +3,9 @@
 //! Entry points: `Org::truth_users` and its siblings, [`Org::minimum_requests`]. All orders are by creation.
 
 use super::names;
-use super::types::{App, AppStatus, AppUser, AppUserStatus, GroupKind, Scheme, Scope, SignOnMode, SyncState, UserStatus};
+use super::types::{
+    App, AppStatus, AppUser, AppUserStatus, GroupKind, Scheme, Scope, SignOnMode, SyncState, UserStatus,
+};
 use super::{AppRef, GroupRef, Org, UserRef};
 
 /// A user as it really is.
@@ -210,7 +212,8 @@ impl Org {
     }
 
     fn truth_app_user_of(&self, app: AppRef, known: &App, app_user: &AppUser) -> TruthAppUser {
-        let best = (app_user.scope == Scope::Group).then(|| self.granting(app.0, app_user.user).first().copied()).flatten();
+        let best =
+            (app_user.scope == Scope::Group).then(|| self.granting(app.0, app_user.user).first().copied()).flatten();
         TruthAppUser {
             app_id: app.id(),
             user_id: UserRef(app_user.user).id(),

@@ -151,7 +151,7 @@ pub(crate) struct User {
     pub(crate) email: Option<Box<str>>,
     pub(crate) second_email: Option<Box<str>>,
     pub(crate) display_name: Option<Box<str>>,
-    pub(crate) custom: Option<Box<BTreeMap<String, serde_json::Value>>>,
+    pub(crate) custom: Option<BTreeMap<String, serde_json::Value>>,
     /// Explicit groups, ascending; `Everyone` is not among them.
     pub(crate) groups: Vec<u32>,
     /// (app, assignment number) of every app user of this user, ascending by app.

@@ -102,7 +102,7 @@ impl Org {
             email: new.email.as_deref().filter(|email| *email != new.login).map(Into::into),
             second_email: None,
             display_name: None,
-            custom: (!new.custom.is_empty()).then(|| Box::new(new.custom.clone())),
+            custom: (!new.custom.is_empty()).then(|| new.custom.clone()),
             groups: Vec::new(),
             assignments: Vec::new(),
         }
@@ -149,7 +149,12 @@ impl Org {
 
     /// STAGED or PROVISIONED to ACTIVE.
     pub fn activate_user(&mut self, user: UserRef) -> Changed {
-        self.set_status(user, &[UserStatus::Staged, UserStatus::Provisioned], UserStatus::Active, "user.lifecycle.activate")
+        self.set_status(
+            user,
+            &[UserStatus::Staged, UserStatus::Provisioned],
+            UserStatus::Active,
+            "user.lifecycle.activate",
+        )
     }
 
     /// ACTIVE to SUSPENDED; memberships and assignments stay (facts 2.2).
@@ -174,7 +179,8 @@ impl Org {
 
     /// Any live status to DEPROVISIONED. A job unassigns the user from ACTIVE apps; memberships stay (facts 2.2).
     pub fn deactivate_user(&mut self, user: UserRef) -> Changed {
-        let live: Vec<UserStatus> = UserStatus::ALL.iter().copied().filter(|status| *status != UserStatus::Deprovisioned).collect();
+        let live: Vec<UserStatus> =
+            UserStatus::ALL.iter().copied().filter(|status| *status != UserStatus::Deprovisioned).collect();
         self.set_status(user, &live, UserStatus::Deprovisioned, "user.lifecycle.deactivate")?;
         self.queue(Job::UserApps { user: user.0 });
         Ok(())
@@ -296,7 +302,8 @@ impl Org {
     }
 
     pub(crate) fn freeze_user_name(&mut self, app: AppRef, assignment: u32, name: Option<String>) {
-        let Some(app_user) = self.apps.get_mut(app.at()).and_then(Option::as_mut).and_then(|known| known.find_mut(assignment))
+        let Some(app_user) =
+            self.apps.get_mut(app.at()).and_then(Option::as_mut).and_then(|known| known.find_mut(assignment))
         else {
             return;
         };
