@@ -153,6 +153,8 @@ fn an_org_overrides_the_top_level_key_by_key() {
         // The org's own value in the file wins over the top level's in the environment: it is the more specific one.
         ("OKTA_IDMAP_CRAWL__INTERVAL", "3h"),
         ("OKTA_IDMAP_ORGS__OTHER_ORG__CRAWL__APPS_PAGE_SIZE", "100"),
+        // Tables are joined name by name.
+        ("OKTA_IDMAP_RESOLVE__NAME_RULES", "{ Jira = \"ignore_case\" }"),
     ])
     .config();
     let (acme, other) = (&config.orgs["acme"], &config.orgs["other-org"]);
@@ -162,7 +164,7 @@ fn an_org_overrides_the_top_level_key_by_key() {
     assert_eq!((acme.groups.members, other.groups.members), (GroupMembers::Assigned, GroupMembers::All));
     let rules: Vec<(&str, NameRule)> =
         acme.resolve.name_rules.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
-    assert_eq!(rules, [("Jira", NameRule::Exact), ("Slack", NameRule::Default), ("Wiki", NameRule::IgnoreCase)]);
+    assert_eq!(rules, [("Jira", NameRule::IgnoreCase), ("Slack", NameRule::Default), ("Wiki", NameRule::IgnoreCase)]);
     assert_eq!(other.resolve.name_rules.len(), 2);
 }
 
@@ -280,6 +282,10 @@ fn warnings_do_not_stop_the_start() {
     check(
         Case { file_mode: Some(0o644), ..Case::file(inline) },
         expect!["okta-idmap.toml holds a secret and has mode 0644, wider than 0600: run chmod 600 on it"],
+    );
+    check(
+        Case { file_mode: Some(0o640), ..Case::file(inline) },
+        expect!["okta-idmap.toml holds a secret and has mode 0640, wider than 0600: run chmod 600 on it"],
     );
     check(Case { file_mode: Some(0o600), ..Case::file(inline) }, expect![]);
     let hidden = [("OKTA_IDMAP_ORGS__A__API_TOKEN", CANARY)];
