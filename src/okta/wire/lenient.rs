@@ -407,8 +407,8 @@ mod tests {
     #[test]
     fn depth_costs_no_stack() {
         let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
-        let read: Outer<'_> =
-            serde_json::from_str(&format!(r#"{{"x":{deep},"id":{deep},"inner":{{"y":{deep}}}}}"#)).unwrap();
+        let json = format!(r#"{{"x":{deep},"id":{deep},"inner":{{"y":{deep}}}}}"#);
+        let read: Outer<'_> = serde_json::from_str(&json).unwrap();
         assert_eq!(read.id, Field::Absent);
         assert!(split_array(deep.as_bytes()).is_ok());
     }
