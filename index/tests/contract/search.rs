@@ -70,7 +70,7 @@ fn queries_find_what_they_say() {
     check("id:ext-1", "user/00u1");
     check("id:00U1", "");
     check("00u1", "user/00u1");
-    check("cloud", "app/0oa1 user/00u2"); // The whole label would come first, a word of it does: see the next case.
+    check("cloud", "user/00u2 app/0oa1");
 }
 
 #[test]

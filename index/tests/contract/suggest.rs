@@ -36,7 +36,7 @@ fn rows_of_the_table() {
     check("j.doe@example.com", "user/3:4");
     check("00u3", "user/3:4");
     check("jon", "user/3:3");
-    check("jhon", "user/4:1"); // A swap.
+    check("jhon", "user/3:1 user/4:1"); // A letter left out, a swap.
     check("jo do", "user/3:2 user/4:2");
     check("doe jo", "user/3:2 user/4:2");
     check("obri", "user/5:2");
