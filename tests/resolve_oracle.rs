@@ -6,6 +6,8 @@
 //! `RESOLVE_ORACLE_CASES` sets the number of resolutions (default 100,000; 10,000,000 take about a minute with
 //! `--release`), `RESOLVE_ORACLE_SEED` the first world. A failure prints the seed of its world.
 
+#![expect(clippy::unwrap_used, reason = "a test: what cannot be built ends it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;

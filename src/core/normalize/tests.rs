@@ -206,7 +206,7 @@ proptest! {
 
     #[test]
     fn the_fast_path_is_no_shortcut(raw in "[ -~]{1,12}|[a-zA-Z]{1,3}@[a-zA-Z-]{1,3}[.][a-zA-Z]{1,3}") {
-        let key = LookupKey(xxh3_64(loosest(&raw).as_bytes()));
+        let key = LookupKey(xxh3_64(loosen(&loosen(&raw)).as_bytes()));
         prop_assert_eq!(lookup_key(&raw), Ok(key));
     }
 
