@@ -309,7 +309,11 @@ fn compatibility_fold(text: &str) -> Cow<'_, str> {
         return canonical_fold(text);
     }
     let nfkc = ComposingNormalizer::new_nfkc();
-    let once = nfkc.normalize(&canonical_fold(text)).into_owned();
+    let folded = canonical_fold(text);
+    if nfkc.is_normalized(&folded) {
+        return folded; // As nearly always. Folding it again would change nothing.
+    }
+    let once = nfkc.normalize(&folded).into_owned();
     let twice = nfkc.normalize(&canonical_fold(&once)).into_owned();
     Cow::Owned(twice)
 }
@@ -329,6 +333,9 @@ fn loosen(raw: &str) -> String {
     match split_email(raw) {
         // Out of the A-label: only there does compatibility folding reach the letters of the domain.
         Some(Email { local, domain: Domain::Encoded(domain) }) => {
+            if !has_a_label(&domain) {
+                return format!("{}@{domain}", compatibility_fold(local));
+            }
             let (unicode, _errors) = idna::domain_to_unicode(&domain);
             format!("{}@{}", compatibility_fold(local), compatibility_fold(&unicode))
         }

@@ -4,7 +4,7 @@
 //! identifier's [`LookupKey`](super::normalize::LookupKey), plus the users that aliases and overrides name; everything is
 //! compared again here, from the raw values.
 //!
-//! Tiers, and who is asked by which kind of question (*rule* is the app's [`NameRule`](super::normalize::NameRule)):
+//! Tiers, and who is asked by which kind of question (*rule* is the app's [`NameRule`]):
 //!
 //! | tier | evidence | compared by | untyped | user name | external id | e-mail |
 //! |---|---|---|---|---|---|---|
