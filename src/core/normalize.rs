@@ -303,24 +303,21 @@ pub fn canonical_fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(ComposingNormalizer::new_nfc().normalize(&folded).into_owned())
 }
 
-/// Unicode's compatibility caseless form, composed. Folding twice: NFKC brings out letters that have a case.
+/// Half of Unicode's compatibility caseless form, composed: what NFKC brings out is folded in the second pass of
+/// [`loosest`].
 fn compatibility_fold(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        return canonical_fold(text);
-    }
-    let nfkc = ComposingNormalizer::new_nfkc();
     let folded = canonical_fold(text);
-    if nfkc.is_normalized(&folded) {
-        return folded; // As nearly always. Folding it again would change nothing.
+    let nfkc = ComposingNormalizer::new_nfkc();
+    if folded.is_ascii() || nfkc.is_normalized(&folded) {
+        return folded;
     }
-    let once = nfkc.normalize(&folded).into_owned();
-    let twice = nfkc.normalize(&canonical_fold(&once)).into_owned();
-    Cow::Owned(twice)
+    Cow::Owned(nfkc.normalize(&folded).into_owned())
 }
 
 /// The form of which a [`LookupKey`] is the hash.
 ///
-/// Twice, because the first time may bring out an `@` (from a full-width one) or a dot, and with it a domain.
+/// Twice, because the first pass may bring out capitals (from `℡`), or an `@` (from a full-width one) and with it a
+/// domain.
 fn loosest(raw: &str) -> String {
     if is_plain(raw) {
         // The same as below (`the_fast_path_is_no_shortcut`), without the tables.
