@@ -69,7 +69,8 @@ impl NextUrl {
         }
         let url = Url::parse(raw).map_err(|_| NextError::NotAbsolute)?;
         let at_home = org.same_origin(&url);
-        if !at_home && !(rule == NextRule::AdminConsoleToOrg && org.is_own_admin_console(&url)) {
+        let at_own_console = rule == NextRule::AdminConsoleToOrg && org.is_own_admin_console(&url);
+        if !(at_home || at_own_console) {
             let host = url.host_str().unwrap_or_default();
             let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
             return Err(NextError::ForeignOrigin { host });
