@@ -276,6 +276,33 @@ fn every_header_is_read() {
 }
 
 #[test]
+fn mutated_answers_never_panic() {
+    let recordings = recordings();
+    // One seed for the whole test: a failure repeats.
+    let mut random = fastrand::Rng::with_seed(20_260_802);
+    for recording in &recordings {
+        let Some(resource) = resource_of(recording) else { continue };
+        let mut body = serde_json::to_vec(&[&recording.body]).unwrap();
+        for _ in 0..random.usize(1..8) {
+            if body.len() < 2 {
+                break;
+            }
+            let at = random.usize(..body.len());
+            match random.u8(..4) {
+                0 => body[at] = random.u8(..),
+                1 => drop(body.remove(at)),
+                2 => body.insert(at, *random.choice(b"{}[]\",:\\0e-").unwrap()),
+                _ => body.truncate(at.max(1)),
+            }
+        }
+        if let Ok(page) = decode_page(&resource, &body) {
+            assert_eq!(page.rows.len() + page.quarantined.len(), page.items);
+        }
+        let _ = (decode_log(&body), decode_org_metadata(&body), FailureBody::read(None, &body));
+    }
+}
+
+#[test]
 fn every_orgs_metadata_is_read() {
     for recording in recordings().iter().filter(|recording| recording.kind == "well_known") {
         let Some(id) = recording.body["id"].as_str() else { continue };
