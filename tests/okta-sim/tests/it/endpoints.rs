@@ -193,3 +193,23 @@ fn every_answer_has_the_headers() {
     }
     assert!(link(&get(&mut sim, "/api/v1/users?limit=200&search=status+pr"), "self").is_some());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+    /// Whatever is asked gets an answer: no text in path, query or credential makes the org panic.
+    #[test]
+    fn anything_may_be_asked(
+        path in "(/api/v1/(users|groups|apps|logs|apps/[a-zA-Z0-9%]{0,22}/(users|groups)|\\PC{0,12}))|\\PC{0,20}",
+        name in "(limit|after|search|filter|q|since|until|expand|sortOrder|\\PC{0,5})",
+        value in "([0-9_.e+%-]{0,30})|(\\PC{0,30})",
+        credential in "\\PC{0,12}",
+    ) {
+        let org = okta_sim::Org::generate(&okta_sim::Spec { users: 12, groups: 3, apps: 5, ..Default::default() });
+        let mut sim = okta_sim::Sim::new(org, "http://okta.test", 1);
+        let reply = sim.handle(&Request::get(&format!("{path}?{name}={value}")).with_header("Authorization", &credential));
+        proptest::prop_assert!(matches!(reply.status, 200 | 400 | 404), "{}", reply.status);
+        if reply.status == 200 {
+            proptest::prop_assert!(reply.body.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        }
+    }
+}
