@@ -145,8 +145,7 @@ impl Apply<'_> {
             Row::App(app) => {
                 let n = self.app_n(&app.id)?;
                 let features = join_features(app);
-                let (put, old) =
-                    self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
+                let (put, old) = self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
                 if put == Put::Changed {
                     self.apps_changed = true;
                     if old.first().is_some_and(|(_, label)| **label != *app.label) {
@@ -270,12 +269,11 @@ impl Apply<'_> {
         match (app, add) {
             (0, true) => self.run("INSERT OR IGNORE INTO user_keys(key, user) VALUES (?1, ?2)", params![key, user]),
             (0, false) => self.run("DELETE FROM user_keys WHERE key = ?1 AND user = ?2", params![key, user]),
-            (_, true) => self.run(
-                "INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)",
-                params![app, key, user],
-            ),
-            (_, false) => self
-                .run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user]),
+            (_, true) => self
+                .run("INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)", params![app, key, user]),
+            (_, false) => {
+                self.run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user])
+            }
         }
     }
 
@@ -300,34 +298,46 @@ impl Apply<'_> {
     }
 
     /// Removes an object with everything that hangs on it. Returns the number of rows removed.
+    /// An object that a newer request has shown stays, and so does everything that hangs on it.
     pub(super) fn remove(&mut self, key: &Key) -> Result<u64, StoreError> {
-        let found = |n: Option<N>| n.unwrap_or_default();
-        match key {
-            Key::User(id) => {
-                let n = found(self.find(Kind::User, id.as_str())?);
-                self.remove_user(n)
-            }
-            Key::Group(id) => {
-                let n = found(self.find(Kind::Group, id.as_str())?);
-                self.remove_group(n)
-            }
-            Key::App(id) => {
-                let n = found(self.find(Kind::App, id.as_str())?);
-                self.remove_app(n)
-            }
+        let (table, outer, inner) = match key {
+            Key::User(user) => (&USERS, self.find(Kind::User, user.as_str())?, None),
+            Key::Group(group) => (&GROUPS, self.find(Kind::Group, group.as_str())?, None),
+            Key::App(app) => (&APPS, self.find(Kind::App, app.as_str())?, None),
             Key::GroupMember(group, user) => {
-                let (a, b) = (self.find(Kind::Group, group.as_str())?, self.find(Kind::User, user.as_str())?);
-                self.remove_member(found(a), found(b))
+                (&GROUP_MEMBERS, self.find(Kind::Group, group.as_str())?, Some(self.find(Kind::User, user.as_str())?))
             }
             Key::AppUser(app, user) => {
-                let (a, b) = (self.find(Kind::App, app.as_str())?, self.find(Kind::User, user.as_str())?);
-                self.remove_app_user(found(a), found(b))
+                (&APP_USERS, self.find(Kind::App, app.as_str())?, Some(self.find(Kind::User, user.as_str())?))
             }
             Key::AppGroup(app, group) => {
-                let (a, b) = (self.find(Kind::App, app.as_str())?, self.find(Kind::Group, group.as_str())?);
-                self.remove_app_group(found(a), found(b))
+                (&APP_GROUPS, self.find(Kind::App, app.as_str())?, Some(self.find(Kind::Group, group.as_str())?))
             }
+        };
+        // 0 is nobody's surrogate.
+        let (a, b) = (outer.unwrap_or_default(), inner.map(Option::unwrap_or_default));
+        let stored_at = match b {
+            None => self.stored_at(table, &[a])?,
+            Some(b) => self.stored_at(table, &[a, b])?,
+        };
+        if stored_at.is_some_and(|at| at > as_i64(self.at.0)) {
+            return Ok(0);
         }
+        let b = b.unwrap_or_default();
+        match key {
+            Key::User(_) => self.remove_user(a),
+            Key::Group(_) => self.remove_group(a),
+            Key::App(_) => self.remove_app(a),
+            Key::GroupMember(..) => self.remove_member(a, b),
+            Key::AppUser(..) => self.remove_app_user(a, b),
+            Key::AppGroup(..) => self.remove_app_group(a, b),
+        }
+    }
+
+    /// Number of the request that last changed a stored row: the first column of every `select`.
+    fn stored_at(&self, table: &Table, key: &[N]) -> Result<Option<i64>, StoreError> {
+        let mut select = self.sql.prepare_cached(table.select)?;
+        Ok(select.query_row(rusqlite::params_from_iter(key), |row| row.get(0)).optional()?)
     }
 
     /// Removes one row of `scope` by its surrogate within the scope; `outer` is the group's or app's surrogate.
@@ -361,12 +371,7 @@ impl Apply<'_> {
     }
 
     /// Names of a stored row.
-    fn old_names(
-        &self,
-        table: &Table,
-        key: &[N],
-        names: &[(&'static str, usize)],
-    ) -> Result<OldNames, StoreError> {
+    fn old_names(&self, table: &Table, key: &[N], names: &[(&'static str, usize)]) -> Result<OldNames, StoreError> {
         let mut select = self.sql.prepare_cached(table.select)?;
         let mut rows = select.query(rusqlite::params_from_iter(key))?;
         let mut old = Vec::new();
