@@ -292,7 +292,9 @@ impl Apply<'_> {
     fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
         self.changed = true;
         self.run(
-            "REPLACE INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)",
+            // An app may stand twice in one answer: the new label of the first must not be forgotten over the second.
+            "INSERT INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET op = CASE WHEN op = 2 AND excluded.op = 1 THEN op ELSE excluded.op END",
             params![as_i64(self.revision.0), kind_code(kind), a, b, op],
         )
     }
