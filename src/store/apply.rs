@@ -23,8 +23,10 @@ pub(super) type N = i64;
 /// What became of an observed row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Put {
-    /// Written.
-    Changed,
+    /// Written, and nothing was stored before.
+    New,
+    /// Written over a row that was stored; the surrogate that names it within its scope.
+    Changed(N),
     /// Stored like this already; the surrogate that names it within its scope.
     Unchanged(N),
     /// A newer observation is stored; the surrogate that names the row within its scope.
@@ -146,7 +148,7 @@ impl Apply<'_> {
                 let n = self.app_n(&app.id)?;
                 let features = join_features(app);
                 let (put, old) = self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
-                if put == Put::Changed {
+                if matches!(put, Put::New | Put::Changed(_)) {
                     self.apps_changed = true;
                     if old.first().is_some_and(|(_, label)| **label != *app.label) {
                         self.log(Kind::App, n, 0, OP_RELABELLED)?;
@@ -169,7 +171,7 @@ impl Apply<'_> {
     fn put_user(&mut self, user: &User) -> Result<Put, StoreError> {
         let n = self.user_n(&user.id)?;
         let (put, old) = self.put_row(Kind::User, &USERS, &[n], &user_columns(user), &USER_NAMES)?;
-        if put == Put::Changed {
+        if matches!(put, Put::New | Put::Changed(_)) {
             self.rename(0, n, &old, &user_names(user))?;
         }
         Ok(put)
@@ -180,7 +182,7 @@ impl Apply<'_> {
         let via = row.via_group.as_ref().map(|group| self.group_n(group)).transpose()?;
         let columns = app_user_columns(row, via);
         let (put, old) = self.put_row(Kind::AppUser, &APP_USERS, &[app, user], &columns, &ACCOUNT_NAMES)?;
-        if put == Put::Changed {
+        if matches!(put, Put::New | Put::Changed(_)) {
             self.rename(app, user, &old, &account_names(row))?;
         }
         Ok(put)
@@ -232,7 +234,7 @@ impl Apply<'_> {
         }
         let (a, b) = (key[0], key.get(1).copied().unwrap_or_default());
         self.log(kind, a, b, OP_PUT)?;
-        Ok((Put::Changed, old))
+        Ok((if exists { Put::Changed(within_scope) } else { Put::New }, old))
     }
 
     /// Moves the look-up keys of a changed row and notes the names that it lost.

@@ -56,7 +56,7 @@ CREATE TABLE pending_reads(target TEXT PRIMARY KEY, due_at INTEGER NOT NULL, cau
 
 CREATE TABLE scopes(scope TEXT PRIMARY KEY, crawl INTEGER NOT NULL, state TEXT NOT NULL, next TEXT, page INTEGER,
     rows INTEGER, walk_from INTEGER, listing TEXT, completed_at INTEGER, completed_by TEXT) WITHOUT ROWID;
--- Rows that a walk showed unchanged, one bitmap a page: what a finished walk did not show is missing.
+-- Rows that a walk showed and that were stored before, one bitmap a page: what a finished walk did not show is missing.
 CREATE TABLE walk_seen(scope TEXT NOT NULL, page INTEGER NOT NULL, seen BLOB NOT NULL, PRIMARY KEY(scope, page))
     WITHOUT ROWID;
 CREATE TABLE gaps(id TEXT PRIMARY KEY, scope TEXT NOT NULL, kind TEXT NOT NULL, evidence TEXT NOT NULL,

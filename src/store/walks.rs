@@ -1,7 +1,8 @@
 //! Walks, sweeps, gaps and quarantine, within the writer's transaction.
 //!
-//! A walk's unchanged rows are remembered as one bitmap a page; its changed rows carry the walk's request numbers. When
-//! the walk has reached its end, what is neither is missing, and [`crate::core::reconcile`] says what becomes of it.
+//! The rows that a walk shows and that were stored before are remembered as one bitmap a page; its new rows carry the
+//! walk's request numbers. When the walk has reached its end, what is neither is missing, and
+//! [`crate::core::reconcile`] says what becomes of it.
 
 use roaring::RoaringBitmap;
 use rusqlite::{OptionalExtension as _, params};
@@ -70,7 +71,7 @@ impl Books<'_, '_> {
         Ok(self.apply.sql.prepare_cached(sql)?.execute(params)?)
     }
 
-    /// Notes where a walk stands; `seen` are the unchanged rows of the page that the batch brings.
+    /// Notes where a walk stands; `seen` are the rows of the page that the batch brings and that were stored before.
     pub(super) fn walk(&mut self, update: &WalkUpdate, seen: &RoaringBitmap) -> Result<Option<Finished>, StoreError> {
         let name = update.scope.name();
         match &update.state {
@@ -201,7 +202,8 @@ impl Books<'_, '_> {
         Ok(by.flatten().is_none_or(|by| by == self.credential))
     }
 
-    /// Rows of the scope, the surrogate of its group or app, and the rows that the walk did not show.
+    /// Number of rows that were stored before the walk, the surrogate of the scope's group or app, and the rows that the
+    /// walk did not show. New rows do not count: an org that shows a thousand others instead must meet the brake.
     fn missing(
         &self,
         scope: &Scope,
@@ -230,10 +232,11 @@ impl Books<'_, '_> {
         let mut rows = select.query([outer])?;
         let (mut total, mut missing) = (0, Vec::new());
         while let Some(row) = rows.next()? {
-            total += 1;
             let (n, at): (N, i64) = (row.get(0)?, row.get(1)?);
-            let was_shown = at >= stored(from.0) || u32::try_from(n).is_ok_and(|n| seen.contains(n));
-            if !was_shown {
+            if u32::try_from(n).is_ok_and(|n| seen.contains(n)) {
+                total += 1;
+            } else if at < stored(from.0) {
+                total += 1;
                 missing.push(n);
             }
         }

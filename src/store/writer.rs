@@ -356,7 +356,7 @@ fn commit(
     }
     let mut seen = RoaringBitmap::new();
     for row in &batch.rows {
-        if let Put::Unchanged(n) | Put::Older(n) = apply.put(row)?
+        if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = apply.put(row)?
             && let Ok(n) = u32::try_from(n)
         {
             seen.insert(n);
