@@ -54,8 +54,9 @@ CREATE TABLE changes(revision INTEGER NOT NULL, kind INTEGER NOT NULL, a INTEGER
 -- Reads that a log event obliges to, stored with the log position that showed the event.
 CREATE TABLE pending_reads(target TEXT PRIMARY KEY, due_at INTEGER NOT NULL, cause TEXT NOT NULL) WITHOUT ROWID;
 
+-- read_by: fingerprint of the credential that the stored rows were read with.
 CREATE TABLE scopes(scope TEXT PRIMARY KEY, crawl INTEGER NOT NULL, state TEXT NOT NULL, next TEXT, page INTEGER,
-    rows INTEGER, walk_from INTEGER, listing TEXT, completed_at INTEGER, completed_by TEXT) WITHOUT ROWID;
+    rows INTEGER, walk_from INTEGER, listing TEXT, completed_at INTEGER, read_by TEXT) WITHOUT ROWID;
 -- Rows that a walk showed and that were stored before, one bitmap a page: what a finished walk did not show is missing.
 CREATE TABLE walk_seen(scope TEXT NOT NULL, page INTEGER NOT NULL, seen BLOB NOT NULL, PRIMARY KEY(scope, page))
     WITHOUT ROWID;

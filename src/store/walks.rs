@@ -82,11 +82,14 @@ impl Books<'_, '_> {
             WalkState::Walking(position) => {
                 self.remember_seen(&name, position.page, seen)?;
                 self.run(
-                    "INSERT INTO scopes(scope, crawl, state, next, page, rows, walk_from, listing)
-                     VALUES (?1, ?2, 'walking', ?3, ?4, ?5, ?6, ?7)
+                    // The first rows of a scope may be those of a walk that never ends: they too were read with
+                    // this credential, and are not to be compared with what another one sees.
+                    "INSERT INTO scopes(scope, crawl, state, next, page, rows, walk_from, listing, read_by)
+                     VALUES (?1, ?2, 'walking', ?3, ?4, ?5, ?6, ?7, ?8)
                      ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state,
                      next = excluded.next, page = excluded.page, rows = excluded.rows,
-                     walk_from = excluded.walk_from, listing = excluded.listing",
+                     walk_from = excluded.walk_from, listing = excluded.listing,
+                     read_by = coalesce(read_by, excluded.read_by)",
                     params![
                         name,
                         stored(self.crawl.0),
@@ -94,7 +97,8 @@ impl Books<'_, '_> {
                         position.page,
                         stored(position.rows),
                         stored(position.from.0),
-                        position.listing.name()
+                        position.listing.name(),
+                        self.credential
                     ],
                 )?;
             }
@@ -185,19 +189,20 @@ impl Books<'_, '_> {
         // A held scope keeps the credential that its rows were read with: the hold must not end by repetition.
         let is_held = matches!(verdict, Verdict::HoldShrunk | Verdict::HoldCredential);
         self.run(
-            "INSERT INTO scopes(scope, crawl, state, completed_at, completed_by) VALUES (?1, ?2, 'finished', ?3, ?4)
+            "INSERT INTO scopes(scope, crawl, state, completed_at, read_by) VALUES (?1, ?2, 'finished', ?3, ?4)
              ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state, next = NULL,
              completed_at = excluded.completed_at,
-             completed_by = CASE WHEN ?5 THEN completed_by ELSE excluded.completed_by END",
+             read_by = CASE WHEN ?5 THEN coalesce(read_by, excluded.read_by)
+             ELSE excluded.read_by END",
             params![name, stored(self.crawl.0), self.apply.now.as_millis(), self.credential, is_held],
         )?;
         self.coverage.push(CoverageChange::Completed(scope.clone()));
         Ok(finished)
     }
 
-    /// Whether the last complete walk of the scope was made with the credential in use.
+    /// Whether the stored rows of the scope were read with the credential in use.
     fn same_credential(&self, name: &str) -> Result<bool, StoreError> {
-        let mut select = self.apply.sql.prepare_cached("SELECT completed_by FROM scopes WHERE scope = ?1")?;
+        let mut select = self.apply.sql.prepare_cached("SELECT read_by FROM scopes WHERE scope = ?1")?;
         let by: Option<Option<String>> = select.query_row([name], |row| row.get(0)).optional()?;
         Ok(by.flatten().is_none_or(|by| by == self.credential))
     }
