@@ -469,7 +469,8 @@ impl<'a> Snapshot<'a> {
         let (Some(app), Some(user)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) else {
             return Ok(Vec::new());
         };
-        let everyone = self.everyone()?.unwrap_or(-1);
+        let is_listed = self.user_by_n(user)?.is_some();
+        let everyone = if is_listed { self.everyone()?.unwrap_or(-1) } else { -1 };
         self.rows(
             "SELECT ai.id, gi.id, x.priority, x.last_updated FROM app_groups x JOIN ids ai ON ai.n = x.app
              JOIN ids gi ON gi.n = x.grp
