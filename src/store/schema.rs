@@ -65,7 +65,7 @@ CREATE TABLE gaps(id TEXT PRIMARY KEY, scope TEXT NOT NULL, kind TEXT NOT NULL, 
     WITHOUT ROWID;
 CREATE INDEX gaps_open ON gaps(scope) WHERE open = 1;
 CREATE TABLE quarantine(scope TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, first_seen INTEGER NOT NULL,
-    last_seen INTEGER NOT NULL, PRIMARY KEY(scope, item, reason)) WITHOUT ROWID;
+    last_seen INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(scope, item, reason)) WITHOUT ROWID;
 "];
 
 /// The version that this program writes.

@@ -18,6 +18,24 @@ use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
 /// Bad records that are kept per scope: enough to see what is wrong, however many there are.
 const QUARANTINE_ROWS_MAX: i64 = 1_000;
 
+/// The kind of object whose ids the records of a list carry.
+const fn listed_kind(scope: &Scope) -> Option<Kind> {
+    match scope {
+        Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Some(Kind::User),
+        Scope::Groups | Scope::AppGroups(_) => Some(Kind::Group),
+        Scope::Apps => Some(Kind::App),
+        Scope::Log => None,
+    }
+}
+
+/// Records of a walk that could not be read.
+#[derive(Clone, Copy, Debug)]
+struct Unreadable {
+    records: u64,
+    /// Whether some do not say which row they are.
+    some_are_unknown: bool,
+}
+
 /// Gaps that a complete walk of their scope ends.
 const CLOSED_BY_READING: [GapKind; 7] = [
     GapKind::Forbidden,
@@ -151,10 +169,15 @@ impl Books<'_, '_> {
     /// The walk of `scope` has reached its end without an error.
     fn finish(&mut self, scope: &Scope, from: RequestNumber, seen: &RoaringBitmap) -> Result<Finished, StoreError> {
         let name = scope.name();
-        let seen = self.all_seen(&name, seen)?;
+        let mut seen = self.all_seen(&name, seen)?;
+        let unreadable = self.unreadable(scope, from, &mut seen)?;
         let (total, outer, missing) = self.missing(scope, from, &seen)?;
-        let walked =
-            Walked { stored: total, missing: missing.len() as u64, same_credential: self.same_credential(&name)? };
+        let walked = Walked {
+            stored: total,
+            missing: missing.len() as u64,
+            same_credential: self.same_credential(&name)?,
+            unknown_records: unreadable.some_are_unknown,
+        };
         let verdict = verdict(walked, self.brake);
         let mut finished = Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new() };
         match verdict {
@@ -170,6 +193,8 @@ impl Books<'_, '_> {
                 }
                 self.forget_gone()?;
             }
+            // The gap of the unreadable records says it, below.
+            Verdict::HoldUnreadable => {}
             Verdict::HoldShrunk => {
                 let evidence = format!("the list no longer shows {} of {total} rows", walked.missing);
                 self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Held, evidence })?;
@@ -183,11 +208,18 @@ impl Books<'_, '_> {
             }
         }
         for kind in CLOSED_BY_READING {
-            self.close_gap(scope, kind)?;
+            if kind != GapKind::Failed || unreadable.records == 0 {
+                self.close_gap(scope, kind)?;
+            }
+        }
+        if unreadable.records > 0 {
+            let evidence =
+                format!("{} records of the list could not be read; they are quarantined", unreadable.records);
+            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
         }
         self.forget_seen(&name)?;
         // A held scope keeps the credential that its rows were read with: the hold must not end by repetition.
-        let is_held = matches!(verdict, Verdict::HoldShrunk | Verdict::HoldCredential);
+        let is_held = matches!(verdict, Verdict::HoldShrunk | Verdict::HoldCredential | Verdict::HoldUnreadable);
         self.run(
             "INSERT INTO scopes(scope, crawl, state, completed_at, read_by) VALUES (?1, ?2, 'finished', ?3, ?4)
              ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state, next = NULL,
@@ -274,6 +306,7 @@ impl Books<'_, '_> {
                 let name = scope.name();
                 self.forget_seen(&name)?;
                 self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
+                self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
                 let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
                 self.apply.changed |= closed > 0;
                 self.coverage.push(CoverageChange::Forget(scope));
@@ -317,19 +350,51 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    /// Keeps a bad record for people to see.
+    /// Keeps a bad record for people to see, and for the end of the walk; of too many, those seen last.
     pub(super) fn quarantine(&self, record: &Quarantined) -> Result<(), StoreError> {
         let scope = record.scope.name();
+        let at = stored(self.apply.at.0);
+        self.run(
+            "INSERT INTO quarantine(scope, item, reason, first_seen, last_seen, at) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+             ON CONFLICT(scope, item, reason) DO UPDATE SET last_seen = excluded.last_seen, at = excluded.at",
+            params![scope, record.id.as_deref().unwrap_or(""), record.reason, self.apply.now.as_millis(), at],
+        )?;
         let mut count = self.apply.sql.prepare_cached("SELECT count(*) FROM quarantine WHERE scope = ?1")?;
         let kept: i64 = count.query_row([&scope], |row| row.get(0))?;
-        if kept >= QUARANTINE_ROWS_MAX {
-            return Ok(());
+        if kept > QUARANTINE_ROWS_MAX {
+            self.run(
+                "DELETE FROM quarantine WHERE (scope, item, reason) IN
+                 (SELECT scope, item, reason FROM quarantine WHERE scope = ?1 ORDER BY at, item, reason LIMIT 1)",
+                [&scope],
+            )?;
         }
-        self.run(
-            "INSERT INTO quarantine(scope, item, reason, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-             ON CONFLICT(scope, item, reason) DO UPDATE SET last_seen = excluded.last_seen",
-            params![scope, record.id.as_deref().unwrap_or(""), record.reason, self.apply.now.as_millis()],
-        )?;
         Ok(())
+    }
+
+    /// Bad records of the walk that began with `from`; those of earlier walks are over. The rows that they name count as
+    /// shown: they are there, only not in a form that can be read.
+    fn unreadable(
+        &self,
+        scope: &Scope,
+        from: RequestNumber,
+        seen: &mut RoaringBitmap,
+    ) -> Result<Unreadable, StoreError> {
+        let name = scope.name();
+        self.run("DELETE FROM quarantine WHERE scope = ?1 AND at < ?2", params![name, stored(from.0)])?;
+        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
+        let items = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut unreadable = Unreadable { records: items.len() as u64, some_are_unknown: false };
+        for item in &items {
+            unreadable.some_are_unknown |= item.is_empty();
+            if let Some(kind) = listed_kind(scope)
+                && let Some(n) = self.apply.find(kind, item)?
+                && let Ok(n) = u32::try_from(n)
+            {
+                seen.insert(n);
+            }
+        }
+        // As many as are kept: there may have been more.
+        unreadable.some_are_unknown |= stored(unreadable.records) >= QUARANTINE_ROWS_MAX;
+        Ok(unreadable)
     }
 }
