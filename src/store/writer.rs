@@ -249,15 +249,20 @@ impl Worker {
         })();
         match outcome {
             Ok(()) => {
+                let mut receipts = Vec::with_capacity(done.len());
                 for (outcome, reply) in done {
                     publish(&self.coverage, outcome.coverage);
-                    let _ = reply.send(Ok(outcome.receipt));
+                    receipts.push((outcome.receipt, reply));
                 }
                 self.revision.send_if_modified(|revision| {
                     let is_new = *revision != self.meta.revision;
                     *revision = self.meta.revision;
                     is_new
                 });
+                // Last: who holds a receipt finds its revision published.
+                for (receipt, reply) in receipts {
+                    let _ = reply.send(Ok(receipt));
+                }
                 Ok(())
             }
             Err(error) => {
