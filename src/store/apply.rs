@@ -53,8 +53,8 @@ pub(super) struct Apply<'a> {
     pub(super) now: Timestamp,
     pub(super) changed: bool,
     pub(super) apps_changed: bool,
-    /// Groups and apps that were removed: what is known of their scopes goes too.
-    pub(super) gone: Vec<(Kind, N)>,
+    /// Collections of groups and apps that were removed: what is known of them goes too.
+    pub(super) gone: Vec<Scope>,
     pub(super) rows: &'a mut BTreeMap<Kind, u64>,
 }
 
@@ -330,8 +330,14 @@ impl Apply<'_> {
         let b = b.unwrap_or_default();
         match key {
             Key::User(_) => self.remove_user(a),
-            Key::Group(_) => self.remove_group(a),
-            Key::App(_) => self.remove_app(a),
+            Key::Group(group) => {
+                self.gone.push(Scope::GroupMembers(group.clone()));
+                self.remove_group(a)
+            }
+            Key::App(app) => {
+                self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
+                self.remove_app(a)
+            }
             Key::GroupMember(..) => self.remove_member(a, b),
             Key::AppUser(..) => self.remove_app_user(a, b),
             Key::AppGroup(..) => self.remove_app_group(a, b),
@@ -348,8 +354,14 @@ impl Apply<'_> {
     pub(super) fn remove_in_scope(&mut self, scope: &Scope, outer: N, n: N) -> Result<u64, StoreError> {
         match scope {
             Scope::Users => self.remove_user(n),
-            Scope::Groups => self.remove_group(n),
-            Scope::Apps => self.remove_app(n),
+            Scope::Groups => {
+                let mut select = self.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
+                let id: String = select.query_row([n], |row| row.get(0))?;
+                self.gone.extend(GroupId::new(&id).map(Scope::GroupMembers));
+                self.remove_group(n)
+            }
+            // Never by absence from the list: see `Finished::unlisted_apps`.
+            Scope::Apps => Ok(0),
             Scope::GroupMembers(_) => self.remove_member(outer, n),
             Scope::AppUsers(_) => self.remove_app_user(outer, n),
             Scope::AppGroups(_) => self.remove_app_group(outer, n),
@@ -410,7 +422,6 @@ impl Apply<'_> {
         for app in self.surrogates("SELECT app FROM app_groups WHERE grp = ?1", n)? {
             removed += self.remove_app_group(app, n)?;
         }
-        self.gone.push((Kind::Group, n));
         Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
     }
 
@@ -423,7 +434,6 @@ impl Apply<'_> {
             removed += self.remove_app_group(n, group)?;
         }
         self.apps_changed = true;
-        self.gone.push((Kind::App, n));
         Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
     }
 

@@ -11,7 +11,7 @@ use super::apply::{Apply, N};
 use super::{SharedCoverage, StoreError};
 use crate::core::batch::{Finished, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapId, GapKind};
-use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber};
+use crate::core::ids::{AppId, CrawlId, RequestNumber};
 use crate::core::model::{Kind, Quarantined, Scope};
 use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
 
@@ -292,25 +292,14 @@ impl Books<'_, '_> {
 
     /// Forgets the scopes and gaps of groups and apps that were removed.
     pub(super) fn forget_gone(&mut self) -> Result<(), StoreError> {
-        for (kind, n) in std::mem::take(&mut self.apply.gone) {
-            if n == 0 {
-                continue;
-            }
-            let id = self.id_of(n)?;
-            let scopes = match kind {
-                Kind::Group => GroupId::new(&id).map(|id| vec![Scope::GroupMembers(id)]),
-                Kind::App => AppId::new(&id).map(|id| vec![Scope::AppUsers(id.clone()), Scope::AppGroups(id)]),
-                _ => Ok(Vec::new()),
-            };
-            for scope in scopes.unwrap_or_default() {
-                let name = scope.name();
-                self.forget_seen(&name)?;
-                self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
-                self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
-                let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
-                self.apply.changed |= closed > 0;
-                self.coverage.push(CoverageChange::Forget(scope));
-            }
+        for scope in std::mem::take(&mut self.apply.gone) {
+            let name = scope.name();
+            self.forget_seen(&name)?;
+            self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
+            self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
+            let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
+            self.apply.changed |= closed > 0;
+            self.coverage.push(CoverageChange::Forget(scope));
         }
         Ok(())
     }
