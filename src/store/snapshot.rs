@@ -407,7 +407,6 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Members of a group: user ids, with the user where the user list shows it. `Everyone` is everybody.
-    #[expect(clippy::type_complexity, reason = "a pair in a page")]
     pub fn members(
         &self,
         group: &GroupId,
