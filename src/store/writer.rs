@@ -203,7 +203,7 @@ impl Worker {
             }
         }
         // Moves the write-ahead log into the file, so that the next start has nothing to do.
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;") {
+        if let Err(error) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
             tracing::debug!(%error, "checkpoint at the end");
         }
     }
