@@ -213,8 +213,7 @@ impl Books<'_, '_> {
             }
         }
         if unreadable.records > 0 {
-            let evidence =
-                format!("{} records of the list could not be read; they are quarantined", unreadable.records);
+            let evidence = format!("records of the list that could not be read: {} (quarantined)", unreadable.records);
             self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
         }
         self.forget_seen(&name)?;
