@@ -93,21 +93,24 @@ enum Put {
 }
 
 /// The names under which an account is found.
-pub(crate) fn account_names(row: &AppUser) -> Vec<(&'static str, String)> {
+pub(crate) fn account_names(row: &AppUser) -> Names {
     named([("user_name", &row.user_name), ("external_id", &row.external_id), ("email", &row.email)])
 }
 
 /// The names under which a user is found.
-pub(crate) fn user_names(row: &User) -> Vec<(&'static str, String)> {
+pub(crate) fn user_names(row: &User) -> Names {
     named([("login", &row.login), ("email", &row.email), ("second_email", &row.second_email)])
 }
 
-fn named(names: [(&'static str, &Option<Box<str>>); 3]) -> Vec<(&'static str, String)> {
+fn named(names: [(&'static str, &Option<Box<str>>); 3]) -> Names {
     names.into_iter().filter_map(|(kind, name)| Some((kind, name.as_deref()?.to_owned()))).collect()
 }
 
+/// Names by kind of name.
+type Names = Vec<(&'static str, String)>;
+
 /// Where the names of a row are looked up, whose they are, and which they are.
-fn names_of(row: &Row) -> Option<(Option<AppId>, UserId, Vec<(&'static str, String)>)> {
+fn names_of(row: &Row) -> Option<(Option<AppId>, UserId, Names)> {
     match row {
         Row::User(user) => Some((None, user.id.clone(), user_names(user))),
         Row::AppUser(account) => Some((Some(account.app.clone()), account.user.clone(), account_names(account))),
