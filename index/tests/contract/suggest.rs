@@ -42,7 +42,7 @@ fn rows_of_the_table() {
     check("obri", "user/5:2");
     check("o'br", "user/5:2");
     check("annem", "user/5:2");
-    check("anne m", "user/5:3");
+    check("anne m", "user/5:3 user/0:1");
     check("山田", "user/6:3");
     check("太郎", "user/6:2");
     check("xyz", "");
