@@ -53,7 +53,7 @@ const FUZZY_SCORE: f32 = 1.0;
 pub struct SuggestQuery {
     /// The text, as typed; at most [`QUERY_BYTES_MAX`] bytes. No query language.
     pub text: String,
-    /// Kinds to suggest; empty: users. Mappings match by words and whole values, not by the beginning of the title.
+    /// Kinds to suggest; empty: users. Mappings match in the first row only.
     pub kinds: Vec<DocKind>,
     /// Hits to return, at most [`SUGGESTIONS_MAX`].
     pub limit: usize,

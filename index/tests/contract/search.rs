@@ -45,7 +45,11 @@ fn queries_find_what_they_say() {
     check("anna müller", "user/00u1");
     check("\"müller anna\"", ""); // In this order nowhere.
     check("amueller", "user/00u1 mapping/0oa1/00u1");
-    check("am", "user/00u1 mapping/0oa2/00u1 mapping/0oa1/00u1"); // The last word may be a beginning.
+    check("am", "user/00u1 mapping/0oa2/00u1");
+    check("amu", "user/00u1"); // The last word may be a beginning, but not of a mapping.
+    check("kind:mapping account:amu*", "mapping/0oa1/00u1");
+    check("kind:mapping mail", ""); // The words of a mapping end at the @.
+    check("kind:mapping am@mail", "mapping/0oa2/00u1");
     check("am anna", "user/00u1");
     check("ann mül", ""); // Only the last one.
     check("ann* mül", "user/00u1");
