@@ -209,13 +209,13 @@ fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
             words(&[fields.mapping], without_mail_domain(account));
         }
     } else {
-        words(&[fields.title, fields.title_whole, fields.gram], &doc.title);
+        words(&[fields.title, fields.title_whole, fields.word, fields.gram], &doc.title);
         words(&[fields.title_line], &tagged_title(doc));
         for name in list(&doc.names) {
-            words(&[fields.name, fields.name_whole, fields.gram], name);
+            words(&[fields.name, fields.name_whole, fields.word, fields.gram], name);
         }
         for account in list(&doc.accounts) {
-            words(&[fields.account, fields.account_whole, fields.gram], account);
+            words(&[fields.account, fields.account_whole, fields.word, fields.gram], account);
         }
     }
     if !doc.status.is_empty() {
