@@ -400,8 +400,9 @@ impl<'a> Snapshot<'a> {
              WHERE g.n > ?2 ORDER BY g.n LIMIT ?3",
         ]);
         let after = after.unwrap_or(-1);
-        let rows = self
-            .rows(&sql, params![user, after, size(limit) + 1, everyone], |row| Ok((row.get(0)?, read_group(row, 1)?)))?;
+        let rows = self.rows(&sql, params![user, after, size(limit) + 1, everyone], |row| {
+            Ok((row.get(0)?, read_group(row, 1)?))
+        })?;
         Ok(page(rows, limit))
     }
 
@@ -445,8 +446,8 @@ impl<'a> Snapshot<'a> {
         if self.everyone()? == Some(group) {
             return Ok(self.user_by_n(user)?.is_some());
         }
-        let found: Option<i64> = self
-            .one("SELECT 1 FROM group_members WHERE grp = ?1 AND user = ?2", [group, user], |row| row.get(0))?;
+        let found: Option<i64> =
+            self.one("SELECT 1 FROM group_members WHERE grp = ?1 AND user = ?2", [group, user], |row| row.get(0))?;
         Ok(found.is_some())
     }
 
@@ -490,7 +491,53 @@ impl<'a> Snapshot<'a> {
         )
     }
 
+    /// All groups whose members are read as a list of their own: every group but `Everyone`.
+    pub fn walked_groups(&self) -> Result<Vec<GroupId>, StoreError> {
+        let everyone = self.everyone()?.unwrap_or(-1);
+        self.rows("SELECT i.id FROM groups g JOIN ids i ON i.n = g.n WHERE g.n <> ?1", [everyone], |row| {
+            group_id(row, 0)
+        })
+    }
+
+    /// Number of groups and the youngest of them: as long as no group is removed, the same mark means the same groups.
+    pub fn groups_mark(&self) -> Result<(u64, i64), StoreError> {
+        let count =
+            self.one("SELECT value FROM meta WHERE name = ?1", [super::meta::rows_name(Kind::Group)], |row| {
+                row.get::<_, i64>(0)
+            })?;
+        let youngest = self.one("SELECT max(n) FROM groups", (), |row| row.get::<_, Option<i64>>(0))?.flatten();
+        Ok((count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(), youngest.unwrap_or_default()))
+    }
+
+    /// Rows of one scope.
+    pub fn rows_in(&self, scope: &Scope) -> Result<u64, StoreError> {
+        let (sql, n) = match scope {
+            Scope::Users => ("SELECT count(*) FROM users WHERE ?1 IS NULL", None),
+            Scope::Groups => ("SELECT count(*) FROM groups WHERE ?1 IS NULL", None),
+            Scope::Apps => ("SELECT count(*) FROM apps WHERE ?1 IS NULL", None),
+            Scope::GroupMembers(group) => {
+                ("SELECT count(*) FROM group_members WHERE grp = ?1", Some(self.n(Kind::Group, group.as_str())?))
+            }
+            Scope::AppUsers(app) => {
+                ("SELECT count(*) FROM app_users WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
+            }
+            Scope::AppGroups(app) => {
+                ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
+            }
+            Scope::Log => return Ok(0),
+        };
+        let n = n.map(|n| n.unwrap_or(-1));
+        let count = self.one(sql, [n], |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
+
     // Books.
+
+    /// Number of bad records.
+    pub fn quarantined_count(&self) -> Result<u64, StoreError> {
+        let count = self.one("SELECT count(*) FROM quarantine", (), |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
 
     /// Lines of the change log after `revision`, oldest first, whole revisions only unless one alone exceeds `limit`.
     pub fn changes_after(&self, revision: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
@@ -515,9 +562,7 @@ impl<'a> Snapshot<'a> {
         }
         changes
             .into_iter()
-            .map(|(change, kind)| {
-                Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change })
-            })
+            .map(|(change, kind)| Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change }))
             .collect()
     }
 
@@ -537,9 +582,7 @@ impl<'a> Snapshot<'a> {
             Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
             Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
             Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::AppUser => {
-                "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3"
-            }
+            Kind::AppUser => "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3",
             Kind::AppGroup => "SELECT app, grp FROM app_groups WHERE (app, grp) > (?1, ?2) ORDER BY app, grp LIMIT ?3",
             Kind::GroupMember => {
                 "SELECT grp, user FROM group_members WHERE (grp, user) > (?1, ?2) ORDER BY grp, user LIMIT ?3"
