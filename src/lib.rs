@@ -5,9 +5,11 @@
 //! | [`core`] | the decisions, pure |
 //! | [`config`] | what the operator says, checked once |
 //! | [`okta`] | the typed read-only client |
+//! | [`engine`] | the shell: crawls, keeps the index, ends together |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
 pub mod config;
 pub mod core;
+pub mod engine;
 pub mod okta;
 pub mod store;

@@ -100,7 +100,8 @@ pub struct IndexDoc {
     pub key: String,
     /// What it is.
     pub kind: DocKind,
-    /// Display name, label, group name or account user name.
+    /// Display name, label, group name or account user name. Of a mapping it counts as one of the `accounts`: it ranks so,
+    /// need not be repeated there, and has no suggestions by its beginning.
     pub title: String,
     /// More names: first, last, e-mails, logins, description.
     pub names: Vec<String>,

@@ -252,8 +252,6 @@ impl PatternQuery {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     #[track_caller]
@@ -285,13 +283,13 @@ mod tests {
     fn edits() {
         let (_, fields) = Fields::schema();
         let term = Term::from_field_text(fields.title, "jonh");
-        let word = FuzzyTermQuery::new(term.clone(), 1, true).automaton().unwrap();
+        let word = FuzzyTermQuery::new(term.clone(), 1, true).automaton().expect("a short word");
         let word = Pattern { letters: Letters::Edits(Arc::new(word)), chars_min: 0, chars_max: usize::MAX };
         check(&word, "john", true); // A swap is one edit.
         check(&word, "jonhs", true);
         check(&word, "jon", true);
         check(&word, "johns", false);
-        let prefix = FuzzyTermQuery::new_prefix(term, 1, true).automaton().unwrap();
+        let prefix = FuzzyTermQuery::new_prefix(term, 1, true).automaton().expect("a short word");
         let prefix = Pattern { letters: Letters::Edits(Arc::new(prefix)), chars_min: 0, chars_max: 6 };
         check(&prefix, "johns", true);
         check(&prefix, "johnson", false); // Too long for this pattern: its beginning of six matches instead.

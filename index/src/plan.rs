@@ -6,8 +6,8 @@
 //!
 //! | match                                            | score |
 //! |--------------------------------------------------|-------|
-//! | the whole query is the title                     | + 16  |
-//! | the whole query is the title, accents apart      | + 8   |
+//! | the whole query, of several words, is the title  | + 16  |
+//! | the whole query is the title, accents apart (not of mappings) | + 8   |
 //! | the word is an id, a whole title, name, account  | 10    |
 //! | word of the title / a name / an account          | 6 / 5 / 4 |
 //! | beginning of a word                              | 2     |
@@ -21,7 +21,7 @@ use tantivy::{Score, Term};
 
 use crate::doc::DocKind;
 use crate::expand::{Overflow, field_fuzzy_query, field_prefix_query, fuzzy_query, prefix_query};
-use crate::fold::whole_value;
+use crate::fold::{is_ideograph, whole_value};
 use crate::query::{Clause, FUZZY_TWO_EDITS_CHARS_MIN, Match, Target};
 use crate::schema::Fields;
 use crate::tokenize::{Words, lines};
@@ -80,10 +80,18 @@ pub(crate) fn plan(
 /// Whether any clause would match more with [`Effort::WithEdits`].
 pub(crate) fn gains_from_edits(clauses: &[Clause]) -> bool {
     clauses.iter().any(|clause| {
-        let Target::Words { text, .. } = &clause.target else { return false };
-        let long = |word: &&str| word.chars().count() >= FUZZY_CHARS_MIN;
-        !clause.excluded && is_plain_word(clause) && Words::of(text).base_parts().iter().any(long)
+        let Target::Words { text, how: Match::Word } = &clause.target else { return false };
+        !clause.excluded && words_to_misspell(&Words::of(text)).into_iter().any(is_long)
     })
+}
+
+fn words_to_misspell(words: &Words) -> Vec<&str> {
+    let parts = words.base_parts();
+    if parts.len() == 1 { parts } else { words.joined() }
+}
+
+fn is_long(word: &str) -> bool {
+    word.chars().count() >= FUZZY_CHARS_MIN
 }
 
 fn is_plain_word(clause: &Clause) -> bool {
@@ -182,44 +190,44 @@ impl Planner<'_> {
             matches.extend(words.joined().iter().map(|joined| (score, text_term(field, joined))));
         }
         if how == Match::Prefix || (how == Match::Word && last_word) {
-            let spellings = std::iter::once(&parts).chain(&spelt_out);
-            matches.extend(spellings.filter_map(|parts| self.beginning(parts)).map(|query| (PREFIX_SCORE, query)));
-            let joined = words.joined().into_iter().map(|joined| prefix_query(self.fields, joined, self.overflow));
-            matches.extend(joined.map(|query| (PREFIX_SCORE, query)));
+            matches.extend(self.beginnings(&words).into_iter().map(|query| (PREFIX_SCORE, query)));
         }
         if how == Match::Fuzzy || (how == Match::Word && effort == Effort::WithEdits) {
-            matches.extend(self.misspelt(&parts, how)?.map(|query| (FUZZY_SCORE, query)));
+            matches.extend(self.misspelt(&words, how)?.into_iter().map(|query| (FUZZY_SCORE, query)));
         }
         Ok(best_of(matches))
     }
 
-    /// Every part as a word, the last as a beginning.
-    fn beginning(&self, parts: &[&str]) -> Option<Box<dyn Query>> {
-        let (last, words) = parts.split_last()?;
-        let mut queries: Vec<Box<dyn Query>> = words.iter().map(|word| self.word(word)).collect();
-        queries.push(prefix_query(self.fields, last, self.overflow));
-        Some(all_of(queries))
-    }
-
-    /// Every part with edits, if it is long enough.
-    fn misspelt(&self, parts: &[&str], how: Match) -> tantivy::Result<Option<Box<dyn Query>>> {
-        let mut queries: Vec<Box<dyn Query>> = Vec::new();
-        let mut any_edits = false;
-        for part in parts {
-            let edits =
-                if how == Match::Fuzzy { edits_for(part) } else { u8::from(part.chars().count() >= FUZZY_CHARS_MIN) };
-            any_edits |= edits > 0;
-            queries.push(if edits > 0 {
-                fuzzy_query(self.fields, part, edits, self.overflow)?
-            } else {
-                self.word(part)
-            });
+    /// The text as the beginning of something longer: its last part is one, and those before it stand next to each other.
+    fn beginnings(&self, words: &Words) -> Vec<Box<dyn Query>> {
+        let joined = words.joined();
+        if !joined.is_empty() {
+            // `o'bri` begins `obrien`. As parts it would also find `Brian O`.
+            return joined.into_iter().map(|joined| prefix_query(self.fields, joined, self.overflow)).collect();
         }
-        Ok(any_edits.then(|| all_of(queries)))
+        let spellings = std::iter::once(words.base_parts()).chain(words.spelt_out_parts());
+        spellings.filter_map(|parts| self.beginning(&parts)).collect()
     }
 
-    fn word(&self, word: &str) -> Box<dyn Query> {
-        any_of(self.fields.words().map(|field| text_term(field, word)).into())
+    fn beginning(&self, parts: &[&str]) -> Option<Box<dyn Query>> {
+        let (last, before) = parts.split_last()?;
+        if before.is_empty() {
+            return Some(prefix_query(self.fields, last, self.overflow));
+        }
+        if last.chars().all(is_ideograph) {
+            return None; // Nothing goes on within it, so the phrase has said all.
+        }
+        let before = self.fields.words().into_iter().filter_map(|field| phrase(field, before)).collect();
+        Some(all_of(vec![any_of(before), prefix_query(self.fields, last, self.overflow)]))
+    }
+
+    /// The text with edits: a single word, or a name joined by apostrophes and hyphens. Of an e-mail address or an id
+    /// only the exact one is meant.
+    fn misspelt(&self, words: &Words, how: Match) -> tantivy::Result<Vec<Box<dyn Query>>> {
+        let edits = |word: &str| if how == Match::Fuzzy { edits_for(word) } else { 1 };
+        let chosen = words_to_misspell(words);
+        let chosen = chosen.into_iter().filter(|word| how == Match::Fuzzy || is_long(word));
+        chosen.map(|word| fuzzy_query(self.fields, word, edits(word), self.overflow)).collect()
     }
 
     /// A document whose title is all the words of the query stands before one that has the words scattered.
@@ -236,7 +244,11 @@ impl Planner<'_> {
             return Vec::new();
         }
         let text = words.join(" ");
-        let mut queries = vec![scored(text_term(self.fields.title_whole, &whole_value(&text)), TITLE_IS_QUERY_SCORE)];
+        let mut queries = Vec::new();
+        if words.len() > 1 {
+            // One word alone has scored as a whole title already, and no better than as a whole account name.
+            queries.push(scored(text_term(self.fields.title_whole, &whole_value(&text)), TITLE_IS_QUERY_SCORE));
+        }
         let folded: Vec<Box<dyn Query>> = lines(&text)
             .iter()
             .flat_map(|line| {

@@ -12,9 +12,9 @@
 //! | `app_label`     | folded words of a label                           | `app:jira`                            |
 //! | `app_line`      | folded label                                      | `app:"Jira Cloud"`                    |
 //! | `id`            | id, exactly                                       | `id:`, free words                     |
-//! | `title`         | folded words, with positions                      | free words, phrases, fuzzy            |
+//! | `title`         | folded words, with positions (no mappings)        | free words, phrases, fuzzy            |
 //! | `name`          | the same for other names                          | the same, lower rank                  |
-//! | `account`       | the same for account names and external ids       | the same, and `account:`              |
+//! | `account`       | the same for account names, titles of mappings    | the same, and `account:`              |
 //! | `title_whole`   | whole title, lower case, accents kept             | exact match first                     |
 //! | `name_whole`    | the same for other names                          | exact match first                     |
 //! | `account_whole` | the same for account names and external ids       | exact match first, `account:`         |

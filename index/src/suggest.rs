@@ -4,10 +4,10 @@
 //!
 //! | score | match                                                                             | order inside |
 //! |-------|-----------------------------------------------------------------------------------|--------------|
-//! | 4     | exact: the text is the whole title, a whole name, account or id                   | key          |
+//! | 4     | exact: the text is the whole title, a whole name, account or id                   | kind, key    |
 //! | 3     | the title begins with the text                                                    | title, key   |
-//! | 2     | every word of the text begins a word of the document                              | key          |
-//! | 1     | the same, with one edit in words of [`SUGGEST_FUZZY_CHARS_MIN`] characters or more | key          |
+//! | 2     | every word of the text begins a word of the document                              | kind, key    |
+//! | 1     | the same, with one edit in words of [`SUGGEST_FUZZY_CHARS_MIN`] characters or more | kind, key    |
 //!
 //! Invariants:
 //! - A document stands in the first row it matches, once.

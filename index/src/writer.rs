@@ -201,12 +201,14 @@ fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
             fields.into_iter().for_each(|field| document.add_text(field, value));
         }
     };
-    words([fields.title, fields.title_whole, fields.gram], &doc.title);
+    let account_fields = [fields.account, fields.account_whole, fields.gram];
+    let title_is_account = doc.kind == DocKind::Mapping;
+    words(if title_is_account { account_fields } else { [fields.title, fields.title_whole, fields.gram] }, &doc.title);
     for name in list(&doc.names) {
         words([fields.name, fields.name_whole, fields.gram], name);
     }
-    for account in list(&doc.accounts) {
-        words([fields.account, fields.account_whole, fields.gram], account);
+    for account in list(&doc.accounts).filter(|account| !title_is_account || **account != doc.title) {
+        words(account_fields, account);
     }
     // Five times as many as users, and people look for people: mappings have no suggestions by title.
     if doc.kind != DocKind::Mapping && !doc.title.is_empty() {

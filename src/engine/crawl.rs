@@ -6,19 +6,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::{EngineError, OrgRuntime, clock};
-use crate::core::batch::Listing;
+use super::{EngineError, OrgRuntime, clock, failure};
+use crate::core::batch::{Listing, Receipt};
 use crate::core::coverage::ReadFailure;
-use crate::core::ids::CrawlId;
+use crate::core::ids::{AppId, CrawlId};
 use crate::core::model::{Kind, Scope};
-use crate::core::sync::{Begin, Call, CallId, CrawlEnd, Effect, Input, PageSeen, StoredCrawl, SyncState};
-use crate::okta::{Client, Resource};
-use crate::store::{Meta, Writer};
+use crate::core::sync::{Begin, ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, PageSeen, StoredCrawl, SyncState};
+use crate::okta::{Client, LogRequest, NextUrl, PageRequest, Priority, Resource};
+use crate::store::{Meta, StoreError, Writer};
 
 /// How far back the log position is opened, in milliseconds, so that events which are persisted late are seen (facts 11).
 const ANCHOR_BACK_MILLIS: i64 = 5 * 60 * 1000;
@@ -62,7 +62,7 @@ pub async fn run(
         state,
         calls: JoinSet::new(),
         receipts: FuturesOrdered::new(),
-        requests_at_start: org.client().requests_sent(),
+        requests_at_start: org.requests_sent(),
     };
     shell.run(effects, progress, shutdown).await
 }
@@ -71,10 +71,10 @@ pub async fn run(
 async fn bind_org(org: &OrgRuntime, writer: &Writer) -> Result<Option<ReadFailure>, EngineError> {
     match org.client().org_metadata().await {
         Ok(metadata) => {
-            writer.bind_org(metadata.id).await?;
+            writer.bind_org(metadata.id.into()).await?;
             Ok(None)
         }
-        Err(error) => match error.read_failure() {
+        Err(error) => match failure::of(&error, false) {
             failure @ ReadFailure::Unreachable { .. } => Ok(Some(failure)),
             _ => {
                 tracing::warn!(org = %org.name(), error = %error, "the org does not tell its id; going on without");
@@ -101,16 +101,14 @@ fn begin(org: &OrgRuntime) -> Result<Begin, EngineError> {
     Ok(Begin::New { id: CrawlId(meta.crawl.id.0 + 1), fingerprint })
 }
 
-type Receipts<'a> = FuturesOrdered<
-    tokio::sync::oneshot::Receiver<Result<crate::core::batch::Receipt, crate::store::StoreError>>,
->;
+type Receipts = FuturesOrdered<oneshot::Receiver<Result<Receipt, StoreError>>>;
 
 struct Shell<'a> {
     org: &'a OrgRuntime,
     writer: &'a Writer,
     state: SyncState,
     calls: JoinSet<Input>,
-    receipts: Receipts<'a>,
+    receipts: Receipts,
     requests_at_start: u64,
 }
 
@@ -165,8 +163,8 @@ impl Shell<'_> {
     fn progress(&self) -> Progress {
         Progress {
             kinds: Kind::ALL.into_iter().map(|kind| (kind, self.state.counts(kind))).collect(),
-            requests: self.org.client().requests_sent().saturating_sub(self.requests_at_start),
-            waiting_seconds: self.org.client().longest_wait().as_secs(),
+            requests: self.org.requests_sent().saturating_sub(self.requests_at_start),
+            waiting_seconds: longest_wait_seconds(self.org.client()),
         }
     }
 
@@ -190,12 +188,12 @@ impl Shell<'_> {
     }
 }
 
-fn stopped() -> crate::store::StoreError {
-    crate::store::StoreError::Stopped { detail: "it ended while a batch was waiting".to_owned() }
+fn stopped() -> StoreError {
+    StoreError::Stopped { detail: "it ended while a batch was waiting".to_owned() }
 }
 
-fn stalled() -> crate::store::StoreError {
-    crate::store::StoreError::Stopped { detail: "the crawl waits for nothing and is not at its end".to_owned() }
+fn stalled() -> StoreError {
+    StoreError::Stopped { detail: "the crawl waits for nothing and is not at its end".to_owned() }
 }
 
 /// Page sizes by list; sizes outside of what Okta accepts were refused with the configuration.
@@ -259,17 +257,52 @@ async fn answer(client: &Client, page_sizes: &PageSizes, id: CallId, call: Call)
     let Some(request) = request else {
         return Input::Failed(id, ReadFailure::Failed { detail: "the log is no list".to_owned() });
     };
+    let is_users = matches!(&request, PageRequest::First { resource: Resource::Users, .. });
     match client.page(&request, Priority::Crawl).await {
         Ok(page) => Input::Page(
             id,
             PageSeen {
-                at: page.request_number,
+                at: page.request_number_sent,
                 rows: page.rows,
                 group_stats: page.group_stats,
                 quarantined: page.quarantined,
-                next: page.next,
+                next: page.next.map(NextUrl::into_string),
             },
         ),
-        Err(error) => Input::Failed(id, failure::of(&error)),
+        Err(error) => Input::Failed(id, failure::of(&error, is_users)),
     }
+}
+
+/// Opens the log a few minutes back, so that what is persisted late is seen by whoever follows from there (facts 11). The
+/// page's events are not needed: everything is read after this moment.
+async fn anchor(client: &Client, id: CallId) -> Input {
+    let since = clock::now().plus_millis(-ANCHOR_BACK_MILLIS);
+    match client.log_page(&LogRequest::Anchor { since, filter: None }).await {
+        Ok(page) => match page.next {
+            Some(cursor) => Input::LogAnchored(id, cursor),
+            None => {
+                let detail = "GET /api/v1/logs: the answer has no next link, which a polling read always has".to_owned();
+                Input::Failed(id, ReadFailure::Failed { detail })
+            }
+        },
+        Err(error) => Input::Failed(id, failure::of(&error, false)),
+    }
+}
+
+async fn by_id(client: &Client, id: CallId, app: &AppId) -> Input {
+    match client.get_app(app, Priority::ById).await {
+        Ok(read) => {
+            let at = read.request_number_sent;
+            let seen = read.found.map_or(ByIdSeen::NotFound(at), |app| ByIdSeen::Found(Box::new(app), at));
+            Input::ById(id, seen)
+        }
+        Err(error) => Input::Failed(id, failure::of(&error, false)),
+    }
+}
+
+/// Seconds until the most restricted bucket that something waits for goes on.
+fn longest_wait_seconds(client: &Client) -> u64 {
+    let now = clock::now();
+    let waits = client.budgets().into_iter().filter(|bucket| bucket.waiting > 0).filter_map(|bucket| bucket.resets_at);
+    waits.map(|at| u64::try_from(at.millis_since(now) / 1000).unwrap_or_default()).max().unwrap_or_default()
 }

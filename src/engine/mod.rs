@@ -1,6 +1,6 @@
 //! The shell around the decisions: makes the calls, stores the batches, keeps the index, ends together.
 //!
-//! Entry points: [`OrgRuntime::open`], [`crawl::run`] for one crawl, [`serve::run`] for everything until shutdown.
+//! Entry points: [`OrgRuntime::open`], [`crawl::run`] for one crawl, [`sync::run`] for a crawl with its index.
 //!
 //! Invariants:
 //! - Effects are carried out in the order in which they were asked for; batches are committed in that order.
@@ -9,10 +9,11 @@
 
 pub mod clock;
 pub mod crawl;
+pub mod failure;
 pub mod index;
 pub mod org;
 pub mod progress;
-pub mod serve;
+pub mod sync;
 
 pub use self::org::{OrgRuntime, OrgSettings};
 
@@ -31,6 +32,14 @@ pub enum EngineError {
     /// The client cannot be built, or Okta cannot be used at all.
     #[error(transparent)]
     Okta(#[from] OktaError),
+    /// A setting of an org that only shows to be wrong when it is used.
+    #[error("org {org}: {detail}")]
+    Settings {
+        /// The org.
+        org: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// A task of the engine ended by a panic.
     #[error("a task of the engine failed: {0}")]
     Task(#[from] tokio::task::JoinError),

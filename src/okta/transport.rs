@@ -333,14 +333,19 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     super::wire::one_line(&last).into()
 }
 
-/// What the TLS library said, which stands inside an IO error.
+/// What the TLS library said. It stands inside IO errors, whose `source` leaves the error inside them out.
 fn find_tls(error: &(dyn StdError + 'static)) -> Option<String> {
-    causes(error).find_map(|cause| {
-        let inside_io = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let tls = match inside_io {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => cause.downcast_ref::<rustls::Error>(),
+    let mut next = Some(error);
+    for _ in 0..CAUSES_MAX {
+        let error = next?;
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls.to_string());
+        }
+        let inside_io = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        next = match inside_io {
+            Some(inside) => Some(inside),
+            None => error.source(),
         };
-        tls.map(ToString::to_string)
-    })
+    }
+    None
 }

@@ -37,8 +37,8 @@ const TRANSACTION_ROWS_MAX: usize = 20_000;
 /// Request numbers reserved at once; a crawl of a large org needs some tens of thousands.
 const REQUEST_NUMBER_BLOCK: u64 = 1 << 20;
 
-/// How long a released account name is remembered, in days. Longer than any sensible quarantine window.
-const HISTORY_DAYS: i64 = 30;
+/// How long a released account name is remembered, in days. Longer than the longest quarantine window.
+const HISTORY_DAYS: i64 = 366;
 
 /// Revisions of which the changes are kept, counted back from the newest. A follower that is further behind starts anew.
 const CHANGES_REVISIONS_MAX: u64 = 200_000;

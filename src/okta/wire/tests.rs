@@ -78,14 +78,14 @@ fn users_become_rows() {
 #[test]
 fn groups_become_rows_with_counts() {
     let page = decode_page(&Resource::Groups, GROUPS.as_bytes()).unwrap();
-    let sources: Vec<_> = page.rows.iter().map(|row| match row {
+    let sources = page.rows.iter().map(|row| match row {
         Row::Group(group) => (group.group_type.clone(), group.source_app.as_ref().map(|app| app.as_str().to_owned())),
         other => panic!("{other:?}"),
     });
     let directory = Some("0oa2corpDirectory001".to_owned());
     let expected =
         [(GroupType::OktaGroup, None), (GroupType::AppGroup, directory.clone()), (GroupType::AppGroup, directory)];
-    assert_eq!(sources, expected);
+    assert_eq!(sources.collect::<Vec<_>>(), expected);
     assert_eq!(page.group_stats, [(GroupId::new("00g7toolsTeamAcme001").unwrap(), GroupStats { users: 2, apps: 1 })]);
 }
 
