@@ -67,9 +67,7 @@ async fn find(context: &Context, backend: &Backend, name: &str) -> Result<Found,
         Some(app) if subject.outcome() == v1::SubjectOutcome::Found => Ok(Found::App(Box::new(app), meta)),
         _ => {
             warn(&words::subject("app", name, subject.outcome(), &meta.gap_ids));
-            context
-                .output
-                .absent(&serde_json::json!({ "app": to_json(&subject), "meta": to_json(&meta) }))?;
+            context.output.absent(&serde_json::json!({ "app": to_json(&subject), "meta": to_json(&meta) }))?;
             warn_if_partial(Some(&meta));
             Ok(Found::Nobody(Exit::NotFound))
         }

@@ -104,60 +104,60 @@ Examples:
 /// Who is who in which app, read from Okta and never written to it.
 #[derive(Debug, Parser)]
 #[command(name = "okta-idmap", version, after_help = EXAMPLES, max_term_width = 120, disable_help_subcommand = true)]
-pub struct Cli {
+pub(super) struct Cli {
     /// Flags of every command.
     #[command(flatten)]
-    pub global: Global,
+    pub(super) global: Global,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(super) command: Command,
 }
 
 /// Flags of every command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub(super) struct Global {
     /// Configuration file [default: OKTA_IDMAP_CONFIG, then ./okta-idmap.toml]
     #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Directory of the stores; look-ups then read it directly
     #[arg(long, global = true, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
     /// Address of the only org, such as acme.okta.com
     #[arg(long, global = true, value_name = "HOST")]
-    pub domain: Option<String>,
+    pub(super) domain: Option<String>,
     /// File with the API token of the only org
     #[arg(long, global = true, value_name = "FILE")]
-    pub api_token_file: Option<PathBuf>,
+    pub(super) api_token_file: Option<PathBuf>,
     /// The org that is meant, where several are configured; sync, serve, check and status take several
     #[arg(long, global = true, value_name = "NAME")]
-    pub org: Vec<String>,
+    pub(super) org: Vec<String>,
     /// Form of the output
     #[arg(long, short = 'o', global = true, value_name = "FORM", default_value = "table")]
-    pub output: Form,
+    pub(super) output: Form,
     /// Ask the server at this address, and only it
     #[arg(long, global = true, value_name = "URL")]
-    pub server: Option<String>,
+    pub(super) server: Option<String>,
     /// Read the data directory, whether a server runs or not
     #[arg(long, global = true, conflicts_with = "server")]
-    pub direct: bool,
+    pub(super) direct: bool,
     /// What to log: off, error, warn, info, debug, trace, or a filter such as warn,okta_idmap=debug
     #[arg(long, global = true, value_name = "LEVEL")]
-    pub log_level: Option<String>,
+    pub(super) log_level: Option<String>,
     /// How to log: text or json
     #[arg(long, global = true, value_name = "FORMAT")]
-    pub log_format: Option<String>,
+    pub(super) log_format: Option<String>,
     /// No progress and no notes, only results, warnings about completeness, and errors
     #[arg(long, short = 'q', global = true)]
-    pub quiet: bool,
+    pub(super) quiet: bool,
     /// No colours in the log
     #[arg(long, global = true)]
-    pub no_color: bool,
+    pub(super) no_color: bool,
 }
 
 impl Global {
     /// The part that is configuration.
-    pub fn flags(&self) -> Flags {
+    pub(super) fn flags(&self) -> Flags {
         Flags {
             config: self.config.clone(),
             data_dir: self.data_dir.clone(),
@@ -173,7 +173,7 @@ impl Global {
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub(super) enum Form {
     /// Aligned columns, for people
     #[default]
     Table,
@@ -187,7 +187,7 @@ pub enum Form {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Read everything from Okta once, or the rest of an interrupted crawl
     #[command(after_help = SYNC_EXAMPLES)]
     Sync,
@@ -222,33 +222,33 @@ pub enum Command {
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Where to listen; loopback addresses only [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Option<String>,
+    pub(super) listen: Option<String>,
 }
 
 /// Arguments of `resolve`.
 #[derive(Clone, Debug, Args)]
-pub struct ResolveArgs {
+pub(super) struct ResolveArgs {
     /// The app: its id, label or integration name
-    pub app: String,
+    pub(super) app: String,
     /// The account as the app shows it
-    pub identifier: String,
+    pub(super) identifier: String,
     /// What the identifier is [default: all of these, cross-checked]
     #[arg(long)]
-    pub kind: Option<IdentifierForm>,
+    pub(super) kind: Option<IdentifierForm>,
     /// List who may be meant when the answer is ambiguous
     #[arg(long)]
-    pub candidates: bool,
+    pub(super) candidates: bool,
     /// List the groups through which the user has the app
     #[arg(long)]
-    pub groups: bool,
+    pub(super) groups: bool,
 }
 
 /// What an identifier is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IdentifierForm {
+pub(super) enum IdentifierForm {
     /// Login name in the app
     UserName,
     /// Primary key in the app
@@ -259,15 +259,15 @@ pub enum IdentifierForm {
 
 /// How many rows of a list.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Limit {
+pub(super) struct Limit {
     /// Rows at most [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
+    pub(super) limit: Option<u64>,
 }
 
 /// Commands about a user.
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub(super) enum UserCommand {
     /// The user itself
     Show {
         /// Id, login or e-mail address
@@ -306,18 +306,18 @@ pub enum UserCommand {
 /// An app or a group; exactly one.
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Place {
+pub(super) struct Place {
     /// The app: its id, label or integration name
     #[arg(long)]
-    pub app: Option<String>,
+    pub(super) app: Option<String>,
     /// The group: its id, or a name that only one group has
     #[arg(long)]
-    pub group: Option<String>,
+    pub(super) group: Option<String>,
 }
 
 /// Commands about apps.
 #[derive(Debug, Subcommand)]
-pub enum AppCommand {
+pub(super) enum AppCommand {
     /// All apps
     List {
         /// Only apps with this text in their label, ignoring case
@@ -358,7 +358,7 @@ pub enum AppCommand {
 
 /// Commands about groups.
 #[derive(Debug, Subcommand)]
-pub enum GroupCommand {
+pub(super) enum GroupCommand {
     /// All groups
     List {
         /// Only groups with this text in their name, minding case
@@ -381,23 +381,23 @@ pub enum GroupCommand {
 /// Arguments of `search`.
 #[derive(Clone, Debug, Args)]
 #[group(id = "what", required = true, multiple = false, args = ["query", "suggest"])]
-pub struct SearchArgs {
+pub(super) struct SearchArgs {
     /// Words, "phrases", word*, word~, -word, and kind: status: app: account: id:
-    pub query: Option<String>,
+    pub(super) query: Option<String>,
     /// Users for a typeahead box: names that begin like this, one typing error forgiven
     #[arg(long, value_name = "PREFIX")]
-    pub suggest: Option<String>,
+    pub(super) suggest: Option<String>,
     /// Only these kinds
     #[arg(long, value_name = "KIND", conflicts_with = "suggest")]
-    pub kind: Vec<SearchKind>,
+    pub(super) kind: Vec<SearchKind>,
     /// Hits at most [default: 20, of suggestions 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub limit: Option<u64>,
+    pub(super) limit: Option<u64>,
 }
 
 /// What a hit can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SearchKind {
+pub(super) enum SearchKind {
     /// A person in Okta
     User,
     /// A group

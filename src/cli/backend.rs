@@ -98,11 +98,13 @@ impl Backend {
     }
 
     async fn server(url: &str) -> anyhow::Result<Self> {
-        let unreachable = || format!("no okta-idmap server answers at {url}: start `okta-idmap serve`, or use --direct");
+        let unreachable =
+            || format!("no okta-idmap server answers at {url}: start `okta-idmap serve`, or use --direct");
         let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("the server address {url}"))?;
         let endpoint = endpoint.connect_timeout(CONNECT_WAIT).timeout(CALL_WAIT);
         let connected = tokio::time::timeout(CONNECT_WAIT, endpoint.connect()).await;
-        let channel = connected.map_err(anyhow::Error::new).and_then(|channel| Ok(channel?)).with_context(unreachable)?;
+        let channel =
+            connected.map_err(anyhow::Error::new).and_then(|channel| Ok(channel?)).with_context(unreachable)?;
         // Something else may listen there: only who knows the health service, or refuses it in gRPC's words, is one.
         let mut health = HealthClient::new(channel.clone());
         let asked = tokio::time::timeout(CONNECT_WAIT, health.check(HealthCheckRequest::default())).await;
@@ -177,11 +179,8 @@ calls! {
 /// What a server said: its message, or the name of the code where it said nothing; which orgs there are where it asks.
 fn status_error(status: &Status) -> anyhow::Error {
     let details = status.get_error_details();
-    let mut text = if status.message().is_empty() {
-        status.code().description().to_owned()
-    } else {
-        status.message().to_owned()
-    };
+    let mut text =
+        if status.message().is_empty() { status.code().description().to_owned() } else { status.message().to_owned() };
     if let Some(orgs) = details.error_info().and_then(|info| info.metadata.get("orgs"))
         && !text.contains(orgs.as_str())
     {

@@ -39,7 +39,7 @@ impl Exit {
     }
 
     /// Of several orgs the one that needs most attention: a failure, then open gaps.
-    pub fn worse(self, other: Self) -> Self {
+    pub(super) fn worse(self, other: Self) -> Self {
         let weight = |exit: Self| match exit {
             Self::Done => 0,
             Self::NotFound => 1,
@@ -59,7 +59,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a command cannot go on.
 #[derive(Debug)]
-pub enum Failure {
+pub(super) enum Failure {
     /// What was asked for makes no sense.
     Usage(anyhow::Error),
     /// The configuration is wrong.
@@ -72,7 +72,7 @@ pub enum Failure {
 
 impl Failure {
     /// How the process ends.
-    pub const fn exit(&self) -> Exit {
+    pub(super) const fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::Failed(_) => Exit::Failed,
@@ -81,7 +81,7 @@ impl Failure {
     }
 
     /// What to tell on standard error; `None` when there is nothing to tell.
-    pub fn message(&self) -> Option<String> {
+    pub(super) fn message(&self) -> Option<String> {
         match self {
             Self::Usage(error) | Self::Failed(error) => Some(sentence(error.as_ref())),
             Self::Config(errors) => Some(config_message(errors)),

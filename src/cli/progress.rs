@@ -77,13 +77,11 @@ pub(super) async fn show(org: &str, manner: Manner, mut progress: watch::Receive
     let bars = (manner == Manner::Bars).then(|| Bars::new(org));
     let mut rates = Rates::default();
     let mut last = Instant::now();
+    let mut told = Progress::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            closed = sender_gone(&mut progress) => {
-                let () = closed;
-                break;
-            }
+            () = sender_gone(&mut progress) => break,
         }
         let now = Instant::now();
         let current = progress.borrow().clone();
@@ -91,8 +89,13 @@ pub(super) async fn show(org: &str, manner: Manner, mut progress: watch::Receive
         last = now;
         match &bars {
             Some(bars) => bars.draw(&current, &rates),
-            None => tracing::info!(org, "{}", summary(&current, &rates)),
+            // A server is idle most of the time; the same line again would tell nothing.
+            None if current != told && current != Progress::default() => {
+                tracing::info!(org, "{}", summary(&current, &rates))
+            }
+            None => {}
         }
+        told = current;
     }
     if let Some(bars) = bars {
         bars.clear();
@@ -121,7 +124,10 @@ impl Rates {
         for (index, (kind, _)) in KINDS.iter().enumerate() {
             let rows = counts(progress, *kind).2;
             let new = rows.saturating_sub(self.rows_before[index]);
-            #[expect(clippy::cast_precision_loss, reason = "a rate for people; rows of one interval are far below 2^52")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a rate for people; rows of one interval are far below 2^52"
+            )]
             let rate = new as f64 / seconds;
             self.rows_per_second[index] = self.rows_per_second[index] * old_share + rate * (1.0 - old_share);
             self.rows_before[index] = rows;

@@ -16,7 +16,10 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<Exit, F
         context: context.request_context()?,
         account: Some(v1::AccountSelector {
             app: Some(any_app(&args.app)),
-            identifier: Some(v1::Identifier { value: args.identifier.clone(), kind: identifier_kind(args.kind).into() }),
+            identifier: Some(v1::Identifier {
+                value: args.identifier.clone(),
+                kind: identifier_kind(args.kind).into(),
+            }),
         }),
         include_candidates: args.candidates,
         include_granting_groups: args.groups,

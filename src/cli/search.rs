@@ -28,10 +28,10 @@ pub(super) async fn run(context: &Context, args: &SearchArgs) -> Result<Exit, Fa
 
 const HITS: &[Column<v1::SearchHit>] = &[
     Column::shown("kind", |hit| kind(hit).to_owned()),
-    Column::shown("id", |hit| id(hit)),
-    Column::shown("name", |hit| name(hit)),
-    Column::shown("detail", |hit| detail(hit)),
-    Column::shown("status", |hit| status(hit)),
+    Column::shown("id", id),
+    Column::shown("name", name),
+    Column::shown("detail", detail),
+    Column::shown("status", status),
     Column::extra("user_id", |hit| match &hit.row {
         Some(Row::Account(row)) => person(row).id,
         Some(Row::User(user)) => user.id.clone(),

@@ -14,19 +14,17 @@ pub(super) async fn until_done<T>(
     let mut signals = Signals::new()?;
     tokio::select! {
         done = work => done,
-        () = async {
-            signals.next().await;
-            warn("stopping; once more to stop at once");
-            shutdown.cancel();
-            signals.next().await;
-            std::process::exit(i32::from(Exit::Failed.number()));
-        } => unreachable_after_exit(),
+        never = stop_on(&mut signals, shutdown) => never,
     }
 }
 
-/// The branch above ends the process; the type still wants a value.
-fn unreachable_after_exit<T>() -> Result<T, Failure> {
-    Err(Failure::Failed(anyhow::anyhow!("stopped by a signal")))
+/// Never returns: the second signal ends the process.
+async fn stop_on<T>(signals: &mut Signals, shutdown: &CancellationToken) -> Result<T, Failure> {
+    signals.next().await;
+    warn("stopping; once more to stop at once");
+    shutdown.cancel();
+    signals.next().await;
+    std::process::exit(i32::from(Exit::Failed.number()))
 }
 
 #[cfg(unix)]

@@ -215,12 +215,7 @@ fn by_id(user: &v1::User) -> v1::UserSelector {
 }
 
 /// `user in`: yes ends with [`Exit::Done`], no and unknown with [`Exit::NotFound`].
-async fn membership(
-    context: &Context,
-    backend: &Backend,
-    user: &v1::User,
-    place: &Place,
-) -> Result<Exit, Failure> {
+async fn membership(context: &Context, backend: &Backend, user: &v1::User, place: &Place) -> Result<Exit, Failure> {
     use v1::membership_question::Target;
     let target = match (&place.app, &place.group) {
         (Some(app), _) => Target::App(any_app(app)),
@@ -233,8 +228,7 @@ async fn membership(
         }
     };
     let question = v1::MembershipQuestion { user: Some(by_id(user)), target: Some(target) };
-    let request =
-        v1::CheckAppMembershipRequest { context: context.request_context()?, question: Some(question) };
+    let request = v1::CheckAppMembershipRequest { context: context.request_context()?, question: Some(question) };
     let response = backend.check_app_membership(request).await?;
     let answer = response.answer.clone().unwrap_or_default();
     context.output.thing(&membership_fields(user, &answer), &to_json(&response))?;

@@ -36,10 +36,8 @@ short_names! {
     membership(Membership, "MEMBERSHIP_");
     subject_outcome(SubjectOutcome, "SUBJECT_OUTCOME_");
     crawl_state(CrawlState, "CRAWL_STATE_");
-    follow_state(FollowState, "FOLLOW_STATE_");
     index_state(IndexState, "INDEX_STATE_");
-    gap_kind(GapKind, "GAP_KIND_");
-    row_kind(RowKind, "ROW_KIND_");
+    credential_state(CredentialState, "CREDENTIAL_STATE_");
     tier_name(MatchTier, "MATCH_TIER_");
 }
 
@@ -133,7 +131,10 @@ pub(super) fn resolution(resolution: &v1::Resolution) -> String {
         Outcome::Filtered => "the user is outside of the configured e-mail domains".to_owned(),
         Outcome::NotFound => "nobody has such an account, and everything that could hold it was read".to_owned(),
         Outcome::UnknownGap => {
-            format!("nobody is known to have such an account, but not everything was read: {}", gaps(&resolution.gap_ids))
+            format!(
+                "nobody is known to have such an account, but not everything was read: {}",
+                gaps(&resolution.gap_ids)
+            )
         }
         Outcome::UnknownApp => {
             "no app has this id, label or integration name; `okta-idmap app list` shows them".to_owned()
@@ -199,10 +200,7 @@ mod tests {
             v1::InactiveReason { inactive: Some(Inactive::UserStatus(7)), status_raw: String::new() },
             v1::InactiveReason { inactive: Some(Inactive::AppStatus(100)), status_raw: "NEW".into() },
         ];
-        check(
-            v1::Resolution { inactive_reasons: reasons, ..with(Outcome::Inactive) },
-            "user is SUSPENDED, app is NEW",
-        );
+        check(v1::Resolution { inactive_reasons: reasons, ..with(Outcome::Inactive) }, "user is SUSPENDED, app is NEW");
         check(v1::Resolution { shared_user_name: "team".into(), ..with(Outcome::Shared) }, ", team,");
         let holder = |seconds: Option<i64>| v1::AccountHolder {
             user: None,
@@ -214,7 +212,10 @@ mod tests {
         );
         check(with(Outcome::Filtered), "e-mail domains");
         check(with(Outcome::NotFound), "everything");
-        check(v1::Resolution { gap_ids: vec!["FORBIDDEN:users".into()], ..with(Outcome::UnknownGap) }, "FORBIDDEN:users");
+        check(
+            v1::Resolution { gap_ids: vec!["FORBIDDEN:users".into()], ..with(Outcome::UnknownGap) },
+            "FORBIDDEN:users",
+        );
         check(with(Outcome::UnknownApp), "app list");
         check(v1::Resolution { app_candidate_count: 2, ..with(Outcome::AmbiguousApp) }, "2 apps");
         check(v1::Resolution { outcome: 77, ..Default::default() }, "(77)");

@@ -418,9 +418,9 @@ fn begin_or_check(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<()
             meta.crawl.fingerprint.clone_from(fingerprint);
             Ok(())
         }
-        Some(CrawlMark::End { id }) if !meta.crawl.running || *id != meta.crawl.id => Err(StoreError::Mismatch {
-            detail: format!("crawl {} is to end, but it is not running", id.0),
-        }),
+        Some(CrawlMark::End { id }) if !meta.crawl.running || *id != meta.crawl.id => {
+            Err(StoreError::Mismatch { detail: format!("crawl {} is to end, but it is not running", id.0) })
+        }
         _ => Ok(()),
     }
 }

@@ -22,7 +22,6 @@ use crate::core::ids::Timestamp;
 /// Messages within messages that are followed. The deepest of the API has 6; a descriptor cannot be cyclic in our files,
 /// and if it were, this ends it.
 const DEPTH_MAX: usize = 32;
-const PACKAGE: &str = "idmap.v1.";
 const ENUM_ZERO: &str = "UNSPECIFIED";
 
 /// A message that knows its name in the descriptors.
@@ -48,6 +47,7 @@ named!(
     AppGroupEntry,
     AppSubject,
     CheckAppMembershipResponse,
+    Gap,
     GetStatusResponse,
     GetUserResponse,
     Group,
@@ -161,13 +161,13 @@ impl Schema {
         let on_wire = read_wire(bytes);
         let mut object = Map::new();
         for field in fields {
-            let found = on_wire.iter().filter(|(number, _)| *number == field.number).map(|(_, value)| value);
+            let mut found = on_wire.iter().filter(|(number, _)| *number == field.number).map(|(_, value)| value);
             let value = if field.repeated {
                 Some(Value::Array(found.flat_map(|value| self.elements(field, value, depth)).collect()))
             } else {
-                match (found.last(), field.presence) {
+                match (found.next_back(), field.presence) {
                     (Some(value), _) => Some(self.value(field, value, depth)),
-                    (None, Presence::Implicit) => Some(self.default(field)),
+                    (None, Presence::Implicit) => Some(self.unset(field)),
                     (None, Presence::Explicit) => Some(Value::Null),
                     (None, Presence::Chosen) => None,
                 }
@@ -179,7 +179,7 @@ impl Schema {
         Value::Object(object)
     }
 
-    fn default(&self, field: &Field) -> Value {
+    fn unset(&self, field: &Field) -> Value {
         match field.kind {
             Type::String | Type::Bytes => Value::from(""),
             Type::Message => Value::Null,
@@ -328,6 +328,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const PACKAGE: &str = "idmap.v1.";
 
     #[test]
     fn every_field_of_the_api_can_be_shown() {

@@ -160,6 +160,12 @@ pub(super) fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "{}", clean(text));
 }
 
+/// The line that a failed command ends with.
+pub(super) fn error(message: &str) {
+    // Not cleaned here: the message is, part by part, and may have several lines.
+    let _ = writeln!(io::stderr(), "error: {message}");
+}
+
 impl<R: 'static> List<R> {
     /// Writes a row; `json` is the row for the forms of JSON.
     pub(super) fn row(&mut self, row: &R, json: impl FnOnce(&R) -> Value) -> io::Result<()> {
