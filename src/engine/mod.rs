@@ -12,6 +12,7 @@ pub mod crawl;
 pub mod failure;
 pub mod index;
 pub mod org;
+pub mod probe;
 pub mod progress;
 pub mod sync;
 
