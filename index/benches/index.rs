@@ -2,6 +2,7 @@
 //!
 //! Entry point: `main`. Each user has five mappings. Without a number it runs tiny, to stay correct. The output is one
 //! JSON line per figure; `hash` is over the keys found, so a change in results shows besides a change in speed.
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,6 +19,9 @@ const APPS: u64 = 200;
 const DOCS_PER_COMMIT: u64 = 200_000;
 const HEAP_BYTES: usize = 60_000_000;
 const QUERIES: u64 = 2_000;
+
+/// A name for the figure, and what is typed for a person.
+type Shape = (&'static str, fn(&Person) -> String);
 
 fn main() -> Result<(), Box<dyn Error>> {
     // `cargo bench` and `cargo test --benches` add flags of their own.
@@ -88,7 +92,7 @@ fn replace(index: &okta_idmap_index::Index, users: u64, out: &mut impl Write) ->
 }
 
 fn searches(reader: &Reader, users: u64, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let shapes: [(&str, fn(&Person) -> String); 9] = [
+    let shapes: [Shape; 9] = [
         ("full name", |person| format!("{} {}", person.first, person.last)),
         ("last name", |person| person.last.clone()),
         ("beginning", |person| format!("{} {}", person.first, &person.last[..2])),
@@ -114,7 +118,7 @@ fn searches(reader: &Reader, users: u64, out: &mut impl Write) -> Result<(), Box
 }
 
 fn suggestions(reader: &Reader, users: u64, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let shapes: [(&str, fn(&Person) -> String); 8] = [
+    let shapes: [Shape; 8] = [
         ("first letter", |person| person.first[..1].to_owned()),
         ("two letters of the last name", |person| person.last[..2].to_owned()),
         ("four letters of the last name", |person| person.last[..4].to_owned()),

@@ -350,10 +350,7 @@ mod tests {
     fn failures_become_gaps_or_another_try() {
         let detail = || "GET /api/v1/groups: 403 E0000006".to_owned();
         let kind = |failure| gap_of_failure(&Scope::Groups, &failure).map(|gap| gap.kind);
-        assert_eq!(
-            kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }),
-            Some(GapKind::Forbidden)
-        );
+        assert_eq!(kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }), Some(GapKind::Forbidden));
         assert_eq!(
             kind(ReadFailure::Forbidden { missing_scope: Some("okta.groups.read".into()), detail: detail() }),
             Some(GapKind::ScopeMissing)

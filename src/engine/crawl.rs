@@ -281,7 +281,8 @@ async fn anchor(client: &Client, id: CallId) -> Input {
         Ok(page) => match page.next {
             Some(cursor) => Input::LogAnchored(id, cursor),
             None => {
-                let detail = "GET /api/v1/logs: the answer has no next link, which a polling read always has".to_owned();
+                let detail =
+                    "GET /api/v1/logs: the answer has no next link, which a polling read always has".to_owned();
                 Input::Failed(id, ReadFailure::Failed { detail })
             }
         },

@@ -42,10 +42,7 @@ impl Follower {
     /// The directory is not an index, is in use by another process, or cannot be written.
     pub fn open(settings: &OrgSettings, reader: &Reader) -> Result<Self, EngineError> {
         let meta = reader.read(|snapshot| snapshot.meta())?;
-        let expect = Expect {
-            store_id: meta.store_id.clone(),
-            revisions: meta.changes_from.0..=meta.revision.0,
-        };
+        let expect = Expect { store_id: meta.store_id.clone(), revisions: meta.changes_from.0..=meta.revision.0 };
         let (index, mark) = match okta_idmap_index::open(&settings.index_dir(), &expect)? {
             Opened::Ready(index, mark) => (index, Some(Revision(mark.revision))),
             Opened::Rebuild(index, reason) => {
@@ -107,12 +104,7 @@ impl Follower {
     }
 
     /// The documents that a change touches.
-    fn mark_dirty(
-        &self,
-        key: ChangeKey,
-        op: ChangeOp,
-        dirty: &mut BTreeSet<ChangeKey>,
-    ) -> Result<(), StoreError> {
+    fn mark_dirty(&self, key: ChangeKey, op: ChangeOp, dirty: &mut BTreeSet<ChangeKey>) -> Result<(), StoreError> {
         let user = |n| ChangeKey { kind: Kind::User, a: n, b: 0 };
         match key.kind {
             Kind::User | Kind::Group => {

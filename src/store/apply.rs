@@ -145,8 +145,7 @@ impl Apply<'_> {
             Row::App(app) => {
                 let n = self.app_n(&app.id)?;
                 let features = join_features(app);
-                let (put, old) =
-                    self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
+                let (put, old) = self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
                 if put == Put::Changed {
                     self.apps_changed = true;
                     if old.first().is_some_and(|(_, label)| **label != *app.label) {
@@ -270,12 +269,11 @@ impl Apply<'_> {
         match (app, add) {
             (0, true) => self.run("INSERT OR IGNORE INTO user_keys(key, user) VALUES (?1, ?2)", params![key, user]),
             (0, false) => self.run("DELETE FROM user_keys WHERE key = ?1 AND user = ?2", params![key, user]),
-            (_, true) => self.run(
-                "INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)",
-                params![app, key, user],
-            ),
-            (_, false) => self
-                .run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user]),
+            (_, true) => self
+                .run("INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)", params![app, key, user]),
+            (_, false) => {
+                self.run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user])
+            }
         }
     }
 
@@ -361,12 +359,7 @@ impl Apply<'_> {
     }
 
     /// Names of a stored row.
-    fn old_names(
-        &self,
-        table: &Table,
-        key: &[N],
-        names: &[(&'static str, usize)],
-    ) -> Result<OldNames, StoreError> {
+    fn old_names(&self, table: &Table, key: &[N], names: &[(&'static str, usize)]) -> Result<OldNames, StoreError> {
         let mut select = self.sql.prepare_cached(table.select)?;
         let mut rows = select.query(rusqlite::params_from_iter(key))?;
         let mut old = Vec::new();

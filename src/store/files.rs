@@ -50,8 +50,7 @@ impl StoreFiles {
     pub fn lock(dir: &Path) -> Result<Self, StoreError> {
         create_private_dir(dir)?;
         let path = dir.join("lock");
-        let mut lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+        let mut lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path }),
@@ -133,10 +132,8 @@ pub(super) fn open_for_reading(dir: &Path) -> Result<Connection, StoreError> {
 #[expect(clippy::disallowed_methods, reason = "the one place that opens connections")]
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| StoreError::Io {
-        path: path.to_owned(),
-        source: std::io::Error::other(error.to_string()),
-    })?;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| StoreError::Io { path: path.to_owned(), source: std::io::Error::other(error.to_string()) })?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     Ok(connection)
 }

@@ -51,14 +51,18 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file is not what this program wrote.
-    #[error("the store is damaged: {detail}; nothing was changed. Restore {STORE_FILE} from a backup, or move the \
-             org's directory away and crawl again")]
+    #[error(
+        "the store is damaged: {detail}; nothing was changed. Restore {STORE_FILE} from a backup, or move the \
+             org's directory away and crawl again"
+    )]
     Damaged {
         /// What was found.
         detail: String,
     },
     /// The file was written by a newer program.
-    #[error("the store has format version {found}, this program knows versions up to {supported}; use a newer okta-idmap")]
+    #[error(
+        "the store has format version {found}, this program knows versions up to {supported}; use a newer okta-idmap"
+    )]
     Newer {
         /// Version of the file.
         found: i32,

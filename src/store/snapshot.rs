@@ -400,13 +400,13 @@ impl<'a> Snapshot<'a> {
              WHERE g.n > ?2 ORDER BY g.n LIMIT ?3",
         ]);
         let after = after.unwrap_or(-1);
-        let rows = self
-            .rows(&sql, params![user, after, size(limit) + 1, everyone], |row| Ok((row.get(0)?, read_group(row, 1)?)))?;
+        let rows = self.rows(&sql, params![user, after, size(limit) + 1, everyone], |row| {
+            Ok((row.get(0)?, read_group(row, 1)?))
+        })?;
         Ok(page(rows, limit))
     }
 
     /// Members of a group: user ids, with the user where the user list shows it. `Everyone` is everybody.
-    #[expect(clippy::type_complexity, reason = "a pair in a page")]
     pub fn members(
         &self,
         group: &GroupId,
@@ -445,8 +445,8 @@ impl<'a> Snapshot<'a> {
         if self.everyone()? == Some(group) {
             return Ok(self.user_by_n(user)?.is_some());
         }
-        let found: Option<i64> = self
-            .one("SELECT 1 FROM group_members WHERE grp = ?1 AND user = ?2", [group, user], |row| row.get(0))?;
+        let found: Option<i64> =
+            self.one("SELECT 1 FROM group_members WHERE grp = ?1 AND user = ?2", [group, user], |row| row.get(0))?;
         Ok(found.is_some())
     }
 
@@ -515,9 +515,7 @@ impl<'a> Snapshot<'a> {
         }
         changes
             .into_iter()
-            .map(|(change, kind)| {
-                Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change })
-            })
+            .map(|(change, kind)| Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change }))
             .collect()
     }
 
@@ -537,9 +535,7 @@ impl<'a> Snapshot<'a> {
             Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
             Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
             Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::AppUser => {
-                "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3"
-            }
+            Kind::AppUser => "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3",
             Kind::AppGroup => "SELECT app, grp FROM app_groups WHERE (app, grp) > (?1, ?2) ORDER BY app, grp LIMIT ?3",
             Kind::GroupMember => {
                 "SELECT grp, user FROM group_members WHERE (grp, user) > (?1, ?2) ORDER BY grp, user LIMIT ?3"
