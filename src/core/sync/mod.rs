@@ -305,6 +305,11 @@ impl SyncState {
         effects.push(Effect::Call(id, call));
     }
 
+    /// What waits for the answer to a call; a call that waits for an answer of another kind goes on waiting.
+    fn answered(&mut self, call: CallId, is_expected: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        self.in_flight.get(&call).is_some_and(is_expected).then(|| self.in_flight.remove(&call))?
+    }
+
     /// Starts walks while their lanes have room.
     fn fill(&mut self, effects: &mut Vec<Effect>) {
         while let Some(walk) = self.lanes.take() {
@@ -314,7 +319,7 @@ impl SyncState {
     }
 
     fn on_anchored(&mut self, call: CallId, cursor: LogCursor, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::Anchor) = self.in_flight.remove(&call) else { return };
+        let Some(Pending::Anchor) = self.answered(call, |pending| matches!(pending, Pending::Anchor)) else { return };
         self.anchored = true;
         let mut batch = self.batch(now);
         batch.cursor = Some(CursorMove::Anchor(cursor));
@@ -324,7 +329,8 @@ impl SyncState {
     }
 
     fn on_page(&mut self, call: CallId, page: PageSeen, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::Walk(mut walk)) = self.in_flight.remove(&call) else { return };
+        let is_walk = |pending: &Pending| matches!(pending, Pending::Walk(_));
+        let Some(Pending::Walk(mut walk)) = self.answered(call, is_walk) else { return };
         let from = *walk.from.get_or_insert(page.at);
         let mut batch = self.batch(now);
         batch.at = page.at;
@@ -437,7 +443,8 @@ impl SyncState {
     }
 
     fn on_app(&mut self, call: CallId, seen: ByIdSeen, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::App(id)) = self.in_flight.remove(&call) else { return };
+        let is_app = |pending: &Pending| matches!(pending, Pending::App(_));
+        let Some(Pending::App(id)) = self.answered(call, is_app) else { return };
         let mut batch = self.batch(now);
         match seen {
             ByIdSeen::NotFound(at) => {
@@ -500,7 +507,8 @@ impl SyncState {
     }
 
     fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
-        self.uncommitted = self.uncommitted.saturating_sub(1);
+        let Some(uncommitted) = self.uncommitted.checked_sub(1) else { return };
+        self.uncommitted = uncommitted;
         if self.stopped.is_some() {
             return;
         }
@@ -512,6 +520,9 @@ impl SyncState {
     }
 
     fn on_assigned_groups(&mut self, groups: Vec<GroupId>, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.assigned != Assigned::Asked {
+            return;
+        }
         self.assigned = Assigned::Known;
         let mut batch = self.batch(now);
         for group in groups {
