@@ -19,7 +19,7 @@
 mod lanes;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use self::lanes::Lanes;
 pub use self::lanes::{Lane, ScopeCounts};
@@ -42,7 +42,7 @@ pub enum Members {
 /// What the crawl is asked to do, and within which limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Calls under way at once per rate-limit bucket.
+    /// Calls under way at once per rate-limit bucket, at least 1.
     pub in_flight_per_lane: usize,
     /// Which groups' members are read.
     pub members: Members,
@@ -191,6 +191,8 @@ pub struct SyncState {
     /// Groups that a list showed to be empty: their members need no request.
     empty_groups: BTreeMap<GroupId, RequestNumber>,
     assigned: Assigned,
+    /// Apps that the list did not show, still to be asked for by id.
+    unlisted: VecDeque<AppId>,
     stopped: Option<ReadFailure>,
     ended: bool,
 }
@@ -224,6 +226,7 @@ impl SyncState {
             begin: None,
             empty_groups: BTreeMap::new(),
             assigned: Assigned::NotAsked,
+            unlisted: VecDeque::new(),
             stopped: None,
             ended: false,
         };
@@ -271,7 +274,7 @@ impl SyncState {
             Input::Page(call, page) => self.on_page(call, page, now, &mut effects),
             Input::ById(call, seen) => self.on_app(call, seen, now, &mut effects),
             Input::Failed(call, failure) => self.on_failed(call, failure, now, &mut effects),
-            Input::Committed(receipt) => self.on_committed(receipt, &mut effects),
+            Input::Committed(receipt) => self.on_committed(receipt),
             Input::AssignedGroups(groups) => self.on_assigned_groups(groups, now, &mut effects),
         }
         if self.stopped.is_none() && self.anchored {
@@ -310,8 +313,13 @@ impl SyncState {
         self.in_flight.get(&call).is_some_and(is_expected).then(|| self.in_flight.remove(&call))?
     }
 
-    /// Starts walks while their lanes have room.
+    /// Starts walks while their lanes have room, and reads by id, which draw on a bucket of their own.
     fn fill(&mut self, effects: &mut Vec<Effect>) {
+        let by_id = self.in_flight.values().filter(|pending| matches!(pending, Pending::App(_))).count();
+        for _ in by_id..self.limits.in_flight_per_lane.max(1) {
+            let Some(app) = self.unlisted.pop_front() else { break };
+            self.call(Call::ReadApp(app.clone()), Pending::App(app), effects);
+        }
         while let Some(walk) = self.lanes.take() {
             let call = walk.next_call();
             self.call(call, Pending::Walk(walk), effects);
@@ -506,17 +514,10 @@ impl SyncState {
         }
     }
 
-    fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
+    fn on_committed(&mut self, receipt: Receipt) {
         let Some(uncommitted) = self.uncommitted.checked_sub(1) else { return };
         self.uncommitted = uncommitted;
-        if self.stopped.is_some() {
-            return;
-        }
-        for finished in receipt.finished {
-            for app in finished.unlisted_apps {
-                self.call(Call::ReadApp(app.clone()), Pending::App(app), effects);
-            }
-        }
+        self.unlisted.extend(receipt.finished.into_iter().flat_map(|finished| finished.unlisted_apps));
     }
 
     fn on_assigned_groups(&mut self, groups: Vec<GroupId>, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -542,7 +543,7 @@ impl SyncState {
             }
             return;
         }
-        if self.uncommitted > 0 || !self.in_flight.is_empty() || !self.lanes.is_idle() {
+        if self.uncommitted > 0 || !self.in_flight.is_empty() || !self.unlisted.is_empty() || !self.lanes.is_idle() {
             return;
         }
         match (self.limits.members, self.assigned) {
