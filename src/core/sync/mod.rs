@@ -17,6 +17,8 @@
 //! - An answer that the state does not wait for changes nothing.
 
 mod lanes;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
