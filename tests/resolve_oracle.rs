@@ -3,7 +3,7 @@
 //! The oracle never normalises: which spellings are equal under which rule is written down in [`NAMES`], and names are
 //! drawn from there. The code under test gets its candidates as the store finds them, by equality of keys.
 //!
-//! `RESOLVE_ORACLE_CASES` sets the number of resolutions (default 100,000; 10,000,000 take about a minute with
+//! `RESOLVE_ORACLE_CASES` sets the number of resolutions (default 100,000; 10,000,000 take a minute or two with
 //! `--release`), `RESOLVE_ORACLE_SEED` the first world. A failure prints the seed of its world.
 
 #![expect(clippy::unwrap_used, reason = "a test: what cannot be built ends it")]

@@ -129,7 +129,16 @@ impl Caller {
             }
             let verdict = history.tries.decide(failed.error.trouble(), page, fastrand::u64(..));
             if verdict != Verdict::GiveUp {
-                tracing::warn!(error = %failed.error, attempt = history.attempt, ?verdict, "call failed, trying again");
+                // The kind and not the message: a summary of Okta's may name a person.
+                let (kind, request_id) = (failed.error.kind(), failed.error.request_id());
+                tracing::warn!(
+                    path = url.path(),
+                    ?kind,
+                    request_id,
+                    attempt = history.attempt,
+                    ?verdict,
+                    "call failed"
+                );
             }
             match (verdict, page) {
                 (Verdict::Again { wait_millis }, _) => sleep(Duration::from_millis(wait_millis)).await,

@@ -229,6 +229,7 @@ impl Client {
             }
             (_, next) => {
                 let limit = next.as_ref().and_then(|(next, _)| next.limit()).unwrap_or(resource.limit_default());
+                let limit = limit.min(*range.end());
                 PageSize::Next { limit, floor }
             }
         };

@@ -84,7 +84,7 @@ pub enum OktaError {
         source: BodyError,
     },
     /// The walk cannot be followed.
-    #[error("{endpoint}: {source}; the credential was not sent there")]
+    #[error("{endpoint}: {source}")]
     Next {
         /// The list.
         endpoint: Endpoint,

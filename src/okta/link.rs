@@ -29,7 +29,7 @@ pub enum NextError {
     #[error("the next link has more than {URL_BYTES_MAX} bytes")]
     TooLong,
     /// It leads to another scheme, host or port. The credential is not sent there.
-    #[error("the next link leads to {host} instead of the org's own address")]
+    #[error("the next link leads to {host} instead of the org's own address; the credential was not sent there")]
     ForeignOrigin {
         /// Host and port of the link.
         host: String,
@@ -69,7 +69,8 @@ impl NextUrl {
         }
         let url = Url::parse(raw).map_err(|_| NextError::NotAbsolute)?;
         let at_home = org.same_origin(&url);
-        if !at_home && !(rule == NextRule::AdminConsoleToOrg && org.is_own_admin_console(&url)) {
+        let at_own_console = rule == NextRule::AdminConsoleToOrg && org.is_own_admin_console(&url);
+        if !(at_home || at_own_console) {
             let host = url.host_str().unwrap_or_default();
             let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
             return Err(NextError::ForeignOrigin { host });
@@ -226,6 +227,22 @@ mod tests {
         check("https://a.b/c?xlimit=200", None);
         check("https://a.b/c?limit=-1", None);
         check("https://a.b/c", None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_links_never_panic(line in "[<>;,=\"relnxt ü:/?a-]{0,60}", raw in "\\PC{0,60}") {
+            if let Some(target) = next_target([line.as_str(), raw.as_str()]) {
+                proptest::prop_assert!(line.contains(target) || raw.contains(target));
+            }
+            let org = OrgUrl::parse("https://acme.okta.com").unwrap();
+            for raw in [raw.clone(), format!("https://acme.okta.com/api/v1/users{raw}"), format!("https://{raw}")] {
+                if let Ok(next) = NextUrl::adopt(&raw, &org, "/api/v1/users", NextRule::AdminConsoleToOrg) {
+                    proptest::prop_assert!(org.same_origin(&Url::parse(next.as_str()).unwrap()));
+                }
+                let _ = OrgUrl::parse(&raw);
+            }
+        }
     }
 
     #[test]

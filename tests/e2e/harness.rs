@@ -107,7 +107,8 @@ impl Picture {
     fn of_snapshot(snapshot: &Snapshot<'_>) -> Self {
         let mut rows = BTreeMap::new();
         for user in all(|after| snapshot.users(after, PAGE)) {
-            let name = (user.login.as_deref(), user.email.as_deref(), user.first_name.as_deref(), user.last_name.as_deref());
+            let name =
+                (user.login.as_deref(), user.email.as_deref(), user.first_name.as_deref(), user.last_name.as_deref());
             rows.insert(format!("user {}", user.id), format!("{} {name:?}", user.status.as_str()));
         }
         for group in all(|after| snapshot.groups(after, PAGE)) {
@@ -144,8 +145,7 @@ impl Picture {
         let org = &sim.org;
         let mut rows = BTreeMap::new();
         for user in org.truth_users() {
-            let name =
-                (Some(&*user.login), Some(&*user.email), user.first_name.as_deref(), user.last_name.as_deref());
+            let name = (Some(&*user.login), Some(&*user.email), user.first_name.as_deref(), user.last_name.as_deref());
             rows.insert(format!("user {}", user.id), format!("{} {name:?}", user.status.as_str()));
         }
         for group in org.truth_groups() {

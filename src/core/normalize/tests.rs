@@ -218,6 +218,9 @@ proptest! {
                 let closeness = a.compare(b, rule);
                 prop_assert_eq!(closeness, b.compare(a, rule));
                 prop_assert_eq!(closeness <= Closeness::Same, a.normalize(rule) == b.normalize(rule));
+                if closeness <= Closeness::Same {
+                    prop_assert_eq!(a.is_email_shaped(), b.is_email_shaped());
+                }
                 if closeness < Closeness::Different {
                     prop_assert_eq!(a.lookup_key(), b.lookup_key(), "{:?} {:?}", rule, closeness);
                 }

@@ -255,7 +255,11 @@ macro_rules! absent_unless_container {
 }
 pub(super) use absent_unless_container;
 
-/// The items of an array, each decoded leniently; anything but an array has none.
+/// Most items of a list inside a record that are decoded; the rest is skipped. An item takes up to a hundred times its
+/// text in memory, so that a body full of `0,0,…` would otherwise take gigabytes.
+pub(super) const NESTED_ITEMS_MAX: usize = 1_001;
+
+/// The first [`NESTED_ITEMS_MAX`] items of an array, each decoded leniently; anything but an array has none.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Items<T>(pub(super) Vec<T>);
 
@@ -277,9 +281,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
                 let mut read = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    read.push(item);
+                while read.len() < NESTED_ITEMS_MAX {
+                    match items.next_element()? {
+                        Some(item) => read.push(item),
+                        None => return Ok(Items(read)),
+                    }
                 }
+                skip_items(items)?;
                 Ok(Items(read))
             }
 
@@ -402,6 +410,13 @@ mod tests {
         check(r#"{"id":"","inner":7,"list":7.5}"#, None, None, 0);
         check("null", None, None, 0);
         check("[1]", None, None, 0);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let json = format!(r#"{{"list":[{}0],"id":"a"}}"#, "0,".repeat(5_000));
+        let read: Outer<'_> = serde_json::from_str(&json).unwrap();
+        assert_eq!((read.list.0.len(), read.id.text().as_deref()), (NESTED_ITEMS_MAX, Some("a")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Every part but the uuid and the type may be null, `{}`, a string or missing (facts 8.2, 15.12).
 
-use super::lenient::{Field, Items, lenient_object};
+use super::lenient::{Field, Items, NESTED_ITEMS_MAX, lenient_object};
 use super::record::{Unusable, date, required};
 use crate::core::ids::Timestamp;
 
@@ -15,6 +15,8 @@ const DEBUG_VALUE_BYTES_MAX: usize = 4 * 1024;
 
 /// Most targets of an event that are kept. Samples have up to three; bulk events name tens.
 pub const TARGETS_MAX: usize = 1_000;
+// One more is decoded, to tell that there are more.
+const _: () = assert!(NESTED_ITEMS_MAX > TARGETS_MAX);
 
 /// Longest target id or type that is kept, in bytes; a target with a longer one is dropped.
 const TARGET_WORD_BYTES_MAX: usize = 256;

@@ -48,22 +48,30 @@ impl Server {
         let (seen, own_url) = (requests.clone(), url.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let mut open = Vec::new();
+            // Connections that are kept open beside the next ones.
+            let mut open = JoinSet::new();
             let mut script = script.into_iter();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let Some(request) = read_request(&mut stream).await else { continue };
                 seen.lock().unwrap().push(request);
                 match script.next() {
                     Some(Reply::Bytes(bytes)) => write(&mut stream, &bytes, &own_url).await,
-                    Some(Reply::Silence) => open.push(stream),
+                    Some(Reply::Silence) => {
+                        open.spawn(async move {
+                            std::future::pending::<()>().await;
+                            drop(stream);
+                        });
+                    }
                     Some(Reply::Trickle(bytes, piece, pause)) => {
                         write(&mut stream, &bytes, &own_url).await;
-                        loop {
-                            tokio::time::sleep(pause).await;
-                            if stream.write_all(piece).await.is_err() {
-                                break;
+                        open.spawn(async move {
+                            loop {
+                                tokio::time::sleep(pause).await;
+                                if stream.write_all(piece).await.is_err() {
+                                    break;
+                                }
                             }
-                        }
+                        });
                     }
                     None => {}
                 }
