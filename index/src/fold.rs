@@ -165,7 +165,7 @@ fn class(character: char) -> Class {
 }
 
 /// Scripts written without spaces (Han, kana) or searched by part of a word (Hangul): one word per character.
-fn is_ideograph(character: char) -> bool {
+pub(crate) fn is_ideograph(character: char) -> bool {
     matches!(character,
         '\u{3041}'..='\u{3096}'
         | '\u{30A1}'..='\u{30FA}'

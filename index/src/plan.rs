@@ -6,10 +6,10 @@
 //!
 //! | match                                            | score |
 //! |--------------------------------------------------|-------|
-//! | the whole query is the title                     | + 16  |
-//! | the whole query is the title, accents apart      | + 8   |
+//! | the whole query, of several words, is the title  | + 16  |
+//! | the whole query is the title, accents apart (not of mappings) | + 8   |
 //! | the word is an id, a whole title, name, account  | 10    |
-//! | word of the title / a name / an account          | 6 / 5 / 4 |
+//! | word of the title / a name / an account or mapping | 6 / 5 / 4 |
 //! | beginning of a word                              | 2     |
 //! | a word some edits away                           | 1     |
 //!
@@ -21,7 +21,7 @@ use tantivy::{Score, Term};
 
 use crate::doc::DocKind;
 use crate::expand::{Overflow, field_fuzzy_query, field_prefix_query, fuzzy_query, prefix_query};
-use crate::fold::whole_value;
+use crate::fold::{is_ideograph, whole_value};
 use crate::query::{Clause, FUZZY_TWO_EDITS_CHARS_MIN, Match, Target};
 use crate::schema::Fields;
 use crate::tokenize::{Words, lines};
@@ -33,6 +33,7 @@ const TITLE_IS_QUERY_SCORE: Score = 16.0;
 const TITLE_FOLDS_TO_QUERY_SCORE: Score = 8.0;
 const WHOLE_SCORE: Score = 10.0;
 const WORD_SCORES: [Score; 3] = [6.0, 5.0, 4.0];
+const MAPPING_SCORE: Score = 4.0;
 const PREFIX_SCORE: Score = 2.0;
 const FUZZY_SCORE: Score = 1.0;
 
@@ -80,10 +81,18 @@ pub(crate) fn plan(
 /// Whether any clause would match more with [`Effort::WithEdits`].
 pub(crate) fn gains_from_edits(clauses: &[Clause]) -> bool {
     clauses.iter().any(|clause| {
-        let Target::Words { text, .. } = &clause.target else { return false };
-        let long = |word: &&str| word.chars().count() >= FUZZY_CHARS_MIN;
-        !clause.excluded && is_plain_word(clause) && Words::of(text).base_parts().iter().any(long)
+        let Target::Words { text, how: Match::Word } = &clause.target else { return false };
+        !clause.excluded && words_to_misspell(&Words::of(text)).into_iter().any(is_long)
     })
+}
+
+fn words_to_misspell(words: &Words) -> Vec<&str> {
+    let parts = words.base_parts();
+    if parts.len() == 1 { parts } else { words.joined() }
+}
+
+fn is_long(word: &str) -> bool {
+    word.chars().count() >= FUZZY_CHARS_MIN
 }
 
 fn is_plain_word(clause: &Clause) -> bool {
@@ -136,9 +145,7 @@ impl Planner<'_> {
         let mut queries = vec![text_term(self.fields.app, app)];
         queries.extend(lines(app).iter().map(|line| text_term(self.fields.app_line, line)));
         let words = Words::of(app);
-        if let [_] = words.base_parts().as_slice() {
-            queries.extend(words.iter().map(|(word, _)| text_term(self.fields.app_label, word)));
-        }
+        queries.extend(one_word(&words).into_iter().map(|word| text_term(self.fields.app_label, word)));
         any_of(queries)
     }
 
@@ -151,7 +158,8 @@ impl Planner<'_> {
             (Match::Prefix, _) => {
                 queries.push(field_prefix_query(self.fields.account_whole, &whole_value(text), self.overflow));
                 if let [part] = parts.as_slice() {
-                    queries.push(field_prefix_query(self.fields.account, part, self.overflow));
+                    let fields = [self.fields.account, self.fields.mapping];
+                    queries.extend(fields.map(|field| field_prefix_query(field, part, self.overflow)));
                 }
             }
             (Match::Fuzzy, [_, ..]) => {
@@ -162,7 +170,11 @@ impl Planner<'_> {
                     self.overflow,
                 )?);
             }
-            (Match::Word, [_]) => queries.extend(words.iter().map(|(word, _)| text_term(self.fields.account, word))),
+            (Match::Word, _) => {
+                let fields = [self.fields.account, self.fields.mapping];
+                let words = one_word(&words);
+                queries.extend(fields.iter().flat_map(|field| words.iter().map(|word| text_term(*field, word))));
+            }
             _ => {}
         }
         Ok(any_of(queries))
@@ -181,45 +193,49 @@ impl Planner<'_> {
             matches.extend(spellings.filter_map(|parts| phrase(field, parts)).map(|query| (score, query)));
             matches.extend(words.joined().iter().map(|joined| (score, text_term(field, joined))));
         }
+        if matches!(how, Match::Word | Match::Phrase) {
+            let of_mapping = one_word(&words).into_iter().map(|word| text_term(self.fields.mapping, word));
+            matches.extend(of_mapping.map(|query| (MAPPING_SCORE, query)));
+        }
         if how == Match::Prefix || (how == Match::Word && last_word) {
-            let spellings = std::iter::once(&parts).chain(&spelt_out);
-            matches.extend(spellings.filter_map(|parts| self.beginning(parts)).map(|query| (PREFIX_SCORE, query)));
-            let joined = words.joined().into_iter().map(|joined| prefix_query(self.fields, joined, self.overflow));
-            matches.extend(joined.map(|query| (PREFIX_SCORE, query)));
+            matches.extend(self.beginnings(&words).into_iter().map(|query| (PREFIX_SCORE, query)));
         }
         if how == Match::Fuzzy || (how == Match::Word && effort == Effort::WithEdits) {
-            matches.extend(self.misspelt(&parts, how)?.map(|query| (FUZZY_SCORE, query)));
+            matches.extend(self.misspelt(&words, how)?.into_iter().map(|query| (FUZZY_SCORE, query)));
         }
         Ok(best_of(matches))
     }
 
-    /// Every part as a word, the last as a beginning.
-    fn beginning(&self, parts: &[&str]) -> Option<Box<dyn Query>> {
-        let (last, words) = parts.split_last()?;
-        let mut queries: Vec<Box<dyn Query>> = words.iter().map(|word| self.word(word)).collect();
-        queries.push(prefix_query(self.fields, last, self.overflow));
-        Some(all_of(queries))
-    }
-
-    /// Every part with edits, if it is long enough.
-    fn misspelt(&self, parts: &[&str], how: Match) -> tantivy::Result<Option<Box<dyn Query>>> {
-        let mut queries: Vec<Box<dyn Query>> = Vec::new();
-        let mut any_edits = false;
-        for part in parts {
-            let edits =
-                if how == Match::Fuzzy { edits_for(part) } else { u8::from(part.chars().count() >= FUZZY_CHARS_MIN) };
-            any_edits |= edits > 0;
-            queries.push(if edits > 0 {
-                fuzzy_query(self.fields, part, edits, self.overflow)?
-            } else {
-                self.word(part)
-            });
+    /// The text as the beginning of something longer: its last part is one, and those before it stand next to each other.
+    fn beginnings(&self, words: &Words) -> Vec<Box<dyn Query>> {
+        let joined = words.joined();
+        if !joined.is_empty() {
+            // `o'bri` begins `obrien`. As parts it would also find `Brian O`.
+            return joined.into_iter().map(|joined| prefix_query(self.fields, joined, self.overflow)).collect();
         }
-        Ok(any_edits.then(|| all_of(queries)))
+        let spellings = std::iter::once(words.base_parts()).chain(words.spelt_out_parts());
+        spellings.filter_map(|parts| self.beginning(&parts)).collect()
     }
 
-    fn word(&self, word: &str) -> Box<dyn Query> {
-        any_of(self.fields.words().map(|field| text_term(field, word)).into())
+    fn beginning(&self, parts: &[&str]) -> Option<Box<dyn Query>> {
+        let (last, before) = parts.split_last()?;
+        if before.is_empty() {
+            return Some(prefix_query(self.fields, last, self.overflow));
+        }
+        if last.chars().all(is_ideograph) {
+            return None; // Nothing goes on within it, so the phrase has said all.
+        }
+        let before = self.fields.words().into_iter().filter_map(|field| phrase(field, before)).collect();
+        Some(all_of(vec![any_of(before), prefix_query(self.fields, last, self.overflow)]))
+    }
+
+    /// The text with edits: a single word, or a name joined by apostrophes and hyphens. Of an e-mail address or an id
+    /// only the exact one is meant.
+    fn misspelt(&self, words: &Words, how: Match) -> tantivy::Result<Vec<Box<dyn Query>>> {
+        let edits = |word: &str| if how == Match::Fuzzy { edits_for(word) } else { 1 };
+        let chosen = words_to_misspell(words);
+        let chosen = chosen.into_iter().filter(|word| how == Match::Fuzzy || is_long(word));
+        chosen.map(|word| fuzzy_query(self.fields, word, edits(word), self.overflow)).collect()
     }
 
     /// A document whose title is all the words of the query stands before one that has the words scattered.
@@ -236,7 +252,11 @@ impl Planner<'_> {
             return Vec::new();
         }
         let text = words.join(" ");
-        let mut queries = vec![scored(text_term(self.fields.title_whole, &whole_value(&text)), TITLE_IS_QUERY_SCORE)];
+        let mut queries = Vec::new();
+        if words.len() > 1 {
+            // One word alone has scored as a whole title already, and no better than as a whole account name.
+            queries.push(scored(text_term(self.fields.title_whole, &whole_value(&text)), TITLE_IS_QUERY_SCORE));
+        }
         let folded: Vec<Box<dyn Query>> = lines(&text)
             .iter()
             .flat_map(|line| {
@@ -248,6 +268,14 @@ impl Planner<'_> {
         }
         queries
     }
+}
+
+/// The spellings of the text as one word; none if it is several.
+fn one_word(words: &Words) -> Vec<&str> {
+    if let [_] = words.base_parts().as_slice() {
+        return words.iter().map(|(word, _)| word).collect();
+    }
+    words.joined()
 }
 
 fn edits_for(word: &str) -> u8 {

@@ -3,6 +3,7 @@
 //! Invariant: what is written is read back as the same configuration (property test), but for the secrets, which are
 //! masked when they are recorded and refused when they are read.
 
+use super::error::Source;
 use super::layers::{Address, Effective};
 
 /// Writes the values, table by table, in the order in which they were read. `orgs_shown`: there are orgs, so what they may
@@ -22,9 +23,19 @@ pub(super) fn to_toml(record: &[Effective], orgs_shown: bool) -> String {
             table = header;
         }
         let Effective { address, rendered, source, .. } = effective;
-        toml.push_str(&format!("{} = {rendered} # {source}{}\n", address.key, from_top_level(effective)));
+        let (kind, from) = (kind_of(source), from_top_level(effective));
+        toml.push_str(&format!("{} = {rendered} # {kind}{source}{from}\n", address.key));
     }
     toml
+}
+
+const fn kind_of(source: &Source) -> &'static str {
+    match source {
+        Source::Default => "",
+        Source::File { .. } => "file ",
+        Source::Environment { .. } => "environment ",
+        Source::Flag { .. } => "flag ",
+    }
 }
 
 fn header(address: &Address) -> String {
@@ -37,7 +48,7 @@ fn header(address: &Address) -> String {
 
 /// The source says where a value stands; for one that an org has from the top level the reader looks in the wrong table.
 fn from_top_level(effective: &Effective) -> String {
-    let given = effective.source != super::Source::Default;
+    let given = effective.source != Source::Default;
     if effective.inherited && effective.address.org.is_some() && given {
         format!(", from [{}]", effective.address.section)
     } else {

@@ -15,7 +15,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 /// Characters of a name for which a suggestion is looked for: the comparison costs the product of two lengths.
 const SUGGESTION_CHARS_MAX: usize = 100;
 /// Problems that are printed. A file with more was not written for this program; the count says how many follow.
-const PROBLEMS_SHOWN_MAX: usize = 50;
+pub(super) const PROBLEMS_SHOWN_MAX: usize = 50;
 /// Characters of the shortest text that is taken for an API token. Real ones have 42 and begin with `00`.
 const TOKEN_CHARS_MIN: usize = 32;
 /// What stands in the place of a secret.
@@ -64,7 +64,7 @@ impl fmt::Display for Source {
         match self {
             Self::Default => f.write_str("default"),
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", shown_path(path)),
-            Self::Environment { name } => f.write_str(&escaped(name)),
+            Self::Environment { name } => f.write_str(&shown_name(name)),
             Self::Flag { name } => f.write_str(name),
         }
     }
@@ -99,24 +99,22 @@ pub enum ConfigError {
         message: String,
     },
     /// A variable or flag of ours is not UTF-8; to replace what is not would name another file or host.
-    #[error("{}: the name or the value is not valid UTF-8", escaped(name))]
+    #[error("{}: the name or the value is not valid UTF-8", shown_name(name))]
     Encoding {
         /// The variable or flag, with what is not UTF-8 replaced.
         name: String,
     },
     /// A key that does not exist.
-    #[error("{at}: unknown key {}{}; valid keys{}: {}", shown(key), did_you_mean(suggestion), of_table(table), valid.join(", "))]
+    #[error("{at}: unknown key {}{}; {valid}", shown(key), did_you_mean(suggestion))]
     UnknownKey {
         /// The place.
         at: Source,
         /// The key as written.
         key: String,
-        /// The table it stands in, empty for the top level.
-        table: String,
         /// A key that looks like it.
         suggestion: Option<String>,
-        /// The keys that this table has.
-        valid: Vec<String>,
+        /// What its table takes. In a box: errors travel in every `Result` here.
+        valid: Box<ValidKeys>,
     },
     /// A variable that begins like ours and is none.
     #[error(
@@ -181,7 +179,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        problem: String,
+        problem: Box<str>,
         /// The failed call, if one failed.
         #[source]
         source: Option<io::Error>,
@@ -265,8 +263,20 @@ fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
-fn of_table(table: &str) -> String {
-    if table.is_empty() { String::new() } else { format!(" of [{}]", escaped(table)) }
+/// The keys that a table has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValidKeys {
+    /// The table, empty for the top level.
+    pub table: String,
+    /// Its keys.
+    pub keys: Vec<String>,
+}
+
+impl fmt::Display for ValidKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = if self.table.is_empty() { String::new() } else { format!(" of [{}]", escaped(&self.table)) };
+        write!(f, "valid keys{table}: {}", self.keys.join(", "))
+    }
 }
 
 /// Everything that was found wrong, in the order of the sources. Never empty.
@@ -292,7 +302,7 @@ impl From<ConfigError> for ConfigErrors {
 }
 
 impl fmt::Display for ConfigErrors {
-    /// One problem per line, each with its causes; at most [`PROBLEMS_SHOWN_MAX`].
+    /// One problem per line, each with its causes; at most fifty are printed, and how many more there are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().take(PROBLEMS_SHOWN_MAX).enumerate() {
             if index > 0 {
@@ -380,6 +390,11 @@ pub(super) fn shown(text: &str) -> String {
     format!("\"{head}{ellipsis}\"")
 }
 
+/// A variable's name: as [`shown`], but without quotes, so that it can be copied.
+fn shown_name(name: &str) -> String {
+    shown(name).trim_matches('"').to_owned()
+}
+
 pub(super) fn shown_path(path: &Path) -> String {
     escaped(&path.to_string_lossy())
 }
@@ -429,8 +444,8 @@ mod tests {
         check("00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY", "***");
         check(" 00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY\n", "***");
         check("SSWS x", "***");
-        check("https://00qcjal4mlv-wpxm-abcdefghijklmn.okta.com/\u{7}ä", "\"https://***.okta.com/\\u{7}ä\"");
-        check(&format!("{}00QCjAl4MlV-WPXM-ABCDEFGHIJKLM", " ".repeat(70)), &format!("\"{}***\"", " ".repeat(70)));
+        check("https://00qcjal4mlv-wpxm-abcdefghijklmnopq.okta.com/\u{7}ä", "\"https://***.okta.com/\\u{7}ä\"");
+        check(&format!("{}00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQ", ".".repeat(70)), &format!("\"{}***\"", ".".repeat(70)));
         check("00u1abcdefghijklmnop", "\"00u1abcdefghijklmnop\"");
         check("", "\"\"");
         check(&"ä".repeat(81), &format!("\"{}…\"", "ä".repeat(80)));

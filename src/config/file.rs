@@ -10,10 +10,14 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Source, nearest};
+use super::error::{ConfigError, PROBLEMS_SHOWN_MAX, Source, ValidKeys, nearest};
 use super::layers::{Address, Layers, Schema};
 use super::orgs::check_org_name;
 use super::spec::{Given, Raw};
+
+/// Bytes of a line up to which its columns are counted in characters, as editors do; beyond, in bytes. No line that a
+/// person wrote is longer, and to count a line of a mebibyte for each of its keys would take minutes.
+const COLUMN_BYTES_MAX: usize = 4_096;
 
 /// Puts the values of a file into the layers. Returns whether the file was TOML at all: if not, what is missing in it says
 /// nothing.
@@ -24,7 +28,7 @@ pub(super) fn read(
     layers: &mut Layers,
     problems: &mut Vec<ConfigError>,
 ) -> bool {
-    let places = Places { path, text };
+    let places = Places::new(path, text);
     let (document, mut errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         errors.sort_by_key(|error| error.span().map(|span| span.start));
@@ -48,19 +52,26 @@ pub(super) fn parse_value(text: &str) -> Option<Raw> {
     Some(convert(value.get_ref(), &|_| Source::Default))
 }
 
-/// Translates byte offsets to lines and columns.
+/// Translates byte offsets to lines and columns. Every key asks, so an answer must not cost a walk over the file.
 struct Places<'a> {
     path: &'a Path,
     text: &'a str,
+    /// Where each line begins; never empty.
+    line_starts: Vec<usize>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn new(path: &'a Path, text: &'a str) -> Self {
+        let after_newlines = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Self { path, text, line_starts: std::iter::once(0).chain(after_newlines).collect() }
+    }
+
     fn source(&self, span: Range<usize>) -> Source {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[line_start..].chars().count() + 1;
-        Source::File { path: self.path.to_owned(), line, column }
+        let line = self.line_starts.partition_point(|start| *start <= span.start);
+        let line_start = line.checked_sub(1).and_then(|index| self.line_starts.get(index)).copied().unwrap_or_default();
+        let before = self.text.get(line_start..span.start).unwrap_or_default();
+        let column_offset = if before.len() <= COLUMN_BYTES_MAX { before.chars().count() } else { before.len() };
+        Source::File { path: self.path.to_owned(), line, column: column_offset + 1 }
     }
 }
 
@@ -136,14 +147,20 @@ impl Walk<'_> {
 
     fn unknown(&mut self, org: Option<&str>, section: &str, name: &str, at: Source) {
         let in_org = org.is_some();
-        let valid = self.schema.names(in_org, section);
-        let suggestion = nearest(name, valid.iter().map(String::as_str)).or_else(|| self.elsewhere(in_org, name));
+        // What is not printed need not be helped with: a file of a mebibyte of other keys must not take minutes.
+        if self.problems.len() >= PROBLEMS_SHOWN_MAX {
+            let (key, valid) = (name.to_owned(), Box::default());
+            return self.problems.push(ConfigError::UnknownKey { at, key, suggestion: None, valid });
+        }
+        let keys = self.schema.names(in_org, section);
+        let suggestion = nearest(name, keys.iter().map(String::as_str)).or_else(|| self.elsewhere(in_org, name));
         let table = match (org, section) {
             (None, section) => section.to_owned(),
             (Some(org), "") => format!("orgs.{org}"),
             (Some(org), section) => format!("orgs.{org}.{section}"),
         };
-        self.problems.push(ConfigError::UnknownKey { at, key: name.to_owned(), table, suggestion, valid });
+        let valid = Box::new(ValidKeys { table, keys });
+        self.problems.push(ConfigError::UnknownKey { at, key: name.to_owned(), suggestion, valid });
     }
 
     /// The same key in another table: people forget the table's header more often than the key's spelling.

@@ -15,6 +15,9 @@ use super::file;
 use super::settings::NameRule;
 use super::spec::{Choice, Given, Raw, Spec, Wrong, check_name, quoted};
 
+/// Entries of one table of rules. An org has some hundred apps, few of which compare names in their own way.
+const RULES_MAX: usize = 1_000;
+
 /// A key of the top level (`org` is `None`) or of one org.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
@@ -166,13 +169,21 @@ impl Reader<'_> {
                 }
             }
         }
+        if entries.len() > RULES_MAX {
+            let reason = format!("has more than {RULES_MAX} entries");
+            let at = entries.values().next().map_or(Source::Default, |(_, source, _)| source.clone());
+            self.problems.push(ConfigError::Refused { at, key: address.to_string(), reason });
+            return BTreeMap::new();
+        }
+        let table = format!("{section}.{key}");
+        let sources = self.sources_of_base_table(&table);
         for (name, value) in base.into_iter().flatten() {
-            let source = self.source_of_base(&format!("{section}.{key}"), &quoted(name));
+            let source = sources.get(&quoted(name)).cloned().unwrap_or(Source::Default);
             entries.entry(name.clone()).or_insert((*value, source, true));
         }
         for (name, (value, source, inherited)) in &entries {
             self.record.push(Effective {
-                address: Address::new(self.org, &format!("{section}.{key}"), &quoted(name)),
+                address: Address::new(self.org, &table, &quoted(name)),
                 rendered: rule.render(value),
                 source: source.clone(),
                 inherited: *inherited,
@@ -214,6 +225,13 @@ impl Reader<'_> {
                 effective.source = source;
             }
         }
+    }
+
+    /// The sources of a whole table of the top level: one walk over the record, not one per entry.
+    fn sources_of_base_table(&self, table: &str) -> BTreeMap<String, Source> {
+        let of_table = |effective: &&Effective| effective.address.org.is_none() && effective.address.section == table;
+        let entries = self.record.iter().filter(of_table);
+        entries.map(|effective| (effective.address.key.clone(), effective.source.clone())).collect()
     }
 
     fn source_of_base(&self, section: &str, key: &str) -> Source {

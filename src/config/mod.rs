@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
 
 pub use address::OrgUrl;
-pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source};
+pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
 pub use orgs::{Credential, ORGS_MAX, OrgConfig, OrgName, SECRET_FILE_BYTES_MAX};
 pub use process::load_from_process;
 pub use settings::{

@@ -268,7 +268,7 @@ fn file_secret(
         at: at.clone(),
         key: key.clone(),
         path: path.clone(),
-        problem: problem.to_owned(),
+        problem: problem.into(),
         source,
     };
     let mut file = read_file(&path).map_err(|error| problem("cannot be read", Some(error)))?;

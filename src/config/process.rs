@@ -113,3 +113,91 @@ fn mode_of(metadata: &Metadata) -> Option<u32> {
 fn mode_of(_metadata: &Metadata) -> Option<u32> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_chosen_by_flag_then_variable_then_place() {
+        #[track_caller]
+        fn check(flag: Option<&str>, variable: Option<&str>, expected: FileChoice) {
+            let flags = Flags { config: flag.map(PathBuf::from), ..Flags::default() };
+            let env = variable.map(|path| ("OKTA_IDMAP_CONFIG".to_owned(), path.to_owned()));
+            assert_eq!(choose_file(&flags, &env.into_iter().collect::<Vec<_>>()), expected);
+        }
+        check(Some("flag"), Some("variable"), FileChoice::Named("flag".into()));
+        check(None, Some("variable"), FileChoice::Named("variable".into()));
+        check(None, Some(""), FileChoice::IfPresent("./okta-idmap.toml".into()));
+        check(None, None, FileChoice::IfPresent("./okta-idmap.toml".into()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_our_own_variables_must_be_text() {
+        use std::os::unix::ffi::OsStringExt;
+        let no_text = || OsString::from_vec(vec![0xff]);
+        let others = [(OsString::from("LS_COLORS"), no_text()), (no_text(), "x".into())];
+        assert_eq!(decode_environment(others).unwrap(), []);
+        let ours = [("OKTA_IDMAP_DOMAIN".into(), no_text()), ("BATON_DOMAIN".into(), no_text())];
+        let message = decode_environment(ours).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "OKTA_IDMAP_DOMAIN: the name or the value is not valid UTF-8\n\
+             BATON_DOMAIN: the name or the value is not valid UTF-8"
+        );
+    }
+
+    #[test]
+    fn files_are_read_up_to_their_limit_and_only_if_they_are_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        std::fs::write(&path, "0123456789").unwrap();
+        assert_eq!(read_bounded(&path, 10).unwrap().0, b"0123456789");
+        assert_eq!(read_bounded(&path, 4).unwrap().0, b"01234");
+        let not_a_file = read_bounded(directory.path(), 4).unwrap_err().to_string();
+        assert_eq!(not_a_file, "not a regular file");
+        assert_eq!(read_bounded(&directory.path().join("none"), 4).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_does_not_hang_the_start_and_the_mode_is_seen() {
+        use std::os::unix::fs::PermissionsExt;
+        assert!(read_bounded(Path::new("/dev/zero"), 4).is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(read_secret_file(file.path()).unwrap().mode, Some(0o640));
+    }
+
+    #[test]
+    fn a_named_file_must_be_there_and_be_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("okta-idmap.toml");
+        let read =
+            |path: &Path| read_config_file(path.to_owned()).map(|file| file.text).map_err(|errors| errors.to_string());
+        let message = read(&path).unwrap_err();
+        assert!(message.starts_with("read configuration file ") && message.contains("No such file"), "{message}");
+        std::fs::write(&path, b"data_dir = '\xff'").unwrap();
+        assert!(read(&path).unwrap_err().ends_with("byte 13 is not UTF-8"));
+        std::fs::write(&path, vec![b'#'; CONFIG_FILE_BYTES_MAX + 1]).unwrap();
+        assert!(read(&path).unwrap_err().ends_with("more than 1048576 bytes, which no configuration has"));
+        std::fs::write(&path, "data_dir = 'x'").unwrap();
+        assert_eq!(read(&path).unwrap(), "data_dir = 'x'");
+    }
+    #[cfg(unix)]
+    #[test]
+    fn a_process_loads_its_file_and_the_secret_that_it_names() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (path, token) = (directory.path().join("named.toml"), directory.path().join("token"));
+        std::fs::write(&token, "00token\n").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o604)).unwrap();
+        let text = format!("[orgs.a]\ndomain = 'a.okta.com'\napi_token_file = '{}'", token.display());
+        std::fs::write(&path, text).unwrap();
+        let (config, warnings) = load_from_process(Flags { config: Some(path), ..Flags::default() }).unwrap();
+        let super::super::Credential::ApiToken(secret) = &config.orgs["a"].credential;
+        assert_eq!(secret.expose(), "00token");
+        assert_eq!(warnings, [ConfigWarning::SecretFileMode { path: token, mode: 0o604 }]);
+    }
+}

@@ -43,7 +43,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, unit_ms) in DURATION_UNITS_MS {
         // Whole days only when nothing else follows: `24h` reads better than `1d`, `36h` better than `1d12h`.
-        if unit == "d" && (rest_ms % unit_ms != 0 || rest_ms <= unit_ms) {
+        if unit == "d" && (!rest_ms.is_multiple_of(unit_ms) || rest_ms <= unit_ms) {
             continue;
         }
         if rest_ms >= unit_ms {
@@ -66,7 +66,8 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// Writes a size so that [`parse_size`] reads the same.
 pub(super) fn format_size(bytes: u64) -> String {
-    let unit = SIZE_UNITS_BYTES.iter().find(|(_, unit_bytes)| bytes >= *unit_bytes && bytes % unit_bytes == 0);
+    let unit =
+        SIZE_UNITS_BYTES.iter().find(|(_, unit_bytes)| bytes >= *unit_bytes && bytes.is_multiple_of(*unit_bytes));
     match unit {
         Some((name, unit_bytes)) => format!("{}{name}", bytes / unit_bytes),
         None => format!("{bytes}B"),

@@ -3,6 +3,7 @@
 //! Time and facts are handed in, effects are handed out; that is what makes the crawl, the resolution and the coverage
 //! testable by table and by seed. `tests/tidy.rs` checks that nothing here imports a runtime, HTTP, SQL or the index.
 
+pub mod backoff;
 pub mod batch;
 pub mod coverage;
 pub mod filter;
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod model;
 pub mod normalize;
 pub mod policy;
+pub mod rate;
 pub mod reconcile;
 pub mod resolve;
 pub mod secret;

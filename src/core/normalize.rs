@@ -18,6 +18,7 @@
 //! - `+tag`, dots and blanks are never stripped; an e-mail-shaped name never equals an opaque one unless the bytes do.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
@@ -183,27 +184,9 @@ impl<'a> Identifier<'a> {
         }
     }
 
-    /// How close `other` is to this name under `rule`. Symmetric.
+    /// How close `other` is to this name under `rule`. Symmetric. For several others use a [`Comparer`].
     pub fn compare(self, other: Identifier<'_>, rule: NameRule) -> Closeness {
-        if self.0 == other.0 {
-            return Closeness::Identical;
-        }
-        if is_plain(self.0) && is_plain(other.0) {
-            // Without non-ASCII and without A-labels nothing but the case of ASCII letters can be folded.
-            return match rule {
-                _ if !self.0.eq_ignore_ascii_case(other.0) => Closeness::Different,
-                NameRule::IgnoreCase => Closeness::Same,
-                NameRule::Default if self.is_email_shaped() => Closeness::Same,
-                NameRule::Default | NameRule::Exact => Closeness::CaseDiffers,
-            };
-        }
-        if rule != NameRule::Exact && self.normalize(rule) == other.normalize(rule) {
-            return Closeness::Same;
-        }
-        if self.normalize(NameRule::IgnoreCase) == other.normalize(NameRule::IgnoreCase) {
-            return Closeness::CaseDiffers;
-        }
-        if loosest(self.0) == loosest(other.0) { Closeness::NfkcDiffers } else { Closeness::Different }
+        Comparer::new(self).compare(other, rule)
     }
 
     /// Whether `other` is the same name under `rule`.
@@ -214,7 +197,7 @@ impl<'a> Identifier<'a> {
     /// The key of this name.
     pub fn lookup_key(self) -> LookupKey {
         if is_plain(self.0) {
-            // The same as the general form below (`the_fast_path_is_no_shortcut`), without allocating.
+            // The same as below, without allocating.
             let mut buffer = [0; IDENTIFIER_BYTES_MAX];
             let bytes = &mut buffer[..self.0.len()];
             bytes.copy_from_slice(self.0.as_bytes());
@@ -222,6 +205,59 @@ impl<'a> Identifier<'a> {
             return LookupKey(xxh3_64(bytes));
         }
         LookupKey(xxh3_64(loosest(self.0).as_bytes()))
+    }
+}
+
+/// Compares one name with many: its own forms are made once, and only when they are needed.
+#[derive(Clone, Debug)]
+pub struct Comparer<'a> {
+    identifier: Identifier<'a>,
+    loosest: OnceCell<String>,
+    default: OnceCell<NormalizedName>,
+    ignore_case: OnceCell<NormalizedName>,
+}
+
+impl<'a> Comparer<'a> {
+    /// For this name.
+    pub const fn new(identifier: Identifier<'a>) -> Self {
+        Self { identifier, loosest: OnceCell::new(), default: OnceCell::new(), ignore_case: OnceCell::new() }
+    }
+
+    /// How close `other` is to the name under `rule`.
+    pub fn compare(&self, other: Identifier<'_>, rule: NameRule) -> Closeness {
+        let raw = self.identifier.0;
+        if raw == other.0 {
+            return Closeness::Identical;
+        }
+        if is_plain(raw) && is_plain(other.0) {
+            // Without non-ASCII and without A-labels nothing but the case of ASCII letters can be folded.
+            return match rule {
+                _ if !raw.eq_ignore_ascii_case(other.0) => Closeness::Different,
+                NameRule::IgnoreCase => Closeness::Same,
+                NameRule::Default if other.is_email_shaped() => Closeness::Same,
+                NameRule::Default | NameRule::Exact => Closeness::CaseDiffers,
+            };
+        }
+        // First what is the usual answer: names that are equal under any rule have one loosest form.
+        if *self.loosest.get_or_init(|| loosest(raw)) != loosest(other.0) {
+            return Closeness::Different;
+        }
+        if self.is_normalized_same(other, rule) {
+            return Closeness::Same;
+        }
+        if self.is_normalized_same(other, NameRule::IgnoreCase) {
+            return Closeness::CaseDiffers;
+        }
+        Closeness::NfkcDiffers
+    }
+
+    fn is_normalized_same(&self, other: Identifier<'_>, rule: NameRule) -> bool {
+        let cell = match rule {
+            NameRule::Exact => return false, // The bytes differ, or nobody would ask.
+            NameRule::Default => &self.default,
+            NameRule::IgnoreCase => &self.ignore_case,
+        };
+        *cell.get_or_init(|| self.identifier.normalize(rule)) == other.normalize(rule)
     }
 }
 
@@ -267,21 +303,26 @@ pub fn canonical_fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(ComposingNormalizer::new_nfc().normalize(&folded).into_owned())
 }
 
-/// Unicode's compatibility caseless form, composed. Folding twice: NFKC brings out letters that have a case.
+/// Half of Unicode's compatibility caseless form, composed: what NFKC brings out is folded in the second pass of
+/// [`loosest`].
 fn compatibility_fold(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        return canonical_fold(text);
-    }
+    let folded = canonical_fold(text);
     let nfkc = ComposingNormalizer::new_nfkc();
-    let once = nfkc.normalize(&canonical_fold(text)).into_owned();
-    let twice = nfkc.normalize(&canonical_fold(&once)).into_owned();
-    Cow::Owned(twice)
+    if folded.is_ascii() || nfkc.is_normalized(&folded) {
+        return folded;
+    }
+    Cow::Owned(nfkc.normalize(&folded).into_owned())
 }
 
 /// The form of which a [`LookupKey`] is the hash.
 ///
-/// Twice, because the first time may bring out an `@` (from a full-width one) or a dot, and with it a domain.
+/// Twice, because the first pass may bring out capitals (from `℡`), or an `@` (from a full-width one) and with it a
+/// domain.
 fn loosest(raw: &str) -> String {
+    if is_plain(raw) {
+        // The same as below (`the_fast_path_is_no_shortcut`), without the tables.
+        return raw.to_ascii_lowercase();
+    }
     loosen(&loosen(raw))
 }
 
@@ -289,6 +330,9 @@ fn loosen(raw: &str) -> String {
     match split_email(raw) {
         // Out of the A-label: only there does compatibility folding reach the letters of the domain.
         Some(Email { local, domain: Domain::Encoded(domain) }) => {
+            if !has_a_label(&domain) {
+                return format!("{}@{domain}", compatibility_fold(local));
+            }
             let (unicode, _errors) = idna::domain_to_unicode(&domain);
             format!("{}@{}", compatibility_fold(local), compatibility_fold(&unicode))
         }

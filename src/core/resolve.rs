@@ -4,7 +4,7 @@
 //! identifier's [`LookupKey`](super::normalize::LookupKey), plus the users that aliases and overrides name; everything is
 //! compared again here, from the raw values.
 //!
-//! Tiers, and who is asked by which kind of question (*rule* is the app's [`NameRule`](super::normalize::NameRule)):
+//! Tiers, and who is asked by which kind of question (*rule* is the app's [`NameRule`]):
 //!
 //! | tier | evidence | compared by | untyped | user name | external id | e-mail |
 //! |---|---|---|---|---|---|---|
@@ -43,7 +43,7 @@ mod tests;
 
 use super::ids::{AppId, Timestamp, UserId};
 use super::model::App;
-use super::normalize::{Closeness, Identifier, NameRule};
+use super::normalize::{Closeness, Comparer, Identifier, NameRule};
 use super::policy::{Alias, GrantPolicy};
 
 pub use app::{AppSelection, select_app};
@@ -125,8 +125,9 @@ pub fn resolve<'a>(input: &ResolveInput<'a>) -> Resolution<'a> {
         let user_name = input.app.shared_user_name.as_deref();
         return Resolution::bare(Outcome::Shared { user_name }, input.completeness);
     }
+    let comparer = Comparer::new(input.identifier);
     let question = Question {
-        identifier: input.identifier,
+        comparer: &comparer,
         kind: input.kind,
         rule: input.policy.name_rule(input.app),
         policy: input.policy,
@@ -167,7 +168,7 @@ fn assert_rows_belong_together(input: &ResolveInput<'_>) {
 /// Lines 5 to 9 of the table: the outcome, and the users who decided it, in the order of their ids.
 fn decide<'a>(
     input: &ResolveInput<'a>,
-    question: Question<'a>,
+    question: Question<'_>,
     weighed: &[Weighed<'a>],
 ) -> (Outcome<'a>, Vec<&'a UserId>) {
     // Without an app user there is no account, whatever the names say.
@@ -228,7 +229,7 @@ fn grant<'a>(input: &ResolveInput<'a>, found: Found<'a>) -> Outcome<'a> {
 }
 
 /// Line 7: who else held the name, and released it so recently that documents may still mean them.
-fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'a>, found: &Found<'a>) -> Vec<&'a AccountHolder> {
+fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'_>, found: &Found<'a>) -> Vec<&'a AccountHolder> {
     let quarantine_begin = input.now.plus_millis(-input.policy.quarantine_millis());
     let is_held = |holder: &AccountHolder| {
         let is_family = match found.tier {
@@ -245,7 +246,7 @@ fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'a>, found: &F
         let worst = if found.tier == Tier::UserNameExact { Closeness::Identical } else { Closeness::Same };
         is_family
             && Identifier::new(&holder.name)
-                .is_ok_and(|name| question.identifier.compare(name, holder.field.rule(question.rule)) <= worst)
+                .is_ok_and(|name| question.comparer.compare(name, holder.field.rule(question.rule)) <= worst)
     };
     let history = input.history.iter();
     history
@@ -255,7 +256,7 @@ fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'a>, found: &F
 }
 
 /// The users whom unexpired overrides name, each once.
-fn overriding_users<'a>(input: &ResolveInput<'a>, question: Question<'a>) -> Vec<&'a UserId> {
+fn overriding_users<'a>(input: &ResolveInput<'a>, question: Question<'_>) -> Vec<&'a UserId> {
     let mut users: Vec<&UserId> = input
         .overrides
         .iter()
@@ -303,7 +304,7 @@ fn is_named(question: Question<'_>, kind: IdentifierKind, name: &str) -> bool {
         IdentifierKind::Email => NameRule::Default,
         IdentifierKind::UserName | IdentifierKind::Untyped => question.rule,
     };
-    Identifier::new(name).is_ok_and(|name| question.identifier.is_same(name, rule))
+    Identifier::new(name).is_ok_and(|name| question.comparer.compare(name, rule) <= Closeness::Same)
 }
 
 fn warnings<'a>(weighed: &[Weighed<'a>], winners: &[&'a UserId]) -> Vec<Warning<'a>> {

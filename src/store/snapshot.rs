@@ -407,7 +407,6 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Members of a group: user ids, with the user where the user list shows it. `Everyone` is everybody.
-    #[expect(clippy::type_complexity, reason = "a pair in a page")]
     pub fn members(
         &self,
         group: &GroupId,
@@ -469,7 +468,8 @@ impl<'a> Snapshot<'a> {
         let (Some(app), Some(user)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) else {
             return Ok(Vec::new());
         };
-        let everyone = self.everyone()?.unwrap_or(-1);
+        let is_listed = self.user_by_n(user)?.is_some();
+        let everyone = if is_listed { self.everyone()?.unwrap_or(-1) } else { -1 };
         self.rows(
             "SELECT ai.id, gi.id, x.priority, x.last_updated FROM app_groups x JOIN ids ai ON ai.n = x.app
              JOIN ids gi ON gi.n = x.grp
@@ -579,10 +579,12 @@ impl<'a> Snapshot<'a> {
     /// Keys of all rows of a kind after `(a, b)`, in order, for rebuilding what is derived.
     pub fn keys_after(&self, kind: Kind, after: (i64, i64), limit: usize) -> Result<Vec<ChangeKey>, StoreError> {
         let sql = match kind {
-            Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::AppUser => "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3",
+            Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
+            Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
+            Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
+            Kind::AppUser => {
+                "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3"
+            }
             Kind::AppGroup => "SELECT app, grp FROM app_groups WHERE (app, grp) > (?1, ?2) ORDER BY app, grp LIMIT ?3",
             Kind::GroupMember => {
                 "SELECT grp, user FROM group_members WHERE (grp, user) > (?1, ?2) ORDER BY grp, user LIMIT ?3"

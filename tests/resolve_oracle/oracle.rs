@@ -184,7 +184,8 @@ fn only(world: &World, question: &Question, users: &Users, tier: &str) -> String
     match person {
         Some(person) if !person.is_unseen => {
             let is_early = ["STAGED", "PROVISIONED"].contains(&person.status);
-            if !granting.contains(&person.status) && !(world.staged_grants && is_early) {
+            let grants = granting.contains(&person.status) || (world.staged_grants && is_early);
+            if !grants {
                 reasons += &format!(" user={}", person.status);
             }
         }

@@ -75,8 +75,29 @@ fn closeness_is_told() {
     check("a@straße.example", "a@xn--strae-oqa.example", [Same, CaseDiffers, Same]);
     check("a@straße.example", "a@strasse.example", [NfkcDiffers; 3]); // Two domains; worth a warning.
     check("é", "e\u{301}", [CaseDiffers, CaseDiffers, Same]);
+    // The iota below folds to a letter: only in the right place if the marks are put in order before.
+    check("α\u{345}\u{301}", "α\u{301}\u{345}", [CaseDiffers, CaseDiffers, Same]);
     check("jdoe@x.example", "j.doe@x.example", [Different; 3]);
     check("jdoe@x.example", "jdoe+a@x.example", [Different; 3]);
+}
+
+#[test]
+fn domains_have_the_limits_of_dns() {
+    #[track_caller]
+    fn check(domain: &str, expected: bool) {
+        assert_eq!(Identifier::new(&format!("a@{domain}")).unwrap().is_email_shaped(), expected);
+    }
+    let label = "x".repeat(DOMAIN_LABEL_BYTES_MAX);
+    check(&format!("{label}.example"), true);
+    check(&format!("{label}x.example"), false);
+    check(&format!("{label}.{label}.{label}.{}", &label[..61]), true); // 253 bytes.
+    check(&format!("{label}.{label}.{label}.{}", &label[..62]), false);
+    check("under_score.example", true);
+    check("a..example", false);
+    check(".example", false);
+    check("exa mple.com", false);
+    check("exa\u{3000}mple.com", false);
+    check("[127.0.0.1]", false);
 }
 
 #[test]
@@ -197,6 +218,9 @@ proptest! {
                 let closeness = a.compare(b, rule);
                 prop_assert_eq!(closeness, b.compare(a, rule));
                 prop_assert_eq!(closeness <= Closeness::Same, a.normalize(rule) == b.normalize(rule));
+                if closeness <= Closeness::Same {
+                    prop_assert_eq!(a.is_email_shaped(), b.is_email_shaped());
+                }
                 if closeness < Closeness::Different {
                     prop_assert_eq!(a.lookup_key(), b.lookup_key(), "{:?} {:?}", rule, closeness);
                 }
@@ -206,7 +230,7 @@ proptest! {
 
     #[test]
     fn the_fast_path_is_no_shortcut(raw in "[ -~]{1,12}|[a-zA-Z]{1,3}@[a-zA-Z-]{1,3}[.][a-zA-Z]{1,3}") {
-        let key = LookupKey(xxh3_64(loosest(&raw).as_bytes()));
+        let key = LookupKey(xxh3_64(loosen(&loosen(&raw)).as_bytes()));
         prop_assert_eq!(lookup_key(&raw), Ok(key));
     }
 

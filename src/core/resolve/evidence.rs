@@ -8,7 +8,7 @@
 
 use crate::core::ids::UserId;
 use crate::core::model::{AppUser, User};
-use crate::core::normalize::{Closeness, Identifier, LookupKey, NameRule};
+use crate::core::normalize::{Closeness, Comparer, Identifier, LookupKey, NameRule};
 use crate::core::policy::GrantPolicy;
 
 /// What the caller knows about an identifier.
@@ -274,7 +274,7 @@ pub(super) struct Weighed<'a> {
 /// The question, as far as evidence goes.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
-    pub(super) identifier: Identifier<'a>,
+    pub(super) comparer: &'a Comparer<'a>,
     pub(super) kind: IdentifierKind,
     pub(super) rule: NameRule,
     pub(super) policy: &'a GrantPolicy,
@@ -300,10 +300,17 @@ pub(super) fn weigh<'a>(question: Question<'_>, candidates: &[Candidate<'a>]) ->
 fn weigh_one<'a>(question: Question<'_>, candidate: &Candidate<'a>) -> Weighed<'a> {
     let (user, app_user) = (candidate.user(), candidate.app_user());
     let mut weighed = Weighed { user_id: candidate.user_id(), user, app_user, tiers: TierSet::default(), near: None };
+    // Most people have one name in most of their fields: it is compared once.
+    let mut last: Option<(Identifier<'_>, NameRule, Closeness)> = None;
     for field in NameField::ALL.into_iter().filter(|field| field.is_asked(question.kind, question.policy)) {
         let held = app_user.and_then(|row| field.of_app_user(row)).or_else(|| user.and_then(|row| field.of_user(row)));
         let Some(held) = held.and_then(|raw| Identifier::new(raw).ok()) else { continue };
-        let closeness = question.identifier.compare(held, field.rule(question.rule));
+        let rule = field.rule(question.rule);
+        let closeness = match last {
+            Some((name, last_rule, closeness)) if name == held && last_rule == rule => closeness,
+            _ => question.comparer.compare(held, rule),
+        };
+        last = Some((held, rule, closeness));
         if let Some(tier) = field.tier(closeness) {
             weighed.tiers.insert(tier);
         }

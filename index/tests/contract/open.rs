@@ -1,0 +1,219 @@
+//! Opening: what is usable is used, what is not is emptied, what is not ours is left alone.
+
+use std::fs;
+use std::path::Path;
+
+use okta_idmap_index::{Expect, HEAP_BYTES_MIN, IndexError, Opened, RebuildReason, open, open_read_only};
+use tempfile::TempDir;
+
+use crate::world::{STORE, World, expect_up_to, index_of, mark, user};
+
+/// A closed index at revision 5 with one document.
+fn closed_index() -> TempDir {
+    let world = World::of_users(&["Anna"]);
+    let mut writer = world.index.writer(HEAP_BYTES_MIN).expect("writer");
+    writer.commit_at(&mark(5)).expect("commit");
+    drop(writer);
+    world.dir
+}
+
+/// Opens; says what came of it, and asserts that a rebuilt index is empty and works.
+#[track_caller]
+fn outcome(dir: &Path, expect: &Expect) -> String {
+    match open(dir, expect) {
+        Ok(Opened::Ready(index, mark)) => {
+            format!("ready at {} with {} documents", mark.revision, index.reader().doc_count())
+        }
+        Ok(Opened::Rebuild(index, reason)) => {
+            assert_eq!((index.reader().doc_count(), index.reader().mark()), (0, None));
+            let mut writer = index.writer(HEAP_BYTES_MIN).expect("writer");
+            writer.put(&user(7, "Zoe")).expect("put");
+            writer.commit_at(&mark(5)).expect("commit");
+            drop((writer, index));
+            let again = index_of(open(dir, &expect_up_to(9)).expect("open again"));
+            assert_eq!(again.reader().all_keys().expect("keys"), ["user/7"]);
+            format!("rebuild: {reason}")
+        }
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+/// Does something to a closed index and opens it.
+#[track_caller]
+fn check(spoil: impl FnOnce(&Path), expected: &str) {
+    let dir = closed_index();
+    spoil(dir.path());
+    let found = outcome(dir.path(), &expect_up_to(9));
+    assert!(found.starts_with(expected), "{found}");
+}
+
+fn index_files(dir: &Path, ending: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).expect("list");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
+    paths.retain(|path| path.to_string_lossy().ends_with(ending));
+    paths
+}
+
+fn replace_in(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).expect("read");
+    assert!(text.contains(from), "{text}");
+    fs::write(path, text.replace(from, to)).expect("write");
+}
+
+#[test]
+fn usable_indexes_are_used() {
+    check(|_| {}, "ready at 5 with 1 documents");
+    check(|dir| fs::write(dir.join("notes.txt"), "mine").expect("write"), "ready at 5 with 1 documents");
+    let dir = closed_index();
+    let exactly = Expect { store_id: STORE.to_owned(), revisions: 5..=5 };
+    assert_eq!(outcome(dir.path(), &exactly), "ready at 5 with 1 documents");
+}
+
+#[test]
+fn what_is_missing_is_made() {
+    let dir = TempDir::new().expect("temporary directory");
+    assert_eq!(outcome(&dir.path().join("a/b"), &expect_up_to(9)), "rebuild: there is no index yet");
+    let empty = TempDir::new().expect("temporary directory");
+    assert_eq!(outcome(empty.path(), &expect_up_to(9)), "rebuild: there is no index yet");
+}
+
+#[test]
+fn marks_are_judged() {
+    let dir = closed_index();
+    let expect =
+        |store_id: &str, oldest: u64, newest: u64| Expect { store_id: store_id.to_owned(), revisions: oldest..=newest };
+    for (expect, expected) in [
+        (expect("store-2", 0, 9), "rebuild: the index belongs to store \"store-1\""),
+        (expect(STORE, 0, 4), "rebuild: the index is at revision 5, ahead of the store at 4"),
+        (expect(STORE, 6, 9), "rebuild: the index is at revision 5, the store has changes from 6"),
+    ] {
+        assert_eq!(outcome(dir.path(), &expect), expected);
+    }
+    check(
+        |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":1", "\\\"schema\\\":99"),
+        "rebuild: the index has schema 99, expected 1",
+    );
+    check(
+        |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":1", "\\\"schema\\\":-1"),
+        "rebuild: the index is damaged: read mark",
+    );
+}
+
+#[test]
+fn interrupted_rebuilds_start_again() {
+    let dir = TempDir::new().expect("temporary directory");
+    for _ in 0..2 {
+        let opened = open(dir.path(), &expect_up_to(9)).expect("open");
+        let Opened::Rebuild(index, reason) = opened else { panic!("ready") };
+        assert!(matches!(reason, RebuildReason::Missing | RebuildReason::Unmarked), "{reason}");
+        let mut writer = index.writer(HEAP_BYTES_MIN).expect("writer");
+        writer.put(&user(1, "Anna")).expect("put");
+    }
+}
+
+#[test]
+fn damage_is_rebuilt() {
+    let damaged = "rebuild: the index is damaged: ";
+    check(|dir| fs::remove_file(dir.join("meta.json")).expect("remove"), damaged);
+    check(|dir| fs::write(dir.join("meta.json"), "").expect("write"), damaged);
+    check(|dir| fs::write(dir.join("meta.json"), [0xff; 100]).expect("write"), damaged);
+    check(|dir| replace_in(&dir.join("meta.json"), "title_line", "title_lime"), damaged);
+    check(|dir| fs::write(dir.join(".managed.json"), "[").expect("write"), damaged);
+    check(
+        |dir| {
+            let path = dir.join("meta.json");
+            let text = fs::read(&path).expect("read");
+            fs::write(&path, &text[..text.len() / 2]).expect("write");
+        },
+        damaged,
+    );
+    for ending in [".term", ".idx", ".pos", ".store", ".fast"] {
+        check(|dir| index_files(dir, ending).iter().for_each(|path| fs::remove_file(path).expect("remove")), damaged);
+        check(
+            |dir| index_files(dir, ending).iter().for_each(|path| fs::write(path, "garbage").expect("write")),
+            damaged,
+        );
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    for stranger in ["notes.txt", "abc.term", "0123456789abcdef0123456789abcdef.exe", ".tmpabc", "store.sqlite"] {
+        let dir = closed_index();
+        fs::write(dir.path().join("meta.json"), "garbage").expect("write");
+        fs::write(dir.path().join(stranger), "mine").expect("write");
+        let before = fs::read_dir(dir.path()).expect("list").count();
+        let found = outcome(dir.path(), &expect_up_to(9));
+        assert!(found.starts_with("error: index directory") && found.contains(stranger), "{found}");
+        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), before);
+    }
+    let dir = TempDir::new().expect("temporary directory");
+    fs::create_dir(dir.path().join("meta.json")).expect("create");
+    assert!(outcome(dir.path(), &expect_up_to(9)).starts_with("error: "));
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("write");
+    assert!(outcome(&file, &expect_up_to(9)).starts_with("error: prepare index directory"));
+}
+
+#[test]
+fn temporary_files_of_a_crash_are_ours() {
+    check(
+        |dir| {
+            fs::write(dir.join(".tmpAb12xY"), "half").expect("write");
+            fs::write(dir.join("0123456789abcdef0123456789abcdef.term"), "half").expect("write");
+            fs::remove_file(dir.join("meta.json")).expect("remove");
+        },
+        "rebuild: the index is damaged: meta.json is missing",
+    );
+}
+
+#[test]
+fn one_owner_at_a_time() {
+    let dir = closed_index();
+    let owner = index_of(open(dir.path(), &expect_up_to(9)).expect("open"));
+    let other_store = Expect { store_id: "other".to_owned(), revisions: 0..=9 };
+    assert!(
+        matches!(open(dir.path(), &other_store), Err(IndexError::Locked { .. })),
+        "must not be emptied under its owner"
+    );
+    let writer = owner.writer(HEAP_BYTES_MIN).expect("writer");
+    let reader = owner.reader();
+    drop(owner);
+    assert!(matches!(open(dir.path(), &expect_up_to(9)), Err(IndexError::Locked { .. })), "the writer still owns it");
+    drop(writer);
+    assert_eq!(outcome(dir.path(), &expect_up_to(9)), "ready at 5 with 1 documents");
+    assert_eq!(reader.doc_count(), 1, "a reader needs no owner");
+}
+
+#[test]
+fn lock_files_of_a_killed_process_do_not_block() {
+    let dir = closed_index();
+    for name in [".tantivy-writer.lock", ".tantivy-meta.lock", ".okta-idmap-index.lock"] {
+        assert!(dir.path().join(name).exists() || fs::write(dir.path().join(name), "").is_ok(), "{name}");
+    }
+    let index = index_of(open(dir.path(), &expect_up_to(9)).expect("open"));
+    index.writer(HEAP_BYTES_MIN).expect("writer");
+}
+
+#[test]
+fn others_read_while_the_owner_writes() {
+    let world = World::of_users(&["Anna"]);
+    let other = open_read_only(world.dir.path()).expect("read-only");
+    assert_eq!((other.mark(), other.doc_count()), (Some(mark(1)), 1));
+    let mut writer = world.index.writer(HEAP_BYTES_MIN).expect("writer");
+    writer.put(&user(1, "Bert")).expect("put");
+    writer.commit_at(&mark(2)).expect("commit");
+    assert_eq!((other.mark(), other.doc_count()), (Some(mark(1)), 1));
+    assert_eq!(other.refresh().expect("refresh"), Some(mark(2)));
+    assert_eq!(other.all_keys().expect("keys"), ["user/0", "user/1"]);
+    let World { dir, index } = world;
+    drop((writer, index));
+    let other_store = Expect { store_id: "other".to_owned(), revisions: 0..=9 };
+    let rebuilt = index_of(open(dir.path(), &other_store).expect("open"));
+    assert_eq!(other.all_keys().expect("the old view stays"), ["user/0", "user/1"]);
+    assert_eq!(other.refresh().expect("refresh"), None);
+    assert_eq!((other.doc_count(), rebuilt.reader().doc_count()), (0, 0));
+    assert!(matches!(open_read_only(dir.path()), Err(IndexError::Unusable { reason: RebuildReason::Unmarked, .. })));
+    let nothing = TempDir::new().expect("temporary directory");
+    assert!(matches!(open_read_only(nothing.path()), Err(IndexError::Unusable { reason: RebuildReason::Missing, .. })));
+}

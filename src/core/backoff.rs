@@ -1,0 +1,263 @@
+//! Retries as decisions: what to do after a failed attempt, and how long to wait before the next.
+//!
+//! Entry point: [`Tries::decide`]. The shell is `okta::client`; randomness is handed in.
+//!
+//! Invariants:
+//! - Every kind of repetition has its own bound; no sequence of answers keeps a call going for ever.
+//! - A 429 does not use up the attempts that are meant for broken answers, and never loses a page.
+//! - The page size never falls below its floor and never rises within a call.
+
+/// Repetitions after server errors, time-outs, resets and broken bodies. Five halvings lead from the largest page (500)
+/// to nearly the floor, and with back-off they last about half a minute: longer outages are the caller's to wait out.
+pub const TRANSIENT_RETRIES_MAX: u32 = 5;
+
+/// Refusals with 429 in a row. At up to 90 s each that is most of an hour of a bucket kept empty by others.
+pub const THROTTLED_RETRIES_MAX: u32 = 30;
+
+/// Repetitions of a *following* page before its walk must start again with smaller pages: its size is inside the opaque
+/// URL and cannot be changed (facts 13.23). Two, because most of Okta's 500s pass.
+pub const NEXT_PAGE_RETRIES_MAX: u32 = 2;
+
+/// Smallest page that is asked for (facts 7.1). Smaller pages cost more requests than they save.
+pub const PAGE_LIMIT_FLOOR: u32 = 10;
+
+/// Wait before the first repetition after a transient failure, in milliseconds; it doubles from there.
+pub const TRANSIENT_WAIT_MILLIS_MIN: u64 = 500;
+
+/// Longest wait after a transient failure, in milliseconds.
+pub const TRANSIENT_WAIT_MILLIS_MAX: u64 = 20_000;
+
+/// Bounds of the wait after a concurrency refusal, in milliseconds (facts 6.3).
+pub const CONCURRENCY_WAIT_MILLIS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
+
+/// What went wrong with an attempt, as far as a repetition is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// 429; the limiter holds the next attempt back.
+    Throttled,
+    /// Something that passes: a reset, a truncated body, 503.
+    Transient,
+    /// 500, 502, 504 or a time-out: on a list mostly a page that was too much work (facts 2.2).
+    TooMuchWork,
+    /// The body was larger than the limit: the same page again would be as large.
+    TooLarge,
+    /// 401 with a credential that may be renewed.
+    Unauthorized,
+    /// Nothing that a repetition would change.
+    Final,
+}
+
+/// The page size of the failed attempt, and whether it can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageSize {
+    /// No list.
+    None,
+    /// First page of a walk: the size is ours to choose.
+    First {
+        /// Size asked for.
+        limit: u32,
+        /// Smallest size that the endpoint takes.
+        floor: u32,
+    },
+    /// A following page: the size is inside the URL.
+    Next {
+        /// Size that the URL asks for, as far as it can be read.
+        limit: u32,
+        /// Smallest size that the endpoint takes.
+        floor: u32,
+    },
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same request after this many milliseconds.
+    Again {
+        /// Milliseconds to wait; 0 where the limiter does the waiting.
+        wait_millis: u64,
+    },
+    /// The same first page with a smaller size.
+    Smaller {
+        /// Size to ask for.
+        limit: u32,
+        /// Milliseconds to wait.
+        wait_millis: u64,
+    },
+    /// The walk has to begin again with this size.
+    RestartWalk {
+        /// Size to begin with.
+        limit: u32,
+    },
+    /// Renew the credential, then the same request.
+    Renew,
+    /// Report the failure.
+    GiveUp,
+}
+
+/// Attempts of one call so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tries {
+    transient: u32,
+    throttled_in_a_row: u32,
+    renewed: bool,
+}
+
+impl Tries {
+    /// Decides after a failed attempt and counts it. `random` is any number; equal numbers give equal decisions.
+    pub fn decide(&mut self, trouble: Trouble, page: PageSize, random: u64) -> Verdict {
+        if trouble == Trouble::Throttled {
+            self.throttled_in_a_row += 1;
+            let give_up = self.throttled_in_a_row > THROTTLED_RETRIES_MAX;
+            return if give_up { Verdict::GiveUp } else { Verdict::Again { wait_millis: 0 } };
+        }
+        self.throttled_in_a_row = 0;
+        match trouble {
+            Trouble::Throttled | Trouble::Final => Verdict::GiveUp,
+            Trouble::Unauthorized if self.renewed => Verdict::GiveUp,
+            Trouble::Unauthorized => {
+                self.renewed = true;
+                Verdict::Renew
+            }
+            Trouble::Transient | Trouble::TooMuchWork | Trouble::TooLarge => self.repeat(trouble, page, random),
+        }
+    }
+
+    fn repeat(&mut self, trouble: Trouble, page: PageSize, random: u64) -> Verdict {
+        self.transient += 1;
+        let wait_millis = transient_wait_millis(self.transient, random);
+        let smaller = match page {
+            PageSize::None => None,
+            PageSize::First { limit, floor } | PageSize::Next { limit, floor } => halved(limit, floor),
+        };
+        if let (PageSize::Next { .. }, Some(limit)) = (page, smaller) {
+            let restart = match trouble {
+                Trouble::TooLarge => true,
+                Trouble::TooMuchWork => self.transient > NEXT_PAGE_RETRIES_MAX,
+                _ => false,
+            };
+            if restart {
+                return Verdict::RestartWalk { limit };
+            }
+        }
+        if self.transient > TRANSIENT_RETRIES_MAX {
+            return Verdict::GiveUp;
+        }
+        match (trouble, page, smaller) {
+            (Trouble::TooMuchWork | Trouble::TooLarge, PageSize::First { .. }, Some(limit)) => {
+                Verdict::Smaller { limit, wait_millis }
+            }
+            (Trouble::TooLarge, ..) => Verdict::GiveUp,
+            _ => Verdict::Again { wait_millis },
+        }
+    }
+
+    /// Attempts that have failed so far, for `X-Okta-Retry-Count`. Renewals do not count.
+    pub fn count(&self) -> u32 {
+        self.transient.saturating_add(self.throttled_in_a_row)
+    }
+}
+
+fn halved(limit: u32, floor: u32) -> Option<u32> {
+    let floor = floor.max(PAGE_LIMIT_FLOOR);
+    (limit > floor).then(|| (limit / 2).max(floor))
+}
+
+/// Exponential from [`TRANSIENT_WAIT_MILLIS_MIN`], between half and the whole of the step, so that several callers who
+/// failed together do not come back together.
+fn transient_wait_millis(attempt: u32, random: u64) -> u64 {
+    let doublings = attempt.saturating_sub(1).min(16);
+    let whole = (TRANSIENT_WAIT_MILLIS_MIN << doublings).min(TRANSIENT_WAIT_MILLIS_MAX);
+    whole / 2 + random % (whole / 2 + 1)
+}
+
+/// The wait after a concurrency refusal, spread over [`CONCURRENCY_WAIT_MILLIS`].
+pub fn concurrency_wait_millis(random: u64) -> u64 {
+    let (start, end) = (*CONCURRENCY_WAIT_MILLIS.start(), *CONCURRENCY_WAIT_MILLIS.end());
+    start + random % (end - start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST_500: PageSize = PageSize::First { limit: 500, floor: 1 };
+    const NEXT_200: PageSize = PageSize::Next { limit: 200, floor: 1 };
+
+    /// Plays `troubles` against fresh tries; answers the last verdict with the wait left out.
+    #[track_caller]
+    fn check(troubles: &[Trouble], page: PageSize, expected: Verdict) {
+        let mut tries = Tries::default();
+        let mut last = Verdict::GiveUp;
+        for (index, trouble) in troubles.iter().enumerate() {
+            last = match tries.decide(*trouble, page, 0) {
+                Verdict::Again { .. } => Verdict::Again { wait_millis: 0 },
+                Verdict::Smaller { limit, .. } => Verdict::Smaller { limit, wait_millis: 0 },
+                other => other,
+            };
+            let ended = matches!(last, Verdict::GiveUp | Verdict::RestartWalk { .. });
+            assert!(!ended || index + 1 == troubles.len(), "ended at {index} with {last:?}");
+        }
+        assert_eq!(last, expected);
+    }
+
+    #[test]
+    fn verdicts() {
+        use Trouble::*;
+        let again = Verdict::Again { wait_millis: 0 };
+        let smaller = |limit| Verdict::Smaller { limit, wait_millis: 0 };
+        check(&[Final], FIRST_500, Verdict::GiveUp);
+        check(&[Transient], FIRST_500, again);
+        check(&[Transient; 5], NEXT_200, again);
+        check(&[Transient; 6], NEXT_200, Verdict::GiveUp);
+        check(&[Throttled; 30], NEXT_200, again);
+        check(&[Throttled; 31], NEXT_200, Verdict::GiveUp);
+        check(&[Unauthorized], FIRST_500, Verdict::Renew);
+        check(&[Unauthorized, Unauthorized], FIRST_500, Verdict::GiveUp);
+        check(&[TooMuchWork], FIRST_500, smaller(250));
+        check(&[TooMuchWork], PageSize::First { limit: 15, floor: 1 }, smaller(10));
+        check(&[TooMuchWork], PageSize::First { limit: 30, floor: 20 }, smaller(20));
+        check(&[TooMuchWork], PageSize::First { limit: 10, floor: 1 }, again);
+        check(&[TooMuchWork], PageSize::None, again);
+        check(&[TooMuchWork; 2], NEXT_200, again);
+        check(&[TooMuchWork; 3], NEXT_200, Verdict::RestartWalk { limit: 100 });
+        check(&[TooMuchWork; 6], PageSize::Next { limit: 10, floor: 1 }, Verdict::GiveUp);
+        check(&[TooLarge], FIRST_500, smaller(250));
+        check(&[TooLarge], NEXT_200, Verdict::RestartWalk { limit: 100 });
+        check(&[TooLarge], PageSize::None, Verdict::GiveUp);
+        check(&[TooLarge], PageSize::First { limit: 10, floor: 1 }, Verdict::GiveUp);
+    }
+
+    #[test]
+    fn refusals_do_not_use_up_the_other_attempts() {
+        let mut tries = Tries::default();
+        for _ in 0..TRANSIENT_RETRIES_MAX {
+            for _ in 0..THROTTLED_RETRIES_MAX {
+                assert_eq!(tries.decide(Trouble::Throttled, NEXT_200, 1), Verdict::Again { wait_millis: 0 });
+            }
+            assert!(matches!(tries.decide(Trouble::Transient, NEXT_200, 1), Verdict::Again { .. }));
+        }
+        assert_eq!(tries.decide(Trouble::Transient, NEXT_200, 1), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_walk_of_halvings_reaches_the_floor() {
+        let (mut limit, mut steps) = (500, 0);
+        while let Some(next) = halved(limit, 1) {
+            (limit, steps) = (next, steps + 1);
+        }
+        assert_eq!((limit, steps), (10, 6));
+    }
+
+    #[test]
+    fn waits_stay_within_their_bounds() {
+        for random in [0, 1, 12_345, u64::MAX] {
+            for attempt in 0..70 {
+                let wait = transient_wait_millis(attempt, random);
+                assert!((TRANSIENT_WAIT_MILLIS_MIN / 2..=TRANSIENT_WAIT_MILLIS_MAX).contains(&wait), "{wait}");
+            }
+            assert!(CONCURRENCY_WAIT_MILLIS.contains(&concurrency_wait_millis(random)));
+        }
+        assert_eq!(transient_wait_millis(1, 0), 250);
+        assert_eq!(transient_wait_millis(3, 0), 1_000);
+    }
+}

@@ -1,0 +1,368 @@
+//! Rate limits as decisions: which bucket a path counts in, what the headers of an answer say, and whether one more
+//! request may be sent now.
+//!
+//! Entry points: [`Bucket::of_path`], [`RateHeaders::parse`], [`BucketRate`]. The shell is `okta::limiter`.
+//!
+//! Invariants:
+//! - Time is handed in as [`Moment`], a monotonic clock; a jump of the wall clock cannot free or block a bucket.
+//! - Until the first answer of a bucket only one request of it is in flight: nothing is known yet.
+//! - Within a window the budget never grows, whatever order the answers come in.
+//! - No header, however wrong, blocks a bucket for more than [`WAIT_MILLIS_MAX`].
+
+use super::ids::Timestamp;
+
+/// Longest wait that a header can cause, in milliseconds. Windows are 60 s long; the slack covers the added second and
+/// clock differences inside Okta, the cap keeps a nonsense header from stopping the connector (facts 6.3).
+pub const WAIT_MILLIS_MAX: u64 = 90_000;
+
+/// Shortest wait after a spent window, in milliseconds: `Reset` has whole seconds, so the window may end inside one.
+pub const WAIT_MILLIS_MIN: u64 = 1_000;
+
+/// Answers in a row without a concurrency refusal after which one more request may be in flight again.
+const ANSWERS_TO_WIDEN: u32 = 20;
+
+/// A point on a monotonic clock: milliseconds since an origin that the shell chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// This moment plus `millis`, saturating.
+    pub const fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from this moment to `later`, zero when it has passed.
+    pub const fn millis_until(self, later: Self) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// A rate-limit bucket of an org: requests in one bucket share a counter (facts 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bucket {
+    /// The list of apps and everything below an app: the smallest bucket and the one that decides how long a crawl takes.
+    Apps,
+    /// One app by id.
+    AppsOne,
+    /// The list of groups and everything below a group.
+    GroupsList,
+    /// One group by id.
+    GroupsOne,
+    /// The list of users.
+    UsersList,
+    /// One user by id.
+    UsersOne,
+    /// The System Log.
+    Logs,
+    /// OAuth clients.
+    Clients,
+    /// Any other path of the management API.
+    Other,
+    /// Public metadata, practically unlimited (facts 6.1).
+    Public,
+}
+
+impl Bucket {
+    /// Every bucket.
+    pub const ALL: [Bucket; 10] = [
+        Bucket::Apps,
+        Bucket::AppsOne,
+        Bucket::GroupsList,
+        Bucket::GroupsOne,
+        Bucket::UsersList,
+        Bucket::UsersOne,
+        Bucket::Logs,
+        Bucket::Clients,
+        Bucket::Other,
+        Bucket::Public,
+    ];
+
+    /// Stable name, for status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Bucket::Apps => "apps",
+            Bucket::AppsOne => "apps-one",
+            Bucket::GroupsList => "groups-list",
+            Bucket::GroupsOne => "groups-one",
+            Bucket::UsersList => "users-list",
+            Bucket::UsersOne => "users-one",
+            Bucket::Logs => "logs",
+            Bucket::Clients => "clients",
+            Bucket::Other => "other",
+            Bucket::Public => "public",
+        }
+    }
+
+    /// The bucket of a path (query ignored): the exact match, else the longest prefix (facts 6.1, 6.2).
+    pub fn of_path(path_and_query: &str) -> Self {
+        let path = path_and_query.split(['?', '#']).next().unwrap_or_default();
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let head = [segments.next(), segments.next(), segments.next()];
+        let below = (segments.next(), segments.next());
+        match (head, below) {
+            ([Some(".well-known"), ..], _) => Bucket::Public,
+            ([Some("oauth2"), Some("v1"), Some("clients")], _) => Bucket::Clients,
+            ([Some("api"), Some("v1"), Some("apps")], (Some(_), None)) => Bucket::AppsOne,
+            ([Some("api"), Some("v1"), Some("apps")], _) => Bucket::Apps,
+            // `rules` is a list of its own and no group id.
+            ([Some("api"), Some("v1"), Some("groups")], (Some(id), None)) if id != "rules" => Bucket::GroupsOne,
+            ([Some("api"), Some("v1"), Some("groups")], _) => Bucket::GroupsList,
+            ([Some("api"), Some("v1"), Some("users")], (None, _)) => Bucket::UsersList,
+            ([Some("api"), Some("v1"), Some("users")], (Some(_), None)) => Bucket::UsersOne,
+            ([Some("api"), Some("v1"), Some("logs")], _) => Bucket::Logs,
+            _ => Bucket::Other,
+        }
+    }
+}
+
+/// What the `X-Rate-Limit-*` headers of one answer say. A value that does not parse counts as absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RateHeaders {
+    /// `X-Rate-Limit-Limit`: already the caller's share of the bucket; never halved again (facts 15.1).
+    pub limit: Option<u64>,
+    /// `X-Rate-Limit-Remaining`.
+    pub remaining: Option<u64>,
+    /// `X-Rate-Limit-Reset` in Unix seconds: the largest of several (facts 6.3).
+    pub reset_unix_s: Option<i64>,
+    /// `Retry-After` in seconds, which gateways send instead.
+    pub retry_after_s: Option<u64>,
+}
+
+impl RateHeaders {
+    /// Reads the header lines; each may come several times or comma-joined. Of several limits or remainders the smallest
+    /// counts, of several resets the largest: the reading that asks for less.
+    pub fn parse<'a>(header_lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut read = Self::default();
+        for (name, line) in header_lines {
+            let values =
+                line.split(',').filter_map(|value| value.trim().parse::<i64>().ok()).filter(|value| *value >= 0);
+            let (smallest, largest) = (values.clone().min(), values.max());
+            let smallest = smallest.and_then(|value| u64::try_from(value).ok());
+            let least = |old: Option<u64>| old.into_iter().chain(smallest).min();
+            if name.eq_ignore_ascii_case("x-rate-limit-limit") {
+                read.limit = least(read.limit);
+            } else if name.eq_ignore_ascii_case("x-rate-limit-remaining") {
+                read.remaining = least(read.remaining);
+            } else if name.eq_ignore_ascii_case("x-rate-limit-reset") {
+                read.reset_unix_s = read.reset_unix_s.max(largest);
+            } else if name.eq_ignore_ascii_case("retry-after") {
+                read.retry_after_s = read.retry_after_s.max(largest.and_then(|value| u64::try_from(value).ok()));
+            }
+        }
+        read
+    }
+
+    /// Milliseconds until the window is surely over: `Reset − Date + 1 s` by the *server's* clock (facts 6.3), within
+    /// [`WAIT_MILLIS_MIN`] and [`WAIT_MILLIS_MAX`]. `None` without a usable `Reset`.
+    pub fn millis_to_reset(&self, server_now: Timestamp) -> Option<u64> {
+        let reset = Timestamp::from_millis(self.reset_unix_s?.saturating_mul(1_000));
+        let wait = u64::try_from(reset.millis_since(server_now).saturating_add(1_000)).unwrap_or(0);
+        Some(wait.clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX))
+    }
+
+    /// What a 429 with these headers asks for. `server_now` is the answer's `Date`, or the local clock without one.
+    pub fn refusal(&self, server_now: Timestamp) -> Refusal {
+        match (self.limit, self.millis_to_reset(server_now), self.retry_after_s) {
+            (Some(limit), Some(wait_millis), _) if limit > 0 => Refusal::Window { wait_millis },
+            (None, _, Some(seconds)) => {
+                Refusal::Window { wait_millis: seconds.saturating_mul(1_000).clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX) }
+            }
+            // `Limit: 0` or no headers: too many requests at the same time; `Reset` is only an estimate (facts 6.1, 13.6).
+            _ => Refusal::Concurrency,
+        }
+    }
+}
+
+/// Why Okta refused with 429, and what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The window is spent: wait once until it is over, then go on.
+    Window {
+        /// Milliseconds to wait.
+        wait_millis: u64,
+    },
+    /// Too many requests at once: a short jittered wait and fewer of our own.
+    Concurrency,
+}
+
+/// Bounds that the operator sets for a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateConfig {
+    /// Most requests of one bucket in flight; at least 1 is used.
+    pub in_flight_max: u32,
+    /// Percent of a window's limit that is left to other integrations, 0 to 90 (facts 6.3 advise 10).
+    pub reserve_percent: u8,
+}
+
+/// Most percent that [`RateConfig::reserve_percent`] can take away, so that something is left to work with.
+pub const RESERVE_PERCENT_MAX: u8 = 90;
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        Self { in_flight_max: 4, reserve_percent: 10 }
+    }
+}
+
+/// Whether one more request may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Now.
+    Go,
+    /// Not before this moment.
+    At(Moment),
+    /// When a request in flight has been answered.
+    AfterAnswer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    limit: u64,
+    remaining: u64,
+    /// As Okta gave it: the same number means the same window.
+    reset_unix_s: i64,
+    resets_at: Moment,
+}
+
+/// What is known of one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketRate {
+    config: RateConfig,
+    window: Option<Window>,
+    answered: bool,
+    in_flight: u32,
+    in_flight_max_now: u32,
+    answers_since_refusal: u32,
+    blocked_until: Moment,
+}
+
+impl BucketRate {
+    /// A bucket of which nothing is known.
+    pub fn new(config: RateConfig) -> Self {
+        let config = RateConfig {
+            in_flight_max: config.in_flight_max.max(1),
+            reserve_percent: config.reserve_percent.min(RESERVE_PERCENT_MAX),
+        };
+        Self {
+            config,
+            window: None,
+            answered: false,
+            in_flight: 0,
+            in_flight_max_now: config.in_flight_max,
+            answers_since_refusal: 0,
+            blocked_until: Moment::default(),
+        }
+    }
+
+    /// Whether a request may be sent at `now`. Changes nothing but a window that is over.
+    pub fn admit(&mut self, now: Moment) -> Admission {
+        if self.blocked_until > now {
+            return Admission::At(self.blocked_until);
+        }
+        let in_flight_max = if self.answered { self.in_flight_max_now } else { 1 };
+        if self.in_flight >= in_flight_max {
+            return Admission::AfterAnswer;
+        }
+        let reserve_percent = u64::from(self.config.reserve_percent);
+        let Some(window) = &mut self.window else { return Admission::Go };
+        if window.resets_at <= now {
+            // A new window has begun, whose end is unknown until its first answer.
+            window.remaining = window.limit;
+            window.resets_at = now.plus_millis(WAIT_MILLIS_MAX);
+        }
+        // Something must be left of the smallest limit, or the bucket would never move.
+        let reserve = (window.limit.saturating_mul(reserve_percent) / 100).min(window.limit.saturating_sub(1));
+        if window.remaining > reserve { Admission::Go } else { Admission::At(window.resets_at) }
+    }
+
+    /// A request was sent: it is in flight and counts against the window.
+    pub fn sent(&mut self) {
+        self.in_flight = self.in_flight.saturating_add(1);
+        if let Some(window) = &mut self.window {
+            window.remaining = window.remaining.saturating_sub(1);
+        }
+    }
+
+    /// A request that was [`BucketRate::sent`] ended without an answer (time-out, reset, cancelled).
+    pub fn unanswered(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// A request that was [`BucketRate::sent`] was answered other than with 429.
+    pub fn answered(&mut self, headers: &RateHeaders, server_now: Timestamp, now: Moment) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.answered = true;
+        self.observe(headers, server_now, now);
+        self.answers_since_refusal = self.answers_since_refusal.saturating_add(1);
+        if self.answers_since_refusal >= ANSWERS_TO_WIDEN && self.in_flight_max_now < self.config.in_flight_max {
+            self.in_flight_max_now += 1;
+            self.answers_since_refusal = 0;
+        }
+    }
+
+    /// A request that was [`BucketRate::sent`] was refused with 429. `jitter_millis` is the wait after a concurrency
+    /// refusal. Answers the wait in milliseconds.
+    pub fn refused(&mut self, headers: &RateHeaders, server_now: Timestamp, now: Moment, jitter_millis: u64) -> u64 {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.answered = true;
+        let wait_millis = match headers.refusal(server_now) {
+            Refusal::Window { wait_millis } => {
+                self.observe(headers, server_now, now);
+                wait_millis
+            }
+            Refusal::Concurrency => {
+                self.in_flight_max_now = (self.in_flight_max_now / 2).max(1);
+                self.answers_since_refusal = 0;
+                jitter_millis.min(WAIT_MILLIS_MAX)
+            }
+        };
+        self.blocked_until = self.blocked_until.max(now.plus_millis(wait_millis));
+        wait_millis
+    }
+
+    fn observe(&mut self, headers: &RateHeaders, server_now: Timestamp, now: Moment) {
+        let (Some(limit), Some(remaining), Some(reset_unix_s), Some(to_reset)) =
+            (headers.limit, headers.remaining, headers.reset_unix_s, headers.millis_to_reset(server_now))
+        else {
+            return;
+        };
+        if limit == 0 {
+            return;
+        }
+        // Requests in flight may not be counted in this answer yet.
+        let remaining = remaining.min(limit).saturating_sub(u64::from(self.in_flight));
+        let resets_at = now.plus_millis(to_reset);
+        match &mut self.window {
+            Some(window) if reset_unix_s < window.reset_unix_s => {} // A late answer of an older window.
+            Some(window) if reset_unix_s == window.reset_unix_s => {
+                window.limit = limit;
+                window.remaining = window.remaining.min(remaining);
+                window.resets_at = window.resets_at.min(resets_at);
+            }
+            _ => self.window = Some(Window { limit, remaining, reset_unix_s, resets_at }),
+        }
+    }
+
+    /// Limit of the window, once seen.
+    pub fn limit(&self) -> Option<u64> {
+        self.window.map(|window| window.limit)
+    }
+
+    /// Requests left in the window, the reserve included; `None` before the first headers or when the window is over.
+    pub fn remaining(&self, now: Moment) -> Option<u64> {
+        self.window.filter(|window| window.resets_at > now).map(|window| window.remaining)
+    }
+
+    /// When the window is over, or the block of a refusal if that is later; `None` when neither lies ahead.
+    pub fn resets_at(&self, now: Moment) -> Option<Moment> {
+        self.window.map(|window| window.resets_at).max(Some(self.blocked_until)).filter(|at| *at > now)
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+}
+
+#[cfg(test)]
+#[path = "rate_tests.rs"]
+mod tests;

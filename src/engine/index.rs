@@ -1,0 +1,275 @@
+//! The index follower: brings the search index up to the store, and makes it anew where it cannot be trusted.
+//!
+//! Entry points: [`Follower::open`], then [`Follower::catch_up`] whenever the revision has grown.
+//!
+//! Invariants:
+//! - The store is the truth: a document is always made from the rows as they are now, never from a change's content.
+//! - The mark is committed with the documents: after a crash the follower repeats at most the last batch.
+//! - An index that was never completed has no mark and is not searched.
+
+use std::collections::BTreeSet;
+
+use okta_idmap_index::{DocKind, Expect, Index, IndexDoc, Mark, Opened, Writer};
+
+use super::{EngineError, OrgSettings};
+use crate::core::ids::Revision;
+use crate::core::model::{AppUser, Kind, User};
+use crate::store::{ChangeKey, ChangeOp, Reader, Snapshot, StoreError};
+
+/// Lines of the change log that are taken in at once; bounds the memory of a batch.
+const CHANGES_MAX: usize = 20_000;
+
+/// Rows read in one snapshot while the index is made anew: short enough to keep the write-ahead log small.
+const REBUILD_ROWS: usize = 2_000;
+
+/// Accounts of one user that become terms of its document.
+const ACCOUNTS_MAX: usize = 4_000;
+
+/// Keeps the index of one org.
+pub struct Follower {
+    reader: Reader,
+    index: Index,
+    writer: Writer,
+    store_id: String,
+    /// `None` = the index is to be made anew.
+    mark: Option<Revision>,
+}
+
+impl Follower {
+    /// Opens the index and decides whether it can be followed up or has to be made anew.
+    ///
+    /// # Errors
+    /// The directory is not an index, is in use by another process, or cannot be written.
+    pub fn open(settings: &OrgSettings, reader: &Reader) -> Result<Self, EngineError> {
+        let meta = reader.read(|snapshot| snapshot.meta())?;
+        let expect = Expect { store_id: meta.store_id.clone(), revisions: meta.changes_from.0..=meta.revision.0 };
+        let (index, mark) = match okta_idmap_index::open(&settings.index_dir(), &expect)? {
+            Opened::Ready(index, mark) => (index, Some(Revision(mark.revision))),
+            Opened::Rebuild(index, reason) => {
+                tracing::info!(org = %settings.name, %reason, "the search index is made anew");
+                (index, None)
+            }
+        };
+        let writer = index.writer(settings.index_heap_bytes)?;
+        Ok(Self { reader: reader.clone(), index, writer, store_id: meta.store_id, mark })
+    }
+
+    /// The searcher, once the index is complete.
+    pub fn searcher(&self) -> Option<okta_idmap_index::Reader> {
+        self.mark.map(|_| self.index.reader())
+    }
+
+    /// Up to which revision the index shows the store.
+    pub fn mark(&self) -> Option<Revision> {
+        self.mark
+    }
+
+    /// Takes in everything that is in the store now. Nothing is done before the first complete crawl: until then there is
+    /// nothing to be found, and making the index at once is much cheaper than following a crawl.
+    pub fn catch_up(&mut self) -> Result<(), EngineError> {
+        let meta = self.reader.read(|snapshot| snapshot.meta())?;
+        match self.mark {
+            None if meta.crawl.completed_at.is_none() => Ok(()),
+            Some(mark) if mark >= meta.changes_from => self.follow(mark),
+            _ => self.rebuild(),
+        }
+    }
+
+    fn commit(&mut self, revision: Revision) -> Result<(), EngineError> {
+        self.writer.commit_at(&Mark { store_id: self.store_id.clone(), revision: revision.0 })?;
+        self.mark = Some(revision);
+        Ok(())
+    }
+
+    fn follow(&mut self, mut mark: Revision) -> Result<(), EngineError> {
+        loop {
+            let changes = self.reader.read(|snapshot| snapshot.changes_after(mark, CHANGES_MAX))?;
+            let Some(last) = changes.last().map(|change| change.revision) else { return Ok(()) };
+            let mut dirty = BTreeSet::new();
+            for change in &changes {
+                self.mark_dirty(change.key, change.op, &mut dirty)?;
+            }
+            for chunk in dirty.into_iter().collect::<Vec<_>>().chunks(REBUILD_ROWS) {
+                let documents = self.reader.read(|snapshot| documents(snapshot, chunk))?;
+                for document in documents {
+                    match document {
+                        Document::Put(document) => self.writer.put(&document)?,
+                        Document::Delete(key) => self.writer.delete(&key)?,
+                    }
+                }
+            }
+            self.commit(last)?;
+            mark = last;
+        }
+    }
+
+    /// The documents that a change touches.
+    fn mark_dirty(&self, key: ChangeKey, op: ChangeOp, dirty: &mut BTreeSet<ChangeKey>) -> Result<(), StoreError> {
+        let user = |n| ChangeKey { kind: Kind::User, a: n, b: 0 };
+        match key.kind {
+            Kind::User | Kind::Group => {
+                dirty.insert(key);
+            }
+            Kind::App => {
+                dirty.insert(key);
+                if op == ChangeOp::Relabelled {
+                    for n in self.reader.read(|snapshot| snapshot.users_of_app_by_n(key.a))? {
+                        dirty.insert(ChangeKey { kind: Kind::AppUser, a: key.a, b: n });
+                        dirty.insert(user(n));
+                    }
+                }
+            }
+            Kind::AppUser => {
+                dirty.insert(key);
+                dirty.insert(user(key.b));
+            }
+            Kind::GroupMember | Kind::AppGroup => {}
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self) -> Result<(), EngineError> {
+        self.writer.delete_all()?;
+        // Rows that change from here on are taken in by the next round.
+        let revision = self.reader.read(|snapshot| Ok(snapshot.revision()))?;
+        for kind in [Kind::User, Kind::Group, Kind::App, Kind::AppUser] {
+            let mut after = (-1, -1);
+            loop {
+                let (keys, documents) = self.reader.read(|snapshot| {
+                    let keys = snapshot.keys_after(kind, after, REBUILD_ROWS)?;
+                    let documents = documents(snapshot, &keys)?;
+                    Ok((keys, documents))
+                })?;
+                for document in documents {
+                    if let Document::Put(document) = document {
+                        self.writer.put_new(&document)?;
+                    }
+                }
+                match keys.last() {
+                    Some(last) => after = (last.a, last.b),
+                    None => break,
+                }
+            }
+        }
+        self.commit(revision)
+    }
+}
+
+enum Document {
+    Put(Box<IndexDoc>),
+    Delete(String),
+}
+
+/// The key of a user's document.
+pub fn user_key(id: &str) -> String {
+    format!("user/{id}")
+}
+
+/// The key of a group's document.
+pub fn group_key(id: &str) -> String {
+    format!("group/{id}")
+}
+
+/// The key of an app's document.
+pub fn app_key(id: &str) -> String {
+    format!("app/{id}")
+}
+
+/// The key of a mapping's document.
+pub fn mapping_key(app: &str, user: &str) -> String {
+    format!("mapping/{app}/{user}")
+}
+
+fn documents(snapshot: &Snapshot<'_>, keys: &[ChangeKey]) -> Result<Vec<Document>, StoreError> {
+    let mut documents = Vec::with_capacity(keys.len());
+    for key in keys {
+        documents.extend(document(snapshot, *key)?);
+    }
+    Ok(documents)
+}
+
+/// The document of a row as it is now; `None` for surrogates that never had an id.
+fn document(snapshot: &Snapshot<'_>, key: ChangeKey) -> Result<Option<Document>, StoreError> {
+    let put = |document| Some(Document::Put(Box::new(document)));
+    let id = |n| -> Result<String, StoreError> { Ok(snapshot.id_of(n)?.unwrap_or_default()) };
+    Ok(match key.kind {
+        Kind::User => match snapshot.user_by_n(key.a)? {
+            Some(user) => put(user_document(snapshot, &user, key.a)?),
+            None => Some(Document::Delete(user_key(&id(key.a)?))),
+        },
+        Kind::Group => match snapshot.group_by_n(key.a)? {
+            Some(group) => {
+                let mut document = IndexDoc::new(DocKind::Group, group_key(group.id.as_str()), &*group.name);
+                document.names.extend(group.description.as_deref().map(str::to_owned));
+                document.ids.push(group.id.to_string());
+                put(document)
+            }
+            None => Some(Document::Delete(group_key(&id(key.a)?))),
+        },
+        Kind::App => match snapshot.app_by_n(key.a)? {
+            Some(app) => {
+                let mut document = IndexDoc::new(DocKind::App, app_key(app.id.as_str()), &*app.label);
+                document.names.push(app.name.to_string());
+                document.ids.push(app.id.to_string());
+                app.status.as_str().clone_into(&mut document.status);
+                document.apps.push(app.id.to_string());
+                document.app_labels.push(app.label.to_string());
+                put(document)
+            }
+            None => Some(Document::Delete(app_key(&id(key.a)?))),
+        },
+        Kind::AppUser => match snapshot.app_user_by_n(key.a, key.b)? {
+            Some(app_user) => put(mapping_document(snapshot, &app_user, key.a)?),
+            None => Some(Document::Delete(mapping_key(&id(key.a)?, &id(key.b)?))),
+        },
+        Kind::GroupMember | Kind::AppGroup => None,
+    })
+}
+
+fn user_document(snapshot: &Snapshot<'_>, user: &User, n: i64) -> Result<IndexDoc, StoreError> {
+    let full_name = [user.first_name.as_deref(), user.last_name.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+    let full_name = full_name.join(" ");
+    let title = user
+        .display_name
+        .as_deref()
+        .filter(|name| !name.trim().is_empty())
+        .or_else(|| Some(full_name.as_str()).filter(|name| !name.is_empty()))
+        .or(user.login.as_deref())
+        .unwrap_or(user.id.as_str());
+    let mut document = IndexDoc::new(DocKind::User, user_key(user.id.as_str()), title);
+    document.names.push(full_name.clone());
+    document.names.extend([&user.login, &user.email].into_iter().flatten().map(|name| name.to_string()));
+    document.names.sort_unstable();
+    document.names.dedup();
+    document.names.retain(|name| !name.is_empty());
+    document.ids.push(user.id.to_string());
+    user.status.as_str().clone_into(&mut document.status);
+    for account in snapshot.accounts_by_n(n, None, ACCOUNTS_MAX)?.rows {
+        document.accounts.extend(names_of(&account));
+        if let Some(app) = snapshot.app(&account.app)? {
+            document.app_labels.push(app.label.into());
+        }
+        document.apps.push(account.app.to_string());
+    }
+    document.accounts.sort_unstable();
+    document.accounts.dedup();
+    Ok(document)
+}
+
+fn mapping_document(snapshot: &Snapshot<'_>, app_user: &AppUser, app: i64) -> Result<IndexDoc, StoreError> {
+    let title = app_user.user_name.as_deref().or(app_user.external_id.as_deref()).unwrap_or(app_user.user.as_str());
+    let key = mapping_key(app_user.app.as_str(), app_user.user.as_str());
+    let mut document = IndexDoc::new(DocKind::Mapping, key, title);
+    document.names.extend(app_user.email.as_deref().map(str::to_owned));
+    document.accounts = names_of(app_user);
+    document.ids.push(app_user.user.to_string());
+    document.ids.extend(app_user.external_id.as_deref().map(str::to_owned));
+    app_user.status.as_str().clone_into(&mut document.status);
+    document.apps.push(app_user.app.to_string());
+    document.app_labels.extend(snapshot.app_by_n(app)?.map(|app| app.label.into()));
+    Ok(document)
+}
+
+fn names_of(app_user: &AppUser) -> Vec<String> {
+    [&app_user.user_name, &app_user.external_id].into_iter().flatten().map(|name| name.to_string()).collect()
+}

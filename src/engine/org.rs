@@ -1,0 +1,241 @@
+//! What belongs to one org: its settings, client, store and index.
+//!
+//! Entry points: [`OrgSettings::from_config`], [`OrgRuntime::open`]. Nothing below the map of orgs knows that there are
+//! several.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::crawl::PageSizes;
+use super::{EngineError, clock};
+use crate::config::{Config, Credential, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
+use crate::core::filter::AppFilter;
+use crate::core::normalize::NameRule;
+use crate::core::policy::{GrantPolicy, GrantPolicySettings, NameRuleSetting};
+use crate::core::rate::RateConfig;
+use crate::core::reconcile::Brake;
+use crate::core::secret::Secret;
+use crate::core::sync::{Limits, Members};
+use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, Ssws};
+use crate::store::{Reader, Store, StoreConfig, Writer};
+
+/// What an org is read with; made from the validated configuration.
+#[derive(Clone, Debug)]
+pub struct OrgSettings {
+    /// Name in the configuration; also the directory's.
+    pub name: String,
+    /// The org's directory.
+    pub dir: PathBuf,
+    /// The org's address.
+    pub url: OrgUrl,
+    /// The API token.
+    pub token: Secret,
+    /// What is read and within which limits.
+    pub limits: Limits,
+    /// Page sizes.
+    pub page_sizes: Arc<PageSizes>,
+    /// Budgets.
+    pub limiter: LimiterConfig,
+    /// The deletion brake.
+    pub brake: Brake,
+    /// What is an answer and what is a refusal.
+    pub policy: Arc<GrantPolicy>,
+    /// How long after the end of a crawl the next one begins.
+    pub crawl_interval: Duration,
+    /// How often the index takes in what has changed.
+    pub index_interval: Duration,
+    /// Memory of the index writer, in bytes.
+    pub index_heap_bytes: usize,
+}
+
+impl OrgSettings {
+    /// Takes over a validated configuration.
+    ///
+    /// # Errors
+    /// [`EngineError::Settings`] for what the configuration cannot know to be wrong.
+    pub fn from_config(config: &Config, org: &OrgConfig) -> Result<Self, EngineError> {
+        let wrong = |detail: String| EngineError::Settings { org: org.name.to_string(), detail };
+        let Credential::ApiToken(token) = &org.credential;
+        let crawl = &org.crawl;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the configuration keeps it between 0 and 0.9"
+        )]
+        let reserve_percent = (crawl.rate_limit_reserve * 100.0).round() as u8;
+        let in_flight = crawl.max_in_flight_per_bucket;
+        Ok(Self {
+            name: org.name.to_string(),
+            dir: org_dir(&config.data_dir, org.name.as_str()),
+            url: OrgUrl::parse(org.domain.as_str()).map_err(|error| wrong(error.to_string()))?,
+            token: token.clone(),
+            limits: Limits {
+                in_flight_per_lane: usize::try_from(in_flight).unwrap_or(usize::MAX),
+                members: match org.groups.members {
+                    GroupMembers::All => Members::All,
+                    GroupMembers::Assigned => Members::Assigned,
+                },
+                apps: AppFilter {
+                    include: org.apps.include.iter().cloned().collect(),
+                    exclude: org.apps.exclude.iter().cloned().collect(),
+                    built_in: org.apps.built_in,
+                    sync_inactive: org.apps.sync_inactive,
+                },
+                skip_app_groups: org.apps.skip_app_groups,
+            },
+            page_sizes: Arc::new(PageSizes {
+                users: crawl.users_page_size,
+                groups: crawl.groups_page_size,
+                group_members: crawl.group_members_page_size,
+                apps: crawl.apps_page_size,
+                app_users: crawl.app_users_page_size,
+                app_groups: crawl.app_groups_page_size,
+            }),
+            limiter: LimiterConfig {
+                bucket: RateConfig { in_flight_max: in_flight, reserve_percent },
+                ..LimiterConfig::default()
+            },
+            brake: Brake { share: org.brake.share, rows: org.brake.rows },
+            policy: Arc::new(policy(org).map_err(|error| wrong(error.to_string()))?),
+            crawl_interval: crawl.interval,
+            index_interval: config.index.commit_interval,
+            index_heap_bytes: config.index.writer_heap_bytes,
+        })
+    }
+
+    /// Fingerprint of the credential in this org: walks of different ones are never compared. Holds nothing of it.
+    pub fn credential_fingerprint(&self) -> String {
+        fingerprint(&["credential", self.url.host(), self.token.expose()])
+    }
+
+    /// Fingerprint of all that a crawl depends on: an unfinished one is resumed only under the same.
+    pub fn crawl_fingerprint(&self) -> String {
+        let settings = format!("{:?} {:?}", self.limits, self.page_sizes);
+        fingerprint(&["crawl", &self.credential_fingerprint(), &settings])
+    }
+
+    /// Where the index is.
+    pub fn index_dir(&self) -> PathBuf {
+        index_dir(&self.dir)
+    }
+}
+
+/// An org's directory.
+pub fn org_dir(data_dir: &Path, name: &str) -> PathBuf {
+    data_dir.join(name)
+}
+
+/// The index within an org's directory.
+pub fn index_dir(org_dir: &Path) -> PathBuf {
+    org_dir.join("index")
+}
+
+/// What resolves and what does not, from the configuration.
+fn policy(org: &OrgConfig) -> Result<GrantPolicy, crate::core::policy::PolicyError> {
+    let resolve = &org.resolve;
+    let rule = |rule: &ConfiguredRule| match rule {
+        ConfiguredRule::Default => NameRule::Default,
+        ConfiguredRule::Exact => NameRule::Exact,
+        ConfiguredRule::IgnoreCase => NameRule::IgnoreCase,
+    };
+    GrantPolicy::new(&GrantPolicySettings {
+        user_statuses: resolve.user_statuses.iter().cloned().collect(),
+        app_user_statuses: resolve.app_user_statuses.iter().cloned().collect(),
+        name_rules: resolve
+            .name_rules
+            .iter()
+            .map(|(app, configured)| NameRuleSetting { app: app.clone(), rule: rule(configured) })
+            .collect(),
+        second_email: resolve.second_email,
+        quarantine_millis: i64::try_from(resolve.reuse_quarantine.as_millis()).unwrap_or(i64::MAX),
+        aliases: Vec::new(),
+    })
+}
+
+/// The policy of an org, for look-ups without a runtime.
+///
+/// # Errors
+/// [`EngineError::Settings`].
+pub fn policy_of(org: &OrgConfig) -> Result<GrantPolicy, EngineError> {
+    policy(org).map_err(|error| EngineError::Settings { org: org.name.to_string(), detail: error.to_string() })
+}
+
+/// 128 bits of a SHA-256 over length-prefixed parts: nothing of a secret part can be told from it.
+fn fingerprint(parts: &[&str]) -> String {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An org at work.
+#[derive(Debug)]
+pub struct OrgRuntime {
+    settings: OrgSettings,
+    client: Client,
+    reader: Reader,
+    request_numbers: Arc<AtomicU64>,
+    first_request_number: u64,
+}
+
+impl OrgRuntime {
+    /// Opens the store for writing (and so takes the org's lock) and builds the client; sends nothing.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`], and a token that cannot be sent.
+    pub fn open(settings: OrgSettings) -> Result<(Self, Writer), EngineError> {
+        let store = Store::open(StoreConfig {
+            dir: settings.dir.clone(),
+            brake: settings.brake,
+            credential: settings.credential_fingerprint(),
+        })?;
+        // The counter names the last number that was given out.
+        let first_request_number = store.writer.first_request_number().0;
+        let request_numbers = Arc::new(AtomicU64::new(first_request_number.saturating_sub(1)));
+        let client = client(&settings, Arc::clone(&request_numbers))?;
+        let runtime = Self { settings, client, reader: store.reader, request_numbers, first_request_number };
+        Ok((runtime, store.writer))
+    }
+
+    /// Name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// What it is read with.
+    pub fn settings(&self) -> &OrgSettings {
+        &self.settings
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Readers of the store.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Requests sent by this process.
+    pub fn requests_sent(&self) -> u64 {
+        (self.request_numbers.load(Ordering::Relaxed) + 1).saturating_sub(self.first_request_number)
+    }
+}
+
+/// A client for the org, apart from any store.
+///
+/// # Errors
+/// [`EngineError::Settings`] for a token that cannot be sent, [`EngineError::Okta`] for a client that cannot be built.
+pub fn client(settings: &OrgSettings, request_numbers: Arc<AtomicU64>) -> Result<Client, EngineError> {
+    let ssws = Ssws::new(&settings.token)
+        .map_err(|error| EngineError::Settings { org: settings.name.clone(), detail: error.to_string() })?;
+    let mut config = ClientConfig::new(settings.url.clone(), request_numbers);
+    config.limiter = settings.limiter;
+    config.now = clock::now;
+    Ok(Client::new(config, Arc::new(ssws))?)
+}

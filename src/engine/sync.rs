@@ -1,0 +1,57 @@
+//! One crawl of one org with its index, from opening to closing: what `okta-idmap sync` does.
+//!
+//! Entry point: [`run`].
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::crawl::{self, CrawlOutcome};
+use super::index::Follower;
+use super::progress::Progress;
+use super::{EngineError, OrgRuntime, OrgSettings};
+use crate::core::coverage::GapRecord;
+use crate::store::Meta;
+
+/// Gaps and bad records that a report names.
+const REPORTED_MAX: usize = 10_000;
+
+/// What a crawl left behind.
+#[derive(Clone, Debug)]
+pub struct SyncReport {
+    /// How it ended.
+    pub outcome: CrawlOutcome,
+    /// The store's single values.
+    pub meta: Meta,
+    /// What is known to be missing.
+    pub open_gaps: Vec<GapRecord>,
+    /// Bad records, at most 10,000 are counted.
+    pub quarantined: usize,
+    /// Requests sent.
+    pub requests: u64,
+}
+
+/// Crawls (or finishes an unfinished crawl), brings the index up to date and closes everything.
+///
+/// # Errors
+/// See [`EngineError`]; failed reads are in the report.
+pub async fn run(
+    settings: OrgSettings,
+    progress: &watch::Sender<Progress>,
+    shutdown: &CancellationToken,
+) -> Result<SyncReport, EngineError> {
+    let (org, writer) = OrgRuntime::open(settings)?;
+    let mut follower = Follower::open(org.settings(), org.reader())?;
+    let outcome = crawl::run(&org, &writer, progress, shutdown).await?;
+    let requests = org.requests_sent();
+    if !shutdown.is_cancelled() {
+        tokio::task::spawn_blocking(move || follower.catch_up()).await??;
+    }
+    let (meta, open_gaps, quarantined) = org
+        .reader()
+        .scan(|snapshot| {
+            let quarantined = snapshot.quarantined(REPORTED_MAX)?.len();
+            Ok((snapshot.meta()?, snapshot.gaps(true, REPORTED_MAX)?, quarantined))
+        })
+        .await?;
+    Ok(SyncReport { outcome, meta, open_gaps, quarantined, requests })
+}

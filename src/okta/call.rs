@@ -1,0 +1,268 @@
+//! One call: wait for the budget, sign in, send, read, and do it again where that helps. The one retry layer.
+//!
+//! Entry point: [`Caller::call`]. What to do after a failed attempt is decided in [`crate::core::backoff`].
+//!
+//! Invariants:
+//! - A call ends: every kind of repetition is bounded, and every attempt has time limits.
+//! - The number of a request is taken when it is sent, after all waiting; the answer carries the number of its own attempt.
+//! - A permit is never held while a call waits for its next attempt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::time::{Duration, sleep};
+use url::Url;
+
+use super::authorize::{Authorize, AuthorizeRequest, Challenge, Renewal};
+use super::error::{Endpoint, OktaError, StatusFailure};
+use super::headers::AnswerHeaders;
+use super::limiter::{Limiter, Priority};
+use super::transport::{Answer, HeaderText, Transport};
+use super::wire::BodyError;
+use crate::core::backoff::{PageSize, Tries, Verdict};
+use crate::core::ids::{RequestNumber, Timestamp};
+use crate::core::rate::Bucket;
+
+/// Bodies from this size on are decoded on a thread for blocking work: decoding runs at about 200 MB/s, and 500 µs is
+/// what a task may keep a worker.
+const DECODE_INLINE_BYTES_MAX: usize = 100 * 1024;
+
+/// Gives a request its number. Numbers are unique and increasing over the whole life of a store.
+pub trait NumberRequests: Send + Sync {
+    /// The next number.
+    fn next(&self) -> RequestNumber;
+}
+
+impl NumberRequests for std::sync::atomic::AtomicU64 {
+    fn next(&self) -> RequestNumber {
+        RequestNumber(self.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+    }
+}
+
+/// What to ask for.
+pub(super) struct Call<'a> {
+    /// The URL for a page size; [`PageSize::First`] calls it again with a smaller one.
+    pub(super) url: &'a (dyn Fn(u32) -> Url + Send + Sync),
+    pub(super) page: PageSize,
+    pub(super) bucket: Bucket,
+    pub(super) priority: Priority,
+    pub(super) content_type: &'static str,
+    /// Public metadata is read without the credential.
+    pub(super) with_credential: bool,
+}
+
+/// When an exchange took place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    pub(super) sent: RequestNumber,
+    pub(super) received_at: Timestamp,
+    pub(super) server_date: Option<Timestamp>,
+}
+
+/// A success.
+pub(super) struct Answered<T> {
+    pub(super) value: T,
+    pub(super) headers: AnswerHeaders,
+    pub(super) exchange: Exchange,
+    /// The URL and page size of the attempt that succeeded.
+    pub(super) url: Url,
+    pub(super) limit: u32,
+}
+
+/// A failure, with the exchange where there was an answer.
+pub(super) struct Failed {
+    pub(super) error: OktaError,
+    pub(super) exchange: Option<Exchange>,
+    dpop_nonce: Option<Box<str>>,
+}
+
+impl From<OktaError> for Failed {
+    fn from(error: OktaError) -> Self {
+        Self { error, exchange: None, dpop_nonce: None }
+    }
+}
+
+/// Sends the calls of one org.
+pub(super) struct Caller {
+    pub(super) transport: Transport,
+    pub(super) limiter: Limiter,
+    pub(super) authorize: Arc<dyn Authorize>,
+    pub(super) request_numbers: Arc<dyn NumberRequests>,
+    pub(super) now: fn() -> Timestamp,
+    /// Milliseconds since the epoch; [`NEVER`] before the first use.
+    pub(super) credential_last_used: AtomicI64,
+}
+
+/// No time at all.
+pub(super) const NEVER: i64 = i64::MIN;
+
+/// What earlier attempts of a call left behind.
+#[derive(Default)]
+struct History {
+    tries: Tries,
+    attempt: u32,
+    first_request_id: Option<Box<str>>,
+}
+
+impl Caller {
+    /// Makes the call, repeated as often as it helps. `decode` sees the body of a success.
+    pub(super) async fn call<T, D>(&self, call: &Call<'_>, decode: D) -> Result<Answered<T>, Box<Failed>>
+    where
+        T: Send + 'static,
+        D: Fn(&[u8]) -> Result<T, BodyError> + Clone + Send + 'static,
+    {
+        let mut page = call.page;
+        let mut history = History::default();
+        loop {
+            let limit = match page {
+                PageSize::None => 0,
+                PageSize::First { limit, .. } | PageSize::Next { limit, .. } => limit,
+            };
+            let url = (call.url)(limit);
+            let failed = match self.attempt(call, &url, limit, &history, decode.clone()).await {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => failed,
+            };
+            history.attempt += 1;
+            if history.first_request_id.is_none() {
+                history.first_request_id = failed.error.request_id().map(Box::from);
+            }
+            let verdict = history.tries.decide(failed.error.trouble(), page, fastrand::u64(..));
+            if verdict != Verdict::GiveUp {
+                // The kind and not the message: a summary of Okta's may name a person.
+                let (kind, request_id) = (failed.error.kind(), failed.error.request_id());
+                tracing::warn!(
+                    path = url.path(),
+                    ?kind,
+                    request_id,
+                    attempt = history.attempt,
+                    ?verdict,
+                    "call failed"
+                );
+            }
+            match (verdict, page) {
+                (Verdict::Again { wait_millis }, _) => sleep(Duration::from_millis(wait_millis)).await,
+                (Verdict::Smaller { limit, wait_millis }, PageSize::First { floor, .. }) => {
+                    page = PageSize::First { limit, floor };
+                    sleep(Duration::from_millis(wait_millis)).await;
+                }
+                (Verdict::RestartWalk { limit }, _) => {
+                    let error = OktaError::RestartWalk { limit, source: Box::new(failed.error) };
+                    return Err(Box::new(Failed { error, ..*failed }));
+                }
+                (Verdict::Renew, _) if call.with_credential && self.renewed(&failed).await => {}
+                (Verdict::Renew | Verdict::Smaller { .. } | Verdict::GiveUp, _) => return Err(failed),
+            }
+        }
+    }
+
+    async fn renewed(&self, failed: &Failed) -> bool {
+        let code = match &failed.error {
+            OktaError::Status(failure) => failure.body.code.as_deref(),
+            _ => None,
+        };
+        let challenge = Challenge { code, dpop_nonce: failed.dpop_nonce.as_deref() };
+        self.authorize.on_unauthorized(challenge).await == Renewal::Renewed
+    }
+
+    async fn attempt<T, D>(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        limit: u32,
+        history: &History,
+        decode: D,
+    ) -> Result<Answered<T>, Box<Failed>>
+    where
+        T: Send + 'static,
+        D: Fn(&[u8]) -> Result<T, BodyError> + Send + 'static,
+    {
+        let endpoint = Endpoint::of(url);
+        let permit = self.limiter.acquire(call.bucket, call.priority).await;
+        let headers = self.request_headers(call, url, &endpoint, history).await?;
+        let sent = self.request_numbers.next();
+        let answer = self.transport.get(url, headers).await;
+        let received_at = (self.now)();
+        let Answer { status, headers, body } = match answer {
+            Ok(answer) => answer,
+            Err(source) => return Err(Box::new(OktaError::Send { endpoint, source }.into())),
+        };
+        let request_id = headers.request_id();
+        tracing::debug!(endpoint = %endpoint, status, request_id, bytes = body.len(), number = sent.0, "answer from okta");
+        let server_date = headers.server_date();
+        let exchange = Exchange { sent, received_at, server_date };
+        let server_now = server_date.unwrap_or(received_at);
+        if call.with_credential && status != 401 {
+            self.credential_last_used.store(received_at.as_millis(), Ordering::Relaxed);
+        }
+        let dpop_nonce = headers.first("dpop-nonce").map(Box::from);
+        if let Some(nonce) = dpop_nonce.as_deref() {
+            self.authorize.on_nonce(nonce);
+        }
+        if status != 200 {
+            let on_next_page = matches!(call.page, PageSize::Next { .. });
+            let mut failure = StatusFailure::new(endpoint, status, &headers, &body, on_next_page);
+            if status == 429 {
+                let wait_millis = permit.refused(&headers, server_now, fastrand::u64(..));
+                let wait_millis = i64::try_from(wait_millis).unwrap_or(i64::MAX);
+                failure.throttled_until = Some(received_at.plus_millis(wait_millis));
+            } else {
+                permit.answered(&headers, server_now);
+            }
+            let error = OktaError::Status(Box::new(failure));
+            return Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce }));
+        }
+        permit.answered(&headers, server_now);
+        match decode_body(body, decode).await {
+            Ok(value) => Ok(Answered { value, headers, exchange, url: url.clone(), limit }),
+            Err(source) => {
+                let error = OktaError::Body { endpoint, request_id, source };
+                Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce }))
+            }
+        }
+    }
+
+    async fn request_headers(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        endpoint: &Endpoint,
+        history: &History,
+    ) -> Result<Vec<(&'static str, HeaderText)>, Box<Failed>> {
+        let mut headers = vec![
+            ("accept", HeaderText::Plain("application/json".to_owned())),
+            ("content-type", HeaderText::Plain(call.content_type.to_owned())),
+        ];
+        if call.with_credential {
+            let request = AuthorizeRequest { url, attempt: history.attempt };
+            let credential = self.authorize.authorize(request).await;
+            let credential = credential
+                .map_err(|source| Box::new(OktaError::Authorize { endpoint: endpoint.clone(), source }.into()))?;
+            headers.extend(credential.into_iter().map(|header| (header.name, HeaderText::Sensitive(header.value))));
+        }
+        // The convention of Okta's own clients (facts 6.3): the id of the first try and the number of this one.
+        if let Some(request_id) = &history.first_request_id {
+            headers.push(("x-okta-retry-for", HeaderText::Plain(request_id.to_string())));
+            headers.push(("x-okta-retry-count", HeaderText::Plain(history.tries.count().to_string())));
+        }
+        Ok(headers)
+    }
+}
+
+async fn decode_body<T, D>(body: Vec<u8>, decode: D) -> Result<T, BodyError>
+where
+    T: Send + 'static,
+    D: Fn(&[u8]) -> Result<T, BodyError> + Send + 'static,
+{
+    if body.len() <= DECODE_INLINE_BYTES_MAX {
+        return decode(&body);
+    }
+    match tokio::task::spawn_blocking(move || decode(&body)).await {
+        Ok(decoded) => decoded,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down and threw the work away.
+            Err(_) => Err(BodyError::Truncated),
+        },
+    }
+}

@@ -1,0 +1,156 @@
+//! The limiter under a paused clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::task::{JoinSet, yield_now};
+
+use super::*;
+
+/// 2026-08-02T09:00:22Z, also the local clock.
+fn date() -> Timestamp {
+    Timestamp::from_millis(1_785_661_222_000)
+}
+
+fn limiter(in_flight_max: u32) -> Limiter {
+    Limiter::new(LimiterConfig { in_flight_max, ..LimiterConfig::default() }, date)
+}
+
+fn headers(limit: u64, remaining: u64, seconds_to_reset: i64) -> AnswerHeaders {
+    let reset = (date().as_millis() / 1_000 + seconds_to_reset).to_string();
+    AnswerHeaders::new([
+        ("x-rate-limit-limit", limit.to_string().as_str()),
+        ("x-rate-limit-remaining", remaining.to_string().as_str()),
+        ("x-rate-limit-reset", reset.as_str()),
+    ])
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_explores_then_several_go() {
+    let limiter = limiter(16);
+    let granted = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..6 {
+        let (limiter, granted) = (limiter.clone(), granted.clone());
+        tasks.spawn(async move {
+            let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+            granted.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            permit.answered(&headers(100, 90, 30), date());
+        });
+    }
+    settle().await;
+    assert_eq!(granted.load(Ordering::Relaxed), 1, "nothing is known yet");
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(granted.load(Ordering::Relaxed), 5, "one answered, four in flight");
+    let state = &limiter.states()[0];
+    assert_eq!((state.in_flight, state.waiting, state.limit), (4, 1, Some(100)));
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let state = &limiter.states()[0];
+    assert_eq!((state.in_flight, state.waiting), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_window_is_waited_out_even_by_those_who_already_waited() {
+    let limiter = limiter(16);
+    let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    let waiting = {
+        let limiter = limiter.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let started = Instant::now();
+            let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+            drop(permit);
+            started.elapsed()
+        });
+        tasks
+    };
+    settle().await;
+    // The waiter waits for an answer; the answer turns that into a wait for the reset.
+    assert_eq!(first.refused(&headers(100, 0, 38), date(), 0), 39_000);
+    let waited = waiting.join_all().await;
+    assert_eq!(waited, [Duration::from_secs(39)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_more_urgent_goes_first() {
+    let limiter = limiter(1);
+    let first = limiter.acquire(Bucket::Public, Priority::Crawl).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = JoinSet::new();
+    for (name, priority) in
+        [("crawl 1", Priority::Crawl), ("by id", Priority::ById), ("crawl 2", Priority::Crawl), ("log", Priority::Log)]
+    {
+        let (limiter, order) = (limiter.clone(), order.clone());
+        tasks.spawn(async move {
+            let permit = limiter.acquire(Bucket::Apps, priority).await;
+            order.lock().unwrap().push(name);
+            yield_now().await;
+            drop(permit);
+        });
+        settle().await;
+    }
+    drop(first);
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(*order.lock().unwrap(), ["log", "by id", "crawl 1", "crawl 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_bucket_holds_nobody_else_back() {
+    let limiter = limiter(16);
+    limiter.acquire(Bucket::Apps, Priority::Crawl).await.refused(&headers(100, 0, 38), date(), 0);
+    let mut tasks = JoinSet::new();
+    let blocked = limiter.clone();
+    tasks.spawn(async move { drop(blocked.acquire(Bucket::Apps, Priority::Log).await) });
+    settle().await;
+    let started = Instant::now();
+    drop(limiter.acquire(Bucket::UsersList, Priority::Crawl).await);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(limiter.states()[0].waiting, 1);
+    tasks.join_all().await;
+    assert_eq!(started.elapsed(), Duration::from_secs(39));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_waiters_and_dropped_permits_give_their_place_back() {
+    let limiter = limiter(16);
+    let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    for _ in 0..3 {
+        let waiting = limiter.acquire(Bucket::Apps, Priority::Crawl);
+        assert!(tokio::time::timeout(Duration::from_millis(10), waiting).await.is_err());
+    }
+    assert_eq!(limiter.states()[0].waiting, 0);
+    // Granted, then cancelled before it was looked at.
+    let mut waiting = Box::pin(limiter.acquire(Bucket::Apps, Priority::Crawl));
+    tokio::select! {
+        biased;
+        _ = waiting.as_mut() => panic!("granted beside the exploring request"),
+        () = std::future::ready(()) => {}
+    }
+    drop(first);
+    drop(waiting);
+    let state = &limiter.states()[0];
+    assert_eq!((state.in_flight, state.waiting), (0, 0));
+    drop(limiter.acquire(Bucket::Apps, Priority::Crawl).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrency_refusal_is_a_short_wait() {
+    let limiter = limiter(16);
+    let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    let started = Instant::now();
+    let wait_millis = first.refused(&headers(0, 0, 38), date(), 77);
+    assert!(crate::core::backoff::CONCURRENCY_WAIT_MILLIS.contains(&wait_millis));
+    drop(limiter.acquire(Bucket::Apps, Priority::Crawl).await);
+    assert_eq!(started.elapsed(), Duration::from_millis(wait_millis));
+}

@@ -1,0 +1,260 @@
+//! Following a list: the `Link` header, the guard of its origin, and the guard against loops.
+//!
+//! Entry points: [`next_target`], [`NextUrl::adopt`], [`Visited`].
+//!
+//! Invariants:
+//! - A `next` URL is kept as Okta wrote it; its cursor is opaque (facts 0.1).
+//! - A [`NextUrl`] leads to the org and to the list it came from; the credential goes nowhere else.
+
+use std::collections::HashSet;
+
+use url::Url;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::org_url::{OrgUrl, URL_BYTES_MAX};
+
+/// Pages of one walk. The largest list known to exist has some ten thousand pages; the set costs 16 bytes a page.
+pub const WALK_PAGES_MAX: usize = 200_000;
+
+/// Most link values that are read from one answer: real ones have two, a hostile one may have a header full.
+const LINK_VALUES_MAX: usize = 64;
+
+/// Why a walk cannot go on with the `next` URL it was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NextError {
+    /// Not an absolute URL.
+    #[error("the next link is no absolute URL")]
+    NotAbsolute,
+    /// Longer than [`URL_BYTES_MAX`].
+    #[error("the next link has more than {URL_BYTES_MAX} bytes")]
+    TooLong,
+    /// It leads to another scheme, host or port. The credential is not sent there.
+    #[error("the next link leads to {host} instead of the org's own address; the credential was not sent there")]
+    ForeignOrigin {
+        /// Host and port of the link.
+        host: String,
+    },
+    /// It leads to another list of the org: its rows would be taken for something else.
+    #[error("the next link leads to the list {path}")]
+    OtherList {
+        /// Path of the link.
+        path: String,
+    },
+    /// It was visited in this walk before: an endless loop (facts 0.1, 13.2).
+    #[error("the next link was already visited in this walk")]
+    Repeated,
+    /// The walk has more than [`WALK_PAGES_MAX`] pages.
+    #[error("the walk has more than {WALK_PAGES_MAX} pages")]
+    TooManyPages,
+}
+
+/// A `next` URL, verbatim, that was checked against the org and the list it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NextUrl(String);
+
+/// Where a next link may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextRule {
+    /// To the org itself: every list but those of roles.
+    SameOrigin,
+    /// Also to the org's admin console, in which case path and query are taken to the org (facts 15.4): the role lists.
+    AdminConsoleToOrg,
+}
+
+impl NextUrl {
+    /// Checks a link that an answer gave, or one that was stored. `list_path` is the path of the list being walked.
+    pub fn adopt(raw: &str, org: &OrgUrl, list_path: &str, rule: NextRule) -> Result<Self, NextError> {
+        if raw.len() > URL_BYTES_MAX {
+            return Err(NextError::TooLong);
+        }
+        let url = Url::parse(raw).map_err(|_| NextError::NotAbsolute)?;
+        let at_home = org.same_origin(&url);
+        let at_own_console = rule == NextRule::AdminConsoleToOrg && org.is_own_admin_console(&url);
+        if !(at_home || at_own_console) {
+            let host = url.host_str().unwrap_or_default();
+            let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+            return Err(NextError::ForeignOrigin { host });
+        }
+        if url.path().trim_end_matches('/') != list_path.trim_end_matches('/') {
+            return Err(NextError::OtherList { path: url.path().chars().take(200).collect() });
+        }
+        if at_home {
+            return Ok(Self(raw.to_owned()));
+        }
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Ok(Self(format!("{org}{}{query}", url.path())))
+    }
+
+    /// The URL as Okta wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL, to be stored.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// The page size inside the URL. It is only read, to propose a smaller one; the URL is never rewritten.
+    pub fn limit(&self) -> Option<u32> {
+        let (_, query) = self.0.split_once('?')?;
+        query.split('&').find_map(|pair| pair.strip_prefix("limit=")?.parse().ok())
+    }
+}
+
+/// Finds the target of `rel="next"` in the lines of the `Link` header: several lines or one joined by commas, any order,
+/// any case, with or without quotes (facts 0.1, 13.1). `None` = the list ends here.
+pub fn next_target<'a>(link_lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    link_lines.into_iter().flat_map(link_values).take(LINK_VALUES_MAX).find(|(_, is_next)| *is_next).map(|(url, _)| url)
+}
+
+/// Splits one line into its targets and whether each is `rel=next`. Commas and semicolons inside `<>` and inside quotes
+/// are part of the value.
+fn link_values(line: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let start = rest.find('<')? + 1;
+        let end = start + rest[start..].find('>')?;
+        let target = rest[start..end].trim();
+        let after = &rest[end + 1..];
+        let mut quoted = false;
+        let parameters_end = after.find(|c: char| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        let (parameters, tail) = after.split_at(parameters_end.unwrap_or(after.len()));
+        rest = tail;
+        Some((target, parameters.split(';').any(is_rel_next)))
+    })
+}
+
+fn is_rel_next(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    // A link may have several relations in one value, divided by blanks.
+    let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+    name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+}
+
+/// The URLs that one walk has visited, as hashes: kept by the caller for the life of the walk.
+#[derive(Clone, Debug, Default)]
+pub struct Visited {
+    hashes: HashSet<u64>,
+}
+
+impl Visited {
+    /// Nothing visited yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that `url` is going to be visited; refuses a second visit and a walk of more than [`WALK_PAGES_MAX`] pages.
+    pub fn visit(&mut self, url: &str) -> Result<(), NextError> {
+        if self.hashes.len() >= WALK_PAGES_MAX {
+            return Err(NextError::TooManyPages);
+        }
+        if self.hashes.insert(xxh3_64(url.as_bytes())) { Ok(()) } else { Err(NextError::Repeated) }
+    }
+
+    /// Pages visited.
+    pub fn pages(&self) -> usize {
+        self.hashes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_links_are_found() {
+        #[track_caller]
+        fn check(lines: &[&str], expected: Option<&str>) {
+            assert_eq!(next_target(lines.iter().copied()), expected, "{lines:?}");
+        }
+        let (own, next) = (r#"<https://a.b/c?limit=2>; rel="self""#, r#"<https://a.b/c?after=1&limit=2>; rel="next""#);
+        let url = Some("https://a.b/c?after=1&limit=2");
+        check(&[own, next], url);
+        check(&[next, own], url);
+        check(&[&format!("{own}, {next}")], url);
+        check(&[&format!("{next},{own}")], url);
+        check(&["<https://a.b/c?after=1&limit=2>;rel=next"], url);
+        check(&["<https://a.b/c?after=1&limit=2> ; REL = \"NEXT\""], url);
+        check(&["<https://a.b/c?after=1&limit=2>; title=\"a, b; c\"; rel=\"prev next\""], url);
+        check(&["<https://a.b/c?f=a,b;c>; rel=\"next\", <https://a.b/d>; rel=\"self\""], Some("https://a.b/c?f=a,b;c"));
+        check(&[own], None);
+        check(&[], None);
+        check(&["", ",,;", "<", "<>", "<x", ">; rel=\"next\"", "x; rel=\"next\"", "<a>; rel=\"next"], Some("a"));
+        check(&["<a>; rel=\"nextish\"", "<b>; rev=\"next\"", "<c>; rel"], None);
+        check(&["<ü>; rel=\"ü\", <é>; rel=next"], Some("é"));
+    }
+
+    #[test]
+    fn next_urls_stay_on_the_org_and_the_list() {
+        #[track_caller]
+        fn check(raw: &str, rule: NextRule, expected: Result<&str, NextError>) {
+            let org = OrgUrl::parse("https://acme.okta.com").unwrap();
+            let read = NextUrl::adopt(raw, &org, "/api/v1/users", rule);
+            assert_eq!(read.map(|next| next.0), expected.map(str::to_owned), "{raw}");
+        }
+        let foreign = |host: &str| Err(NextError::ForeignOrigin { host: host.to_owned() });
+        let verbatim = "https://acme.okta.com/api/v1/users?after=%41+%2c,|x&limit=2";
+        check(verbatim, NextRule::SameOrigin, Ok(verbatim));
+        check("https://evil.example/api/v1/users", NextRule::SameOrigin, foreign("evil.example"));
+        check("https://acme.okta.com:444/api/v1/users", NextRule::SameOrigin, foreign("acme.okta.com:444"));
+        check("http://acme.okta.com/api/v1/users", NextRule::SameOrigin, foreign("acme.okta.com"));
+        check("https://acme-admin.okta.com/api/v1/users", NextRule::SameOrigin, foreign("acme-admin.okta.com"));
+        check(
+            "https://acme-admin.okta.com/api/v1/users?after=%41",
+            NextRule::AdminConsoleToOrg,
+            Ok("https://acme.okta.com/api/v1/users?after=%41"),
+        );
+        check("https://evil-admin.okta.com/api/v1/users", NextRule::AdminConsoleToOrg, foreign("evil-admin.okta.com"));
+        let other_list = NextError::OtherList { path: "/api/v1/groups".to_owned() };
+        check("https://acme.okta.com/api/v1/groups?after=1", NextRule::SameOrigin, Err(other_list));
+        check("/api/v1/users?after=1", NextRule::SameOrigin, Err(NextError::NotAbsolute));
+        check("", NextRule::SameOrigin, Err(NextError::NotAbsolute));
+        check(&format!("{verbatim}{}", "x".repeat(URL_BYTES_MAX)), NextRule::SameOrigin, Err(NextError::TooLong));
+    }
+
+    #[test]
+    fn the_page_size_is_read_from_the_url() {
+        #[track_caller]
+        fn check(url: &str, expected: Option<u32>) {
+            assert_eq!(NextUrl(url.to_owned()).limit(), expected, "{url}");
+        }
+        check("https://a.b/c?after=1&limit=200", Some(200));
+        check("https://a.b/c?limit=200&after=1", Some(200));
+        check("https://a.b/c?xlimit=200", None);
+        check("https://a.b/c?limit=-1", None);
+        check("https://a.b/c", None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_links_never_panic(line in "[<>;,=\"relnxt ü:/?a-]{0,60}", raw in "\\PC{0,60}") {
+            if let Some(target) = next_target([line.as_str(), raw.as_str()]) {
+                proptest::prop_assert!(line.contains(target) || raw.contains(target));
+            }
+            let org = OrgUrl::parse("https://acme.okta.com").unwrap();
+            for raw in [raw.clone(), format!("https://acme.okta.com/api/v1/users{raw}"), format!("https://{raw}")] {
+                if let Ok(next) = NextUrl::adopt(&raw, &org, "/api/v1/users", NextRule::AdminConsoleToOrg) {
+                    proptest::prop_assert!(org.same_origin(&Url::parse(next.as_str()).unwrap()));
+                }
+                let _ = OrgUrl::parse(&raw);
+            }
+        }
+    }
+
+    #[test]
+    fn loops_are_noticed() {
+        let url = |number: u32| format!("https://a.b/c?after={number}");
+        let mut visited = Visited::new();
+        assert_eq!(visited.visit(&url(1)), Ok(()));
+        assert_eq!(visited.visit(&url(2)), Ok(()));
+        assert_eq!(visited.visit(&url(1)), Err(NextError::Repeated));
+        for number in 3..=u32::try_from(WALK_PAGES_MAX).unwrap() {
+            assert_eq!(visited.visit(&url(number)), Ok(()));
+        }
+        assert_eq!(visited.visit(&url(0)), Err(NextError::TooManyPages));
+    }
+}

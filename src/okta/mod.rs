@@ -1,0 +1,42 @@
+//! The typed read-only client for one Okta org. Start at [`Client`].
+//!
+//! ```text
+//! Client ── Call ──▶ one retry layer ──▶ Limiter ──▶ Authorize ──▶ Transport (GET only) ──▶ wire (lenient decoding)
+//! ```
+//!
+//! Invariants:
+//! - Only `transport` speaks HTTP, and it has no way to send anything but a GET.
+//! - The credential goes to the org's own scheme, host and port and nowhere else; redirects are not followed.
+//! - Failures are classified once, by [`OktaError::kind`]; nothing above looks at a status or an error code.
+//! - No page is lost to a 429, no walk loops for ever, no answer makes a decoder fail over one bad record.
+//! - Logs and errors hold ids and paths, no query values, no names and no credential.
+
+mod authorize;
+mod call;
+mod client;
+mod error;
+mod headers;
+mod limiter;
+mod link;
+mod org_url;
+mod resource;
+mod transport;
+#[cfg(test)]
+mod wire_level_tests;
+
+pub mod wire;
+
+pub use authorize::{
+    Authorize, AuthorizeError, AuthorizeHeader, AuthorizeRequest, BoxFuture, Challenge, HEADER_VALUE_BYTES_MAX,
+    Renewal, Ssws, TokenError,
+};
+pub use call::NumberRequests;
+pub use client::{Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgMetadata, Page, PageRequest, Read};
+pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, StatusFailure};
+pub use headers::{AnswerHeaders, HEADERS_KEPT};
+pub use limiter::{BucketState, LimiterConfig, Priority};
+pub use link::{NextError, NextRule, NextUrl, Visited, WALK_PAGES_MAX, next_target};
+pub use org_url::{OrgUrl, OrgUrlError, URL_BYTES_MAX};
+pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource};
+pub use transport::{SendError, SetupError, TimeoutPhase, TransportLimits};
+pub use wire::{LogEvent, LogTarget};

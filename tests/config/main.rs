@@ -1,0 +1,496 @@
+//! The configuration from outside: precedence, every message, hostile input, and that no secret is ever shown.
+//!
+//! Entry points: [`Case`] for a configuration that loads, [`check_error`] for one that does not. The messages are in
+//! `messages`, the property tests in `hostile`.
+
+mod hostile;
+mod messages;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use okta_idmap::config::{
+    Config, ConfigErrors, ConfigFile, ConfigWarning, Credential, Flags, GroupMembers, LogFormat, NameRule, SecretFile,
+    Sources, keys, load,
+};
+
+/// No message, listing or `Debug` may hold it. It looks like a real token but for its words.
+const CANARY: &str = "00CanaryTokenNeverShown-abcdefghijklmnop_42";
+
+/// Everything that a configuration is loaded from; `run` loads it.
+#[derive(Default)]
+struct Case {
+    file: Option<&'static str>,
+    file_mode: Option<u32>,
+    env: Vec<(&'static str, &'static str)>,
+    flags: Flags,
+}
+
+impl Case {
+    fn file(text: &'static str) -> Self {
+        Self { file: Some(text), ..Self::default() }
+    }
+
+    fn env(env: &[(&'static str, &'static str)]) -> Self {
+        Self { env: env.to_vec(), ..Self::default() }
+    }
+
+    fn and_env(mut self, env: &[(&'static str, &'static str)]) -> Self {
+        self.env.extend_from_slice(env);
+        self
+    }
+
+    fn and_flags(mut self, flags: Flags) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    fn run(self) -> Result<(Config, Vec<ConfigWarning>), ConfigErrors> {
+        let mode = self.file_mode;
+        let file = self.file.map(|text| ConfigFile { path: "okta-idmap.toml".into(), text: text.to_owned(), mode });
+        let env = self.env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        load(Sources { file, env, flags: self.flags }, &read_secret)
+    }
+
+    #[track_caller]
+    fn config(self) -> Config {
+        self.run().unwrap_or_else(|errors| panic!("{errors}")).0
+    }
+}
+
+/// The files that hold secrets, by name.
+fn read_secret(path: &Path) -> io::Result<SecretFile> {
+    let (bytes, mode) = match path.to_str().unwrap_or_default() {
+        "token" => (format!("{CANARY}\n").into_bytes(), Some(0o600)),
+        "token-crlf" => (format!("SSWS {CANARY}\r\n").into_bytes(), Some(0o400)),
+        "token-wide" => (CANARY.as_bytes().to_vec(), Some(0o644)),
+        "token-empty" => (b"\n".to_vec(), None),
+        "token-two-lines" => (format!("{CANARY}\n{CANARY}\n").into_bytes(), None),
+        "token-binary" => (vec![0xff, 0xfe], None),
+        "token-large" => (vec![b'x'; 64 * 1024 + 1], None),
+        "token-denied" => return Err(io::ErrorKind::PermissionDenied.into()),
+        _ => return Err(io::ErrorKind::NotFound.into()),
+    };
+    Ok(SecretFile { bytes, mode })
+}
+
+fn token(config: &Config, org: &str) -> String {
+    let Credential::ApiToken(secret) = &config.orgs[org].credential;
+    secret.expose().to_owned()
+}
+
+/// What two configurations have in common but for the sources of their values.
+fn values(config: &Config) -> String {
+    let Config { data_dir, log, server, client, index, orgs, .. } = config;
+    format!("{data_dir:?} {log:?} {server:?} {client:?} {index:?} {orgs:#?}")
+}
+
+/// Whether the canary is in a text, also after a parser has put a host into lower case.
+fn is_shown(text: &str) -> bool {
+    text.to_lowercase().contains(&CANARY.to_lowercase())
+}
+
+/// The whole message of a configuration that must not load.
+#[track_caller]
+fn check_error(case: Case, expected: Expect) {
+    let errors = case.run().map(|_| ()).expect_err("it is no valid configuration");
+    let (shown, debugged) = (errors.to_string(), format!("{errors:?}"));
+    assert!(!is_shown(&shown) && !is_shown(&debugged), "a secret is shown: {shown} {debugged}");
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn nothing_given_is_a_configuration_without_orgs() {
+    let config = Case::default().config();
+    assert!(config.orgs.is_empty());
+    assert_eq!(config.data_dir, PathBuf::from("./okta-idmap-data"));
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8450");
+    assert_eq!(config.log.format, LogFormat::Text);
+}
+
+#[test]
+fn precedence_is_flag_environment_file_default() {
+    #[track_caller]
+    fn check(file: &'static str, env: &'static str, flag: Option<&str>, expected: &str) {
+        let flags = Flags { log_level: flag.map(str::to_owned), ..Flags::default() };
+        let config = Case::file(file).and_env(&[("OKTA_IDMAP_LOG__LEVEL", env)]).and_flags(flags).config();
+        assert_eq!(config.log.level, expected);
+    }
+    const WARN: &str = "log.level = 'warn'";
+    check("", "", None, "info");
+    check(WARN, "", None, "warn");
+    check(WARN, "error", None, "error");
+    check(WARN, "error", Some("debug"), "debug");
+    check(WARN, "", Some("debug"), "debug");
+    check("", "error", None, "error");
+}
+
+#[test]
+fn an_org_overrides_the_top_level_key_by_key() {
+    let config = Case::file(
+        r#"
+        [crawl]
+        interval = "1h"
+        users_page_size = 50
+        [resolve.name_rules]
+        Jira = "exact"
+        Slack = "exact"
+        [orgs.acme]
+        domain = "acme.okta.com"
+        api_token_file = "token"
+        crawl.interval = "2h"
+        groups.members = "assigned"
+        resolve.name_rules = { Slack = "default", Wiki = "ignore_case" }
+        [orgs.other-org]
+        domain = "other.okta.com"
+        api_token_file = "token"
+        "#,
+    )
+    .and_env(&[
+        // The org's own value in the file wins over the top level's in the environment: it is the more specific one.
+        ("OKTA_IDMAP_CRAWL__INTERVAL", "3h"),
+        ("OKTA_IDMAP_ORGS__OTHER_ORG__CRAWL__APPS_PAGE_SIZE", "100"),
+        // Tables are joined name by name.
+        ("OKTA_IDMAP_RESOLVE__NAME_RULES", "{ Jira = \"ignore_case\" }"),
+    ])
+    .config();
+    let (acme, other) = (&config.orgs["acme"], &config.orgs["other-org"]);
+    assert_eq!((acme.crawl.interval, other.crawl.interval), (Duration::from_secs(7_200), Duration::from_secs(10_800)));
+    assert_eq!((acme.crawl.users_page_size, other.crawl.users_page_size), (50, 50));
+    assert_eq!((acme.crawl.apps_page_size, other.crawl.apps_page_size), (200, 100));
+    assert_eq!((acme.groups.members, other.groups.members), (GroupMembers::Assigned, GroupMembers::All));
+    let rules: Vec<(&str, NameRule)> =
+        acme.resolve.name_rules.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+    assert_eq!(rules, [("Jira", NameRule::IgnoreCase), ("Slack", NameRule::Default), ("Wiki", NameRule::IgnoreCase)]);
+    assert_eq!(other.resolve.name_rules.len(), 2);
+}
+
+#[test]
+fn one_org_needs_no_file() {
+    #[track_caller]
+    fn check(case: Case, expected_domain: &str) {
+        let config = case.config();
+        let org = config.require_org(None).unwrap();
+        assert_eq!((org.name.as_str(), org.domain.as_str()), ("default", expected_domain));
+        assert_eq!(token(&config, "default"), CANARY);
+    }
+    let ours = [("OKTA_IDMAP_DOMAIN", "acme.okta.com"), ("OKTA_IDMAP_API_TOKEN", CANARY)];
+    check(Case::env(&ours), "https://acme.okta.com");
+    check(Case::env(&[("BATON_DOMAIN", "acme.okta.com"), ("BATON_API_TOKEN", CANARY)]), "https://acme.okta.com");
+    check(Case::env(&ours[..1]).and_env(&[("OKTA_IDMAP_API_TOKEN_FILE", "token-crlf")]), "https://acme.okta.com");
+    // A flag wins over a variable, also where it is the other form of the credential.
+    let flags =
+        Flags { domain: Some("http://127.0.0.1:9".into()), api_token_file: Some("token".into()), ..Flags::default() };
+    check(Case::env(&[ours[0], ("OKTA_IDMAP_API_TOKEN", "another")]).and_flags(flags), "http://127.0.0.1:9");
+    // Both names with the same value are no conflict.
+    check(Case::env(&ours).and_env(&[("BATON_DOMAIN", "acme.okta.com")]), "https://acme.okta.com");
+}
+
+#[test]
+fn short_forms_mean_the_only_org_of_the_file() {
+    let file = "[orgs.acme]\ndomain = 'acme.okta.com'";
+    let config = Case::file(file).and_env(&[("OKTA_IDMAP_API_TOKEN", CANARY)]).config();
+    assert_eq!(token(&config, "acme"), CANARY);
+    assert_eq!(config.orgs.len(), 1);
+}
+
+#[test]
+fn names_of_the_other_connectors() {
+    let config = Case::env(&[
+        ("BATON_SKIP_APP_GROUPS", "true"),
+        ("BATON_SYNC_INACTIVE_APPS", "0"),
+        ("BATON_CIAM", "false"),
+        ("BATON_LOG_LEVEL", "none of our business"),
+        ("BATON_DOMAIN", "acme.okta.com"),
+        ("BATON_API_TOKEN", CANARY),
+    ])
+    .config();
+    let apps = &config.require_org(Some("default")).unwrap().apps;
+    assert!(apps.skip_app_groups && !apps.sync_inactive);
+    check_error(
+        Case::env(&[("BATON_EMAIL_DOMAINS", "example.com"), ("BATON_GROUP_NAME_FILTER", "CIAM"), ("BATON_CIAM", "1")]),
+        expect![[r#"
+            BATON_CIAM is set, but filters are not available in this version: everything would be read, also what the filter is there to keep out; unset it if that is what you want
+            BATON_EMAIL_DOMAINS is set, but filters are not available in this version: everything would be read, also what the filter is there to keep out; unset it if that is what you want
+            BATON_GROUP_NAME_FILTER is set, but filters are not available in this version: everything would be read, also what the filter is there to keep out; unset it if that is what you want"#]],
+    );
+}
+
+#[test]
+fn lists_and_tables_in_variables() {
+    #[track_caller]
+    fn check(value: &'static str, expected: &[&str]) {
+        let config = Case::env(&[
+            ("OKTA_IDMAP_APPS__EXCLUDE", value),
+            ("OKTA_IDMAP_DOMAIN", "acme.okta.com"),
+            ("OKTA_IDMAP_API_TOKEN", CANARY),
+            ("OKTA_IDMAP_RESOLVE__NAME_RULES", r#"{ "Jira, Cloud" = "exact" }"#),
+        ])
+        .config();
+        let org = &config.orgs["default"];
+        assert_eq!(org.apps.exclude, expected.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
+        assert_eq!(org.resolve.name_rules["Jira, Cloud"], NameRule::Exact);
+    }
+    check("Jira", &["Jira"]);
+    check("Jira, Slack", &["Jira", "Slack"]);
+    check(r#"["Jira, Cloud", 'Slack']"#, &["Jira, Cloud", "Slack"]);
+    check("[]", &[]);
+}
+
+#[test]
+fn every_key_is_a_variable() {
+    for key in keys().iter().filter(|key| key.default.is_some()) {
+        let suffix = key.path.replace('.', "__").to_uppercase();
+        let value = key.default.clone().unwrap();
+        let value = value.trim_matches('"').to_owned();
+        for name in [format!("OKTA_IDMAP_{suffix}"), format!("OKTA_IDMAP_ORGS__ACME__{suffix}")] {
+            if name.contains("ORGS__") && !key.per_org {
+                continue;
+            }
+            let env =
+                [("OKTA_IDMAP_ORGS__ACME__DOMAIN", "acme.okta.com"), ("OKTA_IDMAP_ORGS__ACME__API_TOKEN", CANARY)]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into_iter()
+                    .chain([(name.clone(), value.clone())]);
+            let flags = Flags::default();
+            let (config, _) = load(Sources { file: None, env, flags }, &read_secret).unwrap();
+            // Not merely accepted: the value in force is from it. At the top level the org's line says the same.
+            let toml = config.effective_toml();
+            assert!(toml.contains(&format!("# environment {name}")), "{name} has no effect:\n{toml}");
+        }
+    }
+}
+
+#[test]
+fn warnings_do_not_stop_the_start() {
+    #[track_caller]
+    fn check(case: Case, expected: Expect) {
+        let (_, warnings) = case.run().unwrap();
+        let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        expected.assert_eq(&lines.join("\n"));
+    }
+    let domain = ("OKTA_IDMAP_DOMAIN", "acme.okta.com");
+    check(Case::env(&[domain, ("OKTA_IDMAP_API_TOKEN_FILE", "token")]), expect![]);
+    check(
+        Case::env(&[domain, ("OKTA_IDMAP_API_TOKEN_FILE", "token-wide")]),
+        expect!["token-wide holds a secret and has mode 0644, wider than 0600: run chmod 600 on it"],
+    );
+    let inline = "[orgs.a]\ndomain = 'a.okta.com'\napi_token = '00CanaryTokenNeverShown-abcdefghijklmnop_42'";
+    check(
+        Case { file_mode: Some(0o644), ..Case::file(inline) },
+        expect!["okta-idmap.toml holds a secret and has mode 0644, wider than 0600: run chmod 600 on it"],
+    );
+    check(
+        Case { file_mode: Some(0o640), ..Case::file(inline) },
+        expect!["okta-idmap.toml holds a secret and has mode 0640, wider than 0600: run chmod 600 on it"],
+    );
+    check(Case { file_mode: Some(0o600), ..Case::file(inline) }, expect![]);
+    let hidden = [("OKTA_IDMAP_ORGS__A__API_TOKEN", CANARY)];
+    check(Case { file_mode: Some(0o644), ..Case::file(inline) }.and_env(&hidden), expect![]);
+    check(
+        Case::file(
+            "[orgs.a]\ndomain = 'a.okta.com'\napi_token_file = 'token'\n[orgs.b]\ndomain = 'https://A.okta.com/'\napi_token_file = 'token'",
+        ),
+        expect!["orgs a, b all read https://a.okta.com: each of them spends the rate budget of that one Okta org"],
+    );
+}
+
+#[test]
+fn a_command_gets_its_org_or_an_explanation() {
+    const TWO: &str = "[orgs.acme]\ndomain = 'a.okta.com'\napi_token_file = 'token'\n[orgs.beta]\ndomain = 'b.okta.com'\napi_token_file = 'token'";
+    #[track_caller]
+    fn check(file: &'static str, name: Option<&str>, expected: Expect) {
+        let config = Case::file(file).config();
+        let answer = config.require_org(name);
+        expected.assert_eq(&answer.map_or_else(|errors| errors.to_string(), |org| format!("org {}", org.name)));
+    }
+    check(
+        "",
+        None,
+        expect![
+            "no org configured: set OKTA_IDMAP_DOMAIN and OKTA_IDMAP_API_TOKEN, or write [orgs.<name>] with domain and api_token_file into okta-idmap.toml"
+        ],
+    );
+    check(
+        "",
+        Some("acme"),
+        expect![
+            "no org configured: set OKTA_IDMAP_DOMAIN and OKTA_IDMAP_API_TOKEN, or write [orgs.<name>] with domain and api_token_file into okta-idmap.toml"
+        ],
+    );
+    check(TWO, None, expect!["several orgs are configured, name one with --org: acme, beta"]);
+    check(TWO, Some("beta"), expect!["org beta"]);
+    check(TWO, Some("acne"), expect![[r#"no org "acne" is configured (did you mean acme?); configured: acme, beta"#]]);
+    check(TWO, Some("../x\n"), expect![[r#"no org "../x\n" is configured; configured: acme, beta"#]]);
+}
+
+#[test]
+fn the_effective_configuration_names_its_sources() {
+    let flags = Flags { listen: Some("[::1]:9000".into()), ..Flags::default() };
+    let case = Case::file(
+        "[crawl]\ninterval = '90m'\n[resolve.name_rules]\n'Jira \"Cloud\"' = 'exact'\n[orgs.acme]\ndomain = 'acme.okta.com'",
+    );
+    let env = [("OKTA_IDMAP_API_TOKEN", CANARY), ("OKTA_IDMAP_ORGS__ACME__APPS__EXCLUDE", "Wiki,Slack")];
+    let config = case.and_env(&env).and_flags(flags).config();
+    let toml = config.effective_toml();
+    assert!(!is_shown(&toml) && !is_shown(&format!("{config:?}")));
+    expect![[r#"
+        data_dir = "./okta-idmap-data" # default
+
+        [log]
+        level = "info" # default
+        format = "text" # default
+
+        [server]
+        listen = "[::1]:9000" # flag --listen
+        reflection = true # default
+        max_message_bytes = "4MiB" # default
+        max_concurrent_streams = 200 # default
+
+        [client]
+        server = "http://[::1]:9000" # flag --listen
+
+        [index]
+        commit_interval = "1s" # default
+        writer_heap_bytes = "64MB" # default
+
+        [orgs.acme]
+        domain = "https://acme.okta.com" # file okta-idmap.toml:6:1
+        api_token = "***" # environment OKTA_IDMAP_API_TOKEN
+
+        [orgs.acme.crawl]
+        interval = "1h30m" # file okta-idmap.toml:2:1, from [crawl]
+        users_page_size = 200 # default
+        groups_page_size = 200 # default
+        group_members_page_size = 1000 # default
+        apps_page_size = 200 # default
+        app_users_page_size = 500 # default
+        app_groups_page_size = 200 # default
+        max_in_flight_per_bucket = 4 # default
+        rate_limit_reserve = 0.1 # default
+
+        [orgs.acme.brake]
+        share = 0.2 # default
+        rows = 50 # default
+
+        [orgs.acme.groups]
+        members = "all" # default
+
+        [orgs.acme.apps]
+        include = [] # default
+        exclude = ["Slack", "Wiki"] # environment OKTA_IDMAP_ORGS__ACME__APPS__EXCLUDE
+        built_in = false # default
+        sync_inactive = true # default
+        skip_app_groups = false # default
+
+        [orgs.acme.resolve]
+        user_statuses = ["ACTIVE", "LOCKED_OUT", "PASSWORD_EXPIRED", "RECOVERY"] # default
+        app_user_statuses = ["ACTIVE", "PROVISIONED"] # default
+        second_email = false # default
+        reuse_quarantine = "24h" # default
+
+        [orgs.acme.resolve.name_rules]
+        "Jira \"Cloud\"" = "exact" # file okta-idmap.toml:4:1, from [resolve.name_rules]
+    "#]]
+    .assert_eq(&toml);
+    expect![[r#"
+        data_dir = "./okta-idmap-data" # default
+
+        [log]
+        level = "info" # default
+        format = "text" # default
+
+        [server]
+        listen = "127.0.0.1:8450" # default
+        reflection = true # default
+        max_message_bytes = "4MiB" # default
+        max_concurrent_streams = 200 # default
+
+        [client]
+        server = "http://127.0.0.1:8450" # default
+
+        [index]
+        commit_interval = "1s" # default
+        writer_heap_bytes = "64MB" # default
+
+        [crawl]
+        interval = "6h" # default
+        users_page_size = 200 # default
+        groups_page_size = 200 # default
+        group_members_page_size = 1000 # default
+        apps_page_size = 200 # default
+        app_users_page_size = 500 # default
+        app_groups_page_size = 200 # default
+        max_in_flight_per_bucket = 4 # default
+        rate_limit_reserve = 0.1 # default
+
+        [brake]
+        share = 0.2 # default
+        rows = 50 # default
+
+        [groups]
+        members = "all" # default
+
+        [apps]
+        include = [] # default
+        exclude = [] # default
+        built_in = false # default
+        sync_inactive = true # default
+        skip_app_groups = false # default
+
+        [resolve]
+        user_statuses = ["ACTIVE", "LOCKED_OUT", "PASSWORD_EXPIRED", "RECOVERY"] # default
+        app_user_statuses = ["ACTIVE", "PROVISIONED"] # default
+        second_email = false # default
+        reuse_quarantine = "24h" # default
+    "#]]
+    .assert_eq(&Case::default().config().effective_toml());
+}
+
+const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    assert_eq!(values(&Case::file(EXAMPLE).config()), values(&Case::default().config()));
+    let (active, uncommented) = (paths_of(EXAMPLE), paths_of(&uncommented_example()));
+    for key in keys() {
+        if key.top_level && key.default.is_some() {
+            assert!(active.contains(&key.path), "{} is not set in config.example.toml", key.path);
+        }
+        let path = if key.top_level { key.path } else { format!("orgs.acme.{}", key.path) };
+        let mentioned = uncommented.iter().any(|other| *other == path || other.starts_with(&format!("{path}.")));
+        assert!(mentioned, "{path} is not in config.example.toml");
+    }
+}
+
+#[test]
+fn the_settings_without_default_of_the_example_are_right_too() {
+    // Both forms of the credential stand in the example; one is used at a time.
+    let text = uncommented_example().replace("api_token = \"\"", "").replace("/run/secrets/okta-acme", "token");
+    let file = Some(ConfigFile { path: "config.example.toml".into(), text, mode: None });
+    let (config, _) = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).unwrap();
+    assert_eq!(config.require_org(Some("acme")).unwrap().domain.as_str(), "https://acme.okta.com");
+}
+
+fn uncommented_example() -> String {
+    let setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+    EXAMPLE.lines().map(|line| if setting(line) { &line[1..] } else { line }).collect::<Vec<_>>().join("\n")
+}
+
+fn paths_of(text: &str) -> BTreeSet<String> {
+    fn walk(prefix: &str, table: &toml::Table, paths: &mut BTreeSet<String>) {
+        for (key, value) in table {
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            match value {
+                toml::Value::Table(table) => walk(&path, table, paths),
+                _ => drop(paths.insert(path)),
+            }
+        }
+    }
+    let mut paths = BTreeSet::new();
+    walk("", &text.parse().expect("it is TOML"), &mut paths);
+    paths
+}

@@ -1,0 +1,6 @@
+//! The connector against the simulated org: real client, engine, store and index over HTTP on loopback.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod crawl;
+mod faults;
+mod harness;
