@@ -6,6 +6,7 @@
 //! | [`config`] | what the operator says, checked once |
 //! | [`okta`] | the typed read-only client |
 //! | [`engine`] | the shell: crawls, keeps the index, ends together |
+//! | [`serve`] | the gRPC services over store and index |
 //! | [`cli`] | the command line |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
@@ -14,4 +15,5 @@ pub mod config;
 pub mod core;
 pub mod engine;
 pub mod okta;
+pub mod serve;
 pub mod store;

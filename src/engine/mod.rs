@@ -14,6 +14,7 @@ pub mod index;
 pub mod org;
 pub mod probe;
 pub mod progress;
+pub mod serve;
 pub mod sync;
 
 pub use self::org::{OrgRuntime, OrgSettings};
