@@ -3,6 +3,8 @@
 //! Lists are keyset-paged: pass the cursor of the last page, get the next. A cursor is the surrogate of the last row; rows
 //! that appear or vanish between two pages do so naturally, nothing is repeated.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::StoreError;
@@ -400,8 +402,9 @@ impl<'a> Snapshot<'a> {
              WHERE g.n > ?2 ORDER BY g.n LIMIT ?3",
         ]);
         let after = after.unwrap_or(-1);
-        let rows = self
-            .rows(&sql, params![user, after, size(limit) + 1, everyone], |row| Ok((row.get(0)?, read_group(row, 1)?)))?;
+        let rows = self.rows(&sql, params![user, after, size(limit) + 1, everyone], |row| {
+            Ok((row.get(0)?, read_group(row, 1)?))
+        })?;
         Ok(page(rows, limit))
     }
 
@@ -445,8 +448,8 @@ impl<'a> Snapshot<'a> {
         if self.everyone()? == Some(group) {
             return Ok(self.user_by_n(user)?.is_some());
         }
-        let found: Option<i64> = self
-            .one("SELECT 1 FROM group_members WHERE grp = ?1 AND user = ?2", [group, user], |row| row.get(0))?;
+        let found: Option<i64> =
+            self.one("SELECT 1 FROM group_members WHERE grp = ?1 AND user = ?2", [group, user], |row| row.get(0))?;
         Ok(found.is_some())
     }
 
@@ -490,6 +493,29 @@ impl<'a> Snapshot<'a> {
         )
     }
 
+    /// Groups that are assigned to no app although their members are stored or were once read.
+    pub fn unassigned_groups_with_members(&self) -> Result<Vec<GroupId>, StoreError> {
+        let mut groups: BTreeSet<GroupId> = self
+            .rows(
+                "SELECT i.id FROM groups g JOIN ids i ON i.n = g.n
+                 WHERE EXISTS (SELECT 1 FROM group_members m WHERE m.grp = g.n)",
+                (),
+                |row| group_id(row, 0),
+            )?
+            .into_iter()
+            .collect();
+        let scopes: Vec<String> =
+            self.rows("SELECT scope FROM scopes WHERE scope LIKE 'group_members(%'", (), |row| row.get(0))?;
+        groups.extend(scopes.iter().filter_map(|scope| match Scope::parse(scope) {
+            Some(Scope::GroupMembers(group)) => Some(group),
+            _ => None,
+        }));
+        for assigned in self.assigned_groups()? {
+            groups.remove(&assigned);
+        }
+        Ok(groups.into_iter().collect())
+    }
+
     // Books.
 
     /// Lines of the change log after `revision`, oldest first, whole revisions only unless one alone exceeds `limit`.
@@ -515,9 +541,7 @@ impl<'a> Snapshot<'a> {
         }
         changes
             .into_iter()
-            .map(|(change, kind)| {
-                Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change })
-            })
+            .map(|(change, kind)| Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change }))
             .collect()
     }
 
@@ -537,9 +561,7 @@ impl<'a> Snapshot<'a> {
             Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
             Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
             Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
-            Kind::AppUser => {
-                "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3"
-            }
+            Kind::AppUser => "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3",
             Kind::AppGroup => "SELECT app, grp FROM app_groups WHERE (app, grp) > (?1, ?2) ORDER BY app, grp LIMIT ?3",
             Kind::GroupMember => {
                 "SELECT grp, user FROM group_members WHERE (grp, user) > (?1, ?2) ORDER BY grp, user LIMIT ?3"
