@@ -260,6 +260,7 @@ fn compare_books(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
         WalkState::Walking(_) => "walking",
         WalkState::Finished { .. } => "finished",
         WalkState::GivenUp => "given_up",
+        WalkState::Unwanted => unreachable!("the model never drops a scope"),
     };
     let expected: Vec<_> = model
         .scopes

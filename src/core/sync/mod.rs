@@ -130,7 +130,13 @@ pub enum Input {
     /// The oldest uncommitted batch is stored.
     Committed(Receipt),
     /// Answer to [`Effect::LoadAssignedGroups`]; without `Everyone`.
-    AssignedGroups(Vec<GroupId>),
+    AssignedGroups {
+        /// Groups that are assigned to an app.
+        assigned: Vec<GroupId>,
+        /// Groups that are not, but whose members are in the books: read under other settings or before the last assignment
+        /// was taken away. Nobody reads them again, so what is stored would grow old unnoticed.
+        unwanted: Vec<GroupId>,
+    },
 }
 
 /// Everything that can be asked of the shell.
@@ -140,7 +146,7 @@ pub enum Effect {
     Call(CallId, Call),
     /// Store this; answer with [`Input::Committed`], in order.
     Commit(Box<Batch>),
-    /// Tell the groups that are assigned to an app.
+    /// Tell the groups that are assigned to an app, and those with stored members that are not.
     LoadAssignedGroups,
     /// The crawl is over.
     End(CrawlEnd),
@@ -277,7 +283,9 @@ impl SyncState {
             Input::ById(call, seen) => self.on_app(call, seen, now, &mut effects),
             Input::Failed(call, failure) => self.on_failed(call, failure, now, &mut effects),
             Input::Committed(receipt) => self.on_committed(receipt),
-            Input::AssignedGroups(groups) => self.on_assigned_groups(groups, now, &mut effects),
+            Input::AssignedGroups { assigned, unwanted } => {
+                self.on_assigned_groups(assigned, unwanted, now, &mut effects);
+            }
         }
         if self.stopped.is_none() && self.anchored {
             self.fill(&mut effects);
@@ -416,13 +424,14 @@ impl SyncState {
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
         for scope in scopes {
             if matches!(scope, Scope::AppGroups(_)) && self.limits.skip_app_groups {
-                continue;
-            }
-            if self.limits.apps.wants_assignments(app) {
+                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+            } else if self.limits.apps.wants_assignments(app) {
                 self.add_walk(scope, batch);
             } else if app.is_service_app() {
                 // Service apps have no app users (facts 4): known to be empty without a request.
                 self.add_empty(scope, batch.at, batch);
+            } else {
+                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
             }
         }
     }
@@ -522,15 +531,23 @@ impl SyncState {
         self.unlisted.extend(receipt.finished.into_iter().flat_map(|finished| finished.unlisted_apps));
     }
 
-    fn on_assigned_groups(&mut self, groups: Vec<GroupId>, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn on_assigned_groups(
+        &mut self,
+        assigned: Vec<GroupId>,
+        unwanted: Vec<GroupId>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.assigned != Assigned::Asked {
             return;
         }
         self.assigned = Assigned::Known;
         let mut batch = self.batch(now);
-        for group in groups {
+        for group in assigned {
             self.add_members_walk(group, &mut batch);
         }
+        let unwanted = unwanted.into_iter().map(Scope::GroupMembers);
+        batch.walks.extend(unwanted.map(|scope| WalkUpdate { scope, state: WalkState::Unwanted }));
         if !batch.walks.is_empty() {
             self.commit(batch, effects);
         }

@@ -140,6 +140,7 @@ fn with_faults_and_crashes_the_crawl_ends_and_tells_what_it_missed() {
                 WalkState::Finished { .. } if *scope == Scope::Log => assert!(driver.memory.has_cursor),
                 WalkState::Finished { .. } => check_read(&driver, scope),
                 WalkState::GivenUp => assert!(has_gap(scope), "{scope} was given up without a gap"),
+                WalkState::Unwanted => {}
                 WalkState::Todo | WalkState::Walking(_) => panic!("{scope} is still {state:?}"),
             }
         }
@@ -386,7 +387,7 @@ fn answers_that_nobody_waits_for_change_nothing() {
         // Answers of another kind to a call that is under way.
         Input::LogAnchored(users, LogCursor("2".to_owned())),
         Input::ById(users, ByIdSeen::Found(Box::new(app(1, "jira", None)), at)),
-        Input::AssignedGroups(vec![group_id(1)]),
+        Input::AssignedGroups { assigned: vec![group_id(1)], unwanted: Vec::new() },
     ] {
         let what = format!("{input:?}");
         assert!(state.step(input, NOW).is_empty(), "{what}");

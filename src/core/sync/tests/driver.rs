@@ -171,7 +171,7 @@ impl Driver {
             self.commit_one();
         } else {
             self.wants_assigned = false;
-            self.step(Input::AssignedGroups(self.memory.assigned_groups()), None);
+            self.step(Input::AssignedGroups { assigned: self.memory.assigned_groups(), unwanted: Vec::new() }, None);
         }
     }
 
@@ -232,7 +232,7 @@ impl Driver {
                 WalkState::GivenUp => {
                     assert!(batch.gaps.iter().any(|gap| gap.scope == update.scope), "{} without a gap", update.scope);
                 }
-                WalkState::Todo | WalkState::Walking(_) => {}
+                WalkState::Todo | WalkState::Walking(_) | WalkState::Unwanted => {}
             }
         }
     }
@@ -312,7 +312,9 @@ impl Driver {
         // After a crash a walk goes on where the store has it, and what is done is not asked for again.
         match self.resumed.remove(scope) {
             Some(WalkState::Walking(stored)) => assert_eq!(position, Some(&*stored.next), "{scope} goes on elsewhere"),
-            Some(state @ (WalkState::Finished { .. } | WalkState::GivenUp)) => panic!("{scope} again after {state:?}"),
+            Some(state @ (WalkState::Finished { .. } | WalkState::GivenUp | WalkState::Unwanted)) => {
+                panic!("{scope} again after {state:?}")
+            }
             Some(WalkState::Todo) => assert_eq!(position, None, "{scope} was not begun"),
             None => {}
         }
@@ -338,7 +340,10 @@ impl Driver {
             let effects = state.step(self.org.answer(id, &call, at), NOW);
             assert!(effects.is_empty(), "{effects:?} after the end");
         }
-        assert!(state.step(Input::AssignedGroups(Vec::new()), NOW).is_empty(), "an end is an end");
+        assert!(
+            state.step(Input::AssignedGroups { assigned: Vec::new(), unwanted: Vec::new() }, NOW).is_empty(),
+            "an end is an end"
+        );
     }
 
     /// Number of calls without a fault: what each list needs, and one for the log and each app that is asked for by id.
