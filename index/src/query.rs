@@ -14,6 +14,10 @@
 //! | `id:00u1`                      | exactly this id                                                             |
 //! | `-word`, `-kind:app`           | not this                                                                    |
 //!
+//! If nothing matches as written, words of four characters and more are tried with one edit.
+//!
+//! Beginnings, phrases and misspellings do not find mappings (`account:` with `*` or `~` does): they find the user.
+//!
 //! In quotes `\"` is a quote and `\\` a backslash; elsewhere a backslash is itself, so `DOMAIN\user` needs no care.
 //! Field names are case-insensitive.
 //!

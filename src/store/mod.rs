@@ -92,6 +92,9 @@ pub enum StoreError {
     Sqlite(#[source] rusqlite::Error),
 }
 
+/// Version of the file format that this program writes, and the only one that readers open.
+pub const FORMAT_VERSION: i32 = schema::VERSION;
+
 /// Name of the store's file within the org's directory.
 pub const STORE_FILE: &str = "store.sqlite";
 

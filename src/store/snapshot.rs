@@ -468,7 +468,8 @@ impl<'a> Snapshot<'a> {
         let (Some(app), Some(user)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) else {
             return Ok(Vec::new());
         };
-        let everyone = self.everyone()?.unwrap_or(-1);
+        let is_listed = self.user_by_n(user)?.is_some();
+        let everyone = if is_listed { self.everyone()?.unwrap_or(-1) } else { -1 };
         self.rows(
             "SELECT ai.id, gi.id, x.priority, x.last_updated FROM app_groups x JOIN ids ai ON ai.n = x.app
              JOIN ids gi ON gi.n = x.grp
@@ -490,7 +491,53 @@ impl<'a> Snapshot<'a> {
         )
     }
 
+    /// All groups whose members are read as a list of their own: every group but `Everyone`.
+    pub fn walked_groups(&self) -> Result<Vec<GroupId>, StoreError> {
+        let everyone = self.everyone()?.unwrap_or(-1);
+        self.rows("SELECT i.id FROM groups g JOIN ids i ON i.n = g.n WHERE g.n <> ?1", [everyone], |row| {
+            group_id(row, 0)
+        })
+    }
+
+    /// Number of groups and the youngest of them: as long as no group is removed, the same mark means the same groups.
+    pub fn groups_mark(&self) -> Result<(u64, i64), StoreError> {
+        let count =
+            self.one("SELECT value FROM meta WHERE name = ?1", [super::meta::rows_name(Kind::Group)], |row| {
+                row.get::<_, i64>(0)
+            })?;
+        let youngest = self.one("SELECT max(n) FROM groups", (), |row| row.get::<_, Option<i64>>(0))?.flatten();
+        Ok((count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(), youngest.unwrap_or_default()))
+    }
+
+    /// Rows of one scope.
+    pub fn rows_in(&self, scope: &Scope) -> Result<u64, StoreError> {
+        let (sql, n) = match scope {
+            Scope::Users => ("SELECT count(*) FROM users WHERE ?1 IS NULL", None),
+            Scope::Groups => ("SELECT count(*) FROM groups WHERE ?1 IS NULL", None),
+            Scope::Apps => ("SELECT count(*) FROM apps WHERE ?1 IS NULL", None),
+            Scope::GroupMembers(group) => {
+                ("SELECT count(*) FROM group_members WHERE grp = ?1", Some(self.n(Kind::Group, group.as_str())?))
+            }
+            Scope::AppUsers(app) => {
+                ("SELECT count(*) FROM app_users WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
+            }
+            Scope::AppGroups(app) => {
+                ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
+            }
+            Scope::Log => return Ok(0),
+        };
+        let n = n.map(|n| n.unwrap_or(-1));
+        let count = self.one(sql, [n], |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
+
     // Books.
+
+    /// Number of bad records.
+    pub fn quarantined_count(&self) -> Result<u64, StoreError> {
+        let count = self.one("SELECT count(*) FROM quarantine", (), |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
 
     /// Lines of the change log after `revision`, oldest first, whole revisions only unless one alone exceeds `limit`.
     pub fn changes_after(&self, revision: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
@@ -532,9 +579,9 @@ impl<'a> Snapshot<'a> {
     /// Keys of all rows of a kind after `(a, b)`, in order, for rebuilding what is derived.
     pub fn keys_after(&self, kind: Kind, after: (i64, i64), limit: usize) -> Result<Vec<ChangeKey>, StoreError> {
         let sql = match kind {
-            Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
-            Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 >= 0 ORDER BY n LIMIT ?3",
+            Kind::User => "SELECT n, 0 FROM users WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
+            Kind::Group => "SELECT n, 0 FROM groups WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
+            Kind::App => "SELECT n, 0 FROM apps WHERE n > ?1 AND ?2 IS NOT NULL ORDER BY n LIMIT ?3",
             Kind::AppUser => "SELECT app, user FROM app_users WHERE (app, user) > (?1, ?2) ORDER BY app, user LIMIT ?3",
             Kind::AppGroup => "SELECT app, grp FROM app_groups WHERE (app, grp) > (?1, ?2) ORDER BY app, grp LIMIT ?3",
             Kind::GroupMember => {

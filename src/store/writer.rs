@@ -203,7 +203,7 @@ impl Worker {
             }
         }
         // Moves the write-ahead log into the file, so that the next start has nothing to do.
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;") {
+        if let Err(error) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
             tracing::debug!(%error, "checkpoint at the end");
         }
     }
@@ -249,15 +249,20 @@ impl Worker {
         })();
         match outcome {
             Ok(()) => {
+                let mut receipts = Vec::with_capacity(done.len());
                 for (outcome, reply) in done {
                     publish(&self.coverage, outcome.coverage);
-                    let _ = reply.send(Ok(outcome.receipt));
+                    receipts.push((outcome.receipt, reply));
                 }
                 self.revision.send_if_modified(|revision| {
                     let is_new = *revision != self.meta.revision;
                     *revision = self.meta.revision;
                     is_new
                 });
+                // Last: who holds a receipt finds its revision published.
+                for (receipt, reply) in receipts {
+                    let _ = reply.send(Ok(receipt));
+                }
                 Ok(())
             }
             Err(error) => {
@@ -356,7 +361,7 @@ fn commit(
     }
     let mut seen = RoaringBitmap::new();
     for row in &batch.rows {
-        if let Put::Unchanged(n) | Put::Older(n) = apply.put(row)?
+        if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = apply.put(row)?
             && let Ok(n) = u32::try_from(n)
         {
             seen.insert(n);

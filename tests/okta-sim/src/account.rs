@@ -29,6 +29,8 @@ pub struct RequestRecord {
     pub endpoint: &'static str,
     /// Whether an `Authorization` header came with it. Its value is never kept.
     pub has_authorization: bool,
+    /// `Content-Type` as sent, which chooses the form of the answer for users (facts 1.3).
+    pub content_type: Option<String>,
     /// Page of its walk, from 1.
     pub page: u32,
     /// `limit` of the query.

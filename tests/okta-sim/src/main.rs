@@ -118,6 +118,9 @@ fn announce(server: &SimServer, token: &str) {
     println!("domain = \"{url}\"");
     println!("api_token = \"{token}\"");
     println!();
+    println!("# or without a file");
+    println!("export OKTA_IDMAP_DOMAIN={url} OKTA_IDMAP_API_TOKEN={token}");
+    println!();
     println!("curl -H 'Authorization: SSWS {token}' '{url}/api/v1/users?limit=2'");
     println!("curl '{url}/sim/truth/app_users'    # what is true: users groups members apps app_users app_groups");
     println!("curl '{url}/sim/requests'           # what was asked; /sim/counts for sums");

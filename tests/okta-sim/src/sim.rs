@@ -143,6 +143,7 @@ impl Sim {
             bucket,
             endpoint: api::endpoint_of(&request.path),
             has_authorization: request.header("authorization").is_some(),
+            content_type: request.header("content-type").map(ToOwned::to_owned),
             page,
             limit: Params::new(&request.query).get("limit").and_then(|limit| limit.parse().ok()),
             items,

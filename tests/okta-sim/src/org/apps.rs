@@ -161,9 +161,17 @@ impl Org {
         Ok(())
     }
 
+    /// Service apps are apps without app users: nobody can be assigned to one (facts 4).
+    pub(crate) fn refuse_service_app(&mut self, app: AppRef) -> Changed {
+        if self.app_mut(app)?.oauth_type == Some("service") {
+            return Err(MutationError::NotAllowed("Service apps have no users."));
+        }
+        Ok(())
+    }
+
     /// Assigns a user directly. A group-derived assignment is overridden: scope becomes USER (facts 5.3).
     pub fn assign_user(&mut self, app: AppRef, user: UserRef) -> Changed {
-        self.app_mut(app)?;
+        self.refuse_service_app(app)?;
         if self.user_mut(user)?.status == super::UserStatus::Deprovisioned {
             return Err(MutationError::NotAllowed("Deactivated users cannot be assigned."));
         }

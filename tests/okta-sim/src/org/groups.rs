@@ -144,7 +144,7 @@ impl Org {
     /// Assigns a group to an app with the next lower priority; app users follow one by one as jobs.
     pub fn assign_group(&mut self, app: AppRef, group: GroupRef) -> Changed {
         self.group_mut(group)?;
-        self.app_mut(app)?;
+        self.refuse_service_app(app)?;
         let Some(number) = self.link_app_group(app.0, group.0, None) else { return Ok(()) };
         self.emit(self.app_group_event("group.application_assignment.add", app, group, number));
         self.queue(Job::GrantGroup { app: app.0, group: group.0, after: None });
