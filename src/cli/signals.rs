@@ -19,6 +19,10 @@ pub(super) async fn until_done<T>(
 }
 
 /// Never returns: the second signal ends the process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the second signal asks for exactly this; the store is whole at any moment"
+)]
 async fn stop_on<T>(signals: &mut Signals, shutdown: &CancellationToken) -> Result<T, Failure> {
     signals.next().await;
     warn("stopping; once more to stop at once");

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_selector_is_needed() {
-        let read = |selector: Option<&AppSelector>| AppQuery::read("app", selector).map_err(|failure| failure.name());
+        let read = |selector| AppQuery::read("app", selector).map_err(|failure| failure.name());
         assert_eq!(read(None), Err("FIELD_MISSING"));
         assert_eq!(read(Some(&AppSelector { selector: None })), Err("FIELD_MISSING"));
     }

@@ -117,10 +117,13 @@ impl WideMark {
     }
 }
 
+/// A set and the state of the gaps that it was computed from.
+type WideSet = (WideMark, Arc<Vec<String>>);
+
 /// The last computed sets of an org.
 #[derive(Default)]
 pub(super) struct WideCache {
-    slots: [Mutex<Option<(WideMark, Arc<Vec<String>>)>>; 3],
+    slots: [Mutex<Option<WideSet>>; 3],
 }
 
 impl WideCache {
