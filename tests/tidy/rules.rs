@@ -141,7 +141,8 @@ fn verbs(file: &File) -> Vec<(usize, String)> {
 }
 
 fn environment(file: &File) -> Vec<(usize, String)> {
-    if !file.is_in(&["src/"]) || file.is_in(&["src/config/"]) {
+    // The log looks at NO_COLOR, which is about the terminal and no configuration.
+    if !file.is_in(&["src/"]) || file.is_in(&["src/config/", "src/cli/logging.rs"]) {
         return Vec::new();
     }
     let reads = ["env::var", "env::vars", "env::var_os", "env::vars_os"];
