@@ -238,11 +238,12 @@ fn dump(file: &Connection) -> String {
         sql += &format!("{statement};\n");
     }
     for table in tables(file) {
-        let mut select = file.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let mut select = file.prepare_cached(&format!("SELECT * FROM {table}")).unwrap();
         let quoted: Vec<String> = select.column_names().map(|column| format!("quote(\"{column}\")")).collect();
         let order: Vec<String> = (1..=quoted.len()).map(|n| n.to_string()).collect();
         let (quoted, order) = (quoted.join(" || ', ' || "), order.join(", "));
-        select = file.prepare(&format!("SELECT {quoted} FROM (SELECT * FROM {table} ORDER BY {order})")).unwrap();
+        select =
+            file.prepare_cached(&format!("SELECT {quoted} FROM (SELECT * FROM {table} ORDER BY {order})")).unwrap();
         let rows = select.query_map((), |row| row.get::<_, String>(0)).unwrap();
         for row in rows {
             sql += &format!("INSERT INTO {table} VALUES ({});\n", row.unwrap());
@@ -254,7 +255,9 @@ fn dump(file: &Connection) -> String {
 /// Statements that make the tables and indexes, with their names; those of SQLite's own are left out.
 fn schema(file: &Connection) -> Vec<(String, String)> {
     let mut select = file
-        .prepare("SELECT sql, name FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid")
+        .prepare_cached(
+            "SELECT sql, name FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid",
+        )
         .unwrap();
     let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
