@@ -9,5 +9,4 @@
 //! Everything is real but the org: the client talks HTTP to the simulated org on loopback, the store and the index are
 //! files in a temporary directory (or `--data-dir`).
 
-fn main() {
-}
+fn main() {}
