@@ -5,9 +5,7 @@ use okta_idmap::core::ids::{AppId, GroupId};
 use okta_idmap::core::model::{GroupType, Row, Scope};
 use okta_idmap_proto::v1;
 
-use super::world::{
-    Server, World, account, app_by_id, group, shown_meta, user_by_id,
-};
+use super::world::{Server, World, account, app_by_id, group, shown_meta, user_by_id};
 
 fn app_users(app: &str) -> Scope {
     Scope::AppUsers(AppId::new(app).unwrap())
@@ -77,10 +75,7 @@ async fn gaps_stand_against_what_they_could_change() {
     let server = world.serve().await;
     check(&server, "none", &[]).await;
     let cases: [(Scope, &[&str]); 7] = [
-        (
-            Scope::Users,
-            &["resolve", "user", "accounts", "groups of user", "members", "everyone", "app users"],
-        ),
+        (Scope::Users, &["resolve", "user", "accounts", "groups of user", "members", "everyone", "app users"]),
         (Scope::Groups, &["groups of user", "members", "everyone", "app groups", "groups"]),
         (Scope::Apps, &["resolve", "accounts", "apps", "app users", "app groups"]),
         (app_users("0oaeu"), &["resolve", "accounts", "app users"]),
@@ -152,9 +147,8 @@ async fn before_the_first_crawl_nothing_is_absent() {
 #[tokio::test]
 async fn many_gaps_are_cut_and_counted() {
     let world = World::crawled().await;
-    let groups: Vec<Row> = (0..300)
-        .map(|n| Row::Group(group(&format!("00gx{n:03}"), "X", GroupType::OktaGroup)))
-        .collect();
+    let groups: Vec<Row> =
+        (0..300).map(|n| Row::Group(group(&format!("00gx{n:03}"), "X", GroupType::OktaGroup))).collect();
     world.put(groups).await;
     let server = world.serve().await;
     let request = v1::ListUserGroupsRequest { user: user_by_id("00u0002"), ..Default::default() };

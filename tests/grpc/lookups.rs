@@ -172,7 +172,9 @@ async fn batches_answer_item_by_item() {
         .results
         .iter()
         .map(|result| match &result.result {
-            Some(v1::batch_resolve_result::Result::Error(error)) => format!("{} {}", error.code, error.reason().reason()),
+            Some(v1::batch_resolve_result::Result::Error(error)) => {
+                format!("{} {}", error.code, error.reason().reason())
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -209,7 +211,10 @@ async fn users_are_found_by_id_login_and_account() {
     }
     let request = v1::GetUserRequest { user: user_by_id("00u0009"), context: None };
     let user = client.get_user(request).await.unwrap().into_inner().user.unwrap().user.unwrap();
-    assert_eq!((user.status(), user.status_grants, user.last_name.as_str()), (v1::UserStatus::Deprovisioned, false, "Müller"));
+    assert_eq!(
+        (user.status(), user.status_grants, user.last_name.as_str()),
+        (v1::UserStatus::Deprovisioned, false, "Müller")
+    );
 }
 
 #[tokio::test]

@@ -173,7 +173,8 @@ fn collections() -> Vec<(Scope, Vec<Row>)> {
         let rows = accounts().into_iter().map(Row::AppUser).filter(of_app).collect();
         collections.push((Scope::AppUsers(app_id(app.id.as_str())), rows));
         let of_app = |row: &Row| matches!(row, Row::AppGroup(row) if row.app == app.id);
-        collections.push((Scope::AppGroups(app_id(app.id.as_str())), app_groups().into_iter().filter(of_app).collect()));
+        collections
+            .push((Scope::AppGroups(app_id(app.id.as_str())), app_groups().into_iter().filter(of_app).collect()));
     }
     for group in ["00geng", "00gops", "00gimp"] {
         let of_group = |row: &Row| matches!(row, Row::GroupMember(row) if row.group.as_str() == group);
