@@ -71,21 +71,21 @@ fn tables_are_for_people() {
         ID    NAME  TYPE
         00g1  Eng   OKTA_GROUP"#]],
         expect![[r#"
-        1 groups, there are more
-    "#]],
+            1 group, there are more
+        "#]],
     );
     check(
         &place,
         "user show ada@acme.example",
         0,
         expect![[r#"
-        id                 00u1
-        status             ACTIVE
-        grants             yes
-        login              ada@acme.example
-        email              ada@acme.example
-        first name         Ada
-        created at         2026-03-04T05:06:07.000Z"#]],
+            id          00u1
+            status      ACTIVE
+            grants      yes
+            login       ada@acme.example
+            email       ada@acme.example
+            first name  Ada
+            created at  2026-03-04T05:06:07.000Z"#]],
         expect![[""]],
     );
     check(
@@ -114,8 +114,8 @@ fn tables_are_for_people() {
         GROUP ID  NAME       PRIORITY
         00g3      @SUM(1,2)  2"#]],
         expect![[r#"
-        1 groups
-    "#]],
+            1 group
+        "#]],
     );
     check(
         &place,
@@ -125,8 +125,8 @@ fn tables_are_for_people() {
         USER ID  LOGIN             DISPLAY NAME  STATUS
         00u1     ada@acme.example  Ada           ACTIVE"#]],
         expect![[r#"
-        1 members
-    "#]],
+            1 member
+        "#]],
     );
 }
 
@@ -191,8 +191,8 @@ fn json_is_one_document_and_jsonl_one_row_a_line() {
         "meta":{"completeness":"COMPLETE","gap_count":0,"gap_ids":[],"observed_through":null,"org":"acme","revision":2,"snapshot_completed_at":"2026-03-04T05:06:07.000Z",…
         "truncated":false}"#]],
         expect![[r#"
-        1 groups
-    "#]],
+            1 group
+        "#]],
     );
     check(
         &place,
@@ -227,19 +227,14 @@ fn resolving_says_who_or_why_not() {
         "resolve jira ada",
         0,
         expect![[r#"
-        outcome          RESOLVED
-        app id           0oa1
-        app              Jira (jira) 0oa1 ACTIVE
-        user id          00u1
-        user             Ada <ada@acme.example> 00u1 ACTIVE
-        login            ada@acme.example
-        email            ada@acme.example
-        user name        ada
-        external id      X-1
-        status           ACTIVE
-        assignment       DIRECT
-        tier             USER_NAME_EXACT
-        matched by       T1, user name exactly"#]],
+            outcome      RESOLVED
+            app          Jira (jira) 0oa1 ACTIVE
+            user         Ada <ada@acme.example> 00u1 ACTIVE
+            user name    ada
+            external id  X-1
+            status       ACTIVE
+            assignment   DIRECT
+            matched by   T1, user name exactly"#]],
         expect![[""]],
     );
     check(
@@ -247,14 +242,12 @@ fn resolving_says_who_or_why_not() {
         "resolve jira twin --candidates",
         4,
         expect![[r#"
-        outcome          AMBIGUOUS
-        reason           2 users may be meant, so nobody is granted; --candidates lists them
-        app id           0oa1
-        app              Jira (jira) 0oa1 ACTIVE
-        tier             USER_NAME_EXACT
-        matched by       T1, user name exactly
-        candidates       Grace <grace> 00u2 ACTIVE  twin  T1, user name exactly
-                         Joan <joan> 00u4 ACTIVE  twin  T1, user name exactly"#]],
+            outcome     AMBIGUOUS
+            reason      2 users may be meant, so nobody is granted
+            app         Jira (jira) 0oa1 ACTIVE
+            matched by  T1, user name exactly
+            candidates  Grace <grace> 00u2 ACTIVE  twin  T1, user name exactly
+                        Joan <joan> 00u4 ACTIVE  twin  T1, user name exactly"#]],
         expect![[""]],
     );
     check(
@@ -262,19 +255,14 @@ fn resolving_says_who_or_why_not() {
         "resolve jira =eve",
         4,
         expect![[r#"
-        outcome          INACTIVE
-        reason           user is SUSPENDED
-        app id           0oa1
-        app              Jira (jira) 0oa1 ACTIVE
-        user id          00u3
-        user             =cmd|'/C calc'!A1 <eve> 00u3 SUSPENDED
-        login            eve
-        email            both@acme.example
-        user name        =eve
-        status           ACTIVE
-        assignment       DIRECT
-        tier             USER_NAME_EXACT
-        matched by       T1, user name exactly"#]],
+            outcome     INACTIVE
+            reason      user is SUSPENDED
+            app         Jira (jira) 0oa1 ACTIVE
+            user        =cmd|'/C calc'!A1 <eve> 00u3 SUSPENDED
+            user name   =eve
+            status      ACTIVE
+            assignment  DIRECT
+            matched by  T1, user name exactly"#]],
         expect![[""]],
     );
     check(
@@ -282,10 +270,9 @@ fn resolving_says_who_or_why_not() {
         "resolve 0oa2 ada",
         4,
         expect![[r#"
-        outcome          UNKNOWN_GAP
-        reason           nobody is known to have such an account, but not everything was read: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2)
-        app id           0oa2
-        app              Wiki \u{1b}[31mred\u{202e} (wiki) 0oa2 ACTIVE"#]],
+            outcome  UNKNOWN_GAP
+            reason   nobody is known to have such an account, but not everything was read: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2)
+            app      Wiki \u{1b}[31mred\u{202e} (wiki) 0oa2 ACTIVE"#]],
         expect![[r#"
         PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2)
     "#]],
@@ -295,8 +282,8 @@ fn resolving_says_who_or_why_not() {
         "resolve wiki ada",
         4,
         expect![[r#"
-        outcome          AMBIGUOUS_APP
-        reason           2 apps have this label or integration name; use the id (--candidates lists them)"#]],
+            outcome  AMBIGUOUS_APP
+            reason   2 apps have this label or integration name, use the id; --candidates lists them"#]],
         expect![[""]],
     );
     check(
@@ -304,8 +291,8 @@ fn resolving_says_who_or_why_not() {
         "resolve nothing ada",
         4,
         expect![[r#"
-        outcome          UNKNOWN_APP
-        reason           no app has this id, label or integration name; `okta-idmap app list` shows them"#]],
+            outcome  UNKNOWN_APP
+            reason   no app has this id, label or integration name; `okta-idmap app list` shows them"#]],
         expect![[""]],
     );
     let json = run(&place, "resolve jira X-1 --kind external-id --groups -o json").json();
@@ -344,9 +331,9 @@ fn the_index_finds_and_says_when_it_is_not_there() {
         KIND  ID    NAME  DETAIL  STATUS
         app   0oa1  Jira  jira    ACTIVE"#]],
         expect![[r#"
-        1 hits
-        1 in all
-    "#]],
+            1 hit
+            1 in all
+        "#]],
     );
     run(&place, "search --suggest grac -o csv").assert(0, "00u2,", "1 suggestion");
     run(&place, "search kind:").assert(2, "", "search");
@@ -371,7 +358,8 @@ fn long_lists_are_paged_and_limited() {
         let json = ran.json();
         assert_eq!(json["accounts"].as_array().unwrap().len(), rows, "limit {limit}");
         assert_eq!(json["truncated"], rows < 2_504, "limit {limit}");
-        ran.assert(0, "", &format!("{rows} accounts{}", if rows < 2_504 { ", there are more" } else { "" }));
+        let more = if rows < 2_504 { ", there are more" } else { "" };
+        ran.assert(0, "", &format!("{rows} account{}{more}\n", if rows == 1 { "" } else { "s" }));
     }
     for form in ["table", "json", "jsonl", "csv"] {
         let ran = place.run_cut_off(&["app", "users", "jira", "-o", form, "--direct"], 100);
