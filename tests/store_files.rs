@@ -190,6 +190,7 @@ fn flipped_bytes_never_panic() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "makes files that the store must judge")]
 fn sqlite(path: &Path, sql: &str) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.execute_batch(sql).unwrap();

@@ -249,14 +249,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Stopped { .. } | StoreError::Missing { .. } => Self::NotServing(Some(error)),
-            StoreError::Sqlite(ref source) => {
-                use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-                match source.sqlite_error_code() {
-                    Some(DatabaseBusy | DatabaseLocked) => Self::NotServing(Some(error)),
-                    _ => Self::Store(error),
-                }
-            }
-            StoreError::Io { .. }
+            StoreError::Sqlite(_) if error.is_busy() => Self::NotServing(Some(error)),
+            StoreError::Sqlite(_)
+            | StoreError::Io { .. }
             | StoreError::Locked { .. }
             | StoreError::Damaged { .. }
             | StoreError::Newer { .. }

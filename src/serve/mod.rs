@@ -31,8 +31,7 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
-
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 pub use self::coverage::CoverageService;

@@ -98,6 +98,15 @@ pub const FORMAT_VERSION: i32 = schema::VERSION;
 /// Name of the store's file within the org's directory.
 pub const STORE_FILE: &str = "store.sqlite";
 
+impl StoreError {
+    /// Whether somebody else holds the file for a moment, so that trying again can help.
+    pub fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        let Self::Sqlite(source) = self else { return false };
+        matches!(source.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};

@@ -141,14 +141,14 @@ fn stopped() -> StoreError {
 
 fn read_coverage(connection: &Connection) -> Result<Coverage, StoreError> {
     let mut coverage = Coverage::default();
-    let mut select = connection.prepare("SELECT scope FROM scopes WHERE completed_at IS NOT NULL")?;
+    let mut select = connection.prepare_cached("SELECT scope FROM scopes WHERE completed_at IS NOT NULL")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         if let Some(scope) = Scope::parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
             coverage.completed(scope);
         }
     }
-    let mut select = connection.prepare("SELECT scope, kind FROM gaps WHERE open = 1")?;
+    let mut select = connection.prepare_cached("SELECT scope, kind FROM gaps WHERE open = 1")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         let (scope, kind): (String, String) = (row.get(0)?, row.get(1)?);

@@ -66,6 +66,7 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program does something ten times a second until it is ended")]
 fn run(arguments: &Arguments) -> Result<(), StartError> {
     let base = Spec::of_users(arguments.users);
     let spec = Spec {
