@@ -1,6 +1,6 @@
 //! The query language: text to clauses. Pure.
 //!
-//! Entry point: [`parse`].
+//! Entry point: `parse`, behind [`crate::Reader::search`].
 //!
 //! | written                        | means                                                                       |
 //! |--------------------------------|-----------------------------------------------------------------------------|

@@ -127,3 +127,44 @@ fn indexed(tokenizer: &str, record: IndexRecordOption) -> TextOptions {
     let indexing = TextFieldIndexing::default().set_tokenizer(tokenizer).set_index_option(record).set_fieldnorms(false);
     TextOptions::default().set_indexing_options(indexing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// If this fails, raise [`SCHEMA_VERSION`] and write both down again: an index of the old shape must be rebuilt.
+    #[test]
+    fn a_change_of_shape_needs_a_new_version() {
+        let (schema, _) = Fields::schema();
+        let shape: Vec<String> = schema
+            .fields()
+            .map(|(_, entry)| {
+                let options = serde_json::to_value(entry).expect("options are JSON");
+                let indexing = &options["options"]["indexing"];
+                let part = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+                let fast = if entry.is_fast() { "fast" } else { "-" };
+                format!("{} {} {} {fast}", entry.name(), part(&indexing["tokenizer"]), part(&indexing["record"]))
+            })
+            .collect();
+        let expected = [
+            "key raw basic fast",
+            "kind - - fast",
+            "status idmap_whole basic fast",
+            "app raw basic fast",
+            "app_label idmap_words basic -",
+            "app_line idmap_line basic -",
+            "id raw basic -",
+            "title idmap_words position -",
+            "name idmap_words position -",
+            "account idmap_words position -",
+            "mapping idmap_words basic -",
+            "title_whole idmap_whole basic -",
+            "name_whole idmap_whole basic -",
+            "account_whole idmap_whole basic -",
+            "title_line idmap_tagged_line basic -",
+            "word idmap_words basic -",
+            "gram idmap_grams basic -",
+        ];
+        assert_eq!((SCHEMA_VERSION, shape.as_slice()), (1, expected.map(str::to_owned).as_slice()));
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flags;
 
@@ -132,8 +132,9 @@ pub(super) struct Global {
     /// The org that is meant, where several are configured; sync, serve, check and status take several
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) org: Vec<String>,
-    /// Form of the output
-    #[arg(long, short = 'o', global = true, value_name = "FORM", default_value = "table")]
+    /// Form of the output: table, json, jsonl or csv
+    // Hidden values keep the help at one line per flag; the sentence names them.
+    #[arg(long, short = 'o', global = true, value_name = "FORM", default_value = "table", hide_possible_values = true)]
     pub(super) output: Form,
     /// Ask the server at this address, and only it
     #[arg(long, global = true, value_name = "URL")]
@@ -235,8 +236,8 @@ pub(super) struct ResolveArgs {
     pub(super) app: String,
     /// The account as the app shows it
     pub(super) identifier: String,
-    /// What the identifier is [default: all of these, cross-checked]
-    #[arg(long)]
+    /// What the identifier is: user-name, external-id or email [default: all of these, cross-checked]
+    #[arg(long, hide_possible_values = true)]
     pub(super) kind: Option<IdentifierForm>,
     /// List who may be meant when the answer is ambiguous
     #[arg(long)]
@@ -380,15 +381,15 @@ pub(super) enum GroupCommand {
 
 /// Arguments of `search`.
 #[derive(Clone, Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["query", "suggest"])]
+#[command(group(ArgGroup::new("what").required(true).args(["query", "suggest"])))]
 pub(super) struct SearchArgs {
     /// Words, "phrases", word*, word~, -word, and kind: status: app: account: id:
     pub(super) query: Option<String>,
     /// Users for a typeahead box: names that begin like this, one typing error forgiven
     #[arg(long, value_name = "PREFIX")]
     pub(super) suggest: Option<String>,
-    /// Only these kinds
-    #[arg(long, value_name = "KIND", conflicts_with = "suggest")]
+    /// Only this kind: user, group, app or account; may be given several times
+    #[arg(long, value_name = "KIND", conflicts_with = "suggest", hide_possible_values = true)]
     pub(super) kind: Vec<SearchKind>,
     /// Hits at most [default: 20, of suggestions 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]

@@ -23,7 +23,7 @@ use tonic_types::StatusExt as _;
 use super::args::Global;
 use super::failure::Failure;
 use super::run;
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors, OrgConfig};
 
 /// How long to wait for a server that may not be there. It is on this machine: a connection takes well below 1 ms, and
 /// whoever runs no server should not notice the attempt.
@@ -78,23 +78,25 @@ impl Wish {
 }
 
 impl Backend {
-    /// Finds who answers.
+    /// Finds who answers. `orgs` are those that are opened when no server does.
     ///
     /// # Errors
     /// No server where one is asked for; otherwise whatever keeps the data directory from being read.
-    pub(super) async fn choose(config: &Config, global: &Global) -> Result<Self, Failure> {
+    pub(super) async fn choose<'a>(
+        config: &'a Config,
+        global: &Global,
+        orgs: impl FnOnce() -> Result<Vec<&'a OrgConfig>, ConfigErrors>,
+    ) -> Result<Self, Failure> {
         let url = &config.client.server;
-        match Wish::of(global) {
-            Wish::Server => Ok(Self::server(url).await?),
-            Wish::Direct => Self::direct(config),
-            Wish::Either => match Self::server(url).await {
-                Ok(backend) => Ok(backend),
-                Err(error) => {
-                    tracing::debug!(server = %url, reason = %format!("{error:#}"), "no server, reading directly");
-                    Self::direct(config)
-                }
-            },
+        let wish = Wish::of(global);
+        if wish != Wish::Direct {
+            match Self::server(url).await {
+                Ok(backend) => return Ok(backend),
+                Err(error) if wish == Wish::Server => return Err(error.into()),
+                Err(error) => tracing::debug!(server = %url, reason = %format!("{error:#}"), "no server"),
+            }
         }
+        Self::direct(config, &orgs()?)
     }
 
     async fn server(url: &str) -> anyhow::Result<Self> {
@@ -120,13 +122,10 @@ impl Backend {
         Ok(Self { target: Target::Server(Box::new(clients)), name: format!("server {url}") })
     }
 
-    fn direct(config: &Config) -> Result<Self, Failure> {
-        if config.orgs.is_empty() {
-            config.require_org(None)?;
-        }
-        tracing::debug!(data_dir = %config.data_dir.display(), "reading the data directory");
-        let services = run::services(config)?;
-        Ok(Self { target: Target::Direct(services), name: format!("data directory {}", config.data_dir.display()) })
+    fn direct(config: &Config, orgs: &[&OrgConfig]) -> Result<Self, Failure> {
+        let name = format!("data directory {}", config.data_dir.display());
+        tracing::debug!(data_dir = %config.data_dir.display(), "reading directly");
+        Ok(Self { target: Target::Direct(run::services(config, orgs)?), name })
     }
 
     fn failed(&self, what: &str, status: &Status) -> Failure {

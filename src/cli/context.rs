@@ -21,9 +21,17 @@ impl Context {
         Self { config, global, output }
     }
 
-    /// Whoever answers look-ups.
+    /// Whoever answers look-ups in one org.
     pub(super) async fn backend(&self) -> Result<Backend, Failure> {
-        Backend::choose(&self.config, &self.global).await
+        // Asked for first: two orgs are wrong whoever answers.
+        self.request_context()?;
+        let the_org = || Ok(vec![self.config.require_org(self.global.org.first().map(String::as_str))?]);
+        Backend::choose(&self.config, &self.global, the_org).await
+    }
+
+    /// Whoever answers about several orgs.
+    pub(super) async fn backend_of_all(&self) -> Result<Backend, Failure> {
+        Backend::choose(&self.config, &self.global, || self.orgs()).await
     }
 
     /// The context of a request about one org: the named one, or none, which means the only one.

@@ -81,7 +81,10 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
     }
     let context = Context::new(config, global);
     let runtime = runtime(&command)?;
-    runtime.block_on(Box::pin(dispatch(&context, &command)))
+    let ended = runtime.block_on(Box::pin(dispatch(&context, &command)));
+    // Whatever still runs on a thread is not waited for: the command is over, and the process with it.
+    runtime.shutdown_background();
+    ended
 }
 
 fn flags(global: &Global, command: &Command) -> Flags {

@@ -2,11 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 use super::output::warn;
 
-/// Runs the work to its end. The first signal cancels `shutdown`, which the work minds; the second ends the process at
-/// once: what was acknowledged by the store is safe at any moment.
+/// Runs the work to its end. The first signal cancels `shutdown`, which the work minds; the second drops the work as it
+/// is: what was acknowledged by the store is safe at any moment.
 pub(super) async fn until_done<T>(
     work: impl Future<Output = Result<T, Failure>>,
     shutdown: &CancellationToken,
@@ -14,21 +14,18 @@ pub(super) async fn until_done<T>(
     let mut signals = Signals::new()?;
     tokio::select! {
         done = work => done,
-        never = stop_on(&mut signals, shutdown) => never,
+        () = stop_on(&mut signals, shutdown) => {
+            Err(anyhow::anyhow!("stopped at once; what was stored is kept, and the next crawl goes on from there").into())
+        }
     }
 }
 
-/// Never returns: the second signal ends the process.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the second signal asks for exactly this; the store is whole at any moment"
-)]
-async fn stop_on<T>(signals: &mut Signals, shutdown: &CancellationToken) -> Result<T, Failure> {
+/// Ends with the second signal.
+async fn stop_on(signals: &mut Signals, shutdown: &CancellationToken) {
     signals.next().await;
     warn("stopping; once more to stop at once");
     shutdown.cancel();
     signals.next().await;
-    std::process::exit(i32::from(Exit::Failed.number()))
 }
 
 #[cfg(unix)]

@@ -27,7 +27,7 @@ struct Org {
 
 /// Prints the status of the orgs.
 pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
-    let backend = context.backend().await?;
+    let backend = context.backend_of_all().await?;
     let mut orgs = Vec::new();
     for name in names(context, &backend).await? {
         orgs.push(read(&backend, &name).await?);

@@ -56,6 +56,8 @@ pub enum WalkState {
     },
     /// Given up in this crawl; a gap says why. Rows are kept.
     GivenUp,
+    /// The settings do not want it read (any more): its rows go, and it counts as never read.
+    Unwanted,
 }
 
 /// Where to go on in a walk.

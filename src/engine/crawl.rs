@@ -129,8 +129,11 @@ impl Shell<'_> {
                         self.receipts.push_back(receipt);
                     }
                     Effect::LoadAssignedGroups => {
-                        let groups = self.org.reader().scan(|snapshot| snapshot.assigned_groups()).await?;
-                        todo.extend(self.step(Input::AssignedGroups(groups)));
+                        let groups = self.org.reader().scan(|snapshot| {
+                            Ok((snapshot.assigned_groups()?, snapshot.unassigned_groups_with_members()?))
+                        });
+                        let (assigned, unwanted) = groups.await?;
+                        todo.extend(self.step(Input::AssignedGroups { assigned, unwanted }));
                     }
                     Effect::End(end) => return self.end(end).await,
                 }

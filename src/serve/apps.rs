@@ -127,8 +127,9 @@ mod tests {
 
     #[test]
     fn a_selector_is_needed() {
-        let read = |selector| AppQuery::read("app", selector).map_err(|failure| failure.name());
-        assert_eq!(read(None), Err("FIELD_MISSING"));
-        assert_eq!(read(Some(&AppSelector { selector: None })), Err("FIELD_MISSING"));
+        for selector in [None, Some(AppSelector { selector: None })] {
+            let failure = AppQuery::read("app", selector.as_ref()).unwrap_err();
+            assert_eq!(failure.name(), "FIELD_MISSING");
+        }
     }
 }

@@ -117,26 +117,29 @@ impl WideMark {
     }
 }
 
-/// A set and the state of the gaps that it was computed from.
-type WideSet = (WideMark, Arc<Vec<String>>);
+/// A computed set and what it depends on.
+struct Computed {
+    mark: WideMark,
+    many: Arc<Vec<String>>,
+}
 
-/// The last computed sets of an org.
+/// The last computed sets of an org, one per [`Wide`].
 #[derive(Default)]
 pub(super) struct WideCache {
-    slots: [Mutex<Option<WideSet>>; 3],
+    slots: [Mutex<Option<Computed>>; 3],
 }
 
 impl WideCache {
     /// The remembered set, if nothing has changed.
     pub(super) fn get(&self, wide: Wide, mark: &WideMark) -> Option<Gaps> {
         let slot = self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, many) = slot.as_ref()?;
-        known.is_same(mark).then(|| Gaps { few: BTreeSet::new(), many: Some(Arc::clone(many)) })
+        let known = slot.as_ref()?;
+        known.mark.is_same(mark).then(|| Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&known.many)) })
     }
 
     /// Remembers a set.
     pub(super) fn put(&self, wide: Wide, mark: WideMark, many: Arc<Vec<String>>) {
-        *self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some((mark, many));
+        *self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(Computed { mark, many });
     }
 }
 

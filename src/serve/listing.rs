@@ -192,7 +192,7 @@ mod tests {
         check(11, 10, 1, 2);
         check(100, 7, 1, 15);
         check(100, 7, 3, 5);
-        check(1_000, 1, 10, 100);
+        check(1_000, 1, 10, 101); // The last one is empty: only then the end is seen.
         check(25_000, 100, 1_000_000, 3); // One row of 25,000: bounded work, empty pages.
         check(25_000, 100, 100, 3);
     }

@@ -1,1 +1,114 @@
-//! Hostile requests against the handlers, in process.
+//! Hostile requests against the handlers, in process: whatever the bytes, an answer or a typed refusal.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use okta_idmap_proto::v1;
+use okta_idmap_proto::v1::coverage_server::Coverage as _;
+use okta_idmap_proto::v1::lookup_server::Lookup as _;
+use okta_idmap_proto::v1::search_server::Search as _;
+use proptest::prelude::*;
+use prost::Message;
+use tonic::{Code, Request, Response, Status};
+
+use super::{OrgView, Orgs, SearchHandle, Services, StatusSource};
+use crate::core::ids::Timestamp;
+use crate::core::policy::{GrantPolicy, GrantPolicySettings};
+use crate::core::reconcile::Brake;
+use crate::store::{Store, StoreConfig};
+
+fn services(dir: &std::path::Path) -> (Store, Services) {
+    let config = StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential: "c".to_owned() };
+    let store = Store::open(config).unwrap();
+    let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
+    let view =
+        OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, StatusSource::Direct).unwrap();
+    (store, Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000)))
+}
+
+/// A request out of arbitrary bytes. Most bytes are no message, so they also fill its fields.
+fn decoded<T: Message + Default>(bytes: &[u8]) -> T {
+    T::decode(bytes).unwrap_or_default()
+}
+
+fn assert_typed<T>(answered: Result<Response<T>, Status>) -> Result<(), TestCaseError> {
+    if let Err(status) = answered {
+        let is_typed = matches!(
+            status.code(),
+            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::Unavailable
+        );
+        prop_assert!(is_typed, "{status:?}");
+        prop_assert!(!status.message().is_empty());
+    }
+    Ok(())
+}
+
+/// Bytes that often are the beginnings of messages: small field numbers, lengths that fit, text.
+fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let field = (1_u8..9, proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(number, bytes)| {
+        let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+        field.extend(bytes);
+        field
+    });
+    let number = (1_u8..9, any::<u8>()).prop_map(|(number, value)| vec![number << 3, value & 0x7f]);
+    // Nested: an inner message within a field of the outer one.
+    let inner = proptest::collection::vec(prop_oneof![field, number], 0..4).prop_map(|fields| fields.concat());
+    let nested = (1_u8..7, inner.clone()).prop_map(|(number, bytes)| {
+        let mut field = vec![number << 3 | 2, u8::try_from(bytes.len().min(127)).unwrap()];
+        field.extend(&bytes[..bytes.len().min(127)]);
+        field
+    });
+    prop_oneof![
+        proptest::collection::vec(prop_oneof![nested, inner], 0..5).prop_map(|fields| fields.concat()),
+        proptest::collection::vec(any::<u8>(), 0..64),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_requests_are_answered_or_refused(
+        requests in proptest::collection::vec((0_usize..15, message_bytes()), 1..20)
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (_store, services) = services(dir.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (lookup, search, coverage) = (services.lookup(), services.search(), services.coverage());
+        for (rpc, bytes) in requests {
+            runtime.block_on(async {
+                match rpc {
+                    0 => assert_typed(lookup.resolve_account(Request::new(decoded(&bytes))).await),
+                    1 => assert_typed(lookup.batch_resolve(Request::new(decoded(&bytes))).await),
+                    2 => assert_typed(lookup.get_user(Request::new(decoded(&bytes))).await),
+                    3 => assert_typed(lookup.list_user_accounts(Request::new(decoded(&bytes))).await),
+                    4 => assert_typed(lookup.list_user_groups(Request::new(decoded(&bytes))).await),
+                    5 => assert_typed(lookup.check_app_membership(Request::new(decoded(&bytes))).await),
+                    6 => assert_typed(lookup.list_apps(Request::new(decoded(&bytes))).await),
+                    7 => assert_typed(lookup.list_app_users(Request::new(decoded(&bytes))).await),
+                    8 => assert_typed(lookup.list_groups(Request::new(decoded(&bytes))).await),
+                    9 => assert_typed(lookup.list_group_members(Request::new(decoded(&bytes))).await),
+                    10 => assert_typed(lookup.list_app_groups(Request::new(decoded(&bytes))).await),
+                    11 => assert_typed(search.search(Request::new(decoded(&bytes))).await),
+                    12 => assert_typed(search.suggest(Request::new(decoded(&bytes))).await),
+                    13 => assert_typed(coverage.get_status(Request::new(decoded(&bytes))).await),
+                    _ => assert_typed(coverage.list_gaps(Request::new(decoded(&bytes))).await),
+                }
+            })?;
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_answered_or_refused(app in ".{0,20}", name in ".{0,40}|\\PC{1000,1100}", kind in -2_i32..6) {
+        let dir = tempfile::tempdir().unwrap();
+        let (_store, services) = services(dir.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let selector = Some(v1::AppSelector { selector: Some(v1::app_selector::Selector::Any(app)) });
+        let identifier = Some(v1::Identifier { value: name, kind });
+        let account = Some(v1::AccountSelector { app: selector, identifier });
+        let request = v1::ResolveAccountRequest { account, ..v1::ResolveAccountRequest::default() };
+        let answered = runtime.block_on(services.lookup().resolve_account(Request::new(request)));
+        assert_typed(answered)?;
+    }
+}

@@ -3,6 +3,8 @@
 //! Lists are keyset-paged: pass the cursor of the last page, get the next. A cursor is the surrogate of the last row; rows
 //! that appear or vanish between two pages do so naturally, nothing is repeated.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::StoreError;
@@ -529,6 +531,29 @@ impl<'a> Snapshot<'a> {
         let n = n.map(|n| n.unwrap_or(-1));
         let count = self.one(sql, [n], |row| row.get::<_, i64>(0))?;
         Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
+
+    /// Groups that are assigned to no app although their members are stored or were once read.
+    pub fn unassigned_groups_with_members(&self) -> Result<Vec<GroupId>, StoreError> {
+        let mut groups: BTreeSet<GroupId> = self
+            .rows(
+                "SELECT i.id FROM groups g JOIN ids i ON i.n = g.n
+                 WHERE EXISTS (SELECT 1 FROM group_members m WHERE m.grp = g.n)",
+                (),
+                |row| group_id(row, 0),
+            )?
+            .into_iter()
+            .collect();
+        let scopes: Vec<String> =
+            self.rows("SELECT scope FROM scopes WHERE scope LIKE 'group_members(%'", (), |row| row.get(0))?;
+        groups.extend(scopes.iter().filter_map(|scope| match Scope::parse(scope) {
+            Some(Scope::GroupMembers(group)) => Some(group),
+            _ => None,
+        }));
+        for assigned in self.assigned_groups()? {
+            groups.remove(&assigned);
+        }
+        Ok(groups.into_iter().collect())
     }
 
     // Books.

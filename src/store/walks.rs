@@ -125,8 +125,29 @@ impl Books<'_, '_> {
                 self.forget_seen(&name)?;
                 self.put_walk(&name, "given_up")?;
             }
+            WalkState::Unwanted => self.drop_scope(&update.scope)?,
         }
         Ok(None)
+    }
+
+    /// Removes the rows of a scope that is not wanted, and everything that is known about it. The brake is not asked: it
+    /// is the operator's own decision, and nothing is claimed about a scope that counts as never read.
+    fn drop_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
+        let name = scope.name();
+        // Nothing is as new as the last number, so everything counts as not shown.
+        let (_, outer, rows) = self.missing(scope, RequestNumber(u64::MAX), &RoaringBitmap::new())?;
+        let known = self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
+        if known == 0 && rows.is_empty() {
+            return Ok(());
+        }
+        for n in rows {
+            self.apply.remove_in_scope(scope, outer, n)?;
+        }
+        self.forget_seen(&name)?;
+        let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
+        self.apply.changed |= closed > 0;
+        self.coverage.push(CoverageChange::Forget(scope.clone()));
+        Ok(())
     }
 
     fn put_walk(&self, name: &str, state: &str) -> Result<(), StoreError> {

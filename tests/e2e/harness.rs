@@ -1,19 +1,25 @@
-//! An org, the connector's settings for it, and the comparison of store and org.
+//! A served org and the connector's settings for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use okta_idmap::config::{Config, Flags, Sources, load};
-use okta_idmap::core::ids::{AppId, GroupId};
+use okta_idmap::core::ids::{Revision, Timestamp};
 use okta_idmap::engine::crawl::CrawlOutcome;
 use okta_idmap::engine::progress::Progress;
 use okta_idmap::engine::sync::{self, SyncReport};
 use okta_idmap::engine::{EngineError, OrgSettings};
-use okta_idmap::store::{PageOf, Reader, Snapshot, StoreError};
-use okta_sim::{AppRef, GroupRef, Org, ServerConfig, Sim, SimServer, Spec};
+use okta_idmap::store::{Meta, Reader};
+use okta_sim::{Org, Rule, ServerConfig, SimServer, Spec};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::picture::{Picture, Want};
+
 pub(crate) const TOKEN: &str = "00TsimulatedTokenOfTheTestOrg0000000000000";
+
+/// Changes in one revision that a test reads: more than any of the small orgs has rows.
+const CHANGES_MAX: usize = 100_000;
 
 /// A served org and a data directory for the connector.
 pub(crate) struct World {
@@ -28,23 +34,60 @@ impl World {
     }
 
     pub(crate) fn of(org: Org) -> Self {
-        let config = ServerConfig { token: Some(TOKEN.to_owned()), ..ServerConfig::default() };
+        Self::slow(org, 0)
+    }
+
+    /// An org whose every answer takes `latency_ms`.
+    pub(crate) fn slow(org: Org, latency_ms: u64) -> Self {
+        let config = ServerConfig { token: Some(TOKEN.to_owned()), latency_ms, ..ServerConfig::default() };
         let server = SimServer::start(org, &config).unwrap();
         Self { server, dir: tempfile::tempdir().unwrap(), environment: Vec::new() }
     }
 
+    /// An org of `users` users that is read in pages so small that most lists have several.
+    pub(crate) fn paged(users: usize, seed: u64) -> Self {
+        let mut world = Self::new(&Spec { seed, ..Spec::of_users(users) });
+        world.small_pages();
+        world
+    }
+
+    pub(crate) fn small_pages(&mut self) {
+        for (list, limit) in [
+            ("USERS", 20),
+            ("GROUPS", 5),
+            ("GROUP_MEMBERS", 10),
+            ("APPS", 5),
+            ("APP_USERS", 20),
+            // Okta takes no smaller ones.
+            ("APP_GROUPS", 20),
+        ] {
+            self.set(&format!("CRAWL__{list}_PAGE_SIZE"), &limit.to_string());
+        }
+    }
+
     /// Sets a configuration key by its environment variable, `CRAWL__INTERVAL`.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
-        self.environment.push((format!("OKTA_IDMAP_{key}"), value.to_owned()));
+        let name = format!("OKTA_IDMAP_{key}");
+        self.environment.retain(|(known, _)| *known != name);
+        self.environment.push((name, value.to_owned()));
+    }
+
+    /// Adds a fault.
+    pub(crate) fn rule(&self, rule: Rule) {
+        self.server.sim().rules.push(rule);
     }
 
     pub(crate) fn config(&self) -> Config {
         let mut environment = self.environment.clone();
-        environment.push(("OKTA_IDMAP_DATA_DIR".to_owned(), self.dir.path().display().to_string()));
-        environment.push(("OKTA_IDMAP_DOMAIN".to_owned(), self.server.base_url()));
-        if !environment.iter().any(|(name, _)| name.ends_with("_API_TOKEN")) {
-            environment.push(("OKTA_IDMAP_API_TOKEN".to_owned(), TOKEN.to_owned()));
-        }
+        let mut default = |key: &str, value: String| {
+            let name = format!("OKTA_IDMAP_{key}");
+            if !environment.iter().any(|(known, _)| *known == name) {
+                environment.push((name, value));
+            }
+        };
+        default("DATA_DIR", self.dir.path().display().to_string());
+        default("DOMAIN", self.server.base_url());
+        default("API_TOKEN", TOKEN.to_owned());
         let sources = Sources { file: None, env: environment, flags: Flags::default() };
         let (config, _) = load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         config
@@ -55,144 +98,110 @@ impl World {
         OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap()
     }
 
-    pub(crate) async fn try_sync(&self) -> Result<SyncReport, EngineError> {
-        let (progress, _) = watch::channel(Progress::default());
-        sync::run(self.settings(), &progress, &CancellationToken::new()).await
+    pub(crate) fn store_file(&self) -> PathBuf {
+        self.settings().dir.join("store.sqlite")
     }
 
+    pub(crate) async fn try_sync(&self) -> Result<SyncReport, EngineError> {
+        try_sync(self.settings()).await
+    }
+
+    /// A crawl that comes to its end; gaps may be open.
     pub(crate) async fn sync(&self) -> SyncReport {
         let report = self.try_sync().await.unwrap();
         assert_eq!(report.outcome, CrawlOutcome::Finished);
         report
     }
 
+    /// A crawl that leaves no gap and after which store, org and index are the same.
+    #[track_caller]
+    pub(crate) fn sync_whole(&self) -> impl Future<Output = SyncReport> + '_ {
+        let caller = std::panic::Location::caller();
+        async move {
+            let report = self.sync().await;
+            assert_eq!(gap_ids(&report), NO_GAPS, "at {caller}");
+            self.compare(&Want::default(), &caller.to_string());
+            report
+        }
+    }
+
     pub(crate) fn reader(&self) -> Reader {
         Reader::open(&self.settings().dir).unwrap()
     }
 
-    /// Asserts that the store equals the org.
+    pub(crate) fn meta(&self) -> Meta {
+        self.reader().read(|snapshot| snapshot.meta()).unwrap()
+    }
+
+    pub(crate) fn picture(&self) -> Picture {
+        Picture::of_store(&self.reader())
+    }
+
+    /// Asserts that the store equals the org and the index the store.
     #[track_caller]
     pub(crate) fn assert_equal(&self) {
-        let stored = Picture::of_store(&self.reader());
-        let truth = Picture::of_org(&self.server.sim());
-        stored.assert_equals(&truth);
-    }
-}
-
-/// Everything that is compared, as text by key.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Picture {
-    pub(crate) rows: BTreeMap<String, String>,
-}
-
-fn all<T>(mut page: impl FnMut(Option<i64>) -> Result<PageOf<T>, StoreError>) -> Vec<T> {
-    let (mut rows, mut after) = (Vec::new(), None);
-    loop {
-        let next = page(after).unwrap();
-        rows.extend(next.rows);
-        match next.next {
-            Some(n) => after = Some(n),
-            None => return rows,
-        }
-    }
-}
-
-const PAGE: usize = 997;
-
-impl Picture {
-    pub(crate) fn of_store(reader: &Reader) -> Self {
-        reader.read(|snapshot| Ok(Self::of_snapshot(snapshot))).unwrap()
+        self.assert_equal_to(&Want::default());
     }
 
-    fn of_snapshot(snapshot: &Snapshot<'_>) -> Self {
-        let mut rows = BTreeMap::new();
-        for user in all(|after| snapshot.users(after, PAGE)) {
-            let name =
-                (user.login.as_deref(), user.email.as_deref(), user.first_name.as_deref(), user.last_name.as_deref());
-            rows.insert(format!("user {}", user.id), format!("{} {name:?}", user.status.as_str()));
-        }
-        for group in all(|after| snapshot.groups(after, PAGE)) {
-            let source = group.source_app.as_ref().map(AppId::as_str);
-            rows.insert(
-                format!("group {}", group.id),
-                format!("{} {:?} {source:?}", group.group_type.as_str(), group.name),
-            );
-            for (user, _) in all(|after| snapshot.members(&group.id, after, PAGE)) {
-                rows.insert(format!("member {} {user}", group.id), String::new());
-            }
-        }
-        for app in all(|after| snapshot.apps(after, PAGE)) {
-            rows.insert(
-                format!("app {}", app.id),
-                format!("{} {} {:?} {:?}", app.name, app.status.as_str(), app.label, app.shared_user_name),
-            );
-            for row in all(|after| snapshot.app_users(&app.id, after, PAGE)) {
-                let names = (row.user_name.as_deref(), row.external_id.as_deref());
-                let via = row.via_group.as_ref().map(GroupId::as_str);
-                rows.insert(
-                    format!("app_user {} {}", row.app, row.user),
-                    format!("{names:?} {} {} {via:?}", row.status.as_str(), row.scope.as_str()),
-                );
-            }
-            for row in all(|after| snapshot.app_groups(&app.id, after, PAGE)) {
-                rows.insert(format!("app_group {} {}", row.app, row.group), format!("{:?}", row.priority));
-            }
-        }
-        Self { rows }
-    }
-
-    pub(crate) fn of_org(sim: &Sim) -> Self {
-        let org = &sim.org;
-        let mut rows = BTreeMap::new();
-        for user in org.truth_users() {
-            let name = (Some(&*user.login), Some(&*user.email), user.first_name.as_deref(), user.last_name.as_deref());
-            rows.insert(format!("user {}", user.id), format!("{} {name:?}", user.status.as_str()));
-        }
-        for group in org.truth_groups() {
-            let reference = GroupRef::parse(&group.id).unwrap();
-            let source = group.source_app.as_deref();
-            rows.insert(format!("group {}", group.id), format!("{} {:?} {source:?}", group.kind.as_str(), group.name));
-            for user in org.truth_members(reference) {
-                rows.insert(format!("member {} {user}", group.id), String::new());
-            }
-        }
-        for app in org.truth_apps() {
-            let reference = AppRef::parse(&app.id).unwrap();
-            if app.name == "saasure" || app.name.starts_with("okta_") {
-                continue;
-            }
-            rows.insert(
-                format!("app {}", app.id),
-                format!("{} {} {:?} {:?}", app.name, app.status.as_str(), app.label, app.shared_user_name),
-            );
-            for row in org.truth_app_users(reference) {
-                let names = (row.user_name.as_deref(), row.external_id.as_deref());
-                rows.insert(
-                    format!("app_user {} {}", row.app_id, row.user_id),
-                    format!("{names:?} {} {} {:?}", row.status.as_str(), row.scope.as_str(), row.link_group.as_deref()),
-                );
-            }
-            for row in org.truth_app_groups(reference) {
-                rows.insert(format!("app_group {} {}", row.app_id, row.group_id), format!("{:?}", Some(row.priority)));
-            }
-        }
-        Self { rows }
-    }
-
+    /// Asserts that the store equals the wanted part of the org and the index the store.
     #[track_caller]
-    pub(crate) fn assert_equals(&self, truth: &Self) {
-        let keys: BTreeSet<_> = self.rows.keys().chain(truth.rows.keys()).collect();
-        let different: Vec<String> = keys
-            .into_iter()
-            .filter(|key| self.rows.get(*key) != truth.rows.get(*key))
-            .map(|key| format!("{key}: stored {:?}, org {:?}", self.rows.get(key), truth.rows.get(key)))
-            .collect();
-        assert!(
-            different.is_empty(),
-            "{} of {} rows differ:\n{}",
-            different.len(),
-            truth.rows.len(),
-            different[..different.len().min(20)].join("\n")
-        );
+    pub(crate) fn assert_equal_to(&self, want: &Want) {
+        self.compare(want, &std::panic::Location::caller().to_string());
     }
+
+    fn compare(&self, want: &Want, label: &str) {
+        let stored = self.picture();
+        stored.assert_equals(&Picture::of_org(&self.server.sim(), want), label);
+        assert_index(&self.settings(), &stored, label);
+    }
+
+    /// The request log, for one phase of a test by itself.
+    pub(crate) fn forget_requests(&self) {
+        self.server.sim().requests.clear();
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.server.sim().requests.total()
+    }
+
+    /// Number of lines of the change log after `revision`.
+    pub(crate) fn changes_after(&self, revision: Revision) -> usize {
+        self.reader().read(|snapshot| snapshot.changes_after(revision, CHANGES_MAX)).unwrap().len()
+    }
+
+    /// When a scope was last read to its end; `None` where the books do not know it.
+    pub(crate) fn completed_at(&self, scope: &str) -> Option<Timestamp> {
+        let scopes = self.reader().read(|snapshot| snapshot.scopes(CHANGES_MAX)).unwrap();
+        scopes.into_iter().find(|record| record.scope.name() == scope)?.completed_at
+    }
+}
+
+pub(crate) async fn try_sync(settings: OrgSettings) -> Result<SyncReport, EngineError> {
+    let (progress, _) = watch::channel(Progress::default());
+    sync::run(settings, &progress, &CancellationToken::new()).await
+}
+
+/// For comparisons: no gap is open.
+pub(crate) const NO_GAPS: [&str; 0] = [];
+
+/// The ids of the open gaps, sorted.
+pub(crate) fn gap_ids(report: &SyncReport) -> Vec<String> {
+    let ids: BTreeSet<String> = report.open_gaps.iter().map(|record| record.gap.id().to_string()).collect();
+    ids.into_iter().collect()
+}
+
+/// Asserts that the index holds the documents of the stored rows and nothing else, and is as new as the store.
+pub(crate) fn assert_index(settings: &OrgSettings, stored: &Picture, label: &str) {
+    let index = okta_idmap_index::open_read_only(&settings.index_dir()).unwrap();
+    let keys = index.all_keys().unwrap();
+    let expected: Vec<String> = stored.index_keys().into_iter().collect();
+    let different: Vec<&String> = keys
+        .iter()
+        .filter(|key| expected.binary_search(key).is_err())
+        .chain(expected.iter().filter(|key| keys.binary_search(key).is_err()))
+        .collect();
+    assert!(different.is_empty(), "{label}: only in one of index and store: {different:?}");
+    assert_eq!(keys.len(), expected.len(), "{label}: a key is in the index twice");
+    let revision = Reader::open(&settings.dir).unwrap().read(|snapshot| Ok(snapshot.revision())).unwrap();
+    assert_eq!(index.mark().map(|mark| mark.revision), Some(revision.0), "{label}: the index is behind the store");
 }

@@ -3,4 +3,10 @@
 
 mod crawl;
 mod faults;
+mod files;
 mod harness;
+mod limits;
+mod picture;
+mod requests;
+mod settings;
+mod stops;

@@ -95,6 +95,7 @@ impl Lanes {
                 self.note(&update.scope);
                 self.count_done(&update.scope);
             }
+            WalkState::Unwanted => {}
         }
     }
 

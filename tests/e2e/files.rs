@@ -1,0 +1,110 @@
+//! Files that are gone or damaged: what is derived is made anew, the store itself is never guessed at.
+
+use std::fs;
+use std::path::Path;
+
+use okta_idmap::engine::EngineError;
+use okta_idmap::store::{Store, StoreConfig, StoreError};
+
+use crate::harness::World;
+
+fn index_files(world: &World) -> Vec<std::path::PathBuf> {
+    fs::read_dir(world.settings().index_dir()).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_or_damaged_index_is_made_anew() {
+    let world = World::paged(40, 401);
+    world.sync_whole().await;
+    let rewrite = |name: &str, content: &[u8]| {
+        let mut hit = 0;
+        for path in index_files(&world) {
+            let file = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_file() && (name.is_empty() || file == name) && !file.contains("lock") {
+                fs::write(&path, content).unwrap();
+                hit += 1;
+            }
+        }
+        assert!(hit > 0, "no file {name}");
+    };
+    fs::remove_dir_all(world.settings().index_dir()).unwrap();
+    world.sync_whole().await;
+    rewrite("meta.json", b"{}");
+    world.sync_whole().await;
+    rewrite("", b"garbage");
+    world.sync_whole().await;
+    rewrite("", b"");
+    world.sync_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_store_is_read_again() {
+    let world = World::paged(40, 402);
+    let first = world.sync_whole().await;
+    // The index of the store that was is foreign to the new one.
+    for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
+        let _ = fs::remove_file(world.settings().dir.join(file));
+    }
+    let second = world.sync_whole().await;
+    assert_ne!(first.meta.store_id, second.meta.store_id);
+    fs::remove_dir_all(&world.settings().dir).unwrap();
+    world.sync_whole().await;
+}
+
+/// A damaged store is reported and left as it is, byte by byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_store_is_left_alone() {
+    let world = World::paged(40, 403);
+    world.sync_whole().await;
+    let file = world.store_file();
+    let whole = fs::read(&file).unwrap();
+    let mut scribbled = whole.clone();
+    for byte in scribbled.iter_mut().skip(4_096).take(8_192) {
+        *byte ^= 0x55;
+    }
+    let empty: &[u8] = b"";
+    for (name, content) in [
+        ("empty", empty),
+        ("ten bytes", &whole[..10]),
+        ("a quarter", &whole[..whole.len() / 4]),
+        ("all but the last page", &whole[..whole.len() - 4_096]),
+        ("an odd length", &whole[..whole.len() - 1_000]),
+        ("something else", b"PK\x03\x04 this is no database, but long enough to be one: ...................."),
+        ("scribbled over", &scribbled),
+    ] {
+        fs::write(&file, content).unwrap();
+        world.forget_requests();
+        let error = world.try_sync().await.unwrap_err();
+        assert!(matches!(error, EngineError::Store(StoreError::Damaged { .. })), "{name}: {error:?}");
+        assert!(error.to_string().contains("nothing was changed"), "{name}: {error}");
+        assert_eq!(fs::read(&file).unwrap(), content, "{name}: the file was touched");
+        assert_eq!(world.requests(), 0, "{name}");
+    }
+    fs::write(&file, &whole).unwrap();
+    world.sync_whole().await;
+}
+
+/// Two processes do not write one store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_in_use_is_refused() {
+    let world = World::paged(20, 404);
+    world.sync_whole().await;
+    let settings = world.settings();
+    let config = StoreConfig { dir: settings.dir, brake: settings.brake, credential: String::new() };
+    let held = Store::open(config).unwrap();
+    let error = world.try_sync().await.unwrap_err();
+    assert!(matches!(error, EngineError::Store(StoreError::Locked { .. })), "{error:?}");
+    drop(held);
+    world.sync_whole().await;
+}
+
+/// Nobody but the owner can look into the store.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_directory_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::paged(10, 405);
+    world.sync_whole().await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&world.settings().dir), 0o700);
+}
