@@ -18,6 +18,10 @@ static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
 /// Begins to log as the configuration says. `--quiet` leaves only errors, unless a level was asked for on the command line.
 pub(super) fn set_up(config: &LogConfig, global: &Global) -> anyhow::Result<()> {
+    // A program that runs several commands, or has a log of its own, keeps the first one.
+    if tracing::dispatcher::has_been_set() {
+        return Ok(());
+    }
     let level = if global.quiet && global.log_level.is_none() { "error" } else { config.level.as_str() };
     let filter = EnvFilter::try_new(filter(level)).with_context(|| format!("read the log level {level}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Gate).with_target(false);
