@@ -168,7 +168,7 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
     let mut header = [0_u8; 16];
     let mut file = File::open(path).map_err(io(path))?;
     match std::io::Read::read_exact(&mut file, &mut header) {
-        Ok(()) if &header == b"SQLite format 3\0" => Ok(()),
+        Ok(()) if &header == b"SQLite format 3\0" => check_length(path, &mut file),
         Ok(()) => Err(StoreError::Damaged { detail: format!("{} is no SQLite file", path.display()) }),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             let length = file.metadata().map_or(0, |metadata| metadata.len());
@@ -176,6 +176,39 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
         }
         Err(error) => Err(io(path)(error)),
     }
+}
+
+/// A file that is shorter than its own header says was cut. SQLite would take the missing pages for empty ones, and go on
+/// writing where they happen to be unused. While a write-ahead log is there it may hold the missing pages: then it is left
+/// to SQLite to judge.
+fn check_length(path: &Path, file: &mut File) -> Result<(), StoreError> {
+    let mut header = [0_u8; 80];
+    match std::io::Read::read_exact(file, &mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(StoreError::Damaged { detail: format!("{} is cut off within its header", path.display()) });
+        }
+        Err(error) => return Err(io(path)(error)),
+    }
+    let log = path.with_file_name(format!("{STORE_FILE}-wal"));
+    if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(());
+    }
+    // Offsets of the file format, less the 16 bytes that were read before: page size (1 = 65,536), change counter, number of
+    // pages, and the change counter for which that number holds.
+    let four = |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+    let page_bytes = match u64::from(u16::from_be_bytes([header[0], header[1]])) {
+        1 => 65_536,
+        bytes => bytes,
+    };
+    let (changes, pages, valid_for) = (four(8), four(12), four(76));
+    let expected = pages * page_bytes;
+    let found = file.metadata().map_err(io(path))?.len();
+    if changes == valid_for && found < expected {
+        let detail = format!("{} has {found} of {expected} bytes", path.display());
+        return Err(StoreError::Damaged { detail });
+    }
+    Ok(())
 }
 
 fn check_content(connection: &Connection, path: &Path) -> Result<(), StoreError> {

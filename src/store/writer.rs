@@ -202,8 +202,8 @@ impl Worker {
                 failed = Some(detail);
             }
         }
-        // Moves the write-ahead log into the file, so that the next start has nothing to do.
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;") {
+        // Moves the write-ahead log into the file, so that the next start has nothing to do. Last: `optimize` writes too.
+        if let Err(error) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
             tracing::debug!(%error, "checkpoint at the end");
         }
     }
