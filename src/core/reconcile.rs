@@ -27,6 +27,8 @@ pub struct Walked {
     pub missing: u64,
     /// Whether the last complete walk of this scope was made with the same credential in the same org.
     pub same_credential: bool,
+    /// Whether the walk showed records of which not even the id could be read: each may be a missing row.
+    pub has_nameless_records: bool,
 }
 
 /// What may be done about the missing rows.
@@ -40,6 +42,8 @@ pub enum Verdict {
     HoldShrunk,
     /// Keep them all: the credential is another one, so that absence may be lack of permission (facts 7.2).
     HoldCredential,
+    /// Keep them all: a record of the list could not be read at all, and it may be any of them.
+    KeepUnreadable,
 }
 
 /// Decides about the missing rows of a complete walk.
@@ -49,6 +53,9 @@ pub fn verdict(walked: Walked, brake: Brake) -> Verdict {
     }
     if !walked.same_credential {
         return Verdict::HoldCredential;
+    }
+    if walked.has_nameless_records {
+        return Verdict::KeepUnreadable;
     }
     #[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
     let too_large_a_share = walked.missing as f64 > walked.stored as f64 * brake.share;
@@ -61,7 +68,14 @@ mod tests {
 
     #[track_caller]
     fn check(stored: u64, missing: u64, same_credential: bool, expected: Verdict) {
-        assert_eq!(verdict(Walked { stored, missing, same_credential }, Brake::default()), expected);
+        let walked = Walked { stored, missing, same_credential, has_nameless_records: false };
+        assert_eq!(verdict(walked, Brake::default()), expected);
+        // A record that cannot be read makes a verdict milder, never harsher.
+        let with_nameless = verdict(Walked { has_nameless_records: true, ..walked }, Brake::default());
+        match expected {
+            Verdict::Nothing | Verdict::HoldCredential => assert_eq!(with_nameless, expected),
+            _ => assert_eq!(with_nameless, Verdict::KeepUnreadable),
+        }
     }
 
     #[test]

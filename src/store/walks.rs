@@ -3,6 +3,8 @@
 //! A walk's unchanged rows are remembered as one bitmap a page; its changed rows carry the walk's request numbers. When
 //! the walk has reached its end, what is neither is missing, and [`crate::core::reconcile`] says what becomes of it.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 use rusqlite::{OptionalExtension as _, params};
 
@@ -52,6 +54,16 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
     }
 }
 
+/// Records of one walk that could not become rows.
+#[derive(Debug, Default)]
+struct BadRecords {
+    count: i64,
+    /// Surrogates within the scope of those whose id could be read.
+    rows: BTreeSet<N>,
+    /// Whether any row may be among them.
+    has_nameless: bool,
+}
+
 /// The part of a transaction that keeps the books.
 pub(super) struct Books<'a, 'b> {
     pub(super) apply: &'b mut Apply<'a>,
@@ -76,6 +88,8 @@ impl Books<'_, '_> {
         match &update.state {
             WalkState::Todo => {
                 self.forget_seen(&name)?;
+                // What the walk finds unreadable is what counts from here on.
+                self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
                 self.put_walk(&name, "todo")?;
             }
             WalkState::Walking(position) => {
@@ -168,9 +182,16 @@ impl Books<'_, '_> {
     fn finish(&mut self, scope: &Scope, from: RequestNumber, seen: &RoaringBitmap) -> Result<Finished, StoreError> {
         let name = scope.name();
         let seen = self.all_seen(&name, seen)?;
-        let (total, outer, missing) = self.missing(scope, from, &seen)?;
-        let walked =
-            Walked { stored: total, missing: missing.len() as u64, same_credential: self.same_credential(&name)? };
+        let bad = self.bad_records(scope)?;
+        let (total, outer, mut missing) = self.missing(scope, from, &seen)?;
+        // A row whose record could not be read was shown all the same.
+        missing.retain(|n| !bad.rows.contains(n));
+        let walked = Walked {
+            stored: total,
+            missing: missing.len() as u64,
+            same_credential: self.same_credential(&name)?,
+            has_nameless_records: bad.has_nameless,
+        };
         let verdict = verdict(walked, self.brake);
         let mut finished = Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new() };
         match verdict {
@@ -197,9 +218,15 @@ impl Books<'_, '_> {
                 );
                 self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Held, evidence })?;
             }
+            // The gap of the bad records says it.
+            Verdict::KeepUnreadable => {}
         }
-        for kind in CLOSED_BY_READING {
+        for kind in CLOSED_BY_READING.into_iter().filter(|kind| bad.count == 0 || *kind != GapKind::Failed) {
             self.close_gap(scope, kind)?;
+        }
+        if bad.count > 0 {
+            let evidence = format!("the list shows records that cannot be read: {} are in quarantine", bad.count);
+            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
         }
         self.forget_seen(&name)?;
         // A held scope keeps the credential that its rows were read with: the hold must not end by repetition.
@@ -213,6 +240,29 @@ impl Books<'_, '_> {
         )?;
         self.coverage.push(CoverageChange::Completed(scope.clone()));
         Ok(finished)
+    }
+
+    /// The records of the walk that just ended which could not become rows.
+    fn bad_records(&self, scope: &Scope) -> Result<BadRecords, StoreError> {
+        let mut bad = BadRecords::default();
+        let Some(kind) = scope.kind() else { return Ok(bad) };
+        let within_scope = match kind {
+            Kind::User | Kind::GroupMember | Kind::AppUser => Kind::User,
+            Kind::Group | Kind::AppGroup => Kind::Group,
+            Kind::App => Kind::App,
+        };
+        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
+        let mut rows = select.query([scope.name()])?;
+        while let Some(row) = rows.next()? {
+            bad.count += 1;
+            match row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)? {
+                "" => bad.has_nameless = true,
+                id => bad.rows.extend(self.apply.find(within_scope, id)?),
+            }
+        }
+        // Beyond the limit nothing is noted, so that more may be unreadable than is known.
+        bad.has_nameless |= bad.count >= QUARANTINE_ROWS_MAX;
+        Ok(bad)
     }
 
     /// Whether the last complete walk of the scope was made with the credential in use.

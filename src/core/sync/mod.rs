@@ -441,6 +441,8 @@ impl SyncState {
     fn add_empty(&mut self, scope: Scope, from: RequestNumber, batch: &mut Batch) {
         if self.lanes.is_new(&scope) {
             self.lanes.finish(&scope);
+            // Begun and ended at once, so that nothing of an earlier walk is taken for a part of this one.
+            batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
             batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from } });
         }
     }
