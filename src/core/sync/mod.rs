@@ -166,6 +166,8 @@ pub struct StoredCrawl {
     pub id: CrawlId,
     /// The scopes of the crawl and where their walks stand.
     pub walks: Vec<WalkUpdate>,
+    /// Apps that the finished list did not show, as far as they have not been asked for by id.
+    pub unlisted_apps: Vec<AppId>,
 }
 
 /// How to begin.
@@ -256,6 +258,9 @@ impl SyncState {
                     state.lanes.resume(update);
                 }
                 if state.anchored {
+                    for app in stored.unlisted_apps {
+                        state.call(Call::ReadApp(app.clone()), Pending::App(app), &mut effects);
+                    }
                     state.fill(&mut effects);
                     state.end_when_done(now, &mut effects);
                 } else {
