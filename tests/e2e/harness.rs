@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use okta_idmap::config::{Config, Flags, Sources, load};
-use okta_idmap::core::ids::{Revision, Timestamp};
+use okta_idmap::core::ids::Revision;
 use okta_idmap::engine::crawl::CrawlOutcome;
 use okta_idmap::engine::progress::Progress;
 use okta_idmap::engine::sync::{self, SyncReport};
@@ -167,12 +167,6 @@ impl World {
     /// Number of lines of the change log after `revision`.
     pub(crate) fn changes_after(&self, revision: Revision) -> usize {
         self.reader().read(|snapshot| snapshot.changes_after(revision, CHANGES_MAX)).unwrap().len()
-    }
-
-    /// When a scope was last read to its end; `None` where the books do not know it.
-    pub(crate) fn completed_at(&self, scope: &str) -> Option<Timestamp> {
-        let scopes = self.reader().read(|snapshot| snapshot.scopes(CHANGES_MAX)).unwrap();
-        scopes.into_iter().find(|record| record.scope.name() == scope)?.completed_at
     }
 }
 
