@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use okta_sim::org::UserStatus;
 use okta_sim::{ClockMode, NewApp, NewUser, Org, ServerConfig, SimServer, Spec};
 
 /// Only the simulated org knows this token.
@@ -52,7 +53,8 @@ fn options() -> Result<Options, String> {
 /// An org of invented people, and Jane Doe, whose account in Jira is `jdoe`.
 fn org(users: usize) -> Result<Org, Box<dyn Error>> {
     let mut org = Org::generate(&Spec::of_users(users));
-    let jane = org.create_user(&NewUser::new("jane.doe@acme.example").named("Jane", "Döe"))?;
+    let jane =
+        org.create_user(&NewUser::new("jane.doe@acme.example").named("Jane", "Döe").status(UserStatus::Active))?;
     let jira = org.create_app(&NewApp::new("jira_onprem", "Jira"));
     org.assign_user(jira, jane)?;
     org.set_app_user_name(jira, jane, "jdoe")?;
@@ -123,7 +125,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         run(&config, &["sync"]),
         run(&config, &["resolve", "Jira", "jdoe", "--groups"]),
         run(&config, &["user", "accounts", "jane.doe@acme.example"]),
-        run(&config, &["search", "doe jira"]),
+        run(&config, &["search", "doe app:Jira"]),
         run(&config, &["search", "--suggest", "jane do"]),
         run(&config, &["status"]),
     ];

@@ -7,7 +7,7 @@ use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::{PageFound, Printing, print_all, warn_if_partial};
-use super::output::{Column, to_json, warn};
+use super::output::{Column, Field, to_json, warn};
 use super::resolve::any_app;
 use super::user::yes_no;
 use super::words;
@@ -82,23 +82,23 @@ fn by_id(app: &v1::App) -> v1::AppSelector {
     v1::AppSelector { selector: Some(v1::app_selector::Selector::AppId(app.id.clone())) }
 }
 
-fn fields(app: &v1::App) -> Vec<(&'static str, String)> {
+fn fields(app: &v1::App) -> Vec<Field> {
     vec![
-        ("id", app.id.clone()),
-        ("label", app.label.clone()),
-        ("name", app.name.clone()),
-        ("status", words::raw_or(words::app_status(app.status), &app.status_raw)),
-        ("grants", yes_no(app.status_grants)),
-        ("sign_on_mode", app.sign_on_mode.clone()),
-        ("features", app.features.join(" ")),
-        ("credential_scheme", app.credential_scheme.clone()),
-        ("shared_user_name", app.shared_user_name.clone()),
-        ("user_name_template", app.user_name_template.clone()),
-        ("oauth_application_type", app.oauth_application_type.clone()),
-        ("implicit_assignment", if app.implicit_assignment { yes_no(true) } else { String::new() }),
-        ("created_at", words::time(app.created_at.as_ref())),
-        ("last_updated_at", words::time(app.last_updated_at.as_ref())),
-        ("stale", if app.stale { yes_no(true) } else { String::new() }),
+        Field::new("id", app.id.clone()),
+        Field::new("label", app.label.clone()),
+        Field::new("name", app.name.clone()),
+        Field::new("status", words::raw_or(words::app_status(app.status), &app.status_raw)),
+        Field::new("grants", yes_no(app.status_grants)),
+        Field::new("sign_on_mode", app.sign_on_mode.clone()),
+        Field::new("features", app.features.join(" ")),
+        Field::new("credential_scheme", app.credential_scheme.clone()),
+        Field::new("shared_user_name", app.shared_user_name.clone()),
+        Field::new("user_name_template", app.user_name_template.clone()),
+        Field::new("oauth_application_type", app.oauth_application_type.clone()),
+        Field::new("implicit_assignment", if app.implicit_assignment { yes_no(true) } else { String::new() }),
+        Field::new("created_at", words::time(app.created_at.as_ref())),
+        Field::new("last_updated_at", words::time(app.last_updated_at.as_ref())),
+        Field::new("stale", if app.stale { yes_no(true) } else { String::new() }),
     ]
 }
 

@@ -91,7 +91,13 @@ impl Backend {
         let wish = Wish::of(global);
         if wish != Wish::Direct {
             match Self::server(url).await {
-                Ok(backend) => return Ok(backend),
+                Ok(mut backend) => {
+                    // A server may know other orgs than our configuration does: say which one was asked for.
+                    if let [org] = global.org.as_slice() {
+                        backend.name.push_str(&format!(", org \"{org}\""));
+                    }
+                    return Ok(backend);
+                }
                 Err(error) if wish == Wish::Server => return Err(error.into()),
                 Err(error) => tracing::debug!(server = %url, reason = %format!("{error:#}"), "no server"),
             }

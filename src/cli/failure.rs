@@ -80,6 +80,15 @@ impl Failure {
         }
     }
 
+    /// The same failure with what it got in the way of.
+    pub(super) fn while_doing(self, what: &'static str) -> Self {
+        match self {
+            Self::Usage(error) => Self::Usage(error.context(what)),
+            Self::Failed(error) => Self::Failed(error.context(what)),
+            other => other,
+        }
+    }
+
     /// What to tell on standard error; `None` when there is nothing to tell.
     pub(super) fn message(&self) -> Option<String> {
         match self {

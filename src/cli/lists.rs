@@ -86,9 +86,15 @@ pub(super) async fn print_all<R: Named>(
         list.finish(&rest)?;
     }
     let more = if has_more { ", there are more" } else { "" };
-    output.note(&format!("{written} {}{more}", printing.rows_name));
+    output.note(&format!("{}{more}", counted(written, printing.rows_name)));
     metas.warn();
     Ok(())
+}
+
+/// `1 group`, `2 groups`: all names of rows form their plural with an s.
+fn counted(count: u64, plural: &str) -> String {
+    let name = if count == 1 { plural.strip_suffix('s').unwrap_or(plural) } else { plural };
+    format!("{count} {name}")
 }
 
 /// What the pages of a list say about themselves, put together: the first one's revision (a copy is brought up to date

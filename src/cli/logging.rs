@@ -23,13 +23,25 @@ pub(super) fn set_up(config: &LogConfig, global: &Global) -> anyhow::Result<()> 
         return Ok(());
     }
     let level = if global.quiet && global.log_level.is_none() { "error" } else { config.level.as_str() };
-    let filter = EnvFilter::try_new(level).with_context(|| format!("read the log level {level}"))?;
+    let filter = EnvFilter::try_new(filter(level)).with_context(|| format!("read the log level {level}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Gate).with_target(false);
     let set = match config.format {
         LogFormat::Text => builder.with_ansi(colours_wanted(global)).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
     };
     set.map_err(|error| anyhow::anyhow!("set up the log: {error}"))
+}
+
+/// The libraries below HTTP tell of every frame, which is of no use to those who ask what *we* do. Whoever wants it names
+/// them: what comes later in a filter wins.
+fn filter(level: &str) -> String {
+    const NOISY: [&str; 6] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "tower"];
+    let is_chatty = ["debug", "trace"].iter().any(|chatty| level.to_ascii_lowercase().contains(chatty));
+    if !is_chatty {
+        return level.to_owned();
+    }
+    let muted = NOISY.map(|library| format!("{library}=info")).join(",");
+    format!("{muted},{level}")
 }
 
 /// Colours are for terminals, unless `--no-color` or the variable `NO_COLOR` says otherwise.
@@ -76,5 +88,22 @@ impl Drop for Line {
             Some(bars) => bars.suspend(write),
             None => write(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_muted_unless_they_are_named() {
+        #[track_caller]
+        fn check(level: &str, expected: &str) {
+            assert_eq!(EnvFilter::try_new(filter(level)).unwrap().to_string(), expected);
+        }
+        check("info", "info");
+        check("warn,okta_idmap=info", "okta_idmap=info,warn");
+        check("debug", "hyper_util=info,reqwest=info,rustls=info,tower=info,hyper=info,h2=info,debug");
+        check("debug,h2=trace", "hyper_util=info,reqwest=info,rustls=info,tower=info,hyper=info,h2=trace,debug");
     }
 }

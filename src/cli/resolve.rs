@@ -6,7 +6,7 @@ use super::args::{IdentifierForm, ResolveArgs};
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::warn_if_partial;
-use super::output::to_json;
+use super::output::{Field, to_json};
 use super::words;
 
 /// Resolves one account and prints the outcome. Only RESOLVED ends with [`Exit::Done`].
@@ -46,31 +46,31 @@ const fn identifier_kind(form: Option<IdentifierForm>) -> v1::IdentifierKind {
     }
 }
 
-fn fields(resolution: &v1::Resolution) -> Vec<(&'static str, String)> {
+fn fields(resolution: &v1::Resolution) -> Vec<Field> {
     let app = resolution.app.clone().unwrap_or_default();
     let user = resolution.user.clone().unwrap_or_default();
     let account = resolution.app_user.clone().unwrap_or_default();
     let tier = resolution.tier();
     let warnings = resolution.warnings.iter().map(|warning| words::warning(*warning)).collect::<Vec<_>>().join(" ");
     vec![
-        ("outcome", words::outcome(resolution.outcome)),
-        ("reason", words::resolution(resolution)),
-        ("app_id", app.id.clone()),
-        (".app", words::app(&app)),
-        ("user_id", user.id.clone()),
-        (".user", words::person(&user)),
-        ("login", user.login.clone()),
-        ("email", user.email.clone()),
-        ("user_name", account.user_name.clone()),
-        ("external_id", account.external_id.clone()),
-        ("status", words::raw_or(words::app_user_status(account.status), &account.status_raw)),
-        ("assignment", words::raw_or(words::assignment_scope(account.scope), &account.scope_raw)),
-        ("tier", words::tier_name(tier.into())),
-        (".matched_by", words::tier(tier).to_owned()),
-        ("warnings", warnings),
-        (".granting_groups", granting_groups(resolution)),
-        (".candidates", candidates(resolution)),
-        (".holders", holders(resolution)),
+        Field::new("outcome", words::outcome(resolution.outcome)),
+        Field::new("reason", words::resolution(resolution)),
+        Field::in_csv("app_id", app.id.clone()),
+        Field::in_table("app", words::app(&app)),
+        Field::in_csv("user_id", user.id.clone()),
+        Field::in_table("user", words::person(&user)),
+        Field::in_csv("login", user.login.clone()),
+        Field::in_csv("email", user.email.clone()),
+        Field::new("user_name", account.user_name.clone()),
+        Field::new("external_id", account.external_id.clone()),
+        Field::new("status", words::raw_or(words::app_user_status(account.status), &account.status_raw)),
+        Field::new("assignment", words::raw_or(words::assignment_scope(account.scope), &account.scope_raw)),
+        Field::in_csv("tier", words::tier_name(tier.into())),
+        Field::in_table("matched_by", words::tier(tier).to_owned()),
+        Field::new("warnings", warnings),
+        Field::in_table("granting_groups", granting_groups(resolution)),
+        Field::in_table("candidates", candidates(resolution)),
+        Field::in_table("holders", holders(resolution)),
     ]
 }
 
@@ -124,7 +124,7 @@ mod tests {
         #[track_caller]
         fn check(resolution: &v1::Resolution, name: &str, expected: &str) {
             let shown = fields(resolution);
-            let value = shown.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str());
+            let value = shown.iter().find(|field| field.name == name).map(|field| field.value.as_str());
             assert_eq!(value, Some(expected), "{name}");
         }
         let person = |id: &str| Some(v1::UserRef { id: id.into(), ..Default::default() });
@@ -141,8 +141,8 @@ mod tests {
         };
         check(&ambiguous, "outcome", "AMBIGUOUS");
         check(&ambiguous, "user_id", "");
-        check(&ambiguous, ".candidates", "00u1  jdoe  T1, user name exactly\nand 2 more");
-        check(&v1::Resolution { candidates: Vec::new(), ..ambiguous.clone() }, ".candidates", "");
+        check(&ambiguous, "candidates", "00u1  jdoe  T1, user name exactly\nand 2 more");
+        check(&v1::Resolution { candidates: Vec::new(), ..ambiguous.clone() }, "candidates", "");
         let reused = v1::Resolution {
             outcome: v1::ResolutionOutcome::Reused.into(),
             holders: vec![
@@ -151,12 +151,12 @@ mod tests {
             ],
             ..Default::default()
         };
-        check(&reused, ".holders", "00u2, now\n00u1, until 1970-01-01T00:00:00.000Z");
+        check(&reused, "holders", "00u2, now\n00u1, until 1970-01-01T00:00:00.000Z");
         let groups = v1::GrantingGroups {
             groups: vec![v1::GroupRef { id: "00g1".into(), name: "Eng".into(), ..Default::default() }],
             group_count: 1,
         };
         let resolved = v1::Resolution { granting_groups: Some(groups), ..Default::default() };
-        check(&resolved, ".granting_groups", "Eng 00g1");
+        check(&resolved, "granting_groups", "Eng 00g1");
     }
 }

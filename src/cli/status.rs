@@ -8,7 +8,7 @@ use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::warn_if_partial;
-use super::output::{Column, to_json};
+use super::output::{Column, Field, to_json};
 use super::words;
 
 /// Open gaps that are shown with their remedy; all of them are in the forms of JSON.
@@ -166,11 +166,11 @@ const COLUMNS: &[Column<Org>] = &[
     Column::shown("index_revision", |org| index(org).revision.to_string()),
 ];
 
-fn fields(org: &Org) -> Vec<(&'static str, String)> {
-    let mut fields: Vec<(&'static str, String)> =
-        COLUMNS.iter().map(|column| (column.name, (column.cell)(org))).collect();
-    if fields.iter().any(|(name, value)| *name == "crawl_completed_at" && value.is_empty()) {
-        fields.push(("to_do", "no crawl was ever completed: run `okta-idmap sync`, or wait for it".to_owned()));
+fn fields(org: &Org) -> Vec<Field> {
+    let mut fields: Vec<Field> = COLUMNS.iter().map(|column| Field::new(column.name, (column.cell)(org))).collect();
+    if crawl(org).completed_at.is_none() {
+        let advice = "no crawl was ever completed: run `okta-idmap sync`, or wait for it";
+        fields.push(Field::in_table("to_do", advice.to_owned()));
     }
     let mut gaps: Vec<String> = org
         .gaps
@@ -182,6 +182,6 @@ fn fields(org: &Org) -> Vec<(&'static str, String)> {
     if more > 0 {
         gaps.push(format!("and {more} more; --output json has them all"));
     }
-    fields.push(("gaps", gaps.join("\n")));
+    fields.push(Field::in_table("gaps", gaps.join("\n")));
     fields
 }

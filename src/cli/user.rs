@@ -4,7 +4,7 @@
 //! is looked for in the search index and counts only when exactly one user has it. This names a user for a person at a
 //! terminal; it is no evidence for a mapping.
 
-use okta_idmap_proto::limits::SEARCH_PAGE_SIZE_MAX;
+use okta_idmap_proto::limits::{SEARCH_HITS_MAX, SEARCH_PAGE_SIZE_MAX};
 use okta_idmap_proto::v1;
 use v1::user_selector::Selector;
 
@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::{PageFound, Printing, print_all, warn_if_partial};
-use super::output::{Column, to_json, warn};
+use super::output::{Column, Field, to_json, warn};
 use super::resolve::any_app;
 use super::words;
 use super::{app, group};
@@ -73,15 +73,21 @@ async fn find(context: &Context, backend: &Backend, name: &str) -> Result<v1::Ge
     if is_found(&by_login) || !name.contains('@') {
         return Ok(by_login);
     }
-    match ids_by_email(context, backend, name).await?.as_slice() {
-        [] => Ok(by_login),
-        [id] => get(Selector::UserId(id.clone())).await,
-        several => {
-            warn(&format!("several users have this e-mail address: {}", several.join(", ")));
-            let user = v1::UserSubject { outcome: v1::SubjectOutcome::NotUnique.into(), ..Default::default() };
-            Ok(v1::GetUserResponse { user: Some(user), ..by_login })
+    let by_email = ids_by_email(context, backend, name).await?;
+    let outcome = match (by_email.ids.as_slice(), by_email.is_certain) {
+        ([id], _) => return get(Selector::UserId(id.clone())).await,
+        ([], true) => return Ok(by_login),
+        ([], false) => {
+            warn("the search index is behind the store, so somebody with this e-mail address may be missed: try again");
+            v1::SubjectOutcome::UnknownGap
         }
-    }
+        (several, _) => {
+            warn(&format!("several users have this e-mail address: {}", several.join(", ")));
+            v1::SubjectOutcome::NotUnique
+        }
+    };
+    let user = v1::UserSubject { outcome: outcome.into(), ..Default::default() };
+    Ok(v1::GetUserResponse { user: Some(user), ..by_login })
 }
 
 /// Whether a text can be an id of Okta's: letters and digits only.
@@ -89,29 +95,45 @@ fn may_be_id(name: &str) -> bool {
     name.len() >= 4 && name.starts_with("00u") && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Users whose e-mail address is this one, letter case aside. No index, nobody: that is told at debug level only, because
-/// the answer by login stands.
-async fn ids_by_email(context: &Context, backend: &Backend, email: &str) -> Result<Vec<String>, Failure> {
-    let request = v1::SearchRequest {
-        context: context.request_context()?,
-        page_size: i32::try_from(SEARCH_PAGE_SIZE_MAX).unwrap_or(i32::MAX),
-        query: quoted(email),
-        kinds: vec![v1::RowKind::User.into()],
-        ..Default::default()
-    };
-    let response = match backend.search(request).await {
-        Ok(response) => response,
-        Err(failure) => {
-            tracing::debug!(reason = ?failure.message(), "the index was not asked");
-            return Ok(Vec::new());
-        }
-    };
-    let users = response.hits.into_iter().filter_map(|hit| match hit.row {
-        Some(v1::search_hit::Row::User(user)) => Some(user),
-        _ => None,
-    });
+/// Who has an e-mail address.
+struct ByEmail {
+    ids: Vec<String>,
+    /// Whether the index has seen everything that the store has.
+    is_certain: bool,
+}
+
+/// Users whose e-mail address is this one, letter case aside.
+///
+/// # Errors
+/// Those of the search: without an index nobody knows, and to say "not found" would be a claim.
+async fn ids_by_email(context: &Context, backend: &Backend, email: &str) -> Result<ByEmail, Failure> {
     let wanted = email.to_lowercase();
-    Ok(users.filter(|user| user.email.to_lowercase() == wanted).map(|user| user.id).collect())
+    let mut found = ByEmail { ids: Vec::new(), is_certain: true };
+    let mut page_token = String::new();
+    for _ in 0..SEARCH_HITS_MAX.div_ceil(SEARCH_PAGE_SIZE_MAX) {
+        let request = v1::SearchRequest {
+            context: context.request_context()?,
+            page_size: i32::try_from(SEARCH_PAGE_SIZE_MAX).unwrap_or(i32::MAX),
+            page_token,
+            query: quoted(email),
+            kinds: vec![v1::RowKind::User.into()],
+            facet_fields: Vec::new(),
+        };
+        let response =
+            backend.search(request).await.map_err(|failure| failure.while_doing("look for the e-mail address"))?;
+        let revision = response.meta.as_ref().map(|meta| meta.revision).unwrap_or_default();
+        found.is_certain &= response.index_revision >= revision;
+        found.ids.extend(response.hits.into_iter().filter_map(|hit| match hit.row {
+            Some(v1::search_hit::Row::User(user)) if user.email.to_lowercase() == wanted => Some(user.id),
+            _ => None,
+        }));
+        page_token = response.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
+    found.is_certain = false;
+    Ok(found)
 }
 
 /// A phrase of the query language; quotation marks cannot stand in one.
@@ -119,21 +141,21 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', " "))
 }
 
-fn fields(user: &v1::User) -> Vec<(&'static str, String)> {
+fn fields(user: &v1::User) -> Vec<Field> {
     vec![
-        ("id", user.id.clone()),
-        ("status", words::raw_or(words::user_status(user.status), &user.status_raw)),
-        ("grants", yes_no(user.status_grants)),
-        ("login", user.login.clone()),
-        ("email", user.email.clone()),
-        ("second_email", user.second_email.clone()),
-        ("display_name", user.display_name.clone()),
-        ("first_name", user.first_name.clone()),
-        ("last_name", user.last_name.clone()),
-        ("created_at", words::time(user.created_at.as_ref())),
-        ("last_updated_at", words::time(user.last_updated_at.as_ref())),
-        ("status_changed_at", words::time(user.status_changed_at.as_ref())),
-        ("stale", if user.stale { yes_no(true) } else { String::new() }),
+        Field::new("id", user.id.clone()),
+        Field::new("status", words::raw_or(words::user_status(user.status), &user.status_raw)),
+        Field::new("grants", yes_no(user.status_grants)),
+        Field::new("login", user.login.clone()),
+        Field::new("email", user.email.clone()),
+        Field::new("second_email", user.second_email.clone()),
+        Field::new("display_name", user.display_name.clone()),
+        Field::new("first_name", user.first_name.clone()),
+        Field::new("last_name", user.last_name.clone()),
+        Field::new("created_at", words::time(user.created_at.as_ref())),
+        Field::new("last_updated_at", words::time(user.last_updated_at.as_ref())),
+        Field::new("status_changed_at", words::time(user.status_changed_at.as_ref())),
+        Field::new("stale", if user.stale { yes_no(true) } else { String::new() }),
     ]
 }
 
@@ -236,7 +258,7 @@ async fn membership(context: &Context, backend: &Backend, user: &v1::User, place
     Ok(if answer.membership() == v1::Membership::Yes { Exit::Done } else { Exit::NotFound })
 }
 
-fn membership_fields(user: &v1::User, answer: &v1::MembershipAnswer) -> Vec<(&'static str, String)> {
+fn membership_fields(user: &v1::User, answer: &v1::MembershipAnswer) -> Vec<Field> {
     use v1::membership_answer::Target;
     let (place_id, place, outcome) = match &answer.target {
         Some(Target::App(subject)) => {
@@ -254,18 +276,18 @@ fn membership_fields(user: &v1::User, answer: &v1::MembershipAnswer) -> Vec<(&'s
     let groups = answer.granting_groups.clone().unwrap_or_default();
     let via = groups.groups.iter().map(words::group).collect::<Vec<_>>().join("\n");
     vec![
-        ("membership", words::membership(answer.membership)),
-        ("grants", yes_no(answer.grants)),
-        ("reason", words::inactive(&answer.inactive_reasons)),
-        ("user_id", user.id.clone()),
-        ("login", user.login.clone()),
-        ("in_id", place_id),
-        ("in", if is_found { place } else { words::subject_outcome(outcome) }),
-        ("user_name", account.user_name.clone()),
-        ("external_id", account.external_id.clone()),
-        ("status", if account.app_id.is_empty() { String::new() } else { app::account_status(&account) }),
-        ("scope", if account.app_id.is_empty() { String::new() } else { app::account_scope(&account) }),
-        (".granting_groups", via),
+        Field::new("membership", words::membership(answer.membership)),
+        Field::new("grants", yes_no(answer.grants)),
+        Field::new("reason", words::inactive(&answer.inactive_reasons)),
+        Field::new("user_id", user.id.clone()),
+        Field::new("login", user.login.clone()),
+        Field::new("in_id", place_id),
+        Field::new("in", if is_found { place } else { words::subject_outcome(outcome) }),
+        Field::new("user_name", account.user_name.clone()),
+        Field::new("external_id", account.external_id.clone()),
+        Field::new("status", if account.app_id.is_empty() { String::new() } else { app::account_status(&account) }),
+        Field::new("scope", if account.app_id.is_empty() { String::new() } else { app::account_scope(&account) }),
+        Field::in_table("granting_groups", via),
     ]
 }
 

@@ -116,7 +116,8 @@ pub(super) fn resolution(resolution: &v1::Resolution) -> String {
         Outcome::Resolved => String::new(),
         Outcome::Ambiguous => {
             let count = resolution.candidate_count;
-            format!("{count} users may be meant, so nobody is granted; --candidates lists them")
+            let hint = if resolution.candidates.is_empty() { "; --candidates lists them" } else { "" };
+            format!("{count} users may be meant, so nobody is granted{hint}")
         }
         Outcome::Inactive => inactive(&resolution.inactive_reasons),
         Outcome::Shared => match resolution.shared_user_name.as_str() {
@@ -141,7 +142,8 @@ pub(super) fn resolution(resolution: &v1::Resolution) -> String {
         }
         Outcome::AmbiguousApp => {
             let count = resolution.app_candidate_count;
-            format!("{count} apps have this label or integration name; use the id (--candidates lists them)")
+            let hint = if resolution.app_candidates.is_empty() { "; --candidates lists them" } else { "" };
+            format!("{count} apps have this label or integration name, use the id{hint}")
         }
         Outcome::Unspecified => {
             format!("the server gave an outcome that this version does not know ({})", resolution.outcome)

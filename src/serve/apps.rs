@@ -56,7 +56,12 @@ fn by_text<'b>(selector: &str, apps: &'b [App], text: impl Fn(&App) -> &str) -> 
     let mut matches: Vec<&App> = apps.iter().filter(|app| text(app) == selector).collect();
     if matches.is_empty() {
         let folded = canonical_fold(selector);
-        matches = apps.iter().filter(|app| canonical_fold(text(app)) == folded).collect();
+        // Most labels are ASCII: no allocation for them.
+        let is_folded = |text: &str| match text.is_ascii() {
+            true => text.eq_ignore_ascii_case(&folded),
+            false => canonical_fold(text) == folded,
+        };
+        matches = apps.iter().filter(|app| is_folded(text(app))).collect();
     }
     matches.sort_by_key(|app| &app.id);
     match matches.as_slice() {

@@ -117,13 +117,20 @@ pub(super) fn read_token(ask: &Ask<'_>, text: &str, binding: Binding) -> Result<
         return Ok(None);
     }
     let token = PageToken::decode(text, binding)?;
-    if token.start < ask.snapshot.meta()?.changes_from {
+    let meta = ask.snapshot.meta()?;
+    check_window(token.start, meta.changes_from, meta.revision)?;
+    Ok(Some(token))
+}
+
+/// Whether a list that began at `start` can go on in a store whose change log goes from `oldest` to `newest`.
+fn check_window(start: Revision, oldest: Revision, newest: Revision) -> Result<(), Failure> {
+    if start < oldest {
         return Err(Failure::PageTokenExpired { detail: "the change log no longer reaches back to the first page" });
     }
-    if token.start > ask.snapshot.revision() {
+    if start > newest {
         return Err(Failure::PageTokenExpired { detail: "the store is older than the first page" });
     }
-    Ok(Some(token))
+    Ok(())
 }
 
 /// Builds a response with fewer and fewer rows until it fits.
@@ -216,6 +223,19 @@ mod tests {
         let mut second = Listing { subject: first.subject, ..listing(Some(1)) };
         assert_eq!(second.about("00u1").map_err(|failure| failure.name()), Ok(()));
         assert_eq!(second.about("00u2").map_err(|failure| failure.name()), Err("PAGE_TOKEN_EXPIRED"));
+    }
+
+    #[test]
+    fn lists_end_with_the_change_log() {
+        #[track_caller]
+        fn check(start: u64, expected: Result<(), &str>) {
+            let found = check_window(Revision(start), Revision(5), Revision(9)).map_err(|failure| failure.name());
+            assert_eq!(found, expected);
+        }
+        check(4, Err("PAGE_TOKEN_EXPIRED"));
+        check(5, Ok(()));
+        check(9, Ok(()));
+        check(10, Err("PAGE_TOKEN_EXPIRED")); // A backup was restored.
     }
 
     #[test]

@@ -386,11 +386,11 @@ fn member_gaps(ask: &Ask<'_>, app: &App) -> Result<Gaps, Failure> {
     if page.next.is_some() {
         return ask.wide_gaps(super::gaps::Wide::Memberships);
     }
-    let mut scopes = Vec::with_capacity(page.rows.len());
-    for row in page.rows {
-        // The members of `Everyone` are the users.
-        let is_everyone = ask.snapshot.group(&row.group)?.is_some_and(|group| group.is_everyone());
-        scopes.push(if is_everyone { Scope::Users } else { Scope::GroupMembers(row.group) });
-    }
+    let everyone = ask.snapshot.everyone_group()?;
+    let scopes: Vec<Scope> = page
+        .rows
+        .into_iter()
+        .map(|row| if Some(&row.group) == everyone.as_ref() { Scope::Users } else { Scope::GroupMembers(row.group) })
+        .collect();
     Ok(ask.gaps(&scopes))
 }

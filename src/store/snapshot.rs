@@ -493,6 +493,14 @@ impl<'a> Snapshot<'a> {
         )
     }
 
+    /// The built-in group of all users, where it is visible: its members are the users.
+    pub fn everyone_group(&self) -> Result<Option<GroupId>, StoreError> {
+        match self.everyone()? {
+            Some(n) => self.one("SELECT id FROM ids WHERE n = ?1", [n], |row| group_id(row, 0)),
+            None => Ok(None),
+        }
+    }
+
     /// All groups whose members are read as a list of their own: every group but `Everyone`.
     pub fn walked_groups(&self) -> Result<Vec<GroupId>, StoreError> {
         let everyone = self.everyone()?.unwrap_or(-1);

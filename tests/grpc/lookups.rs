@@ -74,8 +74,8 @@ async fn accounts_resolve() {
     check(client, "0oaeu", "user5@example.com", "NOT_FOUND").await; // A user without an account there.
     check(client, "0oaus", "dup", "AMBIGUOUS USER_NAME_EXACT ?00u0001 ?00u0002 of 2").await;
     check(client, "0oashare", "anybody", "SHARED billing@example.com").await;
-    check(client, "0oaoff", "two", "INACTIVE 00u0002 USER_NAME_EXACT AppStatus(2)").await;
-    check(client, "0oaeu", "ghost", "INACTIVE 00ughost USER_NAME_EXACT UserStatus(0)").await;
+    check(client, "0oaoff", "two", "INACTIVE 00u0002 USER_NAME_EXACT AppStatus(Inactive)").await;
+    check(client, "0oaeu", "ghost", "INACTIVE 00ughost USER_NAME_EXACT UserStatus(Unspecified)").await;
     check(client, "jira", "user4", "AMBIGUOUS_APP ?0oaeu ?0oaus of 2").await;
     check(client, "nonsense", "user4", "UNKNOWN_APP").await;
     let ghost = resolve(client, "0oaeu", "ghost").await;

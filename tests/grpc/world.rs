@@ -28,7 +28,7 @@ use okta_idmap_proto::v1::lookup_client::LookupClient;
 use okta_idmap_proto::v1::search_client::SearchClient;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
@@ -342,7 +342,7 @@ fn documents() -> Vec<IndexDoc> {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) task: JoinHandle<Result<(), ServeError>>,
+    tasks: JoinSet<Result<(), ServeError>>,
 }
 
 impl Server {
@@ -355,8 +355,9 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let services = Services::new(Orgs::new(views), now);
-        let task = tokio::spawn(serve(listener, services, settings, shutdown.clone()));
-        Self { address, shutdown, task }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, services, settings, shutdown.clone()));
+        Self { address, shutdown, tasks }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -376,9 +377,9 @@ impl Server {
     }
 
     /// Ends the server and waits for it.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
+        self.tasks.join_next().await.unwrap().unwrap().unwrap();
     }
 }
 

@@ -51,6 +51,39 @@ impl<R> Column<R> {
     }
 }
 
+/// Where a property of a thing is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Everywhere,
+    Table,
+    Csv,
+}
+
+/// A property of a thing: its stable name and its value; empty values are left out of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    place: Place,
+}
+
+impl Field {
+    /// In table and CSV.
+    pub(super) const fn new(name: &'static str, value: String) -> Self {
+        Self { name, value, place: Place::Everywhere }
+    }
+
+    /// In the table only: a sentence, a list of several lines.
+    pub(super) const fn in_table(name: &'static str, value: String) -> Self {
+        Self { name, value, place: Place::Table }
+    }
+
+    /// In the CSV only: what the table says in a sentence.
+    pub(super) const fn in_csv(name: &'static str, value: String) -> Self {
+        Self { name, value, place: Place::Csv }
+    }
+}
+
 /// How and how much to print.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -105,15 +138,13 @@ impl Output {
         Ok(List { columns, writer })
     }
 
-    /// Prints one thing: `fields` in table and CSV, `document` in the forms of JSON. A field whose name begins with a dot
-    /// is for the table only (a sentence, a list of several lines). Fields with an empty value are left out of the table.
-    pub(super) fn thing(&self, fields: &[(&'static str, String)], document: &Value) -> io::Result<()> {
+    /// Prints one thing: `fields` in table and CSV, `document` in the forms of JSON.
+    pub(super) fn thing(&self, fields: &[Field], document: &Value) -> io::Result<()> {
         let mut out = stdout();
         match self.form {
             Form::Table => {
-                let pairs: Vec<_> =
-                    fields.iter().map(|(name, value)| (name.trim_start_matches('.'), value.clone())).collect();
-                write_pairs(&mut out, &pairs)?;
+                let shown = fields.iter().filter(|field| field.place != Place::Csv && !field.value.is_empty());
+                write_pairs(&mut out, &shown.map(|field| (field.name, field.value.as_str())).collect::<Vec<_>>())?;
             }
             Form::Json => {
                 serde_json::to_writer_pretty(&mut out, document)?;
@@ -121,10 +152,10 @@ impl Output {
             }
             Form::Jsonl => writeln!(out, "{document}")?,
             Form::Csv => {
-                let stable: Vec<_> = fields.iter().filter(|(name, _)| !name.starts_with('.')).collect();
+                let stable = || fields.iter().filter(|field| field.place != Place::Table);
                 let mut writer = csv::Writer::from_writer(&mut out);
-                writer.write_record(stable.iter().map(|(name, _)| *name)).map_err(csv_error)?;
-                writer.write_record(stable.iter().map(|(_, value)| guarded(value.clone()))).map_err(csv_error)?;
+                writer.write_record(stable().map(|field| field.name)).map_err(csv_error)?;
+                writer.write_record(stable().map(|field| guarded(field.value.clone()))).map_err(csv_error)?;
                 writer.flush()?;
             }
         }

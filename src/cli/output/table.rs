@@ -86,7 +86,7 @@ fn write_line(out: &mut impl Write, cells: &[String], widths: &[usize]) -> io::R
 }
 
 /// Writes names and values below each other: one thing with its properties.
-pub(super) fn write_pairs(out: &mut impl Write, pairs: &[(&str, String)]) -> io::Result<()> {
+pub(super) fn write_pairs(out: &mut impl Write, pairs: &[(&str, &str)]) -> io::Result<()> {
     let names: Vec<String> = pairs.iter().map(|(name, _)| name.replace('_', " ")).collect();
     let name_width = names.iter().map(|name| width(name)).max().unwrap_or_default();
     for (name, (_, value)) in names.iter().zip(pairs) {
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn pairs_stand_below_each_other() {
         let mut out = Vec::new();
-        let pairs = [("id", "00u1".to_owned()), ("display_name", "A\u{1b}".to_owned()), ("gaps", "a\nb".to_owned())];
+        let pairs = [("id", "00u1"), ("display_name", "A\u{1b}"), ("gaps", "a\nb")];
         write_pairs(&mut out, &pairs).unwrap();
         expect![[r#"
             id            00u1
