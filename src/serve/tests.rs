@@ -1,7 +1,5 @@
 //! Hostile requests against the handlers, in process: whatever the bytes, an answer or a typed refusal.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::sync::Arc;
 
 use okta_idmap_proto::v1;

@@ -168,12 +168,6 @@ impl World {
     pub(crate) fn changes_after(&self, revision: Revision) -> usize {
         self.reader().read(|snapshot| snapshot.changes_after(revision, CHANGES_MAX)).unwrap().len()
     }
-
-    /// When a scope was last read to its end; `None` where the books do not know it.
-    pub(crate) fn completed_at(&self, scope: &str) -> Option<Timestamp> {
-        let scopes = self.reader().read(|snapshot| snapshot.scopes(CHANGES_MAX)).unwrap();
-        scopes.into_iter().find(|record| record.scope.name() == scope)?.completed_at
-    }
 }
 
 pub(crate) async fn try_sync(settings: OrgSettings) -> Result<SyncReport, EngineError> {
