@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use okta_idmap::config::{Config, Flags, Sources, load};
-use okta_idmap::core::ids::{Revision, Timestamp};
+use okta_idmap::core::ids::Revision;
 use okta_idmap::engine::crawl::CrawlOutcome;
 use okta_idmap::engine::progress::Progress;
 use okta_idmap::engine::sync::{self, SyncReport};
