@@ -137,7 +137,6 @@ async fn people_and_groups_are_found_by_name() {
 
 /// No picture of an org that changes all the time is right; but the crawl ends, and the next one in quiet is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::disallowed_methods, reason = "the crawl gets the org between two changes")]
 async fn an_org_that_changes_meanwhile_is_right_once_quiet() {
     for seed in [61, 62] {
         let mut world = World::paged(120, seed);

@@ -291,6 +291,7 @@ impl Model {
         book.is_idle = false;
         match &update.state {
             WalkState::Todo | WalkState::GivenUp => book.seen.clear(),
+            WalkState::Unwanted => unreachable!("the model never drops a scope"),
             WalkState::Walking(_) => {
                 book.read_by.get_or_insert_with(|| rules.credential.clone());
                 book.seen.extend(shown.iter().filter(|key| key.scope() == update.scope).cloned());
