@@ -1,6 +1,6 @@
 //! Hostile requests against the handlers, in process: whatever the bytes, an answer or a typed refusal.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::coverage_server::Coverage as _;
