@@ -4,6 +4,7 @@
 //! The test starts itself again as a child process, which crawls the org that the parent serves. `OKTA_IDMAP_CRASH_KILLS`
 //! sets the number of kills (default 24), `OKTA_IDMAP_CRASH_SEED` the seed. Killing a process keeps what it gave to the
 //! system, so this tests atomicity and resumption, not the disk.
+#![expect(clippy::disallowed_methods, reason = "a killed process has real time, and its file is looked into as it is")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "e2e/harness.rs"]
@@ -51,8 +52,7 @@ fn child() {
     let sources =
         okta_idmap::config::Sources { file: None, env: environment, flags: okta_idmap::config::Flags::default() };
     let (config, _) = okta_idmap::config::load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-    let settings =
-        okta_idmap::engine::OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
+    let settings = okta_idmap::engine::OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let report = runtime.block_on(harness::try_sync(settings)).unwrap();
     assert_eq!(report.outcome, CrawlOutcome::Finished);
