@@ -455,6 +455,8 @@ impl SyncState {
     fn on_app(&mut self, call: CallId, seen: ByIdSeen, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(Pending::App(id)) = self.in_flight.remove(&call) else { return };
         let mut batch = self.batch(now);
+        // The credential lives again; the list, whose end would close this gap, may have been read before it died.
+        batch.closed_gaps.push((Scope::Apps, GapKind::Unauthorized));
         match seen {
             ByIdSeen::NotFound(at) => {
                 batch.at = at;
