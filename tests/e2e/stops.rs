@@ -155,3 +155,31 @@ async fn another_credential_removes_nothing() {
     }
     world.sync_whole().await;
 }
+
+/// A crawl that stops between the end of the app list and the reads by id of the apps that it did not show: they are
+/// asked for when it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlisted_apps_are_asked_for_after_a_stop() {
+    let world = World::paged(60, 309);
+    world.sync_whole().await;
+    let [unlisted, deleted] = {
+        let mut sim = world.server.sim();
+        let apps: Vec<String> = sim.org.truth_apps().filter(|app| app.users > 3).map(|app| app.id).collect();
+        let deleted = okta_sim::AppRef::parse(&apps[1]).unwrap();
+        sim.org.deactivate_app(deleted).unwrap();
+        sim.org.delete_app(deleted).unwrap();
+        sim.org.run_all_jobs();
+        sim.quirks.apps_unlisted.insert(apps[0].clone());
+        sim.rules.push(Rule::on("/api/v1/apps/*", Action::Refuse(Refusal::InvalidToken)));
+        [apps[0].clone(), apps[1].clone()]
+    };
+    let report = world.try_sync().await.unwrap();
+    assert!(matches!(report.outcome, CrawlOutcome::Stopped(ReadFailure::Unauthorized { .. })), "{:?}", report.outcome);
+    let picture = world.picture();
+    assert!(picture.rows.contains_key(&format!("app {unlisted}")) && picture.rows.contains_key(&format!("app {deleted}")));
+    world.server.sim().rules.clear();
+    let resumed = world.sync().await;
+    assert_eq!(resumed.meta.crawl.id, report.meta.crawl.id, "the same crawl");
+    world.assert_equal();
+    assert_eq!(gap_ids(&resumed), NO_GAPS);
+}

@@ -470,6 +470,8 @@ impl SyncState {
         let is_app = |pending: &Pending| matches!(pending, Pending::App(_));
         let Some(Pending::App(id)) = self.answered(call, is_app) else { return };
         let mut batch = self.batch(now);
+        // The credential lives again; the list, whose end would close this gap, may have been read before it died.
+        batch.closed_gaps.push((Scope::Apps, GapKind::Unauthorized));
         match seen {
             ByIdSeen::NotFound(at) => {
                 batch.at = at;
