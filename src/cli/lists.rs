@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::{Column, Named, Output, to_json, warn};
+use super::words::gaps_named;
 
 /// Which page to fetch.
 pub(super) struct PageWanted {
@@ -163,10 +164,9 @@ impl Metas {
         if self.gap_ids.is_empty() {
             return Some("PARTIAL: something may be missing; `okta-idmap status` shows the gaps".to_owned());
         }
-        let shown = self.gap_ids.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let hidden = self.gap_count().saturating_sub(u32::try_from(self.gap_ids.len()).unwrap_or(u32::MAX));
-        let more = if hidden > 0 { format!(" and {hidden} more") } else { String::new() };
-        Some(format!("PARTIAL: what these gaps hide may be missing: {shown}{more}"))
+        let count = usize::try_from(self.gap_count()).unwrap_or(usize::MAX);
+        let named = gaps_named(&self.gap_ids, count);
+        Some(format!("PARTIAL: what these gaps hide may be missing: {named}"))
     }
 }
 

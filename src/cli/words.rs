@@ -166,8 +166,20 @@ pub(super) fn subject(kind: &str, name: &str, outcome: v1::SubjectOutcome, gap_i
     }
 }
 
+/// Gap ids that a sentence names; JSON has up to a hundred. More cannot be read at a glance, and mostly repeat one cause.
+const GAPS_NAMED_MAX: usize = 10;
+
+/// Some gaps by id, and how many more there are of `count`.
+pub(super) fn gaps_named<'a>(ids: impl IntoIterator<Item = &'a String>, count: usize) -> String {
+    let named: Vec<&str> = ids.into_iter().take(GAPS_NAMED_MAX).map(String::as_str).collect();
+    match count.saturating_sub(named.len()) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 fn gaps(ids: &[String]) -> String {
-    if ids.is_empty() { "see `okta-idmap status`".to_owned() } else { ids.join(", ") }
+    if ids.is_empty() { "see `okta-idmap status`".to_owned() } else { gaps_named(ids, ids.len()) }
 }
 
 #[cfg(test)]
@@ -185,6 +197,19 @@ mod tests {
         }
         assert_eq!(outcome(v1::ResolutionOutcome::UnknownGap.into()), "UNKNOWN_GAP");
         assert_eq!(raw_or(user_status(100), "IN_2027"), "IN_2027");
+    }
+
+    #[test]
+    fn only_some_gaps_are_named() {
+        #[track_caller]
+        fn check(ids: usize, count: usize, expected: &str) {
+            let ids: Vec<String> = (0..ids).map(|id| id.to_string()).collect();
+            assert_eq!(gaps_named(&ids, count), expected);
+        }
+        check(2, 2, "0, 1");
+        check(1, 5, "0 and 4 more");
+        check(12, 12, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more");
+        check(12, 300, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 290 more");
     }
 
     #[test]

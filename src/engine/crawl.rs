@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::{EngineError, OrgRuntime, clock, failure};
 use crate::core::batch::{Listing, Receipt};
 use crate::core::coverage::ReadFailure;
-use crate::core::ids::{AppId, CrawlId};
+use crate::core::ids::{AppId, CrawlId, Timestamp};
 use crate::core::model::{Kind, Scope};
 use crate::core::sync::{Begin, ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, PageSeen, StoredCrawl, SyncState};
 use crate::okta::{Client, LogRequest, NextUrl, PageRequest, Priority, Resource};
@@ -47,9 +47,10 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
     shutdown: &CancellationToken,
 ) -> Result<CrawlOutcome, EngineError> {
-    if let Some(failure) = bind_org(org, writer).await? {
-        return Ok(CrawlOutcome::Stopped(failure));
-    }
+    let okta_ahead_millis = match bind_org(org, writer).await? {
+        Ok(ahead_millis) => ahead_millis,
+        Err(failure) => return Ok(CrawlOutcome::Stopped(failure)),
+    };
     let begin = begin(org)?;
     match &begin {
         Begin::New { id, .. } => tracing::info!(org = %org.name(), crawl = id.0, "crawl begins"),
@@ -63,22 +64,25 @@ pub async fn run(
         calls: JoinSet::new(),
         receipts: FuturesOrdered::new(),
         requests_at_start: org.requests_sent(),
+        okta_ahead_millis,
     };
     shell.run(effects, progress, shutdown).await
 }
 
-/// Asks the org who it is, and refuses to mix two orgs in one store. An org that does not tell is no reason to stop.
-async fn bind_org(org: &OrgRuntime, writer: &Writer) -> Result<Option<ReadFailure>, EngineError> {
+/// Asks the org who it is, and refuses to mix two orgs in one store. An org that does not tell is no reason to stop. Answers
+/// by how many milliseconds Okta's clock is ahead of ours, or the failure that makes it useless to go on.
+async fn bind_org(org: &OrgRuntime, writer: &Writer) -> Result<Result<i64, ReadFailure>, EngineError> {
     match org.client().org_metadata().await {
         Ok(metadata) => {
+            let ahead_millis = metadata.server_date.map(|date| date.millis_since(metadata.received_at));
             writer.bind_org(metadata.id.into()).await?;
-            Ok(None)
+            Ok(Ok(ahead_millis.unwrap_or_default()))
         }
         Err(error) => match failure::of(&error, false) {
-            failure @ ReadFailure::Unreachable { .. } => Ok(Some(failure)),
+            failure @ ReadFailure::Unreachable { .. } => Ok(Err(failure)),
             _ => {
                 tracing::warn!(org = %org.name(), error = %error, "the org does not tell its id; going on without");
-                Ok(None)
+                Ok(Ok(0))
             }
         },
     }
@@ -86,17 +90,22 @@ async fn bind_org(org: &OrgRuntime, writer: &Writer) -> Result<Option<ReadFailur
 
 fn begin(org: &OrgRuntime) -> Result<Begin, EngineError> {
     let fingerprint = org.settings().crawl_fingerprint();
-    let (meta, walks) = org.reader().read(|snapshot| {
+    let (meta, stored) = org.reader().read(|snapshot| {
         let meta: Meta = snapshot.meta()?;
-        let walks = if meta.crawl.running { snapshot.crawl_walks(meta.crawl.id)? } else { Vec::new() };
-        Ok((meta, walks))
+        let id = meta.crawl.id;
+        let mut stored = StoredCrawl { id, ..StoredCrawl::default() };
+        if meta.crawl.running {
+            stored.walks = snapshot.crawl_walks(id)?;
+            stored.unlisted_apps = snapshot.unlisted_apps(id)?;
+        }
+        Ok((meta, stored))
     })?;
     let is_fresh = meta
         .crawl
         .started_at
         .is_some_and(|started| (0..RESUME_AGE_MILLIS_MAX).contains(&clock::now().millis_since(started)));
-    if meta.crawl.running && is_fresh && meta.crawl.fingerprint == fingerprint && !walks.is_empty() {
-        return Ok(Begin::Resume(StoredCrawl { id: meta.crawl.id, walks }));
+    if meta.crawl.running && is_fresh && meta.crawl.fingerprint == fingerprint && !stored.walks.is_empty() {
+        return Ok(Begin::Resume(stored));
     }
     Ok(Begin::New { id: CrawlId(meta.crawl.id.0 + 1), fingerprint })
 }
@@ -110,6 +119,8 @@ struct Shell<'a> {
     calls: JoinSet<Input>,
     receipts: Receipts,
     requests_at_start: u64,
+    /// By how much Okta's clock is ahead of ours; negative when it is behind.
+    okta_ahead_millis: i64,
 }
 
 impl Shell<'_> {
@@ -160,7 +171,9 @@ impl Shell<'_> {
     fn call(&mut self, id: CallId, call: Call) {
         let client = self.org.client().clone();
         let page_sizes = Arc::clone(&self.org.settings().page_sizes);
-        self.calls.spawn(async move { answer(&client, &page_sizes, id, call).await });
+        // Okta's clock counts for the log: ours may be minutes off (facts 11, 13.7).
+        let okta_now = clock::now().plus_millis(self.okta_ahead_millis);
+        self.calls.spawn(async move { answer(&client, &page_sizes, id, call, okta_now).await });
     }
 
     fn progress(&self) -> Progress {
@@ -245,9 +258,9 @@ fn resource(scope: &Scope, listing: Listing) -> Option<Resource> {
 }
 
 /// Makes one call; every way that it can end is an input.
-async fn answer(client: &Client, page_sizes: &PageSizes, id: CallId, call: Call) -> Input {
+async fn answer(client: &Client, page_sizes: &PageSizes, id: CallId, call: Call, okta_now: Timestamp) -> Input {
     let request = match call {
-        Call::AnchorLog => return anchor(client, id).await,
+        Call::AnchorLog => return anchor(client, id, okta_now).await,
         Call::ReadApp(app) => return by_id(client, id, &app).await,
         Call::FirstPage { scope, listing, limit } => resource(&scope, listing).map(|resource| {
             let limit = limit.unwrap_or_else(|| page_sizes.of(&resource));
@@ -278,8 +291,8 @@ async fn answer(client: &Client, page_sizes: &PageSizes, id: CallId, call: Call)
 
 /// Opens the log a few minutes back, so that what is persisted late is seen by whoever follows from there (facts 11). The
 /// page's events are not needed: everything is read after this moment.
-async fn anchor(client: &Client, id: CallId) -> Input {
-    let since = clock::now().plus_millis(-ANCHOR_BACK_MILLIS);
+async fn anchor(client: &Client, id: CallId, okta_now: Timestamp) -> Input {
+    let since = okta_now.plus_millis(-ANCHOR_BACK_MILLIS);
     match client.log_page(&LogRequest::Anchor { since, filter: None }).await {
         Ok(page) => match page.next {
             Some(cursor) => Input::LogAnchored(id, cursor),

@@ -1,6 +1,6 @@
 //! Hostile requests against the handlers, in process: whatever the bytes, an answer or a typed refusal.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::coverage_server::Coverage as _;
@@ -11,18 +11,98 @@ use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
 use super::{OrgView, Orgs, SearchHandle, Services, StatusSource};
-use crate::core::ids::Timestamp;
+use crate::core::batch::Batch;
+use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
+use crate::core::model::{
+    App, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Row, User, UserStatus,
+};
 use crate::core::policy::{GrantPolicy, GrantPolicySettings};
 use crate::core::reconcile::Brake;
 use crate::store::{Store, StoreConfig};
 
-fn services(dir: &std::path::Path) -> (Store, Services) {
-    let config = StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential: "c".to_owned() };
+/// A small org for all cases of this file: opening a store costs more than a call. Ids have one letter, so that random
+/// requests hit them.
+struct World {
+    services: Services,
+    _store: Store,
+    _dir: tempfile::TempDir,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { dir: dir.path().to_owned(), brake: Brake::default(), credential: "c".to_owned() };
     let store = Store::open(config).unwrap();
+    let now = Timestamp::from_millis(1_770_000_000_000);
+    let batch = Batch { now, at: store.writer.first_request_number(), rows: rows(), ..Batch::default() };
+    runtime().block_on(async { store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap() });
     let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
     let view =
         OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, StatusSource::Direct).unwrap();
-    (store, Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000)))
+    let services = Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000));
+    World { services, _store: store, _dir: dir }
+});
+
+fn rows() -> Vec<Row> {
+    let (user, group, app) = (UserId::new("a").unwrap(), GroupId::new("a").unwrap(), AppId::new("a").unwrap());
+    vec![
+        Row::User(User {
+            id: user.clone(),
+            status: UserStatus::Active,
+            login: Some("a".into()),
+            email: None,
+            second_email: None,
+            first_name: None,
+            last_name: None,
+            display_name: None,
+            created: None,
+            last_updated: None,
+            status_changed: None,
+        }),
+        Row::Group(Group {
+            id: group.clone(),
+            name: "a".into(),
+            description: None,
+            group_type: GroupType::OktaGroup,
+            source_app: None,
+            created: None,
+            last_updated: None,
+            last_membership_updated: None,
+        }),
+        Row::App(App {
+            id: app.clone(),
+            name: "a".into(),
+            label: "a".into(),
+            status: AppStatus::Active,
+            sign_on_mode: None,
+            features: Vec::new(),
+            credential_scheme: None,
+            shared_user_name: None,
+            user_name_template: None,
+            oauth_application_type: None,
+            implicit_assignment: false,
+            created: None,
+            last_updated: None,
+        }),
+        Row::AppUser(AppUser {
+            app,
+            user: user.clone(),
+            user_name: Some("a".into()),
+            external_id: None,
+            email: None,
+            status: AppUserStatus::Active,
+            scope: AssignmentScope::User,
+            sync_state: None,
+            via_group: None,
+            created: None,
+            last_updated: None,
+            status_changed: None,
+        }),
+        Row::GroupMember(GroupMember { group, user }),
+    ]
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// A request out of arbitrary bytes. Most bytes are no message, so they also fill its fields.
@@ -42,13 +122,15 @@ fn assert_typed<T>(answered: Result<Response<T>, Status>) -> Result<(), TestCase
     Ok(())
 }
 
-/// Bytes that often are the beginnings of messages: small field numbers, lengths that fit, text.
+/// Bytes that often are messages: small field numbers, lengths that fit, and often an id that exists.
 fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let field = (1_u8..9, proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(number, bytes)| {
-        let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
-        field.extend(bytes);
-        field
-    });
+    let field = (1_u8..9, prop_oneof![Just(b"a".to_vec()), proptest::collection::vec(any::<u8>(), 0..20)]).prop_map(
+        |(number, bytes)| {
+            let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+            field.extend(bytes);
+            field
+        },
+    );
     let number = (1_u8..9, any::<u8>()).prop_map(|(number, value)| vec![number << 3, value & 0x7f]);
     // Nested: an inner message within a field of the outer one.
     let inner = proptest::collection::vec(prop_oneof![field, number], 0..4).prop_map(|fields| fields.concat());
@@ -64,15 +146,14 @@ fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn hostile_requests_are_answered_or_refused(
         requests in proptest::collection::vec((0_usize..15, message_bytes()), 1..20)
     ) {
-        let dir = tempfile::tempdir().unwrap();
-        let (_store, services) = services(dir.path());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let services = &WORLD.services;
+        let runtime = runtime();
         let (lookup, search, coverage) = (services.lookup(), services.search(), services.coverage());
         for (rpc, bytes) in requests {
             runtime.block_on(async {
@@ -99,14 +180,11 @@ proptest! {
 
     #[test]
     fn hostile_names_are_answered_or_refused(app in ".{0,20}", name in ".{0,40}|\\PC{1000,1100}", kind in -2_i32..6) {
-        let dir = tempfile::tempdir().unwrap();
-        let (_store, services) = services(dir.path());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let selector = Some(v1::AppSelector { selector: Some(v1::app_selector::Selector::Any(app)) });
         let identifier = Some(v1::Identifier { value: name, kind });
         let account = Some(v1::AccountSelector { app: selector, identifier });
         let request = v1::ResolveAccountRequest { account, ..v1::ResolveAccountRequest::default() };
-        let answered = runtime.block_on(services.lookup().resolve_account(Request::new(request)));
+        let answered = runtime().block_on(WORLD.services.lookup().resolve_account(Request::new(request)));
         assert_typed(answered)?;
     }
 }

@@ -658,6 +658,21 @@ impl<'a> Snapshot<'a> {
         super::snapshot::walks_of(self, id)
     }
 
+    /// Apps that the list of crawl `id` did not show, once it was read to its end: those whose app users the crawl knows
+    /// nothing of. Empty while the list is held, because then nothing is concluded from what it lacks. Apps whose
+    /// assignments are not wanted are among them: asking for them by id again does no harm.
+    pub fn unlisted_apps(&self, id: CrawlId) -> Result<Vec<AppId>, StoreError> {
+        self.rows(
+            "SELECT i.id FROM apps a JOIN ids i ON i.n = a.n
+             WHERE EXISTS (SELECT 1 FROM scopes WHERE scope = 'apps' AND crawl = ?1 AND state = 'finished')
+             AND NOT EXISTS (SELECT 1 FROM gaps WHERE scope = 'apps' AND kind = 'HELD' AND open = 1)
+             AND NOT EXISTS (SELECT 1 FROM scopes WHERE scope = 'app_users(' || i.id || ')' AND crawl = ?1)
+             ORDER BY i.id",
+            [i64::try_from(id.0).unwrap_or(i64::MAX)],
+            |row| app_id(row, 0),
+        )
+    }
+
     /// Gaps, open ones first.
     pub fn gaps(&self, open_only: bool, limit: usize) -> Result<Vec<GapRecord>, StoreError> {
         let rows = self.rows(

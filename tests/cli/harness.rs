@@ -89,17 +89,46 @@ impl Place {
     }
 
     /// Runs without waiting; standard output and error are pipes.
-    pub(crate) fn start(&self, line: &[&str]) -> Child {
-        self.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    pub(crate) fn start(&self, line: &[&str]) -> Running {
+        Running(Some(self.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
     }
 
     /// Runs with a standard output whose reader leaves after `bytes` bytes.
     pub(crate) fn run_cut_off(&self, line: &[&str], bytes: usize) -> Ran {
-        let mut child = self.start(line);
-        let mut out = child.stdout.take().unwrap();
+        let mut running = self.start(line);
+        let mut out = running.child().stdout.take().unwrap();
         let mut head = vec![0; bytes];
         out.read_exact(&mut head).unwrap();
         drop(out);
-        child.wait_with_output().unwrap().into()
+        running.wait()
+    }
+}
+
+/// A run that goes on; a test that fails does not leave it behind.
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn child(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+
+    /// Sends SIGTERM, as a service manager does.
+    pub(crate) fn terminate(&mut self) {
+        let id = self.child().id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> Ran {
+        self.0.take().unwrap().wait_with_output().unwrap().into()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

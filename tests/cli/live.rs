@@ -1,11 +1,10 @@
 //! `check`, `sync` and `serve` against the simulated org, and look-ups at a running server.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Child;
 
 use okta_sim::{Action, Org, Refusal, Rule, ServerConfig, SimServer, Spec};
 
-use super::harness::{CANARY, Place, Ran};
+use super::harness::{CANARY, Place};
 
 fn world() -> (SimServer, Place) {
     let config = ServerConfig { token: Some(CANARY.to_owned()), ..ServerConfig::default() };
@@ -15,12 +14,6 @@ fn world() -> (SimServer, Place) {
     place.set("OKTA_IDMAP_ORGS__ACME__API_TOKEN", CANARY);
     place.set("OKTA_IDMAP_SERVER__LISTEN", "127.0.0.1:0");
     (server, place)
-}
-
-/// Sends SIGTERM, as a service manager does.
-fn terminate(child: &Child) {
-    let done = std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
-    assert!(done.success());
 }
 
 #[test]
@@ -81,17 +74,17 @@ fn an_interrupted_crawl_is_resumed() {
     let (server, place) = world();
     // Long enough to be interrupted within, short enough for a test that goes wrong.
     server.sim().rules.push(Rule::on("/api/v1/apps/*/users", Action::Delay(700)));
-    let mut child = place.start(&["sync"]);
-    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut running = place.start(&["sync"]);
+    let mut log = BufReader::new(running.child().stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("crawl begins") {
         line.clear();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "the crawl ended without a word");
     }
-    terminate(&child);
+    running.terminate();
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
-    let ran: Ran = child.wait_with_output().unwrap().into();
+    let ran = running.wait();
     ran.assert(1, "interrupted", "");
     assert!(rest.contains("goes on where it was"), "{rest}");
     server.sim().rules.clear();
@@ -102,8 +95,8 @@ fn an_interrupted_crawl_is_resumed() {
 fn a_server_answers_and_stops() {
     let (_server, place) = world();
     place.run(&["sync", "-q"]).assert(0, "complete", "");
-    let mut child = place.start(&["serve"]);
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut running = place.start(&["serve"]);
+    let mut out = BufReader::new(running.child().stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
@@ -119,7 +112,7 @@ fn a_server_answers_and_stops() {
     place.run(&["serve", "--listen", &listen]).assert(1, "", "the port is taken");
     place.run(&["sync"]).assert(1, "failed", "in use by another okta-idmap process");
 
-    terminate(&child);
-    let ran: Ran = child.wait_with_output().unwrap().into();
+    running.terminate();
+    let ran = running.wait();
     ran.assert(0, "", "stopping");
 }

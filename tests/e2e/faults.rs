@@ -14,7 +14,7 @@ const CRAWL_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Runs cases at the same time: most of them wait most of the time.
 async fn all<F: Future<Output = ()>>(cases: impl IntoIterator<Item = F>) {
-    let cases = cases.into_iter().map(|case| tokio::time::timeout(CRAWL_TIME_MAX, case));
+    let cases = cases.into_iter().map(|case| tokio::time::timeout(CRAWL_TIME_MAX, case)).collect::<Vec<_>>();
     for (number, case) in join_all(cases).await.into_iter().enumerate() {
         assert!(case.is_ok(), "case {number} does not end");
     }
@@ -53,8 +53,8 @@ async fn check_harmless(name: &str, rig: impl Fn(&mut Sim), factor_max: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quirks_change_nothing() {
-    let quirk = |name: &'static str, quirks: Quirks, factor_max| async move {
-        check_harmless(name, |sim| sim.quirks = quirks.clone(), factor_max).await;
+    let quirk = |name: &'static str, quirks: Quirks, factor_max| {
+        Box::pin(async move { check_harmless(name, |sim| sim.quirks = quirks.clone(), factor_max).await })
     };
     let d = Quirks::default;
     all([
@@ -77,7 +77,6 @@ async fn quirks_change_nothing() {
         quirk("null targets", Quirks { targets_null: true, log_next_rewritten: true, ..d() }, 1),
         quirk("custom values", Quirks { custom_profile_values: true, ..d() }, 1),
         quirk("no search", Quirks { search_unavailable: true, ..d() }, 2),
-        quirk("page too big", Quirks { fail_above_limit: Some(12), ..d() }, 4),
         quirk(
             "all at once",
             Quirks {
@@ -105,19 +104,15 @@ async fn quirks_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passing_failures_change_nothing() {
-    let once = |name: &'static str, action: Action| async move {
-        check_harmless(
-            name,
-            |sim| {
-                for list in LISTS {
-                    // On the first page of one walk and on a following one.
-                    sim.rules.push(Rule::on(list, action.clone()).times(1));
-                    sim.rules.push(Rule::on(list, action.clone()).page(PageMatch::Number(2)).times(1));
-                }
-            },
-            2,
-        )
-        .await;
+    let once = |name: &'static str, action: Action| {
+        let rig = move |sim: &mut Sim| {
+            for list in LISTS {
+                // On the first page of one walk and on a following one.
+                sim.rules.push(Rule::on(list, action.clone()).times(1));
+                sim.rules.push(Rule::on(list, action.clone()).page(PageMatch::Number(2)).times(1));
+            }
+        };
+        Box::pin(async move { check_harmless(name, rig, 2).await })
     };
     let refuse = Action::Refuse;
     all([
@@ -174,13 +169,31 @@ async fn a_page_that_is_too_much_work_is_asked_for_in_pieces() {
     assert_eq!(limits, Some((10, 20)));
 }
 
+/// Pages that are too big from the first one on: smaller ones are asked for, down to what Okta manages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_pages_that_are_too_big_are_halved() {
+    let mut world = World::paged(60, 209);
+    for list in ["USERS", "GROUPS", "GROUP_MEMBERS", "APPS", "APP_USERS", "APP_GROUPS"] {
+        world.set(&format!("CRAWL__{list}_PAGE_SIZE"), "80");
+    }
+    world.server.sim().quirks.fail_above_limit = Some(40);
+    world.rule(Rule::on(LOGS, Action::ClampLimit(40)));
+    world.sync_whole().await;
+    for list in LISTS {
+        let count = world.server.sim().requests.count(list);
+        assert_eq!(count.limits, Some((40, 80)), "{list}");
+        // One failure a walk, and nothing is asked for twice.
+        assert!(count.succeeded * 2 >= count.requests, "{list}: {count:?}");
+    }
+}
+
 /// One fault: how it is made, and which gaps it leaves. Gaps name their scope; `{app}` and `{group}` stand for the app and
 /// the group that are hit.
 struct Case {
     name: &'static str,
     rig: fn(&mut Sim, &Target),
     gaps: &'static [&'static str],
-    /// Rows that are neither shown nor new may be absent from the picture; `true` = everything stored stays as it was.
+    /// What every gap's evidence says.
     evidence: &'static str,
 }
 
@@ -337,7 +350,11 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "stale cursors for ever",
-        rig: |sim, _| sim.quirks.cursors_stale = true,
+        rig: |sim, _| {
+            for list in [USERS, MEMBERS, APP_USERS] {
+                sim.rules.push(Rule::on(list, Action::Refuse(Refusal::InvalidCursor)).page(PageMatch::Later));
+            }
+        },
         gaps: &[],
         evidence: "start again",
     },
@@ -413,13 +430,15 @@ fn biggest(world: &World, foreign: &SimServer) -> Target {
 
 /// A crawl, one with the fault, one without it again.
 async fn check_case(case: &Case, foreign: &SimServer) {
-    let world = World::paged(160, 203);
+    let world = World::paged(115, 203);
     world.sync_whole().await;
     let usual = world.requests();
     let before = world.picture();
     let target = biggest(&world, foreign);
     (case.rig)(&mut world.server.sim(), &target);
-    for round in 0..2 {
+    // Suspicions must not end by repetition; failures that take many retries are seen once.
+    let rounds = if case.gaps.iter().any(|gap| gap.starts_with("FAILED")) { 1 } else { 2 };
+    for round in 0..rounds {
         world.forget_requests();
         let report = world.sync().await;
         let gaps = gap_ids(&report);
@@ -435,8 +454,10 @@ async fn check_case(case: &Case, foreign: &SimServer) {
             assert_eq!(record.count, round + 1, "{}: {record:?}", case.name);
         }
         world.picture().assert_equals(&before, case.name);
+        // Each stale walk begins eleven times.
         let sent = world.requests();
-        assert!(sent <= usual * 4, "{}: {sent} requests instead of {usual}", case.name);
+        let factor_max = if case.name == "stale cursors for ever" { 12 } else { 4 };
+        assert!(sent <= usual * factor_max, "{}: {sent} requests instead of {usual}", case.name);
     }
     let revision = world.meta().revision;
     world.server.sim().behave();
@@ -446,10 +467,10 @@ async fn check_case(case: &Case, foreign: &SimServer) {
     assert_eq!(world.changes_after(revision), 0, "{}", case.name);
 }
 
-/// The scopes whose lists have more than one page.
+/// The gaps of the users and of all groups and apps whose lists have more than one page.
 fn longer_than_a_page(world: &World) -> Vec<String> {
     let org = &world.server.sim().org;
-    let mut scopes: BTreeSet<String> = ["users", "groups", "apps"].map(|name| format!("FAILED:{name}")).into();
+    let mut scopes: BTreeSet<String> = ["FAILED:users".to_owned()].into();
     let everyone = org.everyone().id();
     let groups = org.truth_groups().filter(|group| group.id != everyone && group.members > 10);
     scopes.extend(groups.map(|group| format!("FAILED:group_members({})", group.id)));
@@ -460,7 +481,7 @@ fn longer_than_a_page(world: &World) -> Vec<String> {
 
 async fn check_cases(cases: &[Case]) {
     let foreign = World::paged(10, 204).server;
-    all(cases.iter().map(|case| check_case(case, &foreign))).await;
+    all(cases.iter().map(|case| Box::pin(check_case(case, &foreign)))).await;
     assert_eq!(foreign.sim().requests.total(), 0, "nothing is sent to another host");
 }
 

@@ -1,6 +1,6 @@
 //! Rate limits: no page is lost, and the connector runs into as few refusals as it can.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use okta_sim::{Bucket, Limit, Org, Sim, Spec};
@@ -72,9 +72,13 @@ async fn windows_are_kept_without_a_refusal() {
 async fn other_clients_cost_time_and_nothing_else() {
     let limits = [(Bucket::Apps, 30, 20), (Bucket::GroupsList, 30, 20)];
     let world = limited(50, 502, 3, &limits);
+    let tick = AtomicU32::new(0);
     sync_by_the_clock(&world, |sim| {
-        sim.consume(Bucket::Apps, 1);
-        sim.consume(Bucket::GroupsList, 1);
+        // Ten requests a second: a third of what the org has.
+        if tick.fetch_add(1, Ordering::Relaxed).is_multiple_of(20) {
+            sim.consume(Bucket::Apps, 1);
+            sim.consume(Bucket::GroupsList, 1);
+        }
     })
     .await;
     let (refused, sent) = (throttled(&world), world.requests());

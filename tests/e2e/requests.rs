@@ -73,6 +73,9 @@ async fn requests_have_the_form_that_the_facts_ask_for() {
     // Public metadata first, without the credential; then the log, before anything is listed (facts 11).
     let order: Vec<&str> = records.iter().map(|record| record.endpoint).take(2).collect();
     assert_eq!(order, ["/.well-known/okta-organization", "/api/v1/logs"]);
+    // A few minutes back by the org's clock, which is months behind ours here.
+    assert_eq!(world.server.sim().org.now_ms(), okta_sim::org::START_MS);
+    assert!(records[1].query.contains("since=2026-08-03T05%3A5"), "{}", records[1].query);
     for record in &records {
         assert_eq!(record.has_authorization, record.endpoint != "/.well-known/okta-organization", "{record:?}");
         let content_type = record.content_type.as_deref().unwrap_or_default();

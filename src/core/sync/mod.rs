@@ -168,6 +168,8 @@ pub struct StoredCrawl {
     pub id: CrawlId,
     /// The scopes of the crawl and where their walks stand.
     pub walks: Vec<WalkUpdate>,
+    /// Apps that the finished list did not show, as far as they have not been asked for by id.
+    pub unlisted_apps: Vec<AppId>,
 }
 
 /// How to begin.
@@ -261,6 +263,9 @@ impl SyncState {
                     state.lanes.resume(update);
                 }
                 if state.anchored {
+                    for app in stored.unlisted_apps {
+                        state.call(Call::ReadApp(app.clone()), Pending::App(app), &mut effects);
+                    }
                     state.fill(&mut effects);
                     state.end_when_done(now, &mut effects);
                 } else {
@@ -457,6 +462,8 @@ impl SyncState {
     fn add_empty(&mut self, scope: Scope, from: RequestNumber, batch: &mut Batch) {
         if self.lanes.is_new(&scope) {
             self.lanes.finish(&scope);
+            // Begun and ended at once, so that nothing of an earlier walk is taken for a part of this one.
+            batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
             batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from } });
         }
     }

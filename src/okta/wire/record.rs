@@ -25,6 +25,10 @@ pub(super) fn required_id<T>(
     field: &Field<'_>,
     new: fn(&str) -> Result<T, IdError>,
 ) -> Result<T, Unusable> {
+    // Okta's ids are strings: a number in the place of one belongs to something else.
+    if !matches!(field, Field::Text(_) | Field::Absent) {
+        return Err(Unusable(format!("{name} is no Okta id: it is no text")));
+    }
     let text = field.text().ok_or_else(|| Unusable(format!("{name} is missing")))?;
     new(&text).map_err(|error| {
         Unusable(match error {

@@ -182,12 +182,23 @@ fn odd_but_usable_records_become_rows() {
     }
     check(r#"{"id":"00u1","id":"00u1","status":"ACTIVE","status":"ACTIVE","profile":{},"profile":{}}"#);
     check(r#"{"id":"00u1","status":"NEW_IN_2027","scope":"ROBOT","credentials":"none","profile":[1],"_links":7}"#);
-    check(r#"{"id":12345,"status":"ACTIVE","externalId":77,"created":12,"lastUpdated":"soon"}"#);
+    check(r#"{"id":"00u1","status":"ACTIVE","externalId":77,"created":12,"lastUpdated":"soon"}"#);
     check(&format!(
         r#"{{"id":"00u1","status":"ACTIVE","profile":{{"x":{}{}}}}}"#,
         "[".repeat(9_999),
         "]".repeat(9_999)
     ));
+}
+
+#[test]
+fn ids_that_are_no_text_are_none() {
+    for id in ["12345", "0", "-1", "1.5", "true"] {
+        for resource in every_resource() {
+            let record = format!(r#"{{"id":{id},"name":"n","status":"ACTIVE","profile":{{"name":"n"}}}}"#);
+            let page = decode_page(&resource, format!("[{record}]").as_bytes()).unwrap();
+            assert_eq!((page.rows.len(), page.quarantined.len()), (0, 1), "{record}");
+        }
+    }
 }
 
 #[test]

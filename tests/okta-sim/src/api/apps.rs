@@ -109,7 +109,9 @@ pub(super) fn one_user(context: &Context<'_>, app: &str, user: &str) -> Result<A
 
 pub(super) fn groups(context: &Context<'_>, app: &str) -> Result<Answer, ApiError> {
     let index = context.app_ref(app)?;
-    if context.params.get("limit").and_then(|limit| limit.parse::<i64>().ok()).is_some_and(|limit| limit < 20) {
+    // A size that the org itself made so small is in its own links and has to be taken.
+    let least = context.effects.clamp.map_or(20, |clamp| i64::try_from(clamp).unwrap_or(20).min(20));
+    if context.params.get("limit").and_then(|limit| limit.parse::<i64>().ok()).is_some_and(|limit| limit < least) {
         return Err(ApiError::validation("limit", "limit: must be greater than or equal to 20"));
     }
     let window = context.window(APP_GROUPS_LIMIT, APP_GROUPS_LIMIT_MAX, CursorKind::Integer, "E0000029")?;
