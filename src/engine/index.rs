@@ -83,9 +83,8 @@ impl Follower {
 
     fn follow(&mut self, mut mark: Revision) -> Result<(), EngineError> {
         loop {
-            let (changes, newest) = self
-                .reader
-                .read(|snapshot| Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision())))?;
+            let (changes, newest) =
+                self.reader.read(|snapshot| Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision())))?;
             let Some(last) = changes.last().map(|change| change.revision) else {
                 // Revisions that only opened or closed gaps: without a mark the index would look old until a row changes.
                 return if newest > mark { self.commit(newest) } else { Ok(()) };

@@ -296,7 +296,6 @@ impl Model {
                 book.read_by.get_or_insert_with(|| rules.credential.clone());
                 book.seen.extend(shown.iter().filter(|key| key.scope() == update.scope).cloned());
             }
-            WalkState::Unwanted => unreachable!("the generator drops no scope"),
             WalkState::Finished { from } => {
                 book.seen.extend(shown.iter().filter(|key| key.scope() == update.scope).cloned());
                 return Some(self.finish(&update.scope, *from, batch, rules));

@@ -263,9 +263,7 @@ impl SyncState {
                     state.lanes.resume(update);
                 }
                 if state.anchored {
-                    for app in stored.unlisted_apps {
-                        state.call(Call::ReadApp(app.clone()), Pending::App(app), &mut effects);
-                    }
+                    state.unlisted.extend(stored.unlisted_apps);
                     state.fill(&mut effects);
                     state.end_when_done(now, &mut effects);
                 } else {

@@ -81,7 +81,7 @@ impl Driver {
             let update =
                 |(scope, state): (&Scope, &WalkState)| WalkUpdate { scope: scope.clone(), state: state.clone() };
             let walks = self.memory.walks.iter().map(update).collect();
-            Begin::Resume(StoredCrawl { id: CrawlId(self.memory.crawl), walks })
+            Begin::Resume(StoredCrawl { id: CrawlId(self.memory.crawl), walks, unlisted_apps: Vec::new() })
         } else {
             Begin::New { id: CrawlId(self.memory.crawl + 1), fingerprint: "f".to_owned() }
         };
