@@ -145,7 +145,7 @@ async fn the_log_is_anchored_and_followed() {
     assert_eq!(
         server.targets(),
         [
-            "/api/v1/logs?since=2026-08-02T09%3A00%3A00.000Z&limit=1000&filter=eventType+sw+%22user.%22",
+            "/api/v1/logs?since=2026-08-02T09%3A00%3A00.000Z&limit=1000&filter=eventType%20sw%20%22user.%22",
             "/api/v1/logs?after=1785661222000_1&limit=1",
         ]
     );
