@@ -20,11 +20,15 @@ use super::errors::Failure;
 use super::gaps::{self, Gaps, Wide, WideMark};
 use super::orgs::OrgView;
 use super::rows::timestamp;
-use crate::core::coverage::{Completeness, GapId, GapKind, completeness_since};
+use crate::core::coverage::{GapId, GapKind, completeness_since};
 use crate::core::ids::Timestamp;
 use crate::core::model::{App, Scope};
 use crate::core::policy::GrantPolicy;
 use crate::store::Snapshot;
+
+/// Collections whose gaps are asked for under one hold of the coverage's lock, about a millisecond: the store's writer and
+/// behind it all other answers wait for it.
+const SCOPES_AT_ONCE_MAX: usize = 1_000;
 
 /// What a caller demands of an answer; checked once, at the door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +110,7 @@ impl Call {
         &self,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        let _place = self.view.place_in_queue()?;
         let generation = self.view.reader().coverage().generation();
         let call = self.clone();
         self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, generation, answer))).await?
@@ -206,12 +211,12 @@ impl Ask<'_> {
         if let Some(known) = self.view.wide().get(wide, &mark) {
             return Ok(known);
         }
-        let scopes = self.wide_scopes(wide)?;
-        let coverage = self.view.reader().coverage();
         let mut ids: BTreeSet<GapId> = BTreeSet::new();
-        if let Completeness::Partial(found) = completeness_since(&coverage, self.generation, &scopes) {
-            ids.extend(found);
+        for scopes in self.wide_scopes(wide)?.chunks(SCOPES_AT_ONCE_MAX) {
+            let found = completeness_since(&self.view.reader().coverage(), self.generation, scopes);
+            ids.extend(found.gap_ids().iter().cloned());
         }
+        let coverage = self.view.reader().coverage();
         if wide == Wide::Org {
             ids.extend(coverage.all_open().map(|(scope, kind)| GapId::of(kind, scope)));
         }

@@ -116,6 +116,9 @@ pub enum Failure {
     /// The answer does not fit.
     #[error("the response would exceed {RESPONSE_BYTES_MAX} bytes; ask for less")]
     ResponseTooLarge,
+    /// Too many calls wait already.
+    #[error("too many requests at once; try again later")]
+    Overloaded,
     /// The server is starting or stopping, or the store is busy beyond its time-out.
     #[error("the server is not ready; try again later")]
     NotServing(#[source] Option<StoreError>),
@@ -189,6 +192,7 @@ impl Failure {
             Self::QueryTooComplex { .. } => Shown::bad(ErrorReason::QueryTooComplex, "query"),
             Self::IndexRebuilding => Shown::new(Unavailable, ErrorReason::IndexRebuilding),
             Self::ResponseTooLarge => Shown::new(ResourceExhausted, ErrorReason::ResponseTooLarge),
+            Self::Overloaded => Shown::new(ResourceExhausted, ErrorReason::Overloaded),
             Self::NotServing(_) => Shown::new(Unavailable, ErrorReason::NotServing),
             Self::Store(_) | Self::Index(_) => Shown::new(Internal, ErrorReason::StorageFailed),
             Self::Unimplemented { .. } => Shown::new(Code::Unimplemented, ErrorReason::Unspecified),
@@ -356,6 +360,7 @@ mod tests {
         check(Failure::QueryTooComplex { detail }, "InvalidArgument QUERY_TOO_COMPLEX query -");
         check(Failure::IndexRebuilding, "Unavailable INDEX_REBUILDING - -");
         check(Failure::ResponseTooLarge, "ResourceExhausted RESPONSE_TOO_LARGE - -");
+        check(Failure::Overloaded, "ResourceExhausted OVERLOADED - -");
         check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
         check(Failure::Unimplemented { rpc: "Lookup.Explain" }, "Unimplemented - - -");
     }

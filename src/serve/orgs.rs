@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use okta_idmap_index as index;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::errors::Failure;
 use super::gaps::WideCache;
@@ -20,6 +20,10 @@ use crate::store::{Reader, StoreError};
 
 /// Searches of one org at once: each keeps a core busy for milliseconds, and point look-ups must not wait for them.
 const SEARCHES_MAX: usize = 4;
+
+/// Lists and searches of one org that are under way or wait for their turn. At some milliseconds each, the last of them
+/// waits for seconds; who comes later is told to come back instead.
+const QUEUE_MAX: usize = 1_000;
 
 /// The search index of an org, which comes and goes while it is rebuilt. Cheap to clone; all clones are the same handle.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +60,7 @@ struct Shared {
     reader: Reader,
     search: SearchHandle,
     searches: Semaphore,
+    queue: Semaphore,
     policy: Arc<GrantPolicy>,
     status: StatusSource,
     wide: WideCache,
@@ -82,7 +87,8 @@ impl OrgView {
         let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
-        let shared = Shared { name: name.into(), store_id, reader, search, searches, policy, status, wide };
+        let queue = Semaphore::new(QUEUE_MAX);
+        let shared = Shared { name: name.into(), store_id, reader, search, searches, queue, policy, status, wide };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -118,6 +124,14 @@ impl OrgView {
 
     pub(super) fn searches(&self) -> &Semaphore {
         &self.shared.searches
+    }
+
+    /// A place among those who wait for a blocking thread, given back when it is dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] when too many wait already.
+    pub(super) fn place_in_queue(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
     pub(super) fn wide(&self) -> &WideCache {

@@ -165,6 +165,7 @@ async fn blocking<T: Send + 'static>(
     call: &Call,
     work: impl FnOnce(&Call) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    let _place = call.view().place_in_queue()?;
     let _permit = call.view().searches().acquire().await.map_err(|_| Failure::NotServing(None))?;
     let call_there = call.clone();
     tokio::task::spawn_blocking(move || work(&call_there)).await.map_err(|_| Failure::NotServing(None))?

@@ -28,19 +28,23 @@ struct World {
     _dir: tempfile::TempDir,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
-    let config = StoreConfig { dir: dir.path().to_owned(), brake: Brake::default(), credential: "c".to_owned() };
-    let store = Store::open(config).unwrap();
-    let now = Timestamp::from_millis(1_770_000_000_000);
-    let batch = Batch { now, at: store.writer.first_request_number(), rows: rows(), ..Batch::default() };
-    runtime().block_on(async { store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap() });
-    let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
-    let view =
-        OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, StatusSource::Direct).unwrap();
-    let services = Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000));
-    World { services, _store: store, _dir: dir }
-});
+static WORLD: LazyLock<World> = LazyLock::new(World::new);
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig { dir: dir.path().to_owned(), brake: Brake::default(), credential: "c".to_owned() };
+        let store = Store::open(config).unwrap();
+        let now = Timestamp::from_millis(1_770_000_000_000);
+        let batch = Batch { now, at: store.writer.first_request_number(), rows: rows(), ..Batch::default() };
+        runtime().block_on(async { store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap() });
+        let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
+        let view =
+            OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, StatusSource::Direct).unwrap();
+        let services = Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000));
+        Self { services, _store: store, _dir: dir }
+    }
+}
 
 fn rows() -> Vec<Row> {
     let (user, group, app) = (UserId::new("a").unwrap(), GroupId::new("a").unwrap(), AppId::new("a").unwrap());
@@ -103,6 +107,25 @@ fn rows() -> Vec<Row> {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn who_comes_to_a_full_queue_is_told_to_come_back() {
+    let world = World::new();
+    let view = world.services.orgs().iter().next().unwrap().clone();
+    let (lookup, search) = (world.services.lookup(), world.services.search());
+    let apps = || Request::new(v1::ListAppsRequest::default());
+    let suggest = || Request::new(v1::SuggestRequest { prefix: "a".to_owned(), ..v1::SuggestRequest::default() });
+    let places: Vec<_> = std::iter::from_fn(|| view.place_in_queue().ok()).collect();
+    let runtime = runtime();
+    assert_eq!(runtime.block_on(lookup.list_apps(apps())).unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(runtime.block_on(search.suggest(suggest())).unwrap_err().code(), Code::ResourceExhausted);
+    // Point look-ups wait for nobody.
+    let selector = Some(v1::user_selector::Selector::UserId("a".to_owned()));
+    let user = v1::GetUserRequest { user: Some(v1::UserSelector { selector }), context: None };
+    runtime.block_on(lookup.get_user(Request::new(user))).unwrap();
+    drop(places);
+    runtime.block_on(lookup.list_apps(apps())).unwrap();
 }
 
 /// A request out of arbitrary bytes. Most bytes are no message, so they also fill its fields.
