@@ -51,8 +51,7 @@ fn child() {
     let sources =
         okta_idmap::config::Sources { file: None, env: environment, flags: okta_idmap::config::Flags::default() };
     let (config, _) = okta_idmap::config::load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-    let settings =
-        okta_idmap::engine::OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
+    let settings = okta_idmap::engine::OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let report = runtime.block_on(harness::try_sync(settings)).unwrap();
     assert_eq!(report.outcome, CrawlOutcome::Finished);
@@ -65,7 +64,7 @@ fn start(world: &World) -> Child {
     settings.push(("OKTA_IDMAP_API_TOKEN".to_owned(), harness::TOKEN.to_owned()));
     let lines: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child"])
+        .args(["--exact", "child", "--nocapture"])
         .env(CHILD, lines.join("\n"))
         .stdout(Stdio::null())
         .spawn()

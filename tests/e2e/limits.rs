@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use okta_sim::{Bucket, Limit, Org, Sim, Spec};
 
-use crate::harness::{World, gap_ids, NO_GAPS};
+use crate::harness::{NO_GAPS, World, gap_ids};
 
 /// Windows of one second instead of sixty, so that a test sees several. `Reset` has whole seconds and the connector adds
 /// one, so that a window costs two to three.

@@ -176,7 +176,9 @@ async fn unlisted_apps_are_asked_for_after_a_stop() {
     let report = world.try_sync().await.unwrap();
     assert!(matches!(report.outcome, CrawlOutcome::Stopped(ReadFailure::Unauthorized { .. })), "{:?}", report.outcome);
     let picture = world.picture();
-    assert!(picture.rows.contains_key(&format!("app {unlisted}")) && picture.rows.contains_key(&format!("app {deleted}")));
+    assert!(
+        picture.rows.contains_key(&format!("app {unlisted}")) && picture.rows.contains_key(&format!("app {deleted}"))
+    );
     world.server.sim().rules.clear();
     let resumed = world.sync().await;
     assert_eq!(resumed.meta.crawl.id, report.meta.crawl.id, "the same crawl");
