@@ -6,10 +6,14 @@
 //! | [`config`] | what the operator says, checked once |
 //! | [`okta`] | the typed read-only client |
 //! | [`engine`] | the shell: crawls, keeps the index, ends together |
+//! | [`serve`] | the gRPC services over store and index |
+//! | [`cli`] | the command line |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod engine;
 pub mod okta;
+pub mod serve;
 pub mod store;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The program `okta-idmap`; everything is in [`okta_idmap::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    okta_idmap::cli::main(std::env::args_os())
+}

@@ -4,6 +4,7 @@
 //! The test starts itself again as a child process, which crawls the org that the parent serves. `OKTA_IDMAP_CRASH_KILLS`
 //! sets the number of kills (default 24), `OKTA_IDMAP_CRASH_SEED` the seed. Killing a process keeps what it gave to the
 //! system, so this tests atomicity and resumption, not the disk.
+#![expect(clippy::disallowed_methods, reason = "a killed process has real time, and its file is looked into as it is")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "e2e/harness.rs"]

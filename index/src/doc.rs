@@ -100,12 +100,13 @@ pub struct IndexDoc {
     pub key: String,
     /// What it is.
     pub kind: DocKind,
-    /// Display name, label, group name or account user name. Of a mapping it counts as one of the `accounts`: it ranks so,
-    /// need not be repeated there, and has no suggestions by its beginning.
+    /// Display name, label, group name or account user name. Of a mapping it counts as one of the `accounts` and need not
+    /// be repeated there.
     pub title: String,
     /// More names: first, last, e-mails, logins, description.
     pub names: Vec<String>,
-    /// User: user names and external ids of all its accounts. Mapping: its own.
+    /// User: user names and external ids of all its accounts. Mapping: its own; they are found whole and by their words
+    /// before an `@`, but not by beginnings, in phrases or misspelt: so is the user.
     pub accounts: Vec<String>,
     /// Exact ids, compared byte by byte (they are case-sensitive).
     pub ids: Vec<String>,

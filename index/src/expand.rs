@@ -63,7 +63,7 @@ pub(crate) fn fuzzy_query(
     edits: u8,
     overflow: &Overflow,
 ) -> tantivy::Result<Box<dyn Query>> {
-    let dfa = FuzzyTermQuery::new(Term::from_field_text(fields.title, word), edits, true).automaton()?;
+    let dfa = FuzzyTermQuery::new(Term::from_field_text(fields.word, word), edits, true).automaton()?;
     let pattern = Pattern { letters: Letters::Edits(Arc::new(dfa)), chars_min: 0, chars_max: usize::MAX };
     Ok(patterns(fields, pattern, None, overflow))
 }
@@ -97,7 +97,7 @@ pub(crate) fn fuzzy_prefix_query(
     prefix: &str,
     overflow: &Overflow,
 ) -> tantivy::Result<Box<dyn Query>> {
-    let dfa = FuzzyTermQuery::new_prefix(Term::from_field_text(fields.title, prefix), 1, true).automaton()?;
+    let dfa = FuzzyTermQuery::new_prefix(Term::from_field_text(fields.word, prefix), 1, true).automaton()?;
     let letters = Letters::Edits(Arc::new(dfa));
     // A beginning one longer than the prefix still shows an inserted letter.
     let gram_chars = gram_chars_for(prefix.chars().count() + 1);
@@ -107,7 +107,7 @@ pub(crate) fn fuzzy_prefix_query(
 }
 
 fn patterns(fields: &Fields, words: Pattern, grams: Option<Pattern>, overflow: &Overflow) -> Box<dyn Query> {
-    let mut parts: Vec<(Field, Pattern)> = fields.words().into_iter().map(|field| (field, words.clone())).collect();
+    let mut parts = vec![(fields.word, words)];
     parts.extend(grams.map(|pattern| (fields.gram, pattern)));
     Box::new(PatternQuery { parts: parts.into(), overflow: overflow.clone() })
 }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn edits() {
         let (_, fields) = Fields::schema();
-        let term = Term::from_field_text(fields.title, "jonh");
+        let term = Term::from_field_text(fields.word, "jonh");
         let word = FuzzyTermQuery::new(term.clone(), 1, true).automaton().expect("a short word");
         let word = Pattern { letters: Letters::Edits(Arc::new(word)), chars_min: 0, chars_max: usize::MAX };
         check(&word, "john", true); // A swap is one edit.

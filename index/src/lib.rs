@@ -24,9 +24,7 @@ mod writer;
 pub use doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, UnknownKind, VALUES_PER_LIST_MAX};
 pub use open::{Expect, Index, IndexError, Opened, RebuildReason, open, open_read_only};
 pub use query::{FUZZY_TWO_EDITS_CHARS_MIN, ParseError, QUERY_BYTES_MAX, QUERY_TERMS_MAX};
-pub use reader::{
-    FACET_VALUES_MAX, FUZZY_BELOW_HITS, Facets, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results,
-};
+pub use reader::{FACET_VALUES_MAX, Facets, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results};
 pub use schema::SCHEMA_VERSION;
-pub use suggest::{SUGGEST_FUZZY_CHARS_MIN, SUGGESTIONS_MAX, SuggestQuery};
+pub use suggest::{SUGGEST_FUZZY_BELOW_HITS, SUGGEST_FUZZY_CHARS_MIN, SUGGESTIONS_MAX, SuggestQuery};
 pub use writer::{HEAP_BYTES_MAX, HEAP_BYTES_MIN, Writer};

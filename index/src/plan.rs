@@ -9,7 +9,7 @@
 //! | the whole query, of several words, is the title  | + 16  |
 //! | the whole query is the title, accents apart (not of mappings) | + 8   |
 //! | the word is an id, a whole title, name, account  | 10    |
-//! | word of the title / a name / an account          | 6 / 5 / 4 |
+//! | word of the title / a name / an account or mapping | 6 / 5 / 4 |
 //! | beginning of a word                              | 2     |
 //! | a word some edits away                           | 1     |
 //!
@@ -33,6 +33,7 @@ const TITLE_IS_QUERY_SCORE: Score = 16.0;
 const TITLE_FOLDS_TO_QUERY_SCORE: Score = 8.0;
 const WHOLE_SCORE: Score = 10.0;
 const WORD_SCORES: [Score; 3] = [6.0, 5.0, 4.0];
+const MAPPING_SCORE: Score = 4.0;
 const PREFIX_SCORE: Score = 2.0;
 const FUZZY_SCORE: Score = 1.0;
 
@@ -144,9 +145,7 @@ impl Planner<'_> {
         let mut queries = vec![text_term(self.fields.app, app)];
         queries.extend(lines(app).iter().map(|line| text_term(self.fields.app_line, line)));
         let words = Words::of(app);
-        if let [_] = words.base_parts().as_slice() {
-            queries.extend(words.iter().map(|(word, _)| text_term(self.fields.app_label, word)));
-        }
+        queries.extend(one_word(&words).into_iter().map(|word| text_term(self.fields.app_label, word)));
         any_of(queries)
     }
 
@@ -159,7 +158,8 @@ impl Planner<'_> {
             (Match::Prefix, _) => {
                 queries.push(field_prefix_query(self.fields.account_whole, &whole_value(text), self.overflow));
                 if let [part] = parts.as_slice() {
-                    queries.push(field_prefix_query(self.fields.account, part, self.overflow));
+                    let fields = [self.fields.account, self.fields.mapping];
+                    queries.extend(fields.map(|field| field_prefix_query(field, part, self.overflow)));
                 }
             }
             (Match::Fuzzy, [_, ..]) => {
@@ -170,7 +170,11 @@ impl Planner<'_> {
                     self.overflow,
                 )?);
             }
-            (Match::Word, [_]) => queries.extend(words.iter().map(|(word, _)| text_term(self.fields.account, word))),
+            (Match::Word, _) => {
+                let fields = [self.fields.account, self.fields.mapping];
+                let words = one_word(&words);
+                queries.extend(fields.iter().flat_map(|field| words.iter().map(|word| text_term(*field, word))));
+            }
             _ => {}
         }
         Ok(any_of(queries))
@@ -188,6 +192,10 @@ impl Planner<'_> {
             let spellings = std::iter::once(&parts).chain(&spelt_out);
             matches.extend(spellings.filter_map(|parts| phrase(field, parts)).map(|query| (score, query)));
             matches.extend(words.joined().iter().map(|joined| (score, text_term(field, joined))));
+        }
+        if matches!(how, Match::Word | Match::Phrase) {
+            let of_mapping = one_word(&words).into_iter().map(|word| text_term(self.fields.mapping, word));
+            matches.extend(of_mapping.map(|query| (MAPPING_SCORE, query)));
         }
         if how == Match::Prefix || (how == Match::Word && last_word) {
             matches.extend(self.beginnings(&words).into_iter().map(|query| (PREFIX_SCORE, query)));
@@ -260,6 +268,14 @@ impl Planner<'_> {
         }
         queries
     }
+}
+
+/// The spellings of the text as one word; none if it is several.
+fn one_word(words: &Words) -> Vec<&str> {
+    if let [_] = words.base_parts().as_slice() {
+        return words.iter().map(|(word, _)| word).collect();
+    }
+    words.joined()
 }
 
 fn edits_for(word: &str) -> u8 {

@@ -1,6 +1,6 @@
 //! The query language: text to clauses. Pure.
 //!
-//! Entry point: [`parse`].
+//! Entry point: `parse`, behind [`crate::Reader::search`].
 //!
 //! | written                        | means                                                                       |
 //! |--------------------------------|-----------------------------------------------------------------------------|
@@ -13,6 +13,10 @@
 //! | `account:jdoe`                 | an account called so, or with this word in its name; `account:jd*` too      |
 //! | `id:00u1`                      | exactly this id                                                             |
 //! | `-word`, `-kind:app`           | not this                                                                    |
+//!
+//! If nothing matches as written, words of four characters and more are tried with one edit.
+//!
+//! Beginnings, phrases and misspellings do not find mappings (`account:` with `*` or `~` does): they find the user.
 //!
 //! In quotes `\"` is a quote and `\\` a backslash; elsewhere a backslash is itself, so `DOMAIN\user` needs no care.
 //! Field names are case-insensitive.

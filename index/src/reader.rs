@@ -36,10 +36,6 @@ pub const HITS_MAX: usize = 10_000;
 /// Values of a facet in the result, by falling count.
 pub const FACET_VALUES_MAX: usize = 20;
 
-/// Matches below which words also match with one edit. With a handful of results a misspelling is likely; with more,
-/// near misses only bury what was meant.
-pub const FUZZY_BELOW_HITS: u64 = 5;
-
 /// A search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -91,7 +87,7 @@ pub struct Results {
     pub total: u64,
     /// Counts over all matches; `None` if not asked for.
     pub facets: Option<Facets>,
-    /// Whether words were matched with one edit too, because there were fewer than [`FUZZY_BELOW_HITS`] matches.
+    /// Whether words of four characters and more were matched with one edit, because nothing matched as written.
     pub with_edits: bool,
 }
 
@@ -168,7 +164,7 @@ impl Reader {
         guarded(|| {
             let searcher = self.searcher();
             let mut collected = self.collect(&searcher, &clauses, Effort::AsWritten, collect)?;
-            let with_edits = collected.total < FUZZY_BELOW_HITS && gains_from_edits(&clauses);
+            let with_edits = collected.total == 0 && gains_from_edits(&clauses);
             if with_edits {
                 collected = self.collect(&searcher, &clauses, Effort::WithEdits, collect)?;
             }

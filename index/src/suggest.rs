@@ -11,6 +11,7 @@
 //!
 //! Invariants:
 //! - A document stands in the first row it matches, once.
+//! - The last row is looked at only if those above hold no exact match and fewer than [`SUGGEST_FUZZY_BELOW_HITS`].
 //! - A lower row is looked at only if those above left room: most keystrokes are answered by a walk over the first
 //!   20 titles.
 //! - Accents and case make no difference.
@@ -36,6 +37,9 @@ pub const SUGGESTIONS_MAX: usize = 20;
 /// Characters from which a word is also tried with one edit.
 pub const SUGGEST_FUZZY_CHARS_MIN: usize = 4;
 
+/// Suggestions below which words are tried with one edit: with a few good ones on the list, near misses only bury them.
+pub const SUGGEST_FUZZY_BELOW_HITS: usize = 3;
+
 /// Words that count; further ones are ignored. Names have up to five, and each word is a walk over its matches.
 const SUGGEST_WORDS_MAX: usize = 8;
 
@@ -53,7 +57,7 @@ const FUZZY_SCORE: f32 = 1.0;
 pub struct SuggestQuery {
     /// The text, as typed; at most [`QUERY_BYTES_MAX`] bytes. No query language.
     pub text: String,
-    /// Kinds to suggest; empty: users. Mappings match by words and whole values, not by the beginning of the title.
+    /// Kinds to suggest; empty: users. Mappings match in the first row only.
     pub kinds: Vec<DocKind>,
     /// Hits to return, at most [`SUGGESTIONS_MAX`].
     pub limit: usize,
@@ -89,7 +93,10 @@ pub(crate) fn suggest(searcher: &Searcher, fields: &Fields, query: &SuggestQuery
     if hits.have_room() {
         hits.add(walk.words(&query.text, Spelling::AsTyped, hits.hits.len())?, WORDS_SCORE);
     }
-    if hits.have_room() {
+    // Who has typed an exact name or login has made no mistake.
+    if hits.hits.len() < SUGGEST_FUZZY_BELOW_HITS.min(query.limit)
+        && hits.hits.iter().all(|hit| hit.score < EXACT_SCORE)
+    {
         hits.add(walk.words(&query.text, Spelling::OneEdit, hits.hits.len())?, FUZZY_SCORE);
     }
     Ok(hits.hits)

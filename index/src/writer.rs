@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::AllQuery;
+use tantivy::schema::Field;
 use tantivy::{IndexWriter, TantivyDocument, TantivyError, Term};
 
 use crate::doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, Payload, VALUES_PER_LIST_MAX};
@@ -195,24 +196,27 @@ fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
     let mut document = TantivyDocument::default();
     document.add_text(fields.key, &doc.key);
     document.add_u64(fields.kind, doc.kind.number());
-    let mut words = |fields: [tantivy::schema::Field; 3], value: &str| {
+    let mut words = |fields: &[Field], value: &str| {
         let value = bounded(value);
         if !value.is_empty() {
-            fields.into_iter().for_each(|field| document.add_text(field, value));
+            fields.iter().for_each(|field| document.add_text(*field, value));
         }
     };
-    let account_fields = [fields.account, fields.account_whole, fields.gram];
-    let title_is_account = doc.kind == DocKind::Mapping;
-    words(if title_is_account { account_fields } else { [fields.title, fields.title_whole, fields.gram] }, &doc.title);
-    for name in list(&doc.names) {
-        words([fields.name, fields.name_whole, fields.gram], name);
-    }
-    for account in list(&doc.accounts).filter(|account| !title_is_account || **account != doc.title) {
-        words(account_fields, account);
-    }
-    // Five times as many as users, and people look for people: mappings have no suggestions by title.
-    if doc.kind != DocKind::Mapping && !doc.title.is_empty() {
-        document.add_text(fields.title_line, format!("{}{}", doc.kind.tag(), bounded(&doc.title)));
+    if doc.kind == DocKind::Mapping {
+        let accounts = list(&doc.accounts).filter(|account| **account != doc.title);
+        for account in std::iter::once(&doc.title).chain(accounts).chain(list(&doc.names)) {
+            words(&[fields.account_whole], account);
+            words(&[fields.mapping], without_mail_domain(account));
+        }
+    } else {
+        words(&[fields.title, fields.title_whole, fields.word, fields.gram], &doc.title);
+        words(&[fields.title_line], &tagged_title(doc));
+        for name in list(&doc.names) {
+            words(&[fields.name, fields.name_whole, fields.word, fields.gram], name);
+        }
+        for account in list(&doc.accounts) {
+            words(&[fields.account, fields.account_whole, fields.word, fields.gram], account);
+        }
     }
     if !doc.status.is_empty() {
         document.add_text(fields.status, bounded(&doc.status));
@@ -228,6 +232,19 @@ fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
         document.add_text(fields.app_line, bounded(label));
     }
     document
+}
+
+fn tagged_title(doc: &IndexDoc) -> String {
+    format!("{}{}", doc.kind.tag(), doc.title)
+}
+
+/// `j.doe` of `j.doe@example.com`. The domain is in every account of an org: as words of mappings it would only make
+/// long lists that nobody reads.
+fn without_mail_domain(account: &str) -> &str {
+    match account.split_once('@') {
+        Some((local, _)) if !local.is_empty() => local,
+        _ => account,
+    }
 }
 
 fn list(values: &[String]) -> impl Iterator<Item = &String> {

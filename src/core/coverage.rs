@@ -6,8 +6,9 @@
 //! - A gap's id depends on its kind and scope only: the same gap keeps its id over restarts and re-occurrences.
 //! - An answer is [`Completeness::Complete`] only if every scope that could hold it was read to its end at least once and
 //!   no gap on these scopes is open.
+//! - An answer that rests on rows as of an earlier moment keeps the gaps that closed since: [`completeness_since`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ids::Timestamp;
 use super::model::Scope;
@@ -255,6 +256,11 @@ impl Completeness {
     }
 }
 
+/// Closings that are remembered for answers that are being made while they happen. An answer takes milliseconds and a
+/// crawl finishes some hundred scopes a second, so a tenth of this would do; beyond it everything counts as closed just
+/// now, which makes an answer partial and never wrongly complete.
+const RECENT_CLOSINGS_MAX: usize = 1_024;
+
 /// What is known of all scopes of an org; kept current by the store's writer.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
@@ -262,33 +268,78 @@ pub struct Coverage {
     complete: BTreeSet<Scope>,
     /// Open gaps by scope.
     open: BTreeMap<Scope, BTreeSet<GapKind>>,
+    /// Number of changes so far.
+    generation: u64,
+    /// Gaps that were closed lately ([`GapKind::NotRead`]: scopes that were completed), each with the generation that
+    /// this made; oldest first.
+    closings: VecDeque<(u64, Scope, GapKind)>,
+    /// Generation of the youngest closing that is not remembered any more.
+    closings_forgotten_through: u64,
 }
 
 impl Coverage {
     /// Notes that `scope` was read to its end.
     pub fn completed(&mut self, scope: Scope) {
-        self.complete.insert(scope);
+        if self.complete.insert(scope.clone()) {
+            self.remember_closing(scope, GapKind::NotRead);
+        }
     }
 
     /// Forgets a scope whose object is gone.
     pub fn forget(&mut self, scope: &Scope) {
-        self.complete.remove(scope);
-        self.open.remove(scope);
+        let was_complete = self.complete.remove(scope);
+        for kind in self.open.remove(scope).unwrap_or_default() {
+            self.remember_closing(scope.clone(), kind);
+        }
+        self.generation += u64::from(was_complete);
     }
 
     /// Notes an open gap.
     pub fn opened(&mut self, scope: Scope, kind: GapKind) {
-        self.open.entry(scope).or_default().insert(kind);
+        let is_new = self.open.entry(scope).or_default().insert(kind);
+        self.generation += u64::from(is_new);
     }
 
     /// Notes that a gap is closed.
     pub fn closed(&mut self, scope: &Scope, kind: GapKind) {
-        if let Some(kinds) = self.open.get_mut(scope) {
-            kinds.remove(&kind);
-            if kinds.is_empty() {
-                self.open.remove(scope);
-            }
+        let Some(kinds) = self.open.get_mut(scope) else { return };
+        let was_open = kinds.remove(&kind);
+        if kinds.is_empty() {
+            self.open.remove(scope);
         }
+        if was_open {
+            self.remember_closing(scope.clone(), kind);
+        }
+    }
+
+    fn remember_closing(&mut self, scope: Scope, kind: GapKind) {
+        self.generation += 1;
+        if self.closings.len() >= RECENT_CLOSINGS_MAX
+            && let Some((generation, _, _)) = self.closings.pop_front()
+        {
+            self.closings_forgotten_through = generation;
+        }
+        self.closings.push_back((self.generation, scope, kind));
+    }
+
+    /// How often anything has changed since the process began: the same number, the same content.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether `scope` can no longer be read, so that its rows are those of an earlier read and may be outdated.
+    pub fn is_stale(&self, scope: &Scope) -> bool {
+        let Some(kinds) = self.open.get(scope) else { return false };
+        kinds.iter().any(|kind| {
+            matches!(
+                kind,
+                GapKind::Forbidden
+                    | GapKind::ScopeMissing
+                    | GapKind::Unauthorized
+                    | GapKind::Failed
+                    | GapKind::EmptySuspect
+            )
+        })
     }
 
     /// Whether `scope` was ever read to its end.
@@ -321,6 +372,32 @@ pub fn completeness<'a>(coverage: &Coverage, scopes: impl IntoIterator<Item = &'
     if gaps.is_empty() { Completeness::Complete } else { Completeness::Partial(gaps.into_iter().collect()) }
 }
 
+/// As [`completeness`], for an answer whose rows are read after `generation` was taken from [`Coverage::generation`]: a gap
+/// that closed since still stands against it, because the rows may be those of before.
+pub fn completeness_since<'a>(
+    coverage: &Coverage,
+    generation: u64,
+    scopes: impl IntoIterator<Item = &'a Scope> + Clone,
+) -> Completeness {
+    if coverage.generation == generation {
+        return completeness(coverage, scopes);
+    }
+    let mut gaps: BTreeSet<GapId> = completeness(coverage, scopes.clone()).gap_ids().iter().cloned().collect();
+    let is_forgotten = coverage.closings_forgotten_through > generation;
+    let mut closed_since: BTreeMap<&Scope, Vec<GapKind>> = BTreeMap::new();
+    for (_, scope, kind) in coverage.closings.iter().filter(|(closed, ..)| *closed > generation) {
+        closed_since.entry(scope).or_default().push(*kind);
+    }
+    for scope in scopes {
+        let kinds = closed_since.get(scope).map(Vec::as_slice).unwrap_or_default();
+        gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));
+        if is_forgotten {
+            gaps.insert(GapId::of(GapKind::NotRead, scope));
+        }
+    }
+    if gaps.is_empty() { Completeness::Complete } else { Completeness::Partial(gaps.into_iter().collect()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,13 +424,58 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_that_closes_meanwhile_still_stands() {
+        #[track_caller]
+        fn check(coverage: &Coverage, generation: u64, expected: &[&str]) {
+            let scopes = [Scope::Users, app_users("0oa1")];
+            let found = completeness_since(coverage, generation, &scopes);
+            assert_eq!(found.gap_ids().iter().map(GapId::as_str).collect::<Vec<_>>(), expected);
+        }
+        let mut coverage = Coverage::default();
+        let start = coverage.generation();
+        coverage.completed(Scope::Users);
+        coverage.completed(app_users("0oa1"));
+        check(&coverage, start, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
+        let read = coverage.generation();
+        check(&coverage, read, &[]);
+        coverage.completed(Scope::Users); // Again: nothing new.
+        assert_eq!(coverage.generation(), read);
+        coverage.opened(Scope::Users, GapKind::Failed);
+        check(&coverage, read, &["FAILED:users"]);
+        let open = coverage.generation();
+        coverage.closed(&Scope::Users, GapKind::Failed);
+        check(&coverage, open, &["FAILED:users"]);
+        check(&coverage, coverage.generation(), &[]);
+        // What is not asked for does not matter, and what was forgotten counts against everything.
+        for number in 0..=RECENT_CLOSINGS_MAX {
+            coverage.completed(app_users(&format!("other{number}")));
+        }
+        check(&coverage, open, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
+        check(&coverage, coverage.generation() - 1, &[]);
+        coverage.opened(Scope::Users, GapKind::Forbidden);
+        let refused = coverage.generation();
+        coverage.forget(&Scope::Users);
+        check(&coverage, refused, &["FORBIDDEN:users", "NOT_READ:users"]);
+    }
+
+    #[test]
+    fn unreadable_rows_are_stale() {
+        let mut coverage = Coverage::default();
+        assert!(!coverage.is_stale(&Scope::Users));
+        for kind in GapKind::ALL {
+            coverage.opened(Scope::Users, kind);
+            let expected =
+                !matches!(kind, GapKind::Held | GapKind::ImplicitAssignment | GapKind::LogLost | GapKind::NotRead);
+            assert_eq!(coverage.is_stale(&Scope::Users), expected, "{kind:?}");
+            coverage.closed(&Scope::Users, kind);
+        }
+    }
+
+    #[test]
     fn failures_become_gaps_or_another_try() {
         let detail = || "GET /api/v1/groups: 403 E0000006".to_owned();
         let kind = |failure| gap_of_failure(&Scope::Groups, &failure).map(|gap| gap.kind);
-        assert_eq!(
-            kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }),
-            Some(GapKind::Forbidden)
-        );
+        assert_eq!(kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }), Some(GapKind::Forbidden));
         assert_eq!(
             kind(ReadFailure::Forbidden { missing_scope: Some("okta.groups.read".into()), detail: detail() }),
             Some(GapKind::ScopeMissing)

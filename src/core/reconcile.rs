@@ -25,10 +25,10 @@ pub struct Walked {
     pub stored: u64,
     /// Those of them that the walk did not show.
     pub missing: u64,
-    /// Whether the last complete walk of this scope was made with the same credential in the same org.
+    /// Whether the stored rows of this scope were read with the same credential in the same org.
     pub same_credential: bool,
-    /// Whether the walk showed records of which not even the id could be read: each may be a missing row.
-    pub has_nameless_records: bool,
+    /// Whether the walk brought records that could not be read so far as to say which rows they are.
+    pub unknown_records: bool,
 }
 
 /// What may be done about the missing rows.
@@ -42,8 +42,8 @@ pub enum Verdict {
     HoldShrunk,
     /// Keep them all: the credential is another one, so that absence may be lack of permission (facts 7.2).
     HoldCredential,
-    /// Keep them all: a record of the list could not be read at all, and it may be any of them.
-    KeepUnreadable,
+    /// Keep them all: they may be the records that could not be read.
+    HoldUnreadable,
 }
 
 /// Decides about the missing rows of a complete walk.
@@ -54,8 +54,8 @@ pub fn verdict(walked: Walked, brake: Brake) -> Verdict {
     if !walked.same_credential {
         return Verdict::HoldCredential;
     }
-    if walked.has_nameless_records {
-        return Verdict::KeepUnreadable;
+    if walked.unknown_records {
+        return Verdict::HoldUnreadable;
     }
     #[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
     let too_large_a_share = walked.missing as f64 > walked.stored as f64 * brake.share;
@@ -68,14 +68,16 @@ mod tests {
 
     #[track_caller]
     fn check(stored: u64, missing: u64, same_credential: bool, expected: Verdict) {
-        let walked = Walked { stored, missing, same_credential, has_nameless_records: false };
+        let walked = Walked { stored, missing, same_credential, unknown_records: false };
         assert_eq!(verdict(walked, Brake::default()), expected);
-        // A record that cannot be read makes a verdict milder, never harsher.
-        let with_nameless = verdict(Walked { has_nameless_records: true, ..walked }, Brake::default());
-        match expected {
-            Verdict::Nothing | Verdict::HoldCredential => assert_eq!(with_nameless, expected),
-            _ => assert_eq!(with_nameless, Verdict::KeepUnreadable),
-        }
+    }
+
+    #[test]
+    fn records_that_could_be_anything_keep_everything() {
+        let walked = Walked { stored: 1000, missing: 1, same_credential: true, unknown_records: true };
+        assert_eq!(verdict(walked, Brake::default()), Verdict::HoldUnreadable);
+        assert_eq!(verdict(Walked { missing: 0, ..walked }, Brake::default()), Verdict::Nothing);
+        assert_eq!(verdict(Walked { same_credential: false, ..walked }, Brake::default()), Verdict::HoldCredential);
     }
 
     #[test]

@@ -42,10 +42,7 @@ impl Follower {
     /// The directory is not an index, is in use by another process, or cannot be written.
     pub fn open(settings: &OrgSettings, reader: &Reader) -> Result<Self, EngineError> {
         let meta = reader.read(|snapshot| snapshot.meta())?;
-        let expect = Expect {
-            store_id: meta.store_id.clone(),
-            revisions: meta.changes_from.0..=meta.revision.0,
-        };
+        let expect = Expect { store_id: meta.store_id.clone(), revisions: meta.changes_from.0..=meta.revision.0 };
         let (index, mark) = match okta_idmap_index::open(&settings.index_dir(), &expect)? {
             Opened::Ready(index, mark) => (index, Some(Revision(mark.revision))),
             Opened::Rebuild(index, reason) => {
@@ -86,9 +83,8 @@ impl Follower {
 
     fn follow(&mut self, mut mark: Revision) -> Result<(), EngineError> {
         loop {
-            let (changes, newest) = self
-                .reader
-                .read(|snapshot| Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision())))?;
+            let (changes, newest) =
+                self.reader.read(|snapshot| Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision())))?;
             let Some(last) = changes.last().map(|change| change.revision) else {
                 // Revisions that only opened or closed gaps: without a mark the index would look old until a row changes.
                 return if newest > mark { self.commit(newest) } else { Ok(()) };
@@ -112,12 +108,7 @@ impl Follower {
     }
 
     /// The documents that a change touches.
-    fn mark_dirty(
-        &self,
-        key: ChangeKey,
-        op: ChangeOp,
-        dirty: &mut BTreeSet<ChangeKey>,
-    ) -> Result<(), StoreError> {
+    fn mark_dirty(&self, key: ChangeKey, op: ChangeOp, dirty: &mut BTreeSet<ChangeKey>) -> Result<(), StoreError> {
         let user = |n| ChangeKey { kind: Kind::User, a: n, b: 0 };
         match key.kind {
             Kind::User | Kind::Group => {

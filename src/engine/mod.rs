@@ -12,7 +12,9 @@ pub mod crawl;
 pub mod failure;
 pub mod index;
 pub mod org;
+pub mod probe;
 pub mod progress;
+pub mod serve;
 pub mod sync;
 
 pub use self::org::{OrgRuntime, OrgSettings};

@@ -45,6 +45,7 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// With the defaults for everything else.
+    #[expect(clippy::disallowed_methods, reason = "the default of a clock that is handed in")]
     pub fn new(org: OrgUrl, request_numbers: Arc<dyn NumberRequests>) -> Self {
         Self {
             org,

@@ -23,8 +23,10 @@ pub(super) type N = i64;
 /// What became of an observed row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Put {
-    /// Written.
-    Changed,
+    /// Written, and nothing was stored before.
+    New,
+    /// Written over a row that was stored; the surrogate that names it within its scope.
+    Changed(N),
     /// Stored like this already; the surrogate that names it within its scope.
     Unchanged(N),
     /// A newer observation is stored; the surrogate that names the row within its scope.
@@ -51,8 +53,8 @@ pub(super) struct Apply<'a> {
     pub(super) now: Timestamp,
     pub(super) changed: bool,
     pub(super) apps_changed: bool,
-    /// Groups and apps that were removed: what is known of their scopes goes too.
-    pub(super) gone: Vec<(Kind, N)>,
+    /// Collections of groups and apps that were removed: what is known of them goes too.
+    pub(super) gone: Vec<Scope>,
     pub(super) rows: &'a mut BTreeMap<Kind, u64>,
 }
 
@@ -145,9 +147,8 @@ impl Apply<'_> {
             Row::App(app) => {
                 let n = self.app_n(&app.id)?;
                 let features = join_features(app);
-                let (put, old) =
-                    self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
-                if put == Put::Changed {
+                let (put, old) = self.put_row(Kind::App, &APPS, &[n], &app_columns(app, &features), &[("label", 2)])?;
+                if matches!(put, Put::New | Put::Changed(_)) {
                     self.apps_changed = true;
                     if old.first().is_some_and(|(_, label)| **label != *app.label) {
                         self.log(Kind::App, n, 0, OP_RELABELLED)?;
@@ -170,7 +171,7 @@ impl Apply<'_> {
     fn put_user(&mut self, user: &User) -> Result<Put, StoreError> {
         let n = self.user_n(&user.id)?;
         let (put, old) = self.put_row(Kind::User, &USERS, &[n], &user_columns(user), &USER_NAMES)?;
-        if put == Put::Changed {
+        if matches!(put, Put::New | Put::Changed(_)) {
             self.rename(0, n, &old, &user_names(user))?;
         }
         Ok(put)
@@ -181,7 +182,7 @@ impl Apply<'_> {
         let via = row.via_group.as_ref().map(|group| self.group_n(group)).transpose()?;
         let columns = app_user_columns(row, via);
         let (put, old) = self.put_row(Kind::AppUser, &APP_USERS, &[app, user], &columns, &ACCOUNT_NAMES)?;
-        if put == Put::Changed {
+        if matches!(put, Put::New | Put::Changed(_)) {
             self.rename(app, user, &old, &account_names(row))?;
         }
         Ok(put)
@@ -233,7 +234,7 @@ impl Apply<'_> {
         }
         let (a, b) = (key[0], key.get(1).copied().unwrap_or_default());
         self.log(kind, a, b, OP_PUT)?;
-        Ok((Put::Changed, old))
+        Ok((if exists { Put::Changed(within_scope) } else { Put::New }, old))
     }
 
     /// Moves the look-up keys of a changed row and notes the names that it lost.
@@ -270,12 +271,11 @@ impl Apply<'_> {
         match (app, add) {
             (0, true) => self.run("INSERT OR IGNORE INTO user_keys(key, user) VALUES (?1, ?2)", params![key, user]),
             (0, false) => self.run("DELETE FROM user_keys WHERE key = ?1 AND user = ?2", params![key, user]),
-            (_, true) => self.run(
-                "INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)",
-                params![app, key, user],
-            ),
-            (_, false) => self
-                .run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user]),
+            (_, true) => self
+                .run("INSERT OR IGNORE INTO account_keys(app, key, user) VALUES (?1, ?2, ?3)", params![app, key, user]),
+            (_, false) => {
+                self.run("DELETE FROM account_keys WHERE app = ?1 AND key = ?2 AND user = ?3", params![app, key, user])
+            }
         }
     }
 
@@ -294,48 +294,74 @@ impl Apply<'_> {
     fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
         self.changed = true;
         self.run(
-            "REPLACE INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)",
+            // An app may stand twice in one answer: the new label of the first must not be forgotten over the second.
+            "INSERT INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET op = CASE WHEN op = 2 AND excluded.op = 1 THEN op ELSE excluded.op END",
             params![as_i64(self.revision.0), kind_code(kind), a, b, op],
         )
     }
 
     /// Removes an object with everything that hangs on it. Returns the number of rows removed.
+    /// An object that a newer request has shown stays, and so does everything that hangs on it.
     pub(super) fn remove(&mut self, key: &Key) -> Result<u64, StoreError> {
-        let found = |n: Option<N>| n.unwrap_or_default();
-        match key {
-            Key::User(id) => {
-                let n = found(self.find(Kind::User, id.as_str())?);
-                self.remove_user(n)
-            }
-            Key::Group(id) => {
-                let n = found(self.find(Kind::Group, id.as_str())?);
-                self.remove_group(n)
-            }
-            Key::App(id) => {
-                let n = found(self.find(Kind::App, id.as_str())?);
-                self.remove_app(n)
-            }
+        let (table, outer, inner) = match key {
+            Key::User(user) => (&USERS, self.find(Kind::User, user.as_str())?, None),
+            Key::Group(group) => (&GROUPS, self.find(Kind::Group, group.as_str())?, None),
+            Key::App(app) => (&APPS, self.find(Kind::App, app.as_str())?, None),
             Key::GroupMember(group, user) => {
-                let (a, b) = (self.find(Kind::Group, group.as_str())?, self.find(Kind::User, user.as_str())?);
-                self.remove_member(found(a), found(b))
+                (&GROUP_MEMBERS, self.find(Kind::Group, group.as_str())?, Some(self.find(Kind::User, user.as_str())?))
             }
             Key::AppUser(app, user) => {
-                let (a, b) = (self.find(Kind::App, app.as_str())?, self.find(Kind::User, user.as_str())?);
-                self.remove_app_user(found(a), found(b))
+                (&APP_USERS, self.find(Kind::App, app.as_str())?, Some(self.find(Kind::User, user.as_str())?))
             }
             Key::AppGroup(app, group) => {
-                let (a, b) = (self.find(Kind::App, app.as_str())?, self.find(Kind::Group, group.as_str())?);
-                self.remove_app_group(found(a), found(b))
+                (&APP_GROUPS, self.find(Kind::App, app.as_str())?, Some(self.find(Kind::Group, group.as_str())?))
             }
+        };
+        // 0 is nobody's surrogate.
+        let (a, b) = (outer.unwrap_or_default(), inner.map(Option::unwrap_or_default));
+        let stored_at = match b {
+            None => self.stored_at(table, &[a])?,
+            Some(b) => self.stored_at(table, &[a, b])?,
+        };
+        if stored_at.is_some_and(|at| at > as_i64(self.at.0)) {
+            return Ok(0);
         }
+        let b = b.unwrap_or_default();
+        match key {
+            Key::User(_) => self.remove_user(a),
+            Key::Group(group) => {
+                self.gone.push(Scope::GroupMembers(group.clone()));
+                self.remove_group(a)
+            }
+            Key::App(app) => {
+                self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
+                self.remove_app(a)
+            }
+            Key::GroupMember(..) => self.remove_member(a, b),
+            Key::AppUser(..) => self.remove_app_user(a, b),
+            Key::AppGroup(..) => self.remove_app_group(a, b),
+        }
+    }
+
+    /// Number of the request that last changed a stored row: the first column of every `select`.
+    fn stored_at(&self, table: &Table, key: &[N]) -> Result<Option<i64>, StoreError> {
+        let mut select = self.sql.prepare_cached(table.select)?;
+        Ok(select.query_row(rusqlite::params_from_iter(key), |row| row.get(0)).optional()?)
     }
 
     /// Removes one row of `scope` by its surrogate within the scope; `outer` is the group's or app's surrogate.
     pub(super) fn remove_in_scope(&mut self, scope: &Scope, outer: N, n: N) -> Result<u64, StoreError> {
         match scope {
             Scope::Users => self.remove_user(n),
-            Scope::Groups => self.remove_group(n),
-            Scope::Apps => self.remove_app(n),
+            Scope::Groups => {
+                let mut select = self.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
+                let id: String = select.query_row([n], |row| row.get(0))?;
+                self.gone.extend(GroupId::new(&id).map(Scope::GroupMembers));
+                self.remove_group(n)
+            }
+            // Never by absence from the list: see `Finished::unlisted_apps`.
+            Scope::Apps => Ok(0),
             Scope::GroupMembers(_) => self.remove_member(outer, n),
             Scope::AppUsers(_) => self.remove_app_user(outer, n),
             Scope::AppGroups(_) => self.remove_app_group(outer, n),
@@ -361,12 +387,7 @@ impl Apply<'_> {
     }
 
     /// Names of a stored row.
-    fn old_names(
-        &self,
-        table: &Table,
-        key: &[N],
-        names: &[(&'static str, usize)],
-    ) -> Result<OldNames, StoreError> {
+    fn old_names(&self, table: &Table, key: &[N], names: &[(&'static str, usize)]) -> Result<OldNames, StoreError> {
         let mut select = self.sql.prepare_cached(table.select)?;
         let mut rows = select.query(rusqlite::params_from_iter(key))?;
         let mut old = Vec::new();
@@ -401,7 +422,6 @@ impl Apply<'_> {
         for app in self.surrogates("SELECT app FROM app_groups WHERE grp = ?1", n)? {
             removed += self.remove_app_group(app, n)?;
         }
-        self.gone.push((Kind::Group, n));
         Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
     }
 
@@ -414,7 +434,6 @@ impl Apply<'_> {
             removed += self.remove_app_group(n, group)?;
         }
         self.apps_changed = true;
-        self.gone.push((Kind::App, n));
         Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
     }
 

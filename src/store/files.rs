@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, APPLICATION_ID};
@@ -50,8 +51,7 @@ impl StoreFiles {
     pub fn lock(dir: &Path) -> Result<Self, StoreError> {
         create_private_dir(dir)?;
         let path = dir.join("lock");
-        let mut lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+        let mut lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path }),
@@ -71,8 +71,12 @@ impl StoreFiles {
         }
         check_header(&path)?;
         let mut connection = open(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // The last connection that closes moves the write-ahead log into the file; not before the file is believed.
+        let had_log = has_log(&path);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)?;
         check_content(&connection, &path)?;
         schema::migrate(&mut connection)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         tune(&connection, WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
         assert_durable(&connection)?;
@@ -133,10 +137,8 @@ pub(super) fn open_for_reading(dir: &Path) -> Result<Connection, StoreError> {
 #[expect(clippy::disallowed_methods, reason = "the one place that opens connections")]
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| StoreError::Io {
-        path: path.to_owned(),
-        source: std::io::Error::other(error.to_string()),
-    })?;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| StoreError::Io { path: path.to_owned(), source: std::io::Error::other(error.to_string()) })?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     Ok(connection)
 }
@@ -163,59 +165,58 @@ fn assert_durable(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// An SQLite file begins with these bytes; a shorter or other file was truncated or is something else.
-fn check_header(path: &Path) -> Result<(), StoreError> {
-    let mut header = [0_u8; 16];
-    let mut file = File::open(path).map_err(io(path))?;
-    match std::io::Read::read_exact(&mut file, &mut header) {
-        Ok(()) if &header == b"SQLite format 3\0" => check_length(path, &mut file),
-        Ok(()) => Err(StoreError::Damaged { detail: format!("{} is no SQLite file", path.display()) }),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            let length = file.metadata().map_or(0, |metadata| metadata.len());
-            Err(StoreError::Damaged { detail: format!("{} has only {length} bytes", path.display()) })
-        }
-        Err(error) => Err(io(path)(error)),
-    }
-}
+/// Bytes of the header of an SQLite file that say what it is: the magic text, the page size (at 16), the number of pages
+/// (28), `user_version` (60) and `application_id` (68). See "The Database File Format" of SQLite.
+const HEADER_BYTES: usize = 100;
 
-/// A file that is shorter than its own header says was cut. SQLite would take the missing pages for empty ones, and go on
-/// writing where they happen to be unused. While a write-ahead log is there it may hold the missing pages: then it is left
-/// to SQLite to judge.
-fn check_length(path: &Path, file: &mut File) -> Result<(), StoreError> {
-    let mut header = [0_u8; 80];
-    match std::io::Read::read_exact(file, &mut header) {
+/// Looks at the file without SQLite, which would already move a write-ahead log into a file that is not ours: what is
+/// foreign, newer or cut off is told by its header and length.
+fn check_header(path: &Path) -> Result<(), StoreError> {
+    let mut header = [0_u8; HEADER_BYTES];
+    let mut file = File::open(path).map_err(io(path))?;
+    let length = file.metadata().map_err(io(path))?.len();
+    match std::io::Read::read_exact(&mut file, &mut header) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return Err(StoreError::Damaged { detail: format!("{} is cut off within its header", path.display()) });
+            return Err(StoreError::Damaged { detail: format!("{} has only {length} bytes", path.display()) });
         }
         Err(error) => return Err(io(path)(error)),
     }
-    let log = path.with_file_name(format!("{STORE_FILE}-wal"));
-    if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(StoreError::Damaged { detail: format!("{} is no SQLite file", path.display()) });
+    }
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if number(68) != APPLICATION_ID {
+        return Err(StoreError::Damaged { detail: format!("{} is no store of okta-idmap", path.display()) });
+    }
+    if number(60) > schema::VERSION {
+        return Err(StoreError::Newer { found: number(60), supported: schema::VERSION });
+    }
+    // While a write-ahead log is there, the file may be in the middle of taking it over; SQLite mends that.
+    if has_log(path) {
         return Ok(());
     }
-    // Offsets of the file format, less the 16 bytes that were read before: page size (1 = 65,536), change counter, number of
-    // pages, and the change counter for which that number holds.
-    let four = |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
-    let page_bytes = match u64::from(u16::from_be_bytes([header[0], header[1]])) {
+    // 1 stands for 65,536, which needs 17 bits.
+    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
-        bytes => bytes,
+        bytes => u64::from(bytes),
     };
-    let (changes, pages, valid_for) = (four(8), four(12), four(76));
-    let expected = pages * page_bytes;
-    let found = file.metadata().map_err(io(path))?.len();
-    if changes == valid_for && found < expected {
-        let detail = format!("{} has {found} of {expected} bytes", path.display());
+    let pages = u64::from(number(28).cast_unsigned());
+    if length != pages * page_bytes {
+        let detail = format!("{} has {length} bytes and should have {}", path.display(), pages * page_bytes);
         return Err(StoreError::Damaged { detail });
     }
     Ok(())
 }
 
+/// Whether a write-ahead log with content lies beside the file.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
+}
+
 fn check_content(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if application != APPLICATION_ID {
-        return Err(StoreError::Damaged { detail: format!("{} is no store of okta-idmap", path.display()) });
-    }
     let bytes = fs::metadata(path).map_err(io(path))?.len();
     if bytes <= QUICK_CHECK_BYTES_MAX {
         let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;

@@ -51,7 +51,8 @@ pub struct Meta {
     pub request_numbers_end: u64,
 }
 
-fn rows_name(kind: Kind) -> String {
+/// Name of the number of rows of a kind.
+pub(super) fn rows_name(kind: Kind) -> String {
     format!("rows_{}", kind_code(kind))
 }
 

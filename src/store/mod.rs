@@ -51,14 +51,18 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file is not what this program wrote.
-    #[error("the store is damaged: {detail}; nothing was changed. Restore {STORE_FILE} from a backup, or move the \
-             org's directory away and crawl again")]
+    #[error(
+        "the store is damaged: {detail}; nothing was changed. Restore {STORE_FILE} from a backup, or move the \
+             org's directory away and crawl again"
+    )]
     Damaged {
         /// What was found.
         detail: String,
     },
     /// The file was written by a newer program.
-    #[error("the store has format version {found}, this program knows versions up to {supported}; use a newer okta-idmap")]
+    #[error(
+        "the store has format version {found}, this program knows versions up to {supported}; use a newer okta-idmap"
+    )]
     Newer {
         /// Version of the file.
         found: i32,
@@ -88,8 +92,20 @@ pub enum StoreError {
     Sqlite(#[source] rusqlite::Error),
 }
 
+/// Version of the file format that this program writes, and the only one that readers open.
+pub const FORMAT_VERSION: i32 = schema::VERSION;
+
 /// Name of the store's file within the org's directory.
 pub const STORE_FILE: &str = "store.sqlite";
+
+impl StoreError {
+    /// Whether somebody else holds the file for a moment, so that trying again can help.
+    pub fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        let Self::Sqlite(source) = self else { return false };
+        matches!(source.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+    }
+}
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {

@@ -117,6 +117,15 @@ impl Reader {
         self.shared.coverage.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes that the store takes on disk, write-ahead log included; 0 where the file system does not tell.
+    pub fn size_bytes(&self) -> u64 {
+        let size = |suffix: &str| {
+            let path = self.shared.dir.join(format!("{}{suffix}", super::STORE_FILE));
+            std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+        };
+        size("") + size("-wal")
+    }
+
     /// The revision as it grows; ends when the writer does.
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.shared.revision.clone()

@@ -54,9 +54,10 @@ CREATE TABLE changes(revision INTEGER NOT NULL, kind INTEGER NOT NULL, a INTEGER
 -- Reads that a log event obliges to, stored with the log position that showed the event.
 CREATE TABLE pending_reads(target TEXT PRIMARY KEY, due_at INTEGER NOT NULL, cause TEXT NOT NULL) WITHOUT ROWID;
 
+-- read_by: fingerprint of the credential that the stored rows were read with.
 CREATE TABLE scopes(scope TEXT PRIMARY KEY, crawl INTEGER NOT NULL, state TEXT NOT NULL, next TEXT, page INTEGER,
-    rows INTEGER, walk_from INTEGER, listing TEXT, completed_at INTEGER, completed_by TEXT) WITHOUT ROWID;
--- Rows that a walk showed unchanged, one bitmap a page: what a finished walk did not show is missing.
+    rows INTEGER, walk_from INTEGER, listing TEXT, completed_at INTEGER, read_by TEXT) WITHOUT ROWID;
+-- Rows that a walk showed and that were stored before, one bitmap a page: what a finished walk did not show is missing.
 CREATE TABLE walk_seen(scope TEXT NOT NULL, page INTEGER NOT NULL, seen BLOB NOT NULL, PRIMARY KEY(scope, page))
     WITHOUT ROWID;
 CREATE TABLE gaps(id TEXT PRIMARY KEY, scope TEXT NOT NULL, kind TEXT NOT NULL, evidence TEXT NOT NULL,
@@ -64,7 +65,7 @@ CREATE TABLE gaps(id TEXT PRIMARY KEY, scope TEXT NOT NULL, kind TEXT NOT NULL, 
     WITHOUT ROWID;
 CREATE INDEX gaps_open ON gaps(scope) WHERE open = 1;
 CREATE TABLE quarantine(scope TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, first_seen INTEGER NOT NULL,
-    last_seen INTEGER NOT NULL, PRIMARY KEY(scope, item, reason)) WITHOUT ROWID;
+    last_seen INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(scope, item, reason)) WITHOUT ROWID;
 "];
 
 /// The version that this program writes.

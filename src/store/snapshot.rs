@@ -409,7 +409,6 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Members of a group: user ids, with the user where the user list shows it. `Everyone` is everybody.
-    #[expect(clippy::type_complexity, reason = "a pair in a page")]
     pub fn members(
         &self,
         group: &GroupId,
@@ -471,7 +470,8 @@ impl<'a> Snapshot<'a> {
         let (Some(app), Some(user)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) else {
             return Ok(Vec::new());
         };
-        let everyone = self.everyone()?.unwrap_or(-1);
+        let is_listed = self.user_by_n(user)?.is_some();
+        let everyone = if is_listed { self.everyone()?.unwrap_or(-1) } else { -1 };
         self.rows(
             "SELECT ai.id, gi.id, x.priority, x.last_updated FROM app_groups x JOIN ids ai ON ai.n = x.app
              JOIN ids gi ON gi.n = x.grp
@@ -491,6 +491,54 @@ impl<'a> Snapshot<'a> {
             [everyone],
             |row| group_id(row, 0),
         )
+    }
+
+    /// The built-in group of all users, where it is visible: its members are the users.
+    pub fn everyone_group(&self) -> Result<Option<GroupId>, StoreError> {
+        match self.everyone()? {
+            Some(n) => self.one("SELECT id FROM ids WHERE n = ?1", [n], |row| group_id(row, 0)),
+            None => Ok(None),
+        }
+    }
+
+    /// All groups whose members are read as a list of their own: every group but `Everyone`.
+    pub fn walked_groups(&self) -> Result<Vec<GroupId>, StoreError> {
+        let everyone = self.everyone()?.unwrap_or(-1);
+        self.rows("SELECT i.id FROM groups g JOIN ids i ON i.n = g.n WHERE g.n <> ?1", [everyone], |row| {
+            group_id(row, 0)
+        })
+    }
+
+    /// Number of groups and the youngest of them: as long as no group is removed, the same mark means the same groups.
+    pub fn groups_mark(&self) -> Result<(u64, i64), StoreError> {
+        let count =
+            self.one("SELECT value FROM meta WHERE name = ?1", [super::meta::rows_name(Kind::Group)], |row| {
+                row.get::<_, i64>(0)
+            })?;
+        let youngest = self.one("SELECT max(n) FROM groups", (), |row| row.get::<_, Option<i64>>(0))?.flatten();
+        Ok((count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(), youngest.unwrap_or_default()))
+    }
+
+    /// Rows of one scope.
+    pub fn rows_in(&self, scope: &Scope) -> Result<u64, StoreError> {
+        let (sql, n) = match scope {
+            Scope::Users => ("SELECT count(*) FROM users WHERE ?1 IS NULL", None),
+            Scope::Groups => ("SELECT count(*) FROM groups WHERE ?1 IS NULL", None),
+            Scope::Apps => ("SELECT count(*) FROM apps WHERE ?1 IS NULL", None),
+            Scope::GroupMembers(group) => {
+                ("SELECT count(*) FROM group_members WHERE grp = ?1", Some(self.n(Kind::Group, group.as_str())?))
+            }
+            Scope::AppUsers(app) => {
+                ("SELECT count(*) FROM app_users WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
+            }
+            Scope::AppGroups(app) => {
+                ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
+            }
+            Scope::Log => return Ok(0),
+        };
+        let n = n.map(|n| n.unwrap_or(-1));
+        let count = self.one(sql, [n], |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
     }
 
     /// Groups that are assigned to no app although their members are stored or were once read.
@@ -517,6 +565,12 @@ impl<'a> Snapshot<'a> {
     }
 
     // Books.
+
+    /// Number of bad records.
+    pub fn quarantined_count(&self) -> Result<u64, StoreError> {
+        let count = self.one("SELECT count(*) FROM quarantine", (), |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
 
     /// Lines of the change log after `revision`, oldest first, whole revisions only unless one alone exceeds `limit`.
     pub fn changes_after(&self, revision: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {

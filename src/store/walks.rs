@@ -1,9 +1,8 @@
 //! Walks, sweeps, gaps and quarantine, within the writer's transaction.
 //!
-//! A walk's unchanged rows are remembered as one bitmap a page; its changed rows carry the walk's request numbers. When
-//! the walk has reached its end, what is neither is missing, and [`crate::core::reconcile`] says what becomes of it.
-
-use std::collections::BTreeSet;
+//! The rows that a walk shows and that were stored before are remembered as one bitmap a page; its new rows carry the
+//! walk's request numbers. When the walk has reached its end, what is neither is missing, and
+//! [`crate::core::reconcile`] says what becomes of it.
 
 use roaring::RoaringBitmap;
 use rusqlite::{OptionalExtension as _, params};
@@ -12,12 +11,30 @@ use super::apply::{Apply, N};
 use super::{SharedCoverage, StoreError};
 use crate::core::batch::{Finished, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapId, GapKind};
-use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber};
+use crate::core::ids::{AppId, CrawlId, RequestNumber};
 use crate::core::model::{Kind, Quarantined, Scope};
 use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
 
 /// Bad records that are kept per scope: enough to see what is wrong, however many there are.
 const QUARANTINE_ROWS_MAX: i64 = 1_000;
+
+/// The kind of object whose ids the records of a list carry.
+const fn listed_kind(scope: &Scope) -> Option<Kind> {
+    match scope {
+        Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Some(Kind::User),
+        Scope::Groups | Scope::AppGroups(_) => Some(Kind::Group),
+        Scope::Apps => Some(Kind::App),
+        Scope::Log => None,
+    }
+}
+
+/// Records of a walk that could not be read.
+#[derive(Clone, Copy, Debug)]
+struct Unreadable {
+    records: u64,
+    /// Whether some do not say which row they are.
+    some_are_unknown: bool,
+}
 
 /// Gaps that a complete walk of their scope ends.
 const CLOSED_BY_READING: [GapKind; 7] = [
@@ -54,16 +71,6 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
     }
 }
 
-/// Records of one walk that could not become rows.
-#[derive(Debug, Default)]
-struct BadRecords {
-    count: i64,
-    /// Surrogates within the scope of those whose id could be read.
-    rows: BTreeSet<N>,
-    /// Whether any row may be among them.
-    has_nameless: bool,
-}
-
 /// The part of a transaction that keeps the books.
 pub(super) struct Books<'a, 'b> {
     pub(super) apply: &'b mut Apply<'a>,
@@ -82,24 +89,25 @@ impl Books<'_, '_> {
         Ok(self.apply.sql.prepare_cached(sql)?.execute(params)?)
     }
 
-    /// Notes where a walk stands; `seen` are the unchanged rows of the page that the batch brings.
+    /// Notes where a walk stands; `seen` are the rows of the page that the batch brings and that were stored before.
     pub(super) fn walk(&mut self, update: &WalkUpdate, seen: &RoaringBitmap) -> Result<Option<Finished>, StoreError> {
         let name = update.scope.name();
         match &update.state {
             WalkState::Todo => {
                 self.forget_seen(&name)?;
-                // What the walk finds unreadable is what counts from here on.
-                self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
                 self.put_walk(&name, "todo")?;
             }
             WalkState::Walking(position) => {
                 self.remember_seen(&name, position.page, seen)?;
                 self.run(
-                    "INSERT INTO scopes(scope, crawl, state, next, page, rows, walk_from, listing)
-                     VALUES (?1, ?2, 'walking', ?3, ?4, ?5, ?6, ?7)
+                    // The first rows of a scope may be those of a walk that never ends: they too were read with
+                    // this credential, and are not to be compared with what another one sees.
+                    "INSERT INTO scopes(scope, crawl, state, next, page, rows, walk_from, listing, read_by)
+                     VALUES (?1, ?2, 'walking', ?3, ?4, ?5, ?6, ?7, ?8)
                      ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state,
                      next = excluded.next, page = excluded.page, rows = excluded.rows,
-                     walk_from = excluded.walk_from, listing = excluded.listing",
+                     walk_from = excluded.walk_from, listing = excluded.listing,
+                     read_by = coalesce(read_by, excluded.read_by)",
                     params![
                         name,
                         stored(self.crawl.0),
@@ -107,7 +115,8 @@ impl Books<'_, '_> {
                         position.page,
                         stored(position.rows),
                         stored(position.from.0),
-                        position.listing.name()
+                        position.listing.name(),
+                        self.credential
                     ],
                 )?;
             }
@@ -181,16 +190,14 @@ impl Books<'_, '_> {
     /// The walk of `scope` has reached its end without an error.
     fn finish(&mut self, scope: &Scope, from: RequestNumber, seen: &RoaringBitmap) -> Result<Finished, StoreError> {
         let name = scope.name();
-        let seen = self.all_seen(&name, seen)?;
-        let bad = self.bad_records(scope)?;
-        let (total, outer, mut missing) = self.missing(scope, from, &seen)?;
-        // A row whose record could not be read was shown all the same.
-        missing.retain(|n| !bad.rows.contains(n));
+        let mut seen = self.all_seen(&name, seen)?;
+        let unreadable = self.unreadable(scope, from, &mut seen)?;
+        let (total, outer, missing) = self.missing(scope, from, &seen)?;
         let walked = Walked {
             stored: total,
             missing: missing.len() as u64,
             same_credential: self.same_credential(&name)?,
-            has_nameless_records: bad.has_nameless,
+            unknown_records: unreadable.some_are_unknown,
         };
         let verdict = verdict(walked, self.brake);
         let mut finished = Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new() };
@@ -207,6 +214,8 @@ impl Books<'_, '_> {
                 }
                 self.forget_gone()?;
             }
+            // The gap of the unreadable records says it, below.
+            Verdict::HoldUnreadable => {}
             Verdict::HoldShrunk => {
                 let evidence = format!("the list no longer shows {} of {total} rows", walked.missing);
                 self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Held, evidence })?;
@@ -218,61 +227,40 @@ impl Books<'_, '_> {
                 );
                 self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Held, evidence })?;
             }
-            // The gap of the bad records says it.
-            Verdict::KeepUnreadable => {}
         }
-        for kind in CLOSED_BY_READING.into_iter().filter(|kind| bad.count == 0 || *kind != GapKind::Failed) {
-            self.close_gap(scope, kind)?;
+        for kind in CLOSED_BY_READING {
+            if kind != GapKind::Failed || unreadable.records == 0 {
+                self.close_gap(scope, kind)?;
+            }
         }
-        if bad.count > 0 {
-            let evidence = format!("the list shows records that cannot be read: {} are in quarantine", bad.count);
+        if unreadable.records > 0 {
+            let evidence = format!("records of the list that could not be read: {} (quarantined)", unreadable.records);
             self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
         }
         self.forget_seen(&name)?;
         // A held scope keeps the credential that its rows were read with: the hold must not end by repetition.
-        let is_held = matches!(verdict, Verdict::HoldShrunk | Verdict::HoldCredential);
+        let is_held = matches!(verdict, Verdict::HoldShrunk | Verdict::HoldCredential | Verdict::HoldUnreadable);
         self.run(
-            "INSERT INTO scopes(scope, crawl, state, completed_at, completed_by) VALUES (?1, ?2, 'finished', ?3, ?4)
+            "INSERT INTO scopes(scope, crawl, state, completed_at, read_by) VALUES (?1, ?2, 'finished', ?3, ?4)
              ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state, next = NULL,
              completed_at = excluded.completed_at,
-             completed_by = CASE WHEN ?5 THEN completed_by ELSE excluded.completed_by END",
+             read_by = CASE WHEN ?5 THEN coalesce(read_by, excluded.read_by)
+             ELSE excluded.read_by END",
             params![name, stored(self.crawl.0), self.apply.now.as_millis(), self.credential, is_held],
         )?;
         self.coverage.push(CoverageChange::Completed(scope.clone()));
         Ok(finished)
     }
 
-    /// The records of the walk that just ended which could not become rows.
-    fn bad_records(&self, scope: &Scope) -> Result<BadRecords, StoreError> {
-        let mut bad = BadRecords::default();
-        let Some(kind) = scope.kind() else { return Ok(bad) };
-        let within_scope = match kind {
-            Kind::User | Kind::GroupMember | Kind::AppUser => Kind::User,
-            Kind::Group | Kind::AppGroup => Kind::Group,
-            Kind::App => Kind::App,
-        };
-        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
-        let mut rows = select.query([scope.name()])?;
-        while let Some(row) = rows.next()? {
-            bad.count += 1;
-            match row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)? {
-                "" => bad.has_nameless = true,
-                id => bad.rows.extend(self.apply.find(within_scope, id)?),
-            }
-        }
-        // Beyond the limit nothing is noted, so that more may be unreadable than is known.
-        bad.has_nameless |= bad.count >= QUARANTINE_ROWS_MAX;
-        Ok(bad)
-    }
-
-    /// Whether the last complete walk of the scope was made with the credential in use.
+    /// Whether the stored rows of the scope were read with the credential in use.
     fn same_credential(&self, name: &str) -> Result<bool, StoreError> {
-        let mut select = self.apply.sql.prepare_cached("SELECT completed_by FROM scopes WHERE scope = ?1")?;
+        let mut select = self.apply.sql.prepare_cached("SELECT read_by FROM scopes WHERE scope = ?1")?;
         let by: Option<Option<String>> = select.query_row([name], |row| row.get(0)).optional()?;
         Ok(by.flatten().is_none_or(|by| by == self.credential))
     }
 
-    /// Rows of the scope, the surrogate of its group or app, and the rows that the walk did not show.
+    /// Number of rows that were stored before the walk, the surrogate of the scope's group or app, and the rows that the
+    /// walk did not show. New rows do not count: an org that shows a thousand others instead must meet the brake.
     fn missing(
         &self,
         scope: &Scope,
@@ -301,10 +289,11 @@ impl Books<'_, '_> {
         let mut rows = select.query([outer])?;
         let (mut total, mut missing) = (0, Vec::new());
         while let Some(row) = rows.next()? {
-            total += 1;
             let (n, at): (N, i64) = (row.get(0)?, row.get(1)?);
-            let was_shown = at >= stored(from.0) || u32::try_from(n).is_ok_and(|n| seen.contains(n));
-            if !was_shown {
+            if u32::try_from(n).is_ok_and(|n| seen.contains(n)) {
+                total += 1;
+            } else if at < stored(from.0) {
+                total += 1;
                 missing.push(n);
             }
         }
@@ -323,24 +312,14 @@ impl Books<'_, '_> {
 
     /// Forgets the scopes and gaps of groups and apps that were removed.
     pub(super) fn forget_gone(&mut self) -> Result<(), StoreError> {
-        for (kind, n) in std::mem::take(&mut self.apply.gone) {
-            if n == 0 {
-                continue;
-            }
-            let id = self.id_of(n)?;
-            let scopes = match kind {
-                Kind::Group => GroupId::new(&id).map(|id| vec![Scope::GroupMembers(id)]),
-                Kind::App => AppId::new(&id).map(|id| vec![Scope::AppUsers(id.clone()), Scope::AppGroups(id)]),
-                _ => Ok(Vec::new()),
-            };
-            for scope in scopes.unwrap_or_default() {
-                let name = scope.name();
-                self.forget_seen(&name)?;
-                self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
-                let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
-                self.apply.changed |= closed > 0;
-                self.coverage.push(CoverageChange::Forget(scope));
-            }
+        for scope in std::mem::take(&mut self.apply.gone) {
+            let name = scope.name();
+            self.forget_seen(&name)?;
+            self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
+            self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
+            let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
+            self.apply.changed |= closed > 0;
+            self.coverage.push(CoverageChange::Forget(scope));
         }
         Ok(())
     }
@@ -380,19 +359,51 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    /// Keeps a bad record for people to see.
+    /// Keeps a bad record for people to see, and for the end of the walk; of too many, those seen last.
     pub(super) fn quarantine(&self, record: &Quarantined) -> Result<(), StoreError> {
         let scope = record.scope.name();
+        let at = stored(self.apply.at.0);
+        self.run(
+            "INSERT INTO quarantine(scope, item, reason, first_seen, last_seen, at) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+             ON CONFLICT(scope, item, reason) DO UPDATE SET last_seen = excluded.last_seen, at = excluded.at",
+            params![scope, record.id.as_deref().unwrap_or(""), record.reason, self.apply.now.as_millis(), at],
+        )?;
         let mut count = self.apply.sql.prepare_cached("SELECT count(*) FROM quarantine WHERE scope = ?1")?;
         let kept: i64 = count.query_row([&scope], |row| row.get(0))?;
-        if kept >= QUARANTINE_ROWS_MAX {
-            return Ok(());
+        if kept > QUARANTINE_ROWS_MAX {
+            self.run(
+                "DELETE FROM quarantine WHERE (scope, item, reason) IN
+                 (SELECT scope, item, reason FROM quarantine WHERE scope = ?1 ORDER BY at, item, reason LIMIT 1)",
+                [&scope],
+            )?;
         }
-        self.run(
-            "INSERT INTO quarantine(scope, item, reason, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-             ON CONFLICT(scope, item, reason) DO UPDATE SET last_seen = excluded.last_seen",
-            params![scope, record.id.as_deref().unwrap_or(""), record.reason, self.apply.now.as_millis()],
-        )?;
         Ok(())
+    }
+
+    /// Bad records of the walk that began with `from`; those of earlier walks are over. The rows that they name count as
+    /// shown: they are there, only not in a form that can be read.
+    fn unreadable(
+        &self,
+        scope: &Scope,
+        from: RequestNumber,
+        seen: &mut RoaringBitmap,
+    ) -> Result<Unreadable, StoreError> {
+        let name = scope.name();
+        self.run("DELETE FROM quarantine WHERE scope = ?1 AND at < ?2", params![name, stored(from.0)])?;
+        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
+        let items = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut unreadable = Unreadable { records: items.len() as u64, some_are_unknown: false };
+        for item in &items {
+            unreadable.some_are_unknown |= item.is_empty();
+            if let Some(kind) = listed_kind(scope)
+                && let Some(n) = self.apply.find(kind, item)?
+                && let Ok(n) = u32::try_from(n)
+            {
+                seen.insert(n);
+            }
+        }
+        // As many as are kept: there may have been more.
+        unreadable.some_are_unknown |= stored(unreadable.records) >= QUARANTINE_ROWS_MAX;
+        Ok(unreadable)
     }
 }

@@ -141,14 +141,14 @@ fn stopped() -> StoreError {
 
 fn read_coverage(connection: &Connection) -> Result<Coverage, StoreError> {
     let mut coverage = Coverage::default();
-    let mut select = connection.prepare("SELECT scope FROM scopes WHERE completed_at IS NOT NULL")?;
+    let mut select = connection.prepare_cached("SELECT scope FROM scopes WHERE completed_at IS NOT NULL")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         if let Some(scope) = Scope::parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
             coverage.completed(scope);
         }
     }
-    let mut select = connection.prepare("SELECT scope, kind FROM gaps WHERE open = 1")?;
+    let mut select = connection.prepare_cached("SELECT scope, kind FROM gaps WHERE open = 1")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         let (scope, kind): (String, String) = (row.get(0)?, row.get(1)?);
@@ -202,7 +202,7 @@ impl Worker {
                 failed = Some(detail);
             }
         }
-        // Moves the write-ahead log into the file, so that the next start has nothing to do. Last: `optimize` writes too.
+        // Moves the write-ahead log into the file, so that the next start has nothing to do.
         if let Err(error) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
             tracing::debug!(%error, "checkpoint at the end");
         }
@@ -249,15 +249,20 @@ impl Worker {
         })();
         match outcome {
             Ok(()) => {
+                let mut receipts = Vec::with_capacity(done.len());
                 for (outcome, reply) in done {
                     publish(&self.coverage, outcome.coverage);
-                    let _ = reply.send(Ok(outcome.receipt));
+                    receipts.push((outcome.receipt, reply));
                 }
                 self.revision.send_if_modified(|revision| {
                     let is_new = *revision != self.meta.revision;
                     *revision = self.meta.revision;
                     is_new
                 });
+                // Last: who holds a receipt finds its revision published.
+                for (receipt, reply) in receipts {
+                    let _ = reply.send(Ok(receipt));
+                }
                 Ok(())
             }
             Err(error) => {
@@ -356,7 +361,7 @@ fn commit(
     }
     let mut seen = RoaringBitmap::new();
     for row in &batch.rows {
-        if let Put::Unchanged(n) | Put::Older(n) = apply.put(row)?
+        if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = apply.put(row)?
             && let Ok(n) = u32::try_from(n)
         {
             seen.insert(n);
@@ -418,9 +423,9 @@ fn begin_or_check(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<()
             meta.crawl.fingerprint.clone_from(fingerprint);
             Ok(())
         }
-        Some(CrawlMark::End { id }) if !meta.crawl.running || *id != meta.crawl.id => Err(StoreError::Mismatch {
-            detail: format!("crawl {} is to end, but it is not running", id.0),
-        }),
+        Some(CrawlMark::End { id }) if !meta.crawl.running || *id != meta.crawl.id => {
+            Err(StoreError::Mismatch { detail: format!("crawl {} is to end, but it is not running", id.0) })
+        }
         _ => Ok(()),
     }
 }

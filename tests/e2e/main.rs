@@ -1,5 +1,6 @@
 //! The connector against the simulated org: real client, engine, store and index over HTTP on loopback.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::disallowed_methods, reason = "the org lives in real time while the crawl runs")]
 
 mod crawl;
 mod faults;

@@ -48,7 +48,7 @@ fn use_all(reader: &Reader) -> Vec<bool> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn damage_never_panics(file in 0_usize..32, place in 0.0_f64..1.0, bytes in proptest::collection::vec(any::<u8>(), 0..12), cut in any::<bool>()) {

@@ -6,6 +6,7 @@ mod damage;
 mod model;
 mod names;
 mod open;
+mod processes;
 mod search;
 mod suggest;
 mod world;

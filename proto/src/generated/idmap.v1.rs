@@ -38,8 +38,8 @@ pub struct ResponseMeta {
     /// Whether anything that we know we could not read could change this very answer. Never UNSPECIFIED.
     #[prost(enumeration = "Completeness", tag = "5")]
     pub completeness: i32,
-    /// Open gaps that could change this answer, at most 100, oldest first; see Coverage.ListGaps. Empty exactly when
-    /// `completeness` is COMPLETE.
+    /// Gaps that were open when the answer was made and could change it, at most 100, in the order of their ids; see
+    /// Coverage.ListGaps. Empty exactly when `completeness` is COMPLETE.
     #[prost(string, repeated, tag = "6")]
     pub gap_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// How many gaps could change this answer: larger than the number of `gap_ids` when those were cut.
@@ -1845,7 +1845,7 @@ pub enum FollowState {
     Unspecified = 0,
     /// There is no position yet.
     Unanchored = 1,
-    /// There is a position, and polling continues from it.
+    /// There is a position that can be gone on from; `polled_at` tells when that was last done.
     Following = 2,
     /// The position was lost: a full crawl must make up for what was missed.
     Lost = 3,
@@ -1999,16 +1999,17 @@ pub struct Gap {
     /// Whether it is there; never UNSPECIFIED.
     #[prost(enumeration = "GapState", tag = "5")]
     pub state: i32,
-    /// When it was first seen, by the connector's clock.
+    /// When it was first seen, by the connector's clock. Unset for gaps that follow from what is not there: NOT_READ and
+    /// UNSEEN_REFERENCE.
     #[prost(message, optional, tag = "6")]
     pub first_seen_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it was last seen.
+    /// When it was last seen. Unset as `first_seen_at`.
     #[prost(message, optional, tag = "7")]
     pub last_seen_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it was closed. Set exactly when `state` is CLOSED.
+    /// When it was closed. Unset: it is open, or the time was not kept.
     #[prost(message, optional, tag = "8")]
     pub closed_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// How often it was seen.
+    /// How often it was seen; 0 where `first_seen_at` is unset.
     #[prost(uint64, tag = "9")]
     pub observation_count: u64,
     /// What it may hide, in words; at most 1024 bytes.
@@ -2643,7 +2644,8 @@ pub mod coverage_client {
                 .insert(GrpcMethod::new("idmap.v1.Coverage", "ListScopes"));
             self.inner.unary(req, path, codec).await
         }
-        /// The gaps of an org, open and closed, ordered by id.
+        /// The gaps of an org, open and closed, ordered by id. Those of kind UNSEEN_REFERENCE are shown only where `gap_ids`
+        /// names them.
         /// INVALID_ARGUMENT: an unknown kind or state, more than 1000 ids. FAILED_PRECONDITION: page token expired.
         pub async fn list_gaps(
             &mut self,
@@ -2754,7 +2756,8 @@ pub mod coverage_server {
             tonic::Response<super::ListScopesResponse>,
             tonic::Status,
         >;
-        /// The gaps of an org, open and closed, ordered by id.
+        /// The gaps of an org, open and closed, ordered by id. Those of kind UNSEEN_REFERENCE are shown only where `gap_ids`
+        /// names them.
         /// INVALID_ARGUMENT: an unknown kind or state, more than 1000 ids. FAILED_PRECONDITION: page token expired.
         async fn list_gaps(
             &self,
@@ -5258,7 +5261,7 @@ pub mod lookup_client {
             req.extensions_mut().insert(GrpcMethod::new("idmap.v1.Lookup", "GetUser"));
             self.inner.unary(req, path, codec).await
         }
-        /// The accounts of a user in all apps, ordered by app id.
+        /// The accounts of a user in all apps, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         pub async fn list_user_accounts(
             &mut self,
@@ -5284,7 +5287,7 @@ pub mod lookup_client {
                 .insert(GrpcMethod::new("idmap.v1.Lookup", "ListUserAccounts"));
             self.inner.unary(req, path, codec).await
         }
-        /// The groups that a user is in, ordered by group id.
+        /// The groups that a user is in, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         pub async fn list_user_groups(
             &mut self,
@@ -5336,7 +5339,7 @@ pub mod lookup_client {
                 .insert(GrpcMethod::new("idmap.v1.Lookup", "CheckAppMembership"));
             self.inner.unary(req, path, codec).await
         }
-        /// The apps of the org, ordered by id.
+        /// The apps of the org, in a stable order.
         /// INVALID_ARGUMENT: unknown status in the filter. FAILED_PRECONDITION: page token expired.
         pub async fn list_apps(
             &mut self,
@@ -5359,7 +5362,7 @@ pub mod lookup_client {
             req.extensions_mut().insert(GrpcMethod::new("idmap.v1.Lookup", "ListApps"));
             self.inner.unary(req, path, codec).await
         }
-        /// The accounts in an app, ordered by user id.
+        /// The accounts in an app, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         pub async fn list_app_users(
             &mut self,
@@ -5385,7 +5388,7 @@ pub mod lookup_client {
                 .insert(GrpcMethod::new("idmap.v1.Lookup", "ListAppUsers"));
             self.inner.unary(req, path, codec).await
         }
-        /// The groups of the org, ordered by id.
+        /// The groups of the org, in a stable order.
         /// INVALID_ARGUMENT: filter too long. FAILED_PRECONDITION: page token expired.
         pub async fn list_groups(
             &mut self,
@@ -5411,7 +5414,7 @@ pub mod lookup_client {
                 .insert(GrpcMethod::new("idmap.v1.Lookup", "ListGroups"));
             self.inner.unary(req, path, codec).await
         }
-        /// The members of a group, ordered by user id.
+        /// The members of a group, in a stable order.
         /// INVALID_ARGUMENT: no group id. FAILED_PRECONDITION: page token expired.
         pub async fn list_group_members(
             &mut self,
@@ -5437,7 +5440,7 @@ pub mod lookup_client {
                 .insert(GrpcMethod::new("idmap.v1.Lookup", "ListGroupMembers"));
             self.inner.unary(req, path, codec).await
         }
-        /// The groups that are assigned to an app, ordered by group id.
+        /// The groups that are assigned to an app, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         pub async fn list_app_groups(
             &mut self,
@@ -5543,7 +5546,7 @@ pub mod lookup_server {
             &self,
             request: tonic::Request<super::GetUserRequest>,
         ) -> std::result::Result<tonic::Response<super::GetUserResponse>, tonic::Status>;
-        /// The accounts of a user in all apps, ordered by app id.
+        /// The accounts of a user in all apps, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         async fn list_user_accounts(
             &self,
@@ -5552,7 +5555,7 @@ pub mod lookup_server {
             tonic::Response<super::ListUserAccountsResponse>,
             tonic::Status,
         >;
-        /// The groups that a user is in, ordered by group id.
+        /// The groups that a user is in, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         async fn list_user_groups(
             &self,
@@ -5570,7 +5573,7 @@ pub mod lookup_server {
             tonic::Response<super::CheckAppMembershipResponse>,
             tonic::Status,
         >;
-        /// The apps of the org, ordered by id.
+        /// The apps of the org, in a stable order.
         /// INVALID_ARGUMENT: unknown status in the filter. FAILED_PRECONDITION: page token expired.
         async fn list_apps(
             &self,
@@ -5579,7 +5582,7 @@ pub mod lookup_server {
             tonic::Response<super::ListAppsResponse>,
             tonic::Status,
         >;
-        /// The accounts in an app, ordered by user id.
+        /// The accounts in an app, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         async fn list_app_users(
             &self,
@@ -5588,7 +5591,7 @@ pub mod lookup_server {
             tonic::Response<super::ListAppUsersResponse>,
             tonic::Status,
         >;
-        /// The groups of the org, ordered by id.
+        /// The groups of the org, in a stable order.
         /// INVALID_ARGUMENT: filter too long. FAILED_PRECONDITION: page token expired.
         async fn list_groups(
             &self,
@@ -5597,7 +5600,7 @@ pub mod lookup_server {
             tonic::Response<super::ListGroupsResponse>,
             tonic::Status,
         >;
-        /// The members of a group, ordered by user id.
+        /// The members of a group, in a stable order.
         /// INVALID_ARGUMENT: no group id. FAILED_PRECONDITION: page token expired.
         async fn list_group_members(
             &self,
@@ -5606,7 +5609,7 @@ pub mod lookup_server {
             tonic::Response<super::ListGroupMembersResponse>,
             tonic::Status,
         >;
-        /// The groups that are assigned to an app, ordered by group id.
+        /// The groups that are assigned to an app, in a stable order.
         /// INVALID_ARGUMENT: no selector. FAILED_PRECONDITION: page token expired.
         async fn list_app_groups(
             &self,
@@ -6376,7 +6379,8 @@ pub struct SearchRequest {
     /// an account's user name or external id, `id:00u1` any id. Letter case and diacritics do not matter.
     #[prost(string, tag = "4")]
     pub query: ::prost::alloc::string::String,
-    /// Only these kinds: USER, GROUP, APP, APP_USER; empty: all four. Other kinds are INVALID_ARGUMENT.
+    /// Only these kinds: USER, GROUP, APP, APP_USER; empty: all four. Other kinds are INVALID_ARGUMENT. Each of the four
+    /// that is left out takes one of the 16 terms and up to 15 of the 512 bytes of the query.
     #[prost(enumeration = "RowKind", repeated, tag = "5")]
     pub kinds: ::prost::alloc::vec::Vec<i32>,
     /// What to count all hits by; each at most once; empty: no counts.

@@ -17,9 +17,11 @@
 //! - An answer that the state does not wait for changes nothing.
 
 mod lanes;
+#[cfg(test)]
+mod tests;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use self::lanes::Lanes;
 pub use self::lanes::{Lane, ScopeCounts};
@@ -42,7 +44,7 @@ pub enum Members {
 /// What the crawl is asked to do, and within which limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Calls under way at once per rate-limit bucket.
+    /// Calls under way at once per rate-limit bucket, at least 1.
     pub in_flight_per_lane: usize,
     /// Which groups' members are read.
     pub members: Members,
@@ -199,6 +201,8 @@ pub struct SyncState {
     /// Groups that a list showed to be empty: their members need no request.
     empty_groups: BTreeMap<GroupId, RequestNumber>,
     assigned: Assigned,
+    /// Apps that the list did not show, still to be asked for by id.
+    unlisted: VecDeque<AppId>,
     stopped: Option<ReadFailure>,
     ended: bool,
 }
@@ -232,6 +236,7 @@ impl SyncState {
             begin: None,
             empty_groups: BTreeMap::new(),
             assigned: Assigned::NotAsked,
+            unlisted: VecDeque::new(),
             stopped: None,
             ended: false,
         };
@@ -258,9 +263,7 @@ impl SyncState {
                     state.lanes.resume(update);
                 }
                 if state.anchored {
-                    for app in stored.unlisted_apps {
-                        state.call(Call::ReadApp(app.clone()), Pending::App(app), &mut effects);
-                    }
+                    state.unlisted.extend(stored.unlisted_apps);
                     state.fill(&mut effects);
                     state.end_when_done(now, &mut effects);
                 } else {
@@ -282,7 +285,7 @@ impl SyncState {
             Input::Page(call, page) => self.on_page(call, page, now, &mut effects),
             Input::ById(call, seen) => self.on_app(call, seen, now, &mut effects),
             Input::Failed(call, failure) => self.on_failed(call, failure, now, &mut effects),
-            Input::Committed(receipt) => self.on_committed(receipt, &mut effects),
+            Input::Committed(receipt) => self.on_committed(receipt),
             Input::AssignedGroups { assigned, unwanted } => {
                 self.on_assigned_groups(assigned, unwanted, now, &mut effects);
             }
@@ -318,8 +321,18 @@ impl SyncState {
         effects.push(Effect::Call(id, call));
     }
 
-    /// Starts walks while their lanes have room.
+    /// What waits for the answer to a call; a call that waits for an answer of another kind goes on waiting.
+    fn answered(&mut self, call: CallId, is_expected: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        self.in_flight.get(&call).is_some_and(is_expected).then(|| self.in_flight.remove(&call))?
+    }
+
+    /// Starts walks while their lanes have room, and reads by id, which draw on a bucket of their own.
     fn fill(&mut self, effects: &mut Vec<Effect>) {
+        let by_id = self.in_flight.values().filter(|pending| matches!(pending, Pending::App(_))).count();
+        for _ in by_id..self.limits.in_flight_per_lane.max(1) {
+            let Some(app) = self.unlisted.pop_front() else { break };
+            self.call(Call::ReadApp(app.clone()), Pending::App(app), effects);
+        }
         while let Some(walk) = self.lanes.take() {
             let call = walk.next_call();
             self.call(call, Pending::Walk(walk), effects);
@@ -327,7 +340,7 @@ impl SyncState {
     }
 
     fn on_anchored(&mut self, call: CallId, cursor: LogCursor, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::Anchor) = self.in_flight.remove(&call) else { return };
+        let Some(Pending::Anchor) = self.answered(call, |pending| matches!(pending, Pending::Anchor)) else { return };
         self.anchored = true;
         let mut batch = self.batch(now);
         batch.cursor = Some(CursorMove::Anchor(cursor));
@@ -337,7 +350,8 @@ impl SyncState {
     }
 
     fn on_page(&mut self, call: CallId, page: PageSeen, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::Walk(mut walk)) = self.in_flight.remove(&call) else { return };
+        let is_walk = |pending: &Pending| matches!(pending, Pending::Walk(_));
+        let Some(Pending::Walk(mut walk)) = self.answered(call, is_walk) else { return };
         let from = *walk.from.get_or_insert(page.at);
         let mut batch = self.batch(now);
         batch.at = page.at;
@@ -453,7 +467,8 @@ impl SyncState {
     }
 
     fn on_app(&mut self, call: CallId, seen: ByIdSeen, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::App(id)) = self.in_flight.remove(&call) else { return };
+        let is_app = |pending: &Pending| matches!(pending, Pending::App(_));
+        let Some(Pending::App(id)) = self.answered(call, is_app) else { return };
         let mut batch = self.batch(now);
         // The credential lives again; the list, whose end would close this gap, may have been read before it died.
         batch.closed_gaps.push((Scope::Apps, GapKind::Unauthorized));
@@ -517,16 +532,10 @@ impl SyncState {
         }
     }
 
-    fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
-        self.uncommitted = self.uncommitted.saturating_sub(1);
-        if self.stopped.is_some() {
-            return;
-        }
-        for finished in receipt.finished {
-            for app in finished.unlisted_apps {
-                self.call(Call::ReadApp(app.clone()), Pending::App(app), effects);
-            }
-        }
+    fn on_committed(&mut self, receipt: Receipt) {
+        let Some(uncommitted) = self.uncommitted.checked_sub(1) else { return };
+        self.uncommitted = uncommitted;
+        self.unlisted.extend(receipt.finished.into_iter().flat_map(|finished| finished.unlisted_apps));
     }
 
     fn on_assigned_groups(
@@ -536,6 +545,9 @@ impl SyncState {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        if self.assigned != Assigned::Asked {
+            return;
+        }
         self.assigned = Assigned::Known;
         let mut batch = self.batch(now);
         for group in assigned {
@@ -557,7 +569,7 @@ impl SyncState {
             }
             return;
         }
-        if self.uncommitted > 0 || !self.in_flight.is_empty() || !self.lanes.is_idle() {
+        if self.uncommitted > 0 || !self.in_flight.is_empty() || !self.unlisted.is_empty() || !self.lanes.is_idle() {
             return;
         }
         match (self.limits.members, self.assigned) {

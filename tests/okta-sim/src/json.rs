@@ -1,6 +1,6 @@
 //! A small JSON writer: objects are rendered from compact structs at request time, without an intermediate tree.
 //!
-//! Entry points: [`Object`] and [`array`]. Invariant: the text made is always valid JSON.
+//! Entry points: [`Object`] and `array`. Invariant: the text made is always valid JSON.
 
 use std::fmt::Write as _;
 

@@ -66,6 +66,7 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program does something ten times a second until it is ended")]
 fn run(arguments: &Arguments) -> Result<(), StartError> {
     let base = Spec::of_users(arguments.users);
     let spec = Spec {
@@ -113,9 +114,12 @@ fn announce(server: &SimServer, token: &str) {
     println!("simulated org at {url}: {users} users, {groups} groups, {apps} apps, {app_users} app users");
     println!();
     println!("# connector configuration (TOML)");
-    println!("[okta]");
+    println!("[orgs.sim]");
     println!("domain = \"{url}\"");
-    println!("token = \"{token}\"");
+    println!("api_token = \"{token}\"");
+    println!();
+    println!("# or without a file");
+    println!("export OKTA_IDMAP_DOMAIN={url} OKTA_IDMAP_API_TOKEN={token}");
     println!();
     println!("curl -H 'Authorization: SSWS {token}' '{url}/api/v1/users?limit=2'");
     println!("curl '{url}/sim/truth/app_users'    # what is true: users groups members apps app_users app_groups");

@@ -159,11 +159,13 @@ impl Shared {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the simulated org has a wall clock of its own")]
 fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the runtime of this thread ends with the server, and its tasks with it")]
 async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {

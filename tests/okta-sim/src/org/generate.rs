@@ -254,7 +254,12 @@ impl Org {
 
     fn generate_apps(&mut self, spec: &Spec, random: &mut fastrand::Rng) {
         for number in 0..spec.apps {
-            let kind = if number < KINDS.len() { number } else { random.usize(0..KINDS.len()) };
+            let kind = match number {
+                _ if number < KINDS.len() => number,
+                // The one app that is INACTIVE in every org is one that has users.
+                _ if number == KINDS.len() => 0,
+                _ => random.usize(0..KINDS.len()),
+            };
             let app = self.insert_app(&KINDS[kind](number));
             let inactive = number == KINDS.len() || (number > KINDS.len() && random.u8(0..12) == 0);
             let created_s = self.now_s() + random.u32(0..2 * 365 * 86_400);
@@ -331,7 +336,7 @@ impl Org {
         let budget = spec.users * spec.app_users_per_user;
         for (rank, app) in takers.iter().enumerate() {
             // Every sixth app has nobody; the others share the budget like 1, 1/2, 1/3, ...
-            if rank % 6 == 5 {
+            if rank % 6 == 5 && self.app(*app).is_some_and(|known| known.status == AppStatus::Active) {
                 continue;
             }
             let share = (budget / 4 / (rank + 1)).max(1).min(spec.users);

@@ -1,0 +1,444 @@
+//! The command line: commands, flags, help. Entry point: [`Cli`].
+//!
+//! Invariant: what needs no store and no network to be refused is refused here, with exit code 2.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+
+const EXAMPLES: &str = "\
+Examples:
+  okta-idmap check                        what can this credential read?
+  okta-idmap sync                         read everything once
+  okta-idmap serve                        read, keep reading, answer over gRPC
+  okta-idmap resolve jira jdoe            who is the account jdoe of Jira?
+  okta-idmap user accounts ada@acme.com   which accounts has Ada?
+
+Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 done with open gaps, 4 not found or not resolved.";
+
+const SYNC_EXAMPLES: &str = "\
+Examples:
+  okta-idmap sync                          every configured org, one after the other
+  okta-idmap sync --org acme               only this org
+  okta-idmap sync --output json            the summary for a script
+  okta-idmap sync --quiet                  for cron: only the summary and what went wrong
+
+An interrupted crawl goes on where it was with the next sync or serve (within a day).
+Exit codes: 0 everything was read, 3 read with open gaps, 1 stopped or interrupted, 2 configuration.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  okta-idmap serve                          listen where the configuration says (127.0.0.1:8450)
+  okta-idmap serve --listen 127.0.0.1:0     let the system choose the port; it is printed
+  okta-idmap serve --org acme --log-format json";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  okta-idmap check                          every configured org
+  okta-idmap check --domain acme.okta.com --api-token-file ./token
+  okta-idmap check --output json            for a script
+
+One request per line of the table; nothing is stored.
+Exit codes: 0 all readable, 3 something is not, 1 unreachable or the credential is refused.";
+
+const RESOLVE_EXAMPLES: &str = "\
+Examples:
+  okta-idmap resolve jira jdoe                            by user name, external id and e-mail
+  okta-idmap resolve 0oa1gjh63g214q0Hq0g4 557058:a1 --kind external-id
+  okta-idmap resolve 'Jira Cloud' jdoe --candidates       who may be meant when it is ambiguous
+  okta-idmap resolve jira jdoe --groups --output json     with the groups that grant the app
+
+The app is an id, or a label or integration name that only one app has.
+Exit codes: 0 RESOLVED, 4 any other outcome.";
+
+const USER_EXAMPLES: &str = "\
+Examples:
+  okta-idmap user show ada@acme.com
+  okta-idmap user accounts 00u1gjh63g214q0Hq0g4 --output csv
+  okta-idmap user groups ada --limit 20
+  okta-idmap user in ada@acme.com --app jira
+
+A user is named by id, login, or an e-mail address that only one user has.";
+
+const USER_IN_EXAMPLES: &str = "\
+Examples:
+  okta-idmap user in ada@acme.com --app jira
+  okta-idmap user in ada --group 'Eng EU'
+
+Exit codes: 0 yes, 4 no or unknown.";
+
+const APP_EXAMPLES: &str = "\
+Examples:
+  okta-idmap app list --label-contains jira
+  okta-idmap app show jira
+  okta-idmap app users 'Jira Cloud' --granting-only --output jsonl
+  okta-idmap app groups 0oa1gjh63g214q0Hq0g4";
+
+const GROUP_EXAMPLES: &str = "\
+Examples:
+  okta-idmap group list --name-contains Eng
+  okta-idmap group members 'Eng EU' --output csv
+  okta-idmap group members 00g1gjh63g214q0Hq0g4 --limit 10
+
+A group is named by id, or by a name that only one group has.";
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  okta-idmap search lovelace                       all words must match; the last one also as a prefix
+  okta-idmap search 'lovelce~ status:ACTIVE' --kind user
+  okta-idmap search 'account:jdoe app:\"Jira Cloud\"'
+  okta-idmap search --suggest ada                  users whose names begin like this";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  okta-idmap status                 every configured org
+  okta-idmap status --org acme --output json";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  okta-idmap config                          what is in force, and where each value comes from
+  okta-idmap --config ./acme.toml config     is this file valid? (exit code 2 and all problems if not)";
+
+/// Who is who in which app, read from Okta and never written to it.
+#[derive(Debug, Parser)]
+#[command(name = "okta-idmap", version, after_help = EXAMPLES, max_term_width = 120, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(super) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// Configuration file [default: OKTA_IDMAP_CONFIG, then ./okta-idmap.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Directory of the stores; look-ups then read it directly
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Address of the only org, such as acme.okta.com
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(super) domain: Option<String>,
+    /// File with the API token of the only org
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) api_token_file: Option<PathBuf>,
+    /// The org that is meant, where several are configured; sync, serve, check and status take several
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) org: Vec<String>,
+    /// Form of the output: table, json, jsonl or csv
+    // Hidden values keep the help at one line per flag; the sentence names them.
+    #[arg(long, short = 'o', global = true, value_name = "FORM", default_value = "table", hide_possible_values = true)]
+    pub(super) output: Form,
+    /// Ask the server at this address, and only it
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) server: Option<String>,
+    /// Read the data directory, whether a server runs or not
+    #[arg(long, global = true, conflicts_with = "server")]
+    pub(super) direct: bool,
+    /// What to log: off, error, warn, info, debug, trace, or a filter such as warn,okta_idmap=debug
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+    /// How to log: text or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
+    /// No progress and no notes, only results, warnings about completeness, and errors
+    #[arg(long, short = 'q', global = true)]
+    pub(super) quiet: bool,
+    /// No colours in the log
+    #[arg(long, global = true)]
+    pub(super) no_color: bool,
+}
+
+impl Global {
+    /// The part that is configuration.
+    pub(super) fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            domain: self.domain.clone(),
+            api_token_file: self.api_token_file.clone(),
+            log_level: self.log_level.clone(),
+            log_format: self.log_format.clone(),
+            listen: None,
+            server: self.server.clone(),
+        }
+    }
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// Aligned columns, for people
+    #[default]
+    Table,
+    /// One document
+    Json,
+    /// One object per row and line
+    Jsonl,
+    /// Comma-separated, with a header
+    Csv,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Read everything from Okta once, or the rest of an interrupted crawl
+    #[command(after_help = SYNC_EXAMPLES)]
+    Sync,
+    /// Read from Okta again and again, and answer over gRPC
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Ask Okta for one object of everything: what can the credential read?
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check,
+    /// Who an account of an app belongs to
+    #[command(after_help = RESOLVE_EXAMPLES)]
+    Resolve(ResolveArgs),
+    /// A user, its accounts and groups
+    #[command(after_help = USER_EXAMPLES, subcommand)]
+    User(UserCommand),
+    /// Apps, their accounts and groups
+    #[command(after_help = APP_EXAMPLES, subcommand)]
+    App(AppCommand),
+    /// Groups and their members
+    #[command(after_help = GROUP_EXAMPLES, subcommand)]
+    Group(GroupCommand),
+    /// Find users, groups, apps and accounts by words
+    #[command(after_help = SEARCH_EXAMPLES)]
+    Search(SearchArgs),
+    /// How the orgs are doing: crawls, rows, gaps, credential
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status,
+    /// Print the configuration in force, with secrets masked
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Where to listen; loopback addresses only [default: server.listen of the configuration]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) listen: Option<String>,
+}
+
+/// Arguments of `resolve`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ResolveArgs {
+    /// The app: its id, label or integration name
+    pub(super) app: String,
+    /// The account as the app shows it
+    pub(super) identifier: String,
+    /// What the identifier is: user-name, external-id or email [default: all of these, cross-checked]
+    #[arg(long, hide_possible_values = true)]
+    pub(super) kind: Option<IdentifierForm>,
+    /// List who may be meant when the answer is ambiguous
+    #[arg(long)]
+    pub(super) candidates: bool,
+    /// List the groups through which the user has the app
+    #[arg(long)]
+    pub(super) groups: bool,
+}
+
+/// What an identifier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum IdentifierForm {
+    /// Login name in the app
+    UserName,
+    /// Primary key in the app
+    ExternalId,
+    /// E-mail address
+    Email,
+}
+
+/// How many rows of a list.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Limit {
+    /// Rows at most [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+}
+
+/// Commands about a user.
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// The user itself
+    Show {
+        /// Id, login or e-mail address
+        user: String,
+    },
+    /// The user's accounts in all apps
+    Accounts {
+        /// Id, login or e-mail address
+        user: String,
+        /// Leave out accounts that give no access
+        #[arg(long)]
+        granting_only: bool,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// The groups that the user is in
+    Groups {
+        /// Id, login or e-mail address
+        user: String,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Whether the user is in an app or group, and through what
+    #[command(after_help = USER_IN_EXAMPLES)]
+    In {
+        /// Id, login or e-mail address
+        user: String,
+        /// Where.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// An app or a group; exactly one.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Place {
+    /// The app: its id, label or integration name
+    #[arg(long)]
+    pub(super) app: Option<String>,
+    /// The group: its id, or a name that only one group has
+    #[arg(long)]
+    pub(super) group: Option<String>,
+}
+
+/// Commands about apps.
+#[derive(Debug, Subcommand)]
+pub(super) enum AppCommand {
+    /// All apps
+    List {
+        /// Only apps with this text in their label, ignoring case
+        #[arg(long, value_name = "TEXT")]
+        label_contains: Option<String>,
+        /// Only instances of this integration
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// One app
+    Show {
+        /// Id, label or integration name
+        app: String,
+    },
+    /// The accounts in an app
+    Users {
+        /// Id, label or integration name
+        app: String,
+        /// Leave out accounts that give no access
+        #[arg(long)]
+        granting_only: bool,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// The groups that are assigned to an app
+    Groups {
+        /// Id, label or integration name
+        app: String,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// Commands about groups.
+#[derive(Debug, Subcommand)]
+pub(super) enum GroupCommand {
+    /// All groups
+    List {
+        /// Only groups with this text in their name, minding case
+        #[arg(long, value_name = "TEXT")]
+        name_contains: Option<String>,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// The members of a group, whatever their status
+    Members {
+        /// Id, or a name that only one group has
+        group: String,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// Arguments of `search`.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["query", "suggest"])))]
+pub(super) struct SearchArgs {
+    /// Words, "phrases", word*, word~, -word, and kind: status: app: account: id:
+    pub(super) query: Option<String>,
+    /// Users for a typeahead box: names that begin like this, one typing error forgiven
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) suggest: Option<String>,
+    /// Only this kind: user, group, app or account; may be given several times
+    #[arg(long, value_name = "KIND", conflicts_with = "suggest", hide_possible_values = true)]
+    pub(super) kind: Vec<SearchKind>,
+    /// Hits at most [default: 20, of suggestions 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(super) limit: Option<u64>,
+}
+
+/// What a hit can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SearchKind {
+    /// A person in Okta
+    User,
+    /// A group
+    Group,
+    /// An app
+    App,
+    /// A person's account in an app
+    Account,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_a_command() {
+        #[track_caller]
+        fn check(line: &str, expected: Result<(), clap::error::ErrorKind>) {
+            let parsed = Cli::try_parse_from(["okta-idmap"].into_iter().chain(line.split(' ')));
+            assert_eq!(parsed.map(drop).map_err(|error| error.kind()), expected, "{line}");
+        }
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, ValueValidation};
+        check("sync --org a --org b -o json", Ok(()));
+        check("--output csv user accounts 00u1 --limit 5", Ok(()));
+        check("user accounts 00u1 --limit 0", Err(ValueValidation));
+        check("user in 00u1", Err(MissingRequiredArgument));
+        check("user in 00u1 --app a --group b", Err(ArgumentConflict));
+        check("search ada --kind account --kind user", Ok(()));
+        check("search --suggest ada", Ok(()));
+        check("search", Err(MissingRequiredArgument));
+        check("search ada --suggest ada", Err(ArgumentConflict));
+        check("status --direct --server http://127.0.0.1:1", Err(ArgumentConflict));
+        check("status -o xml", Err(InvalidValue));
+        check("resolve jira jdoe --kind external-id --candidates --groups", Ok(()));
+    }
+}

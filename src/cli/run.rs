@@ -1,0 +1,109 @@
+//! Where the command line meets the engine and the services; nothing else in `cli` knows how they are put together.
+//!
+//! Entry points: [`sync`], [`probe`], [`serve`], [`services`].
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::Services;
+use super::failure::Failure;
+use super::output::warn;
+use crate::config::{Config, OrgConfig};
+use crate::engine::probe::ProbeReport;
+pub(super) use crate::engine::progress::Progress;
+use crate::engine::sync::SyncReport;
+use crate::engine::{self, EngineError, OrgSettings};
+use crate::serve::{self, OrgView, Orgs, SearchHandle, ServerSettings, StatusSource};
+use crate::store::{Reader, StoreError};
+
+/// One crawl of one org, or the rest of one.
+pub(super) async fn sync(
+    config: &Config,
+    org: &OrgConfig,
+    progress: watch::Sender<Progress>,
+    shutdown: &CancellationToken,
+) -> Result<SyncReport, EngineError> {
+    let settings = OrgSettings::from_config(config, org)?;
+    engine::sync::run(settings, &progress, shutdown).await
+}
+
+/// Finds out what the credential of an org can read. Opens no store.
+pub(super) async fn probe(config: &Config, org: &OrgConfig) -> anyhow::Result<ProbeReport> {
+    let settings = OrgSettings::from_config(config, org)?;
+    // Numbers that order rows of a store; nothing is stored here.
+    let client = engine::org::client(&settings, Arc::new(AtomicU64::new(0)))
+        .with_context(|| format!("set up the client of org {}", org.name))?;
+    Ok(engine::probe::run(&client, engine::clock::now).await)
+}
+
+/// Crawls and serves until the shutdown. `progress` has one sender per org, in the same order.
+pub(super) async fn serve(
+    config: &Config,
+    orgs: Vec<&OrgConfig>,
+    listener: TcpListener,
+    progress: Vec<watch::Sender<Progress>>,
+    shutdown: &CancellationToken,
+) -> Result<(), Failure> {
+    let settings = orgs.into_iter().map(|org| OrgSettings::from_config(config, org));
+    let settings = settings.collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::new)?;
+    let orgs = settings.into_iter().zip(progress).collect();
+    let server = ServerSettings::from(&config.server);
+    let served = engine::serve::run(orgs, listener, server, shutdown.clone()).await;
+    served.map_err(|error| Failure::Failed(anyhow::Error::new(error)))
+}
+
+/// The services of this process over the stores of `orgs`, read-only. Of several orgs those without a store are told and
+/// left out.
+///
+/// # Errors
+/// No store at all, or one that cannot be used.
+pub(super) fn services(config: &Config, orgs: &[&OrgConfig]) -> Result<Services, Failure> {
+    let mut views = Vec::new();
+    let mut missing = None;
+    for org in orgs {
+        match view(config, org) {
+            Ok(view) => views.push(view),
+            Err(error @ EngineError::Store(StoreError::Missing { .. })) => {
+                let error = anyhow::Error::new(error).context(format!("look into org {}", org.name));
+                if orgs.len() > 1 {
+                    warn(&format!("{error:#}"));
+                }
+                missing = Some(error);
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context(format!("look into org {}", org.name)).into()),
+        }
+    }
+    match missing {
+        Some(error) if views.is_empty() => Err(error.into()),
+        _ => {
+            let services = serve::Services::new(Orgs::new(views), engine::clock::now);
+            Ok(Services {
+                lookup: Arc::new(services.lookup()),
+                search: Arc::new(services.search()),
+                coverage: Arc::new(services.coverage()),
+            })
+        }
+    }
+}
+
+/// An org as it is on disk now.
+fn view(config: &Config, org: &OrgConfig) -> Result<OrgView, EngineError> {
+    let dir = engine::org::org_dir(&config.data_dir, org.name.as_str());
+    let reader = Reader::open(&dir)?;
+    let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
+    let policy = Arc::new(engine::org::policy_of(org)?);
+    let search = SearchHandle::new(searcher(&dir, &store_id));
+    Ok(OrgView::new(org.name.as_str(), reader, search, policy, StatusSource::Direct)?)
+}
+
+/// The index of that very store, if there is one that can be read; without, searches say so.
+fn searcher(dir: &std::path::Path, store_id: &str) -> Option<okta_idmap_index::Reader> {
+    let opened = okta_idmap_index::open_read_only(&engine::org::index_dir(dir));
+    let reader = opened.inspect_err(|error| tracing::debug!(%error, "no search index")).ok()?;
+    reader.mark().is_some_and(|mark| mark.store_id == store_id).then_some(reader)
+}

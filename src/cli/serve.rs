@@ -1,0 +1,56 @@
+//! `okta-idmap serve`: crawls again and again, and answers over gRPC. Entry point: [`run`].
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::failure::{Exit, Failure};
+use super::progress::{self, Manner};
+use super::run::{self, Progress};
+use super::signals::until_done;
+
+/// Binds, says where, and serves until a signal. The address comes first: whoever starts two learns it before anything is
+/// read from Okta.
+pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
+    let orgs = context.orgs()?;
+    let listener = bind(context.config.server.listen).await?;
+    let address = listener.local_addr().context("read the address that was bound")?;
+    let names: Vec<String> = orgs.iter().map(|org| org.name.to_string()).collect();
+    context.output.text(&format!("listening on http://{address}\n"))?;
+    tracing::info!(%address, orgs = %names.join(","), "serving");
+    let shutdown = CancellationToken::new();
+    let (senders, receivers): (Vec<_>, Vec<_>) = names.iter().map(|_| watch::channel(Progress::default())).unzip();
+    // A server's terminal is its log: lines, no bars.
+    let manner = if context.output.quiet { Manner::Nothing } else { Manner::Lines };
+    let shown = join_all(names.iter().zip(receivers).map(|(name, receiver)| progress::show(name, manner, receiver)));
+    let served = Box::pin(run::serve(&context.config, orgs, listener, senders, &shutdown));
+    let both = async {
+        let (served, _) = tokio::join!(served, shown);
+        served
+    };
+    until_done(both, &shutdown).await?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Binds the address, or says who may have it.
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "the port is taken, perhaps by another `okta-idmap serve`: stop that, or choose another with --listen or \
+                 server.listen"
+            }
+            io::ErrorKind::PermissionDenied => "the system does not allow this port: choose one above 1023",
+            io::ErrorKind::AddrNotAvailable => "this machine does not have this address",
+            _ => "check server.listen",
+        };
+        anyhow::Error::new(error).context(format!("listen on {address}: {advice}"))
+    })
+}

@@ -1,0 +1,299 @@
+//! One call: what is demanded of the answer, the snapshot that it is read from, and its meta.
+//!
+//! Entry points: [`Call::begin`], then [`Call::point`] for point reads or [`Call::scan`] for lists; both hand an [`Ask`] to
+//! the function that answers.
+//!
+//! Invariants:
+//! - All of an answer is read in one snapshot. Demands are checked against that very snapshot.
+//! - The generation of the coverage is taken before the snapshot, so that a gap which closes meanwhile still counts.
+//! - Nothing here depends on a connection: the command line makes the same calls in its own process.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use okta_idmap_proto::limits::{GAP_IDS_MAX, ORG_NAME_BYTES_MAX};
+use okta_idmap_proto::v1;
+
+use super::Services;
+use super::errors::Failure;
+use super::gaps::{self, Gaps, Wide, WideMark};
+use super::orgs::OrgView;
+use super::rows::timestamp;
+use crate::core::coverage::{Completeness, GapId, GapKind, completeness_since};
+use crate::core::ids::Timestamp;
+use crate::core::model::{App, Scope};
+use crate::core::policy::GrantPolicy;
+use crate::store::Snapshot;
+
+/// What a caller demands of an answer; checked once, at the door.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Demands {
+    at_least_revision: u64,
+    max_staleness_millis: Option<i64>,
+    store_id: String,
+}
+
+impl Demands {
+    fn read(context: &v1::RequestContext) -> Result<Self, Failure> {
+        let max_staleness_millis = context.max_staleness.map(staleness_millis).transpose()?;
+        if context.store_id.len() > ORG_NAME_BYTES_MAX {
+            let detail = format!("longer than {ORG_NAME_BYTES_MAX} bytes");
+            return Err(Failure::FieldInvalid { field: "context.store_id", detail });
+        }
+        Ok(Self {
+            at_least_revision: context.at_least_revision,
+            max_staleness_millis,
+            store_id: context.store_id.clone(),
+        })
+    }
+}
+
+fn staleness_millis(duration: prost_types::Duration) -> Result<i64, Failure> {
+    let is_duration = duration.seconds >= 0 && (0..1_000_000_000).contains(&duration.nanos);
+    if !is_duration {
+        let detail = "must be a duration that is not negative".to_owned();
+        return Err(Failure::FieldInvalid { field: "context.max_staleness", detail });
+    }
+    Ok(duration.seconds.saturating_mul(1_000).saturating_add(i64::from(duration.nanos / 1_000_000)))
+}
+
+/// A call whose context has been read.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    view: OrgView,
+    demands: Demands,
+    now: Timestamp,
+}
+
+impl Call {
+    /// Finds the org and reads the demands.
+    pub(super) fn begin(services: &Services, context: Option<&v1::RequestContext>) -> Result<Self, Failure> {
+        let empty = v1::RequestContext::default();
+        let context = context.unwrap_or(&empty);
+        let view = select_org(services, context)?;
+        Ok(Self { view, demands: Demands::read(context)?, now: (services.clock)() })
+    }
+
+    /// As [`Call::begin`] for rpcs that mind the org only.
+    pub(super) fn begin_undemanding(
+        services: &Services,
+        context: Option<&v1::RequestContext>,
+    ) -> Result<Self, Failure> {
+        let empty = v1::RequestContext::default();
+        let view = select_org(services, context.unwrap_or(&empty))?;
+        Ok(Self { view, demands: Demands::default(), now: (services.clock)() })
+    }
+
+    /// The org.
+    pub(super) fn view(&self) -> &OrgView {
+        &self.view
+    }
+
+    /// The revision that stores and indexes must have reached.
+    pub(super) fn at_least_revision(&self) -> u64 {
+        self.demands.at_least_revision
+    }
+
+    /// Answers in the calling thread: for point reads, well below a millisecond.
+    pub(super) fn point<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        let generation = self.view.reader().coverage().generation();
+        self.view.reader().read(|snapshot| Ok(self.checked(snapshot, generation, answer)))?
+    }
+
+    /// Answers on a blocking thread: for everything that reads many rows.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let generation = self.view.reader().coverage().generation();
+        let call = self.clone();
+        self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, generation, answer))).await?
+    }
+
+    fn checked<T>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        generation: u64,
+        answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (snapshot_completed_at, observed_through) = snapshot.times()?;
+        let ask = Ask {
+            view: &self.view,
+            snapshot,
+            now: self.now,
+            generation,
+            snapshot_completed_at,
+            observed_through,
+            apps: OnceCell::new(),
+        };
+        ask.check(&self.demands)?;
+        answer(&ask)
+    }
+}
+
+fn select_org(services: &Services, context: &v1::RequestContext) -> Result<OrgView, Failure> {
+    if context.org.len() > ORG_NAME_BYTES_MAX {
+        let detail = format!("longer than {ORG_NAME_BYTES_MAX} bytes");
+        return Err(Failure::FieldInvalid { field: "context.org", detail });
+    }
+    services.orgs.select(&context.org).cloned()
+}
+
+/// Everything that an answer may be read from.
+pub(super) struct Ask<'a> {
+    pub(super) view: &'a OrgView,
+    pub(super) snapshot: &'a Snapshot<'a>,
+    pub(super) now: Timestamp,
+    generation: u64,
+    snapshot_completed_at: Option<Timestamp>,
+    observed_through: Option<Timestamp>,
+    apps: OnceCell<Arc<Vec<App>>>,
+}
+
+impl Ask<'_> {
+    fn check(&self, demands: &Demands) -> Result<(), Failure> {
+        if !demands.store_id.is_empty() && demands.store_id != self.view.store_id() {
+            return Err(Failure::StoreReplaced { store_id: self.view.store_id().to_owned() });
+        }
+        let revision = self.snapshot.revision();
+        if revision.0 < demands.at_least_revision {
+            let asked = demands.at_least_revision;
+            return Err(Failure::RevisionNotReached { what: "store", asked, revision });
+        }
+        if let Some(max_staleness_millis) = demands.max_staleness_millis {
+            let age_millis = self.observed_through.map(|through| self.now.millis_since(through));
+            if age_millis.is_none_or(|age_millis| age_millis > max_staleness_millis) {
+                return Err(Failure::StalenessExceeded { observed_through: self.observed_through });
+            }
+        }
+        Ok(())
+    }
+
+    /// What grants.
+    pub(super) fn policy(&self) -> &GrantPolicy {
+        self.view.policy()
+    }
+
+    /// How far the log has been followed.
+    pub(super) fn observed_through(&self) -> Option<Timestamp> {
+        self.observed_through
+    }
+
+    /// All apps.
+    pub(super) fn apps(&self) -> Result<&Arc<Vec<App>>, Failure> {
+        if let Some(apps) = self.apps.get() {
+            return Ok(apps);
+        }
+        let apps = self.view.reader().apps(self.snapshot)?;
+        Ok(self.apps.get_or_init(|| apps))
+    }
+
+    /// The gaps of a few collections.
+    pub(super) fn gaps(&self, scopes: &[Scope]) -> Gaps {
+        let mut gaps = Gaps::default();
+        gaps.add(&completeness_since(&self.view.reader().coverage(), self.generation, scopes));
+        gaps
+    }
+
+    /// The gaps over all apps or groups. Costs a walk over these after each change of the coverage, else a comparison.
+    pub(super) fn wide_gaps(&self, wide: Wide) -> Result<Gaps, Failure> {
+        let mark = WideMark {
+            generation: self.generation,
+            apps: Arc::clone(self.apps()?),
+            groups: self.snapshot.groups_mark()?,
+        };
+        if let Some(known) = self.view.wide().get(wide, &mark) {
+            return Ok(known);
+        }
+        let scopes = self.wide_scopes(wide)?;
+        let coverage = self.view.reader().coverage();
+        let mut ids: BTreeSet<GapId> = BTreeSet::new();
+        if let Completeness::Partial(found) = completeness_since(&coverage, self.generation, &scopes) {
+            ids.extend(found);
+        }
+        if wide == Wide::Org {
+            ids.extend(coverage.all_open().map(|(scope, kind)| GapId::of(kind, scope)));
+        }
+        let is_current = coverage.generation() == self.generation;
+        drop(coverage);
+        let (ids, gaps) = gaps::many(ids);
+        if is_current {
+            self.view.wide().put(wide, mark, ids);
+        }
+        Ok(gaps)
+    }
+
+    fn wide_scopes(&self, wide: Wide) -> Result<Vec<Scope>, Failure> {
+        let mut scopes = vec![Scope::Users];
+        if wide != Wide::Accounts {
+            scopes.push(Scope::Groups);
+            scopes.extend(self.snapshot.walked_groups()?.into_iter().map(Scope::GroupMembers));
+        }
+        if wide != Wide::Memberships {
+            scopes.push(Scope::Apps);
+            scopes.extend(self.apps()?.iter().map(|app| Scope::AppUsers(app.id.clone())));
+        }
+        if wide == Wide::Org {
+            scopes.push(Scope::Log);
+            scopes.extend(self.apps()?.iter().map(|app| Scope::AppGroups(app.id.clone())));
+        }
+        Ok(scopes)
+    }
+
+    /// Whether rows of the scope may be outdated, because it can no longer be read.
+    pub(super) fn is_stale(&self, scope: &Scope) -> bool {
+        self.view.reader().coverage().is_stale(scope)
+    }
+
+    /// Whether any scope is stale: spares asking for each row of an org in which all is well.
+    pub(super) fn is_any_stale(&self) -> bool {
+        self.view.reader().coverage().open_gaps() > 0
+    }
+
+    /// Open gaps by kind, as of now.
+    pub(super) fn open_gaps(&self) -> Vec<(Scope, GapKind)> {
+        self.view.reader().coverage().all_open().map(|(scope, kind)| (scope.clone(), kind)).collect()
+    }
+
+    /// What the answer says about itself.
+    pub(super) fn meta(&self, gaps: &Gaps) -> v1::ResponseMeta {
+        let (completeness, gap_ids, gap_count) = gaps.shown(GAP_IDS_MAX);
+        v1::ResponseMeta {
+            org: self.view.name().to_owned(),
+            revision: self.snapshot.revision().0,
+            observed_through: self.observed_through.map(timestamp),
+            snapshot_completed_at: self.snapshot_completed_at.map(timestamp),
+            completeness: completeness.into(),
+            gap_ids,
+            gap_count,
+            store_id: self.view.store_id().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(seconds: i64, nanos: i32, expected: Option<i64>) {
+        let max_staleness = Some(prost_types::Duration { seconds, nanos });
+        let context = v1::RequestContext { max_staleness, ..v1::RequestContext::default() };
+        let found = Demands::read(&context).map(|demands| demands.max_staleness_millis);
+        match expected {
+            Some(millis) => assert_eq!(found.unwrap(), Some(millis)),
+            None => assert_eq!(found.map_err(|failure| failure.name()).unwrap_err(), "FIELD_INVALID"),
+        }
+    }
+
+    #[test]
+    fn staleness_is_read() {
+        check(0, 0, Some(0));
+        check(1, 500_000_000, Some(1_500));
+        check(i64::MAX, 999_999_999, Some(i64::MAX));
+        check(-1, 0, None);
+        check(0, -1, None);
+        check(0, 1_000_000_000, None);
+    }
+}

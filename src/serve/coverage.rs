@@ -1,0 +1,77 @@
+//! The service `Coverage`: how an org is doing, and what could not be read.
+//!
+//! Entry point: [`CoverageService`].
+//!
+//! Invariants:
+//! - These rpcs always answer, however old the store: of the context they mind the org only.
+//! - Every gap that any answer names is listed here under the same id, also those that no read has recorded: collections
+//!   that were never read to their end, and users whom no list shows.
+
+mod gap_list;
+mod org_status;
+
+use okta_idmap_proto::v1::{self, coverage_server::Coverage};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::ask::{Ask, Call};
+use super::errors::Failure;
+use super::requests::Asked;
+use super::{CallLog, Services};
+
+/// The service `Coverage`.
+#[derive(Clone, Debug)]
+pub struct CoverageService(pub(super) Services);
+
+impl CoverageService {
+    async fn scan<Q: Asked + Send + 'static, R: Send + 'static>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        answer: impl FnOnce(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<Response<R>, Status> {
+        let log = CallLog::start(rpc);
+        let request = request.into_inner();
+        let call = match Call::begin_undemanding(&self.0, request.context()) {
+            Ok(call) => call,
+            Err(failure) => return log.refuse(&failure),
+        };
+        let answered = call.scan(move |ask| answer(ask, &request)).await;
+        log.finish(&call, answered)
+    }
+}
+
+#[async_trait]
+impl Coverage for CoverageService {
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let org_names = self.0.orgs().names();
+        self.scan("Coverage.GetStatus", request, move |ask, _| org_status::get_status(ask, org_names)).await
+    }
+
+    async fn list_scopes(
+        &self,
+        _request: Request<v1::ListScopesRequest>,
+    ) -> Result<Response<v1::ListScopesResponse>, Status> {
+        self.0.unimplemented("Coverage.ListScopes")
+    }
+
+    async fn list_gaps(&self, request: Request<v1::ListGapsRequest>) -> Result<Response<v1::ListGapsResponse>, Status> {
+        self.scan("Coverage.ListGaps", request, gap_list::list_gaps).await
+    }
+
+    async fn list_ambiguities(
+        &self,
+        _request: Request<v1::ListAmbiguitiesRequest>,
+    ) -> Result<Response<v1::ListAmbiguitiesResponse>, Status> {
+        self.0.unimplemented("Coverage.ListAmbiguities")
+    }
+
+    async fn list_quarantined(
+        &self,
+        _request: Request<v1::ListQuarantinedRequest>,
+    ) -> Result<Response<v1::ListQuarantinedResponse>, Status> {
+        self.0.unimplemented("Coverage.ListQuarantined")
+    }
+}

@@ -1,0 +1,333 @@
+//! `Coverage.ListGaps`: recorded gaps, and those that follow from what was never read.
+//!
+//! Entry point: [`list_gaps`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use okta_idmap_proto::limits::{GAP_ID_FILTER_MAX, ID_BYTES_MAX, TEXT_BYTES_MAX};
+use okta_idmap_proto::v1::{self, gap::Evidence};
+
+use super::super::ask::Ask;
+use super::super::door;
+use super::super::errors::Failure;
+use super::super::gaps::{Wide, unseen_user_gap_id, unseen_user_of};
+use super::super::listing::{bind, fitting, read_token};
+use super::super::page::{PageToken, Paged};
+use super::super::rows::timestamp;
+use super::super::status::scope_to_proto;
+use super::super::subjects::is_named;
+use crate::core::coverage::{GapKind, GapRecord, hides, remedy};
+use crate::core::ids::UserId;
+use crate::core::model::Scope;
+
+/// Recorded gaps that are read: more than one per collection of the largest org, and some ten megabytes.
+const RECORDED_MAX: usize = 100_000;
+
+/// A gap as it is known.
+#[derive(Clone, Debug)]
+enum Known {
+    Recorded(Box<GapRecord>),
+    /// A collection that was never read to its end.
+    NotRead(Scope),
+    /// A user whom a row names and no list shows.
+    UnseenUser(UserId),
+}
+
+impl Known {
+    fn kind(&self) -> v1::GapKind {
+        match self {
+            Self::Recorded(record) => kind_to_proto(record.gap.kind),
+            Self::NotRead(_) => v1::GapKind::NotRead,
+            Self::UnseenUser(_) => v1::GapKind::UnseenReference,
+        }
+    }
+
+    fn state(&self) -> v1::GapState {
+        match self {
+            Self::Recorded(record) if !record.open => v1::GapState::Closed,
+            Self::Recorded(_) | Self::NotRead(_) | Self::UnseenUser(_) => v1::GapState::Open,
+        }
+    }
+}
+
+pub(super) fn kind_to_proto(kind: GapKind) -> v1::GapKind {
+    match kind {
+        GapKind::Forbidden => v1::GapKind::Forbidden,
+        GapKind::ScopeMissing => v1::GapKind::ScopeMissing,
+        GapKind::Unauthorized => v1::GapKind::Unauthorized,
+        GapKind::Held => v1::GapKind::Held,
+        GapKind::ImplicitAssignment => v1::GapKind::ImplicitAssignment,
+        GapKind::Failed => v1::GapKind::Failed,
+        GapKind::LogLost => v1::GapKind::LogLost,
+        GapKind::NotRead => v1::GapKind::NotRead,
+        GapKind::EmptySuspect => v1::GapKind::EmptySuspect,
+    }
+}
+
+/// Filters of a request that have passed the door.
+struct Filters<'a> {
+    states: Vec<v1::GapState>,
+    kinds: Vec<v1::GapKind>,
+    ids: BTreeSet<&'a str>,
+}
+
+impl<'a> Filters<'a> {
+    fn read(request: &'a v1::ListGapsRequest) -> Result<Self, Failure> {
+        let found = request.gap_ids.len();
+        if found > GAP_ID_FILTER_MAX {
+            return Err(Failure::TooManyItems { field: "gap_ids", found, max: GAP_ID_FILTER_MAX });
+        }
+        if request.gap_ids.iter().any(|id| id.len() > ID_BYTES_MAX) {
+            let detail = format!("an id is longer than {ID_BYTES_MAX} bytes");
+            return Err(Failure::FieldInvalid { field: "gap_ids", detail });
+        }
+        Ok(Self {
+            states: door::enumeration("states", &request.states)?,
+            kinds: door::enumeration("kinds", &request.kinds)?,
+            ids: request.gap_ids.iter().map(String::as_str).collect(),
+        })
+    }
+
+    fn wants(&self, id: &str, gap: &Known) -> bool {
+        (self.states.is_empty() || self.states.contains(&gap.state()))
+            && (self.kinds.is_empty() || self.kinds.contains(&gap.kind()))
+            && (self.ids.is_empty() || self.ids.contains(id))
+    }
+}
+
+/// Answers the request.
+pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<v1::ListGapsResponse, Failure> {
+    let page_size = door::page_size(request.page_size)?;
+    let filters = Filters::read(request)?;
+    let binding = bind(ask, Paged::Gaps, request);
+    let token = read_token(ask, &request.page_token, binding)?;
+    let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+    let after = match token {
+        Some(token) => {
+            String::from_utf8(token.position).map_err(|_| Failure::PageTokenInvalid { detail: "it is malformed" })?
+        }
+        None => String::new(),
+    };
+    let org_gaps = ask.wide_gaps(Wide::Org)?;
+    let mut gaps: BTreeMap<String, Known> = BTreeMap::new();
+    for record in ask.snapshot.gaps(false, RECORDED_MAX)? {
+        gaps.insert(record.gap.id().as_str().to_owned(), Known::Recorded(Box::new(record)));
+    }
+    for id in org_gaps.many() {
+        let Some(scope) = not_read_scope(id) else { continue };
+        let is_open = matches!(gaps.get(id), Some(Known::Recorded(record)) if record.open);
+        if !is_open {
+            gaps.insert(id.clone(), Known::NotRead(scope));
+        }
+    }
+    for user in filters.ids.iter().filter_map(|id| unseen_user_of(id)) {
+        if ask.snapshot.user(&user)?.is_none() && is_named(ask, &user)? {
+            gaps.insert(unseen_user_gap_id(&user), Known::UnseenUser(user));
+        }
+    }
+    let mut wanted = gaps.iter().filter(|(id, gap)| **id > after && filters.wants(id, gap));
+    let page: Vec<(&String, &Known)> = wanted.by_ref().take(page_size).collect();
+    let has_more = wanted.next().is_some();
+    let meta = ask.meta(&org_gaps);
+    fitting(page_size, |limit| {
+        let shown = &page[..page.len().min(limit)];
+        let gaps = shown.iter().map(|(id, gap)| to_proto(ask, id, gap)).collect::<Result<Vec<_>, Failure>>()?;
+        let next_page_token = match shown.last() {
+            Some((id, _)) if has_more || shown.len() < page.len() => {
+                PageToken { start, position: id.as_bytes().to_vec() }.encode(binding)
+            }
+            _ => String::new(),
+        };
+        Ok(v1::ListGapsResponse { meta: Some(meta.clone()), next_page_token, gaps })
+    })
+}
+
+/// The collection that a gap of kind NOT_READ is about.
+fn not_read_scope(id: &str) -> Option<Scope> {
+    let (kind, scope) = id.split_once(':')?;
+    (GapKind::parse(kind)? == GapKind::NotRead).then(|| Scope::parse(scope))?
+}
+
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
+}
+
+fn to_proto(ask: &Ask<'_>, id: &str, gap: &Known) -> Result<v1::Gap, Failure> {
+    let mut shown = v1::Gap {
+        id: id.to_owned(),
+        org: ask.view.name().to_owned(),
+        kind: gap.kind().into(),
+        state: gap.state().into(),
+        ..v1::Gap::default()
+    };
+    match gap {
+        Known::Recorded(record) => {
+            let scope = &record.gap.scope;
+            shown.scope = Some(named_scope(ask, scope)?);
+            shown.first_seen_at = Some(timestamp(record.first_seen));
+            shown.last_seen_at = Some(timestamp(record.last_seen));
+            shown.observation_count = record.count;
+            let seen = match record.gap.evidence.as_str() {
+                "" => String::new(),
+                evidence => format!(" (seen: {evidence})"),
+            };
+            shown.hides = bounded(format!("{}{seen}", hides(scope, record.gap.kind)));
+            shown.remedy = bounded(remedy(scope, record.gap.kind));
+            shown.evidence = evidence(ask, record)?;
+        }
+        Known::NotRead(scope) => {
+            shown.scope = Some(named_scope(ask, scope)?);
+            shown.hides = bounded(hides(scope, GapKind::NotRead));
+            shown.remedy = bounded(remedy(scope, GapKind::NotRead));
+        }
+        Known::UnseenUser(user) => {
+            shown.scope = Some(scope_to_proto(&Scope::Users));
+            shown.hides = format!("login, e-mail and status of user {user}, whom an app or a group names");
+            shown.remedy =
+                "wait for the next crawl; if it stays, give the credential's owner a role that sees all users"
+                    .to_owned();
+            let key = Some(v1::RowKey { key: Some(v1::row_key::Key::UserId(user.as_str().to_owned())) });
+            let account = ask.snapshot.accounts(user, None, 1)?.rows.into_iter().next();
+            let named_in = match account {
+                Some(account) => Some(Scope::AppUsers(account.app)),
+                None => {
+                    let group = ask.snapshot.groups_of(user, None, 1)?.rows.into_iter().next();
+                    group.map(|group| Scope::GroupMembers(group.id))
+                }
+            };
+            let named_in = named_in.map(|scope| named_scope(ask, &scope)).transpose()?;
+            shown.evidence = Some(Evidence::Reference(v1::ReferenceEvidence { key, named_in }));
+        }
+    }
+    Ok(shown)
+}
+
+/// The scope with the name of its group or the label of its app.
+fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
+    let resource_name = match scope {
+        Scope::GroupMembers(group) => ask.snapshot.group(group)?.map(|group| group.name.to_string()),
+        Scope::AppUsers(app) | Scope::AppGroups(app) => ask.snapshot.app(app)?.map(|app| app.label.to_string()),
+        Scope::Users | Scope::Groups | Scope::Apps | Scope::Log => None,
+    };
+    Ok(v1::Scope { resource_name: resource_name.unwrap_or_default(), ..scope_to_proto(scope) })
+}
+
+/// What the API says of the evidence in numbers; its wording stands in `hides`.
+fn evidence(ask: &Ask<'_>, record: &GapRecord) -> Result<Option<Evidence>, Failure> {
+    let scope = &record.gap.scope;
+    let text = record.gap.evidence.as_str();
+    Ok(match record.gap.kind {
+        GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Unauthorized | GapKind::Failed | GapKind::LogLost => {
+            Some(Evidence::Http(http_evidence(scope, record.gap.kind, text)))
+        }
+        GapKind::EmptySuspect => {
+            let expected_row_count = ask.snapshot.rows_in(scope)?;
+            Some(Evidence::Counts(v1::CountEvidence { expected_row_count, seen_row_count: 0 }))
+        }
+        GapKind::Held => {
+            let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+            let (missing_row_count, stored_row_count) =
+                (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+            Some(Evidence::Hold(v1::HoldEvidence {
+                stored_row_count,
+                missing_row_count,
+                ..v1::HoldEvidence::default()
+            }))
+        }
+        GapKind::ImplicitAssignment | GapKind::NotRead => None,
+    })
+}
+
+fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
+    let (endpoint, permission) = match scope {
+        Scope::Users => ("/api/v1/users", "okta.users.read"),
+        Scope::Groups => ("/api/v1/groups", "okta.groups.read"),
+        Scope::Apps => ("/api/v1/apps", "okta.apps.read"),
+        Scope::GroupMembers(_) => ("/api/v1/groups/{groupId}/users", "okta.groups.read"),
+        Scope::AppUsers(_) => ("/api/v1/apps/{appId}/users", "okta.apps.read"),
+        Scope::AppGroups(_) => ("/api/v1/apps/{appId}/groups", "okta.apps.read"),
+        Scope::Log => ("/api/v1/logs", ""),
+    };
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_status =
+        |word: &&str| word.len() == 3 && word.parse::<u32>().is_ok_and(|status| (100..600).contains(&status));
+    let http_status = words.clone().find(is_status).and_then(|word| word.parse().ok()).unwrap_or_default();
+    let is_code = |word: &&str| {
+        word.strip_prefix('E').is_some_and(|digits| digits.len() == 7 && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let okta_error_code = words.find(is_code).unwrap_or_default().to_owned();
+    let missing_oauth_scope = match text.rsplit_once("missing OAuth scope ") {
+        Some((_, name)) if kind == GapKind::ScopeMissing => name.trim().to_owned(),
+        _ => String::new(),
+    };
+    let missing_permission = if kind == GapKind::Forbidden { permission.to_owned() } else { String::new() };
+    v1::HttpEvidence {
+        http_status,
+        okta_error_code,
+        endpoint: endpoint.to_owned(),
+        missing_permission,
+        missing_oauth_scope,
+        ..v1::HttpEvidence::default()
+    }
+}
+
+/// How many gaps there are of each kind, in the order of the kinds.
+pub(super) fn count_by_kind(ids: &[String]) -> Vec<v1::GapCount> {
+    let mut counts: BTreeMap<i32, u32> = BTreeMap::new();
+    for id in ids {
+        let kind = id.split_once(':').and_then(|(kind, _)| GapKind::parse(kind));
+        if let Some(kind) = kind {
+            *counts.entry(kind_to_proto(kind).into()).or_default() += 1;
+        }
+    }
+    counts.into_iter().map(|(kind, gap_count)| v1::GapCount { kind, gap_count }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::coverage::GapId;
+
+    #[track_caller]
+    fn check(kind: GapKind, text: &str, expected: (u32, &str, &str, &str)) {
+        let scope = Scope::Groups;
+        let found = http_evidence(&scope, kind, text);
+        assert_eq!(
+            (
+                found.http_status,
+                found.okta_error_code.as_str(),
+                found.missing_permission.as_str(),
+                found.missing_oauth_scope.as_str()
+            ),
+            expected
+        );
+    }
+
+    #[test]
+    fn evidence_is_read_from_its_wording() {
+        check(GapKind::Forbidden, "GET /api/v1/groups: 403 E0000006", (403, "E0000006", "okta.groups.read", ""));
+        check(
+            GapKind::ScopeMissing,
+            "GET /api/v1/groups: 403; missing OAuth scope okta.groups.read",
+            (403, "", "", "okta.groups.read"),
+        );
+        check(GapKind::Failed, "no answer within 30000 ms", (0, "", "", ""));
+        check(GapKind::Failed, "", (0, "", "", ""));
+    }
+
+    #[test]
+    fn gaps_are_counted_by_kind() {
+        let ids = ["NOT_READ:users", "FORBIDDEN:apps", "NOT_READ:apps", "odd"].map(str::to_owned);
+        let counts = count_by_kind(&ids).into_iter().map(|count| (count.kind(), count.gap_count));
+        assert_eq!(counts.collect::<Vec<_>>(), [(v1::GapKind::Forbidden, 1), (v1::GapKind::NotRead, 2)]);
+    }
+
+    #[test]
+    fn only_unread_collections_are_derived() {
+        assert_eq!(not_read_scope("NOT_READ:users"), Some(Scope::Users));
+        assert_eq!(not_read_scope("FORBIDDEN:users"), None);
+        assert_eq!(not_read_scope("NOT_READ:nonsense"), None);
+        assert_eq!(GapId::of(GapKind::NotRead, &Scope::Users).as_str(), "NOT_READ:users");
+    }
+}

@@ -1,0 +1,388 @@
+//! What can go wrong with a call, and the one mapping of it to gRPC.
+//!
+//! Entry points: [`Failure`], [`Failure::status`] for whole calls, [`Failure::item`] for one item of a batch.
+//!
+//! Invariants:
+//! - Every failure has a code and, but for an unimplemented rpc, a reason of the closed vocabulary; the match is
+//!   exhaustive, so nothing slips out as `UNKNOWN`.
+//! - Messages show what the caller sent or may know. What failed inside stands in the log only.
+
+use std::collections::HashMap;
+
+use okta_idmap_index::{ParseError, QueryError};
+use okta_idmap_proto::limits::{ERROR_DOMAIN, RESPONSE_BYTES_MAX, TEXT_BYTES_MAX};
+use okta_idmap_proto::v1::{self, ErrorReason};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::core::ids::{Revision, Timestamp};
+use crate::store::StoreError;
+
+/// Why a call has no answer. Doubts about the data are answers, not failures.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Several orgs are configured and none is named.
+    #[error("several orgs are configured: name one of {}", orgs.join(", "))]
+    OrgRequired {
+        /// Their names.
+        orgs: Vec<String>,
+    },
+    /// No org of that name is configured.
+    #[error("no org of that name is configured")]
+    OrgUnknown,
+    /// A field that is needed is missing.
+    #[error("{field} is missing")]
+    FieldMissing {
+        /// Path of the field in the request.
+        field: &'static str,
+    },
+    /// A field is malformed or beyond its limit.
+    #[error("{field}: {detail}")]
+    FieldInvalid {
+        /// Path of the field in the request.
+        field: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An identifier can name no account.
+    #[error("{field}: {detail}")]
+    IdentifierInvalid {
+        /// Path of the field in the request.
+        field: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// More items than allowed.
+    #[error("{field}: {found} items, at most {max} are allowed")]
+    TooManyItems {
+        /// Path of the field in the request.
+        field: &'static str,
+        /// Items given.
+        found: usize,
+        /// Items allowed.
+        max: usize,
+    },
+    /// The page token is malformed or belongs to another query.
+    #[error("page_token: {detail}")]
+    PageTokenInvalid {
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// The list has to be started again.
+    #[error("page_token: {detail}; start the list again")]
+    PageTokenExpired {
+        /// Why.
+        detail: &'static str,
+    },
+    /// Store or index are behind what was asked for.
+    #[error("the {what} is at revision {revision}, revision {asked} was asked for")]
+    RevisionNotReached {
+        /// `store` or `index`.
+        what: &'static str,
+        /// Revision that was asked for.
+        asked: u64,
+        /// Revision that is reached.
+        revision: Revision,
+    },
+    /// The answer would be too old.
+    #[error("the answer would be older than max_staleness")]
+    StalenessExceeded {
+        /// How far the log has been followed.
+        observed_through: Option<Timestamp>,
+    },
+    /// The revision counts in another store.
+    #[error("the store has been replaced: revisions of the former one cannot be compared")]
+    StoreReplaced {
+        /// The present store.
+        store_id: String,
+    },
+    /// The search query is not understood.
+    #[error("{detail}")]
+    QuerySyntax {
+        /// Byte offset into the query.
+        position: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The search query has too many or too costly terms.
+    #[error("{detail}")]
+    QueryTooComplex {
+        /// What is too much.
+        detail: String,
+    },
+    /// The index cannot answer yet.
+    #[error("the search index is being built; try again later")]
+    IndexRebuilding,
+    /// The answer does not fit.
+    #[error("the response would exceed {RESPONSE_BYTES_MAX} bytes; ask for less")]
+    ResponseTooLarge,
+    /// The server is starting or stopping, or the store is busy beyond its time-out.
+    #[error("the server is not ready; try again later")]
+    NotServing(#[source] Option<StoreError>),
+    /// The store failed.
+    #[error("the store failed; the server's log has the cause")]
+    Store(#[source] StoreError),
+    /// The index failed.
+    #[error("the search index failed; the server's log has the cause")]
+    Index(#[source] QueryError),
+    /// The rpc is described but not made yet.
+    #[error("{rpc} is not implemented by version {} of okta-idmap", env!("CARGO_PKG_VERSION"))]
+    Unimplemented {
+        /// `Service.Method`.
+        rpc: &'static str,
+    },
+}
+
+/// How a failure shows on the wire.
+struct Shown {
+    code: Code,
+    reason: ErrorReason,
+    /// The field that a `BadRequest` names.
+    field: Option<&'static str>,
+    metadata: Vec<(&'static str, String)>,
+}
+
+impl Shown {
+    fn new(code: Code, reason: ErrorReason) -> Self {
+        Self { code, reason, field: None, metadata: Vec::new() }
+    }
+
+    fn bad(reason: ErrorReason, field: &'static str) -> Self {
+        Self { field: Some(field), ..Self::new(Code::InvalidArgument, reason) }
+    }
+
+    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((name, value.to_string()));
+        self
+    }
+}
+
+impl Failure {
+    /// The one exhaustive match.
+    fn shown(&self) -> Shown {
+        use Code::{FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable};
+        match self {
+            Self::OrgRequired { orgs } => {
+                Shown::bad(ErrorReason::OrgRequired, "context.org").with("orgs", orgs.join(","))
+            }
+            Self::OrgUnknown => Shown::new(NotFound, ErrorReason::OrgUnknown),
+            Self::FieldMissing { field } => Shown::bad(ErrorReason::FieldMissing, field),
+            Self::FieldInvalid { field, .. } => Shown::bad(ErrorReason::FieldInvalid, field),
+            Self::IdentifierInvalid { field, .. } => Shown::bad(ErrorReason::IdentifierInvalid, field),
+            Self::TooManyItems { field, .. } => Shown::bad(ErrorReason::TooManyItems, field),
+            Self::PageTokenInvalid { .. } => Shown::bad(ErrorReason::PageTokenInvalid, "page_token"),
+            Self::PageTokenExpired { .. } => Shown::new(FailedPrecondition, ErrorReason::PageTokenExpired),
+            Self::RevisionNotReached { revision, .. } => {
+                Shown::new(FailedPrecondition, ErrorReason::RevisionNotReached).with("revision", revision)
+            }
+            Self::StalenessExceeded { observed_through } => {
+                let observed_through = observed_through.map_or_else(String::new, Timestamp::to_iso);
+                Shown::new(FailedPrecondition, ErrorReason::StalenessExceeded)
+                    .with("observed_through", observed_through)
+            }
+            Self::StoreReplaced { store_id } => {
+                Shown::new(FailedPrecondition, ErrorReason::StoreReplaced).with("store_id", store_id)
+            }
+            Self::QuerySyntax { position, .. } => {
+                Shown::bad(ErrorReason::QuerySyntax, "query").with("position", position)
+            }
+            Self::QueryTooComplex { .. } => Shown::bad(ErrorReason::QueryTooComplex, "query"),
+            Self::IndexRebuilding => Shown::new(Unavailable, ErrorReason::IndexRebuilding),
+            Self::ResponseTooLarge => Shown::new(ResourceExhausted, ErrorReason::ResponseTooLarge),
+            Self::NotServing(_) => Shown::new(Unavailable, ErrorReason::NotServing),
+            Self::Store(_) | Self::Index(_) => Shown::new(Internal, ErrorReason::StorageFailed),
+            Self::Unimplemented { .. } => Shown::new(Code::Unimplemented, ErrorReason::Unspecified),
+        }
+        .checked(InvalidArgument)
+    }
+
+    /// The status with its `google.rpc` details.
+    pub fn status(&self) -> Status {
+        let shown = self.shown();
+        let message = bounded(self.to_string());
+        let mut details = ErrorDetails::new();
+        if shown.reason != ErrorReason::Unspecified {
+            let metadata: HashMap<String, String> =
+                shown.metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            details.set_error_info(shown.reason.reason(), ERROR_DOMAIN, metadata);
+        }
+        if let Some(field) = shown.field {
+            details.add_bad_request_violation(field, message.as_str());
+        }
+        if shown.code == Code::FailedPrecondition {
+            details.add_precondition_failure_violation(shown.reason.reason(), ERROR_DOMAIN, message.as_str());
+        }
+        Status::with_error_details(shown.code, message, details)
+    }
+
+    /// The same for one item of a batch.
+    pub fn item(&self) -> v1::ItemError {
+        let shown = self.shown();
+        v1::ItemError { code: shown.code as i32, reason: shown.reason.into(), message: bounded(self.to_string()) }
+    }
+
+    /// Its name in the log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Unimplemented { .. } => "UNIMPLEMENTED",
+            _ => self.shown().reason.reason(),
+        }
+    }
+}
+
+impl Shown {
+    /// `BadRequest` belongs to `INVALID_ARGUMENT` and to nothing else.
+    fn checked(self, bad: Code) -> Self {
+        debug_assert_eq!(self.field.is_some(), self.code == bad);
+        self
+    }
+}
+
+/// At most [`TEXT_BYTES_MAX`] bytes of a message, cut between characters.
+fn bounded(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(TEXT_BYTES_MAX));
+    message
+}
+
+impl From<StoreError> for Failure {
+    /// Whether trying again can help is decided here, once.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stopped { .. } | StoreError::Missing { .. } => Self::NotServing(Some(error)),
+            StoreError::Sqlite(_) if error.is_busy() => Self::NotServing(Some(error)),
+            StoreError::Sqlite(_)
+            | StoreError::Io { .. }
+            | StoreError::Locked { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Mismatch { .. } => Self::Store(error),
+        }
+    }
+}
+
+/// A failed search of a query that has `prefix_bytes` bytes in front which the caller did not write.
+pub(super) fn of_search(error: QueryError, prefix_bytes: usize) -> Failure {
+    let parse = match error {
+        QueryError::Parse(parse) => parse,
+        QueryError::TooBroad => return Failure::QueryTooComplex { detail: error.to_string() },
+        QueryError::Page { .. } => {
+            return Failure::FieldInvalid { field: "page_token", detail: error.to_string() };
+        }
+        error => return Failure::Index(error),
+    };
+    let at = |position: usize| position.saturating_sub(prefix_bytes);
+    let (position, what) = match &parse {
+        ParseError::TooLong { .. } => {
+            let detail = "too long together with what `kinds` leaves out".to_owned();
+            return Failure::QueryTooComplex { detail };
+        }
+        ParseError::TooManyTerms { position } => {
+            let detail =
+                format!("more than 16 terms, those that `kinds` stands for included, at byte {}", at(*position));
+            return Failure::QueryTooComplex { detail };
+        }
+        ParseError::Empty => (0, "nothing to search for".to_owned()),
+        ParseError::OnlyExcluded => (0, "every term is excluded; add one to search for".to_owned()),
+        ParseError::UnclosedQuote { position } => (at(*position), "the quote is not closed".to_owned()),
+        ParseError::AfterQuote { position } => (at(*position), "a space is missing after the closing quote".to_owned()),
+        ParseError::UnknownField { position, name } => (
+            at(*position),
+            format!("{name:?} is not a filter (kind, status, app, account, id); quote the word to search for it"),
+        ),
+        ParseError::MissingValue { position } => (at(*position), "a value is missing".to_owned()),
+        ParseError::UnknownKind { position, value } => {
+            (at(*position), format!("{value:?} is not a kind: expected user, app, group or mapping"))
+        }
+        ParseError::SuffixNotAllowed { position, suffix } => {
+            (at(*position), format!("{suffix:?} works with words and account: only"))
+        }
+    };
+    Failure::QuerySyntax { position, detail: format!("query, at byte {position}: {what}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(failure: Failure, expected: &str) {
+        let status = failure.status();
+        let details = status.get_error_details();
+        let info = details.error_info().map_or("-", |info| info.reason.as_str());
+        let field =
+            details.bad_request().and_then(|bad| bad.field_violations.first()).map_or("-", |v| v.field.as_str());
+        let violation = details
+            .precondition_failure()
+            .and_then(|failed| failed.violations.first())
+            .map_or("-", |v| v.r#type.as_str());
+        assert_eq!(format!("{:?} {info} {field} {violation}", status.code()), expected);
+        assert!(details.error_info().is_none_or(|info| info.domain == "idmap.v1"));
+        assert_ne!(failure.item().code, 0);
+    }
+
+    #[test]
+    fn failures_have_codes_and_details() {
+        let orgs = vec!["a".to_owned(), "b".to_owned()];
+        check(Failure::OrgRequired { orgs }, "InvalidArgument ORG_REQUIRED context.org -");
+        check(Failure::OrgUnknown, "NotFound ORG_UNKNOWN - -");
+        check(Failure::FieldMissing { field: "user" }, "InvalidArgument FIELD_MISSING user -");
+        let invalid = |detail: &str| Failure::FieldInvalid { field: "group_id", detail: detail.to_owned() };
+        check(invalid("empty"), "InvalidArgument FIELD_INVALID group_id -");
+        let detail = "x".to_owned();
+        check(
+            Failure::IdentifierInvalid { field: "account.identifier", detail: detail.clone() },
+            "InvalidArgument IDENTIFIER_INVALID account.identifier -",
+        );
+        let too_many = Failure::TooManyItems { field: "items", found: 1_001, max: 1_000 };
+        check(too_many, "InvalidArgument TOO_MANY_ITEMS items -");
+        check(Failure::PageTokenInvalid { detail: "no" }, "InvalidArgument PAGE_TOKEN_INVALID page_token -");
+        check(
+            Failure::PageTokenExpired { detail: "old" },
+            "FailedPrecondition PAGE_TOKEN_EXPIRED - PAGE_TOKEN_EXPIRED",
+        );
+        check(
+            Failure::RevisionNotReached { what: "store", asked: 9, revision: Revision(7) },
+            "FailedPrecondition REVISION_NOT_REACHED - REVISION_NOT_REACHED",
+        );
+        check(
+            Failure::StalenessExceeded { observed_through: None },
+            "FailedPrecondition STALENESS_EXCEEDED - STALENESS_EXCEEDED",
+        );
+        check(
+            Failure::StoreReplaced { store_id: "s".to_owned() },
+            "FailedPrecondition STORE_REPLACED - STORE_REPLACED",
+        );
+        check(Failure::QuerySyntax { position: 3, detail: detail.clone() }, "InvalidArgument QUERY_SYNTAX query -");
+        check(Failure::QueryTooComplex { detail }, "InvalidArgument QUERY_TOO_COMPLEX query -");
+        check(Failure::IndexRebuilding, "Unavailable INDEX_REBUILDING - -");
+        check(Failure::ResponseTooLarge, "ResourceExhausted RESPONSE_TOO_LARGE - -");
+        check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
+        check(Failure::Unimplemented { rpc: "Lookup.Explain" }, "Unimplemented - - -");
+    }
+
+    #[test]
+    fn inner_errors_do_not_show() {
+        let stopped = || StoreError::Stopped { detail: "secret /path".to_owned() };
+        check(stopped().into(), "Unavailable NOT_SERVING - -");
+        let damaged = StoreError::Damaged { detail: "secret /path".to_owned() };
+        let failure = Failure::from(damaged);
+        assert!(!failure.status().message().contains("secret"));
+        check(failure, "Internal STORAGE_FAILED - -");
+        assert!(!Failure::from(stopped()).status().message().contains("secret"));
+    }
+
+    #[test]
+    fn messages_are_bounded() {
+        let long = Failure::FieldInvalid { field: "f", detail: "ä".repeat(2_000) };
+        assert!(long.status().message().len() <= TEXT_BYTES_MAX);
+    }
+
+    #[test]
+    fn positions_are_those_of_the_caller() {
+        let unclosed = QueryError::Parse(ParseError::UnclosedQuote { position: 12 });
+        let Failure::QuerySyntax { position, .. } = of_search(unclosed, 10) else { panic!("another failure") };
+        assert_eq!(position, 2);
+        let too_long = QueryError::Parse(ParseError::TooLong { found: 540 });
+        check(of_search(too_long, 30), "InvalidArgument QUERY_TOO_COMPLEX query -");
+    }
+}

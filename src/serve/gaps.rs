@@ -1,0 +1,191 @@
+//! Which gaps stand against an answer: small sets asked for each time, and large ones remembered.
+//!
+//! Entry points: [`Gaps`], [`Wide`].
+//!
+//! Invariants:
+//! - An answer names the gaps of every collection that could hold it, as of before its rows were read.
+//! - A remembered set is used only while coverage, apps and groups are the very same.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use okta_idmap_proto::v1;
+
+use crate::core::coverage::{Completeness, GapId};
+use crate::core::ids::UserId;
+use crate::core::model::App;
+
+/// Gaps that could change an answer. Empty means that the answer is complete.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gaps {
+    /// Those of a handful of collections.
+    few: BTreeSet<String>,
+    /// Those of all accounts, or of all memberships, sorted; shared, because an unreadable org has one per group.
+    many: Option<Arc<Vec<String>>>,
+}
+
+impl Gaps {
+    /// Adds those of a completeness.
+    pub(super) fn add(&mut self, completeness: &Completeness) {
+        self.few.extend(completeness.gap_ids().iter().map(|id| id.as_str().to_owned()));
+    }
+
+    /// Adds the gap of a user whom a row names and the user list does not show.
+    pub(super) fn add_unseen_user(&mut self, user: &UserId) {
+        self.few.insert(unseen_user_gap_id(user));
+    }
+
+    /// Adds those of another answer on which this one rests.
+    pub(super) fn merge(&mut self, other: Gaps) {
+        self.few.extend(other.few);
+        match (&self.many, other.many) {
+            (_, None) => {}
+            (None, many) => self.many = many,
+            (Some(mine), Some(theirs)) => {
+                let union: BTreeSet<&String> = mine.iter().chain(theirs.iter()).collect();
+                self.many = Some(Arc::new(union.into_iter().cloned().collect()));
+            }
+        }
+    }
+
+    /// Whether nothing stands against the answer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.as_ref().is_none_or(|many| many.is_empty())
+    }
+
+    /// Completeness, the first `limit` ids, and how many there are.
+    pub(super) fn shown(&self, limit: usize) -> (v1::Completeness, Vec<String>, u32) {
+        if self.is_empty() {
+            return (v1::Completeness::Complete, Vec::new(), 0);
+        }
+        let many = self.many.as_ref().map(|many| many.as_slice()).unwrap_or_default();
+        let only_few: Vec<&String> = self.few.iter().filter(|id| many.binary_search(id).is_err()).collect();
+        let count = many.len() + only_few.len();
+        // Both are sorted; the first `limit` of their union are among the first `limit` of each.
+        let mut ids: Vec<&String> = many.iter().take(limit).chain(only_few.into_iter().take(limit)).collect();
+        ids.sort_unstable();
+        let ids = ids.into_iter().take(limit).cloned().collect();
+        (v1::Completeness::Partial, ids, u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// All ids, for the resolution.
+    pub(super) fn to_ids(&self) -> Vec<String> {
+        let mut ids = self.few.clone();
+        ids.extend(self.many.iter().flat_map(|many| many.iter().cloned()));
+        ids.into_iter().collect()
+    }
+
+    /// All ids of the large set, sorted.
+    pub(super) fn many(&self) -> &[String] {
+        self.many.as_ref().map(|many| many.as_slice()).unwrap_or_default()
+    }
+}
+
+/// Id of the gap that a user is named by some row and shown by no list.
+pub(super) fn unseen_user_gap_id(user: &UserId) -> String {
+    format!("UNSEEN_REFERENCE:user({user})")
+}
+
+/// Reads [`unseen_user_gap_id`] back.
+pub(super) fn unseen_user_of(gap_id: &str) -> Option<UserId> {
+    UserId::new(gap_id.strip_prefix("UNSEEN_REFERENCE:user(")?.strip_suffix(')')?).ok()
+}
+
+/// Sets of gaps over all apps or all groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wide {
+    /// Users, apps and the app users of every app: the accounts of a person.
+    Accounts,
+    /// Users, groups and the members of every group: the groups of a person.
+    Memberships,
+    /// Everything: the org as a whole, the log included.
+    Org,
+}
+
+/// What a remembered set depends on. Groups are never compared one by one: as long as none is removed (that makes another
+/// generation), the same number of groups and the same youngest one are the same groups.
+#[derive(Clone)]
+pub(super) struct WideMark {
+    pub(super) generation: u64,
+    pub(super) apps: Arc<Vec<App>>,
+    pub(super) groups: (u64, i64),
+}
+
+impl WideMark {
+    fn is_same(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.groups == other.groups && Arc::ptr_eq(&self.apps, &other.apps)
+    }
+}
+
+/// A computed set and what it depends on.
+struct Computed {
+    mark: WideMark,
+    many: Arc<Vec<String>>,
+}
+
+/// The last computed sets of an org, one per [`Wide`].
+#[derive(Default)]
+pub(super) struct WideCache {
+    slots: [Mutex<Option<Computed>>; 3],
+}
+
+impl WideCache {
+    /// The remembered set, if nothing has changed.
+    pub(super) fn get(&self, wide: Wide, mark: &WideMark) -> Option<Gaps> {
+        let slot = self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let known = slot.as_ref()?;
+        known.mark.is_same(mark).then(|| Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&known.many)) })
+    }
+
+    /// Remembers a set.
+    pub(super) fn put(&self, wide: Wide, mark: WideMark, many: Arc<Vec<String>>) {
+        *self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(Computed { mark, many });
+    }
+}
+
+/// The set as gaps.
+pub(super) fn many(ids: BTreeSet<GapId>) -> (Arc<Vec<String>>, Gaps) {
+    let ids: Arc<Vec<String>> = Arc::new(ids.into_iter().map(|id| id.as_str().to_owned()).collect());
+    let gaps = Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&ids)) };
+    (ids, gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gaps(few: &[&str], many: Option<&[&str]>) -> Gaps {
+        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        Gaps { few: owned(few).into_iter().collect(), many: many.map(|ids| Arc::new(owned(ids))) }
+    }
+
+    #[track_caller]
+    fn check(gaps: &Gaps, limit: usize, expected: (v1::Completeness, &str, u32)) {
+        let (completeness, ids, count) = gaps.shown(limit);
+        assert_eq!((completeness, ids.join(" ").as_str(), count), expected);
+    }
+
+    #[test]
+    fn gaps_are_merged_cut_and_counted_once() {
+        use v1::Completeness::{Complete, Partial};
+        check(&gaps(&[], None), 10, (Complete, "", 0));
+        check(&gaps(&[], Some(&[])), 10, (Complete, "", 0));
+        check(&gaps(&["b", "a"], None), 10, (Partial, "a b", 2));
+        check(&gaps(&["b", "x"], Some(&["a", "b", "c"])), 10, (Partial, "a b c x", 4));
+        check(&gaps(&["b", "x"], Some(&["a", "b", "c"])), 2, (Partial, "a b", 4));
+        let mut merged = gaps(&["d"], Some(&["a", "c"]));
+        merged.merge(gaps(&["e"], Some(&["b", "c"])));
+        check(&merged, 10, (Partial, "a b c d e", 5));
+        let mut merged = gaps(&["d"], None);
+        merged.merge(gaps(&[], Some(&["b"])));
+        check(&merged, 10, (Partial, "b d", 2));
+    }
+
+    #[test]
+    fn unseen_users_read_back() {
+        let user = UserId::new("00u1").unwrap();
+        assert_eq!(unseen_user_of(&unseen_user_gap_id(&user)), Some(user));
+        assert_eq!(unseen_user_of("NOT_READ:users"), None);
+        assert_eq!(unseen_user_of("UNSEEN_REFERENCE:user()"), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! The service `Lookup`: which rpc is answered by which function, and how.
+//!
+//! Entry point: [`LookupService`]. Point look-ups run in the task of the call, lists and large batches on blocking threads.
+
+use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
+use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, CORRELATION_ID_BYTES_MAX, GAP_IDS_MAX, ITEM_GAP_IDS_MAX};
+use okta_idmap_proto::v1::{self, lookup_server::Lookup};
+use prost::Message as _;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::Services;
+use super::ask::Ask;
+use super::errors::Failure;
+use super::gaps::Gaps;
+use super::resolution::{AccountQuery, Wanted, resolve_account};
+use super::{lists, membership, subjects};
+
+/// Items of a batch up to which it is answered in the task of the call: about a millisecond. Longer ones would delay what
+/// else runs on that thread.
+const INLINE_ITEMS_MAX: usize = 50;
+
+/// The service `Lookup`.
+#[derive(Clone, Debug)]
+pub struct LookupService(pub(super) Services);
+
+fn resolve(ask: &Ask<'_>, request: &v1::ResolveAccountRequest) -> Result<v1::ResolveAccountResponse, Failure> {
+    let query = AccountQuery::read(request.account.as_ref())?;
+    let wanted = Wanted {
+        candidates: request.include_candidates,
+        granting_groups: request.include_granting_groups,
+        gap_ids_max: GAP_IDS_MAX,
+    };
+    let resolved = resolve_account(ask, &query, wanted)?;
+    Ok(v1::ResolveAccountResponse { meta: Some(ask.meta(&resolved.gaps)), resolution: Some(resolved.resolution) })
+}
+
+fn check_batch(request: &v1::BatchResolveRequest) -> Result<(), Failure> {
+    if request.items.len() > BATCH_ITEMS_MAX {
+        return Err(Failure::TooManyItems { field: "items", found: request.items.len(), max: BATCH_ITEMS_MAX });
+    }
+    Ok(())
+}
+
+fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<v1::BatchResolveResponse, Failure> {
+    use v1::batch_resolve_result::Result as Answer;
+    check_batch(request)?;
+    let wanted = Wanted {
+        candidates: request.include_candidates,
+        granting_groups: request.include_granting_groups,
+        gap_ids_max: ITEM_GAP_IDS_MAX,
+    };
+    let mut gaps = Gaps::default();
+    let mut results = Vec::with_capacity(request.items.len());
+    let mut bytes = 0;
+    for item in &request.items {
+        let (correlation_id, answer) = match resolve_item(ask, item, wanted) {
+            Ok(resolved) => {
+                gaps.merge(resolved.gaps);
+                (item.correlation_id.clone(), Answer::Resolution(resolved.resolution))
+            }
+            // What is wrong with one item is its own; what is wrong with the store is everybody's.
+            Err(failure @ (Failure::Store(_) | Failure::NotServing(_))) => return Err(failure),
+            Err(failure) => (cut(&item.correlation_id), Answer::Error(failure.item())),
+        };
+        let result = v1::BatchResolveResult { correlation_id, result: Some(answer) };
+        bytes += result.encoded_len();
+        if bytes > RESPONSE_BYTES_MAX {
+            return Err(Failure::ResponseTooLarge);
+        }
+        results.push(result);
+    }
+    let response = v1::BatchResolveResponse { meta: Some(ask.meta(&gaps)), results };
+    if response.encoded_len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(response) }
+}
+
+fn resolve_item(
+    ask: &Ask<'_>,
+    item: &v1::BatchResolveItem,
+    wanted: Wanted,
+) -> Result<super::resolution::Resolved, Failure> {
+    if item.correlation_id.len() > CORRELATION_ID_BYTES_MAX {
+        let detail = format!("longer than {CORRELATION_ID_BYTES_MAX} bytes");
+        return Err(Failure::FieldInvalid { field: "items.correlation_id", detail });
+    }
+    resolve_account(ask, &AccountQuery::read(item.account.as_ref())?, wanted)
+}
+
+/// As much of a correlation id as may be returned.
+fn cut(correlation_id: &str) -> String {
+    correlation_id[..correlation_id.floor_char_boundary(CORRELATION_ID_BYTES_MAX)].to_owned()
+}
+
+#[async_trait]
+impl Lookup for LookupService {
+    async fn resolve_account(
+        &self,
+        request: Request<v1::ResolveAccountRequest>,
+    ) -> Result<Response<v1::ResolveAccountResponse>, Status> {
+        self.0.point("Lookup.ResolveAccount", request, resolve)
+    }
+
+    async fn batch_resolve(
+        &self,
+        request: Request<v1::BatchResolveRequest>,
+    ) -> Result<Response<v1::BatchResolveResponse>, Status> {
+        if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
+            return self.0.point("Lookup.BatchResolve", request, batch);
+        }
+        // Before a thread is taken for it.
+        check_batch(request.get_ref()).map_err(|failure| failure.status())?;
+        self.0.scan("Lookup.BatchResolve", request, batch).await
+    }
+
+    async fn resolve_acl(
+        &self,
+        _request: Request<v1::ResolveAclRequest>,
+    ) -> Result<Response<v1::ResolveAclResponse>, Status> {
+        self.0.unimplemented("Lookup.ResolveAcl")
+    }
+
+    async fn expand_user(
+        &self,
+        _request: Request<v1::ExpandUserRequest>,
+    ) -> Result<Response<v1::ExpandUserResponse>, Status> {
+        self.0.unimplemented("Lookup.ExpandUser")
+    }
+
+    async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
+        self.0.point("Lookup.GetUser", request, subjects::get_user)
+    }
+
+    async fn list_user_accounts(
+        &self,
+        request: Request<v1::ListUserAccountsRequest>,
+    ) -> Result<Response<v1::ListUserAccountsResponse>, Status> {
+        self.0.scan("Lookup.ListUserAccounts", request, lists::user_accounts).await
+    }
+
+    async fn list_user_groups(
+        &self,
+        request: Request<v1::ListUserGroupsRequest>,
+    ) -> Result<Response<v1::ListUserGroupsResponse>, Status> {
+        self.0.scan("Lookup.ListUserGroups", request, lists::user_groups).await
+    }
+
+    async fn check_app_membership(
+        &self,
+        request: Request<v1::CheckAppMembershipRequest>,
+    ) -> Result<Response<v1::CheckAppMembershipResponse>, Status> {
+        self.0.point("Lookup.CheckAppMembership", request, membership::check_membership)
+    }
+
+    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {
+        self.0.scan("Lookup.ListApps", request, lists::apps).await
+    }
+
+    async fn list_app_users(
+        &self,
+        request: Request<v1::ListAppUsersRequest>,
+    ) -> Result<Response<v1::ListAppUsersResponse>, Status> {
+        self.0.scan("Lookup.ListAppUsers", request, lists::app_users).await
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        self.0.scan("Lookup.ListGroups", request, lists::groups).await
+    }
+
+    async fn list_group_members(
+        &self,
+        request: Request<v1::ListGroupMembersRequest>,
+    ) -> Result<Response<v1::ListGroupMembersResponse>, Status> {
+        self.0.scan("Lookup.ListGroupMembers", request, lists::group_members).await
+    }
+
+    async fn list_app_groups(
+        &self,
+        request: Request<v1::ListAppGroupsRequest>,
+    ) -> Result<Response<v1::ListAppGroupsResponse>, Status> {
+        self.0.scan("Lookup.ListAppGroups", request, lists::app_groups).await
+    }
+
+    async fn explain(&self, _request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        self.0.unimplemented("Lookup.Explain")
+    }
+}

@@ -1,0 +1,176 @@
+//! The gRPC services over store and index: `idmap.v1`, health and reflection.
+//!
+//! Entry points: [`serve`] listens; [`Services`] hands out the services, whose methods the command line also calls in its own
+//! process, without a socket.
+//!
+//! Invariants:
+//! - Every answer says from which revision it is and which gaps could change it; absence is claimed only without gaps.
+//! - Whatever a request holds, it is answered or refused with a typed failure ([`Failure`]), within bounded work.
+//! - Logs of calls carry the rpc, the org, the outcome and the time: nothing of what was asked for.
+
+mod apps;
+mod ask;
+mod coverage;
+mod door;
+mod errors;
+mod gaps;
+mod listing;
+mod lists;
+mod lookup;
+mod membership;
+mod missing;
+mod orgs;
+mod page;
+mod requests;
+mod resolution;
+mod rows;
+mod search;
+mod server;
+mod status;
+mod subjects;
+#[cfg(test)]
+mod tests;
+
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+pub use self::coverage::CoverageService;
+pub use self::errors::Failure;
+pub use self::lookup::LookupService;
+pub use self::missing::{AdminService, ChangesService};
+pub use self::orgs::{OrgView, Orgs, SearchHandle};
+pub use self::search::{SearchService, app_key, group_key, mapping_key, user_key};
+pub use self::server::{DRAIN_MILLIS_MAX, ServeError, ServerSettings, serve};
+pub use self::status::{
+    BucketStatus, CrawlProgress, CredentialKind, IndexState, IndexStatus, KindProgress, RuntimeStatus, StatusSource,
+};
+
+use self::ask::{Ask, Call};
+use self::requests::Asked;
+use crate::core::ids::Timestamp;
+
+/// All services over some orgs. Cheap to clone in comparison to a call; holds no connection.
+#[derive(Clone, Debug)]
+pub struct Services {
+    orgs: Orgs,
+    clock: fn() -> Timestamp,
+}
+
+impl Services {
+    /// Services over `orgs`; `clock` tells the time of a question (quarantine, staleness).
+    pub fn new(orgs: Orgs, clock: fn() -> Timestamp) -> Self {
+        Self { orgs, clock }
+    }
+
+    /// The orgs.
+    pub fn orgs(&self) -> &Orgs {
+        &self.orgs
+    }
+
+    /// The service `Lookup`.
+    pub fn lookup(&self) -> LookupService {
+        LookupService(self.clone())
+    }
+
+    /// The service `Search`.
+    pub fn search(&self) -> SearchService {
+        SearchService(self.clone())
+    }
+
+    /// The service `Coverage`.
+    pub fn coverage(&self) -> CoverageService {
+        CoverageService(self.clone())
+    }
+
+    /// The service `Changes`, which this version does not have.
+    pub fn changes(&self) -> ChangesService {
+        ChangesService(self.clone())
+    }
+
+    /// The service `Admin`, which this version does not have.
+    pub fn admin(&self) -> AdminService {
+        AdminService(self.clone())
+    }
+
+    /// Answers by point reads, in the task of the call.
+    fn point<Q: Asked, R>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        answer: impl FnOnce(&Ask<'_>, &Q) -> Result<R, Failure>,
+    ) -> Result<Response<R>, Status> {
+        let log = CallLog::start(rpc);
+        let request = request.into_inner();
+        let call = match Call::begin(self, request.context()) {
+            Ok(call) => call,
+            Err(failure) => return log.refuse(&failure),
+        };
+        let answered = call.point(|ask| answer(ask, &request));
+        log.finish(&call, answered)
+    }
+
+    /// Answers by reading many rows, on a blocking thread.
+    async fn scan<Q: Asked + Send + 'static, R: Send + 'static>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        answer: impl FnOnce(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<Response<R>, Status> {
+        let log = CallLog::start(rpc);
+        let request = request.into_inner();
+        let call = match Call::begin(self, request.context()) {
+            Ok(call) => call,
+            Err(failure) => return log.refuse(&failure),
+        };
+        let answered = call.scan(move |ask| answer(ask, &request)).await;
+        log.finish(&call, answered)
+    }
+
+    /// Refuses a rpc that this version does not have.
+    fn unimplemented<R>(&self, rpc: &'static str) -> Result<Response<R>, Status> {
+        CallLog::start(rpc).refuse(&Failure::Unimplemented { rpc })
+    }
+}
+
+/// The log line of one call.
+struct CallLog {
+    rpc: &'static str,
+    started: Instant,
+}
+
+impl CallLog {
+    fn start(rpc: &'static str) -> Self {
+        Self { rpc, started: Instant::now() }
+    }
+
+    /// The call's context was refused, or the rpc does not exist.
+    fn refuse<R>(&self, failure: &Failure) -> Result<Response<R>, Status> {
+        tracing::debug!(rpc = self.rpc, outcome = failure.name(), micros = self.micros(), "call");
+        Err(failure.status())
+    }
+
+    fn finish<R>(&self, call: &Call, answered: Result<R, Failure>) -> Result<Response<R>, Status> {
+        let org = call.view().name();
+        match answered {
+            Ok(response) => {
+                tracing::debug!(rpc = self.rpc, org, outcome = "OK", micros = self.micros(), "call");
+                Ok(Response::new(response))
+            }
+            Err(failure) => {
+                let outcome = failure.name();
+                if let Failure::Store(_) | Failure::Index(_) = failure {
+                    // The cause stays here: it may name files.
+                    let cause = std::error::Error::source(&failure).map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(rpc = self.rpc, org, outcome, cause, "call failed");
+                } else {
+                    tracing::debug!(rpc = self.rpc, org, outcome, micros = self.micros(), "call");
+                }
+                Err(failure.status())
+            }
+        }
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}

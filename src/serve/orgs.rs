@@ -1,0 +1,167 @@
+//! The orgs that are served, and what answers need of each.
+//!
+//! Entry points: [`OrgView::new`], [`Orgs::select`].
+//!
+//! Invariants:
+//! - A view is a handle: cloning it costs a reference count, and all clones see the same org.
+//! - Nothing below [`Orgs`] knows that there are several.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use okta_idmap_index as index;
+use tokio::sync::Semaphore;
+
+use super::errors::Failure;
+use super::gaps::WideCache;
+use super::status::StatusSource;
+use crate::core::policy::GrantPolicy;
+use crate::store::{Reader, StoreError};
+
+/// Searches of one org at once: each keeps a core busy for milliseconds, and point look-ups must not wait for them.
+const SEARCHES_MAX: usize = 4;
+
+/// The search index of an org, which comes and goes while it is rebuilt. Cheap to clone; all clones are the same handle.
+#[derive(Clone, Debug, Default)]
+pub struct SearchHandle {
+    reader: Arc<RwLock<Option<index::Reader>>>,
+}
+
+impl SearchHandle {
+    /// A handle without an index: searches are `UNAVAILABLE` until [`SearchHandle::set`].
+    pub fn new(reader: Option<index::Reader>) -> Self {
+        Self { reader: Arc::new(RwLock::new(reader)) }
+    }
+
+    /// Puts an index in, or (`None`) takes it out while it is rebuilt.
+    pub fn set(&self, reader: Option<index::Reader>) {
+        *self.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    /// The index, if there is one.
+    pub fn get(&self) -> Option<index::Reader> {
+        self.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What answers need of an org.
+#[derive(Clone, Debug)]
+pub struct OrgView {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: String,
+    store_id: String,
+    reader: Reader,
+    search: SearchHandle,
+    searches: Semaphore,
+    policy: Arc<GrantPolicy>,
+    status: StatusSource,
+    wide: WideCache,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).field("store_id", &self.store_id).finish_non_exhaustive()
+    }
+}
+
+impl OrgView {
+    /// Joins the parts of an org. `name` is the one of the configuration.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the identity of the store cannot be read.
+    pub fn new(
+        name: impl Into<String>,
+        reader: Reader,
+        search: SearchHandle,
+        policy: Arc<GrantPolicy>,
+        status: StatusSource,
+    ) -> Result<Self, StoreError> {
+        let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
+        let searches = Semaphore::new(SEARCHES_MAX);
+        let wide = WideCache::default();
+        let shared = Shared { name: name.into(), store_id, reader, search, searches, policy, status, wide };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Identity of the store.
+    pub fn store_id(&self) -> &str {
+        &self.shared.store_id
+    }
+
+    /// Readers of the store.
+    pub fn reader(&self) -> &Reader {
+        &self.shared.reader
+    }
+
+    /// The search index.
+    pub fn search(&self) -> &SearchHandle {
+        &self.shared.search
+    }
+
+    /// What grants.
+    pub fn policy(&self) -> &GrantPolicy {
+        &self.shared.policy
+    }
+
+    /// What the engine says.
+    pub fn status(&self) -> &StatusSource {
+        &self.shared.status
+    }
+
+    pub(super) fn searches(&self) -> &Semaphore {
+        &self.shared.searches
+    }
+
+    pub(super) fn wide(&self) -> &WideCache {
+        &self.shared.wide
+    }
+
+    /// Whether a full crawl was ever completed. Never becomes false again.
+    pub(super) fn is_crawled(&self) -> Result<bool, StoreError> {
+        self.shared.reader.read(|snapshot| Ok(snapshot.times()?.0.is_some()))
+    }
+}
+
+/// The orgs by name.
+#[derive(Clone, Debug, Default)]
+pub struct Orgs(BTreeMap<String, OrgView>);
+
+impl Orgs {
+    /// The orgs; of two with one name, the later one.
+    pub fn new(orgs: impl IntoIterator<Item = OrgView>) -> Self {
+        Self(orgs.into_iter().map(|org| (org.name().to_owned(), org)).collect())
+    }
+
+    /// The orgs, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &OrgView> {
+        self.0.values()
+    }
+
+    /// Names of the orgs, in alphabetical order.
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// The org of that name; for the empty name, the only org.
+    ///
+    /// # Errors
+    /// [`Failure::OrgUnknown`]; [`Failure::OrgRequired`] when none is named and there is not exactly one.
+    pub fn select(&self, name: &str) -> Result<&OrgView, Failure> {
+        if !name.is_empty() {
+            return self.0.get(name).ok_or(Failure::OrgUnknown);
+        }
+        let mut orgs = self.0.values();
+        match (orgs.next(), orgs.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(Failure::OrgRequired { orgs: self.names() }),
+        }
+    }
+}

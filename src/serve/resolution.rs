@@ -1,0 +1,396 @@
+//! Who an account belongs to: rows out of the snapshot, the decision of [`crate::core::resolve`], and its wording.
+//!
+//! Entry points: [`AccountQuery::read`] at the door, [`resolve_account`].
+//!
+//! Invariants:
+//! - Nothing is decided here: the outcome is that of the core.
+//! - Gaps are asked for before rows are read, and a user whom no list shows is a gap of its own.
+
+use okta_idmap_proto::limits::{CANDIDATES_MAX as SHOWN_MAX, GRANTING_GROUPS_MAX};
+use okta_idmap_proto::v1;
+
+use super::apps::AppQuery;
+use super::ask::Ask;
+use super::door;
+use super::errors::Failure;
+use super::gaps::Gaps;
+use super::rows::{self, Shower, app_ref, app_status, app_user_status, timestamp, user_ref, user_status};
+use crate::core::ids::UserId;
+use crate::core::model::{App, AppUser, AppUserStatus, Scope, User};
+use crate::core::normalize::Identifier;
+use crate::core::resolve::{
+    AccountHolder, Ambiguity, AppSelection, CANDIDATES_MAX, Candidate, Completeness, Found, IdentifierKind,
+    InactiveReason, NameField, Outcome, Resolution, ResolveInput, Tier, WarningKind, resolve,
+};
+use crate::store::{AccountHit, HeldName};
+
+/// Lines of the history of a name that are looked at, latest first. A name changes hands a few times in its life; those
+/// who held it long ago do not matter to the quarantine.
+const HISTORY_LINES_MAX: usize = 1_000;
+
+/// An account selector that has passed the door.
+#[derive(Clone, Debug)]
+pub(super) struct AccountQuery<'a> {
+    app: AppQuery<'a>,
+    identifier: Identifier<'a>,
+    kind: IdentifierKind,
+}
+
+impl<'a> AccountQuery<'a> {
+    pub(super) fn read(selector: Option<&'a v1::AccountSelector>) -> Result<Self, Failure> {
+        let selector = selector.ok_or(Failure::FieldMissing { field: "account" })?;
+        let app = AppQuery::read("account.app", selector.app.as_ref())?;
+        let identifier = selector.identifier.as_ref().ok_or(Failure::FieldMissing { field: "account.identifier" })?;
+        let kind = door::identifier_kind(identifier.kind)?;
+        let identifier = door::identifier("account.identifier.value", &identifier.value)?;
+        Ok(Self { app, identifier, kind })
+    }
+}
+
+/// What a caller wants to see of a resolution beside the outcome.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) candidates: bool,
+    pub(super) granting_groups: bool,
+    /// Gap ids in the resolution at most.
+    pub(super) gap_ids_max: usize,
+}
+
+/// A resolution and what it leads to.
+pub(super) struct Resolved {
+    pub(super) resolution: v1::Resolution,
+    pub(super) gaps: Gaps,
+    /// The one user, of RESOLVED and INACTIVE.
+    pub(super) user: Option<(UserId, Option<User>)>,
+}
+
+/// Resolves one account.
+pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: Wanted) -> Result<Resolved, Failure> {
+    let apps = ask.apps()?;
+    let app = match query.app.select(apps) {
+        AppSelection::One(app) => app,
+        selection => return Ok(without_app(ask, &selection, wanted)),
+    };
+    let mut gaps = ask.gaps(&[Scope::Users, Scope::Apps, Scope::AppUsers(app.id.clone())]);
+    let key = query.identifier.lookup_key();
+    let aliases = ask.policy().aliases_with_key(key);
+    let mut hits = ask.snapshot.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
+    for alias in aliases.iter().filter(|alias| alias.app == app.id) {
+        let (user, app_user) = (ask.snapshot.user(&alias.user)?, ask.snapshot.app_user(&app.id, &alias.user)?);
+        hits.push(AccountHit { user, app_user });
+    }
+    let history: Vec<AccountHolder> =
+        ask.snapshot.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
+    let candidates: Vec<Candidate<'_>> = hits.iter().filter_map(candidate).collect();
+    let gap_ids = gaps.to_ids();
+    let input = ResolveInput {
+        app,
+        identifier: query.identifier,
+        kind: query.kind,
+        candidates: &candidates,
+        history: &history,
+        aliases,
+        overrides: &[],
+        is_filtered: false,
+        completeness: match gap_ids.as_slice() {
+            [] => Completeness::Complete,
+            ids => Completeness::Partial(ids),
+        },
+        policy: ask.policy(),
+        now: ask.now,
+    };
+    let decided = resolve(&input);
+    let granted = shown_user(&decided);
+    if let Some(Found { user_id, user: None, .. }) = decided.found() {
+        gaps.add_unseen_user(user_id);
+    }
+    let mut shown = show(ask, app, &decided, wanted, hits.len())?;
+    if let Some(found) = granted
+        && found.app_user.is_some()
+        && wanted.granting_groups
+    {
+        shown.granting_groups = Some(granting_groups(ask, app, found.user_id, &mut gaps)?);
+    }
+    let user = granted.map(|found| (found.user_id.clone(), found.user.cloned()));
+    Ok(finish(shown, gaps, wanted, user))
+}
+
+fn finish(mut shown: v1::Resolution, gaps: Gaps, wanted: Wanted, user: Option<(UserId, Option<User>)>) -> Resolved {
+    let (completeness, gap_ids, gap_count) = gaps.shown(wanted.gap_ids_max);
+    shown.completeness = completeness.into();
+    shown.gap_ids = gap_ids;
+    shown.gap_count = gap_count;
+    Resolved { resolution: shown, gaps, user }
+}
+
+/// The selector means no app, or several.
+fn without_app(ask: &Ask<'_>, selection: &AppSelection<'_>, wanted: Wanted) -> Resolved {
+    let gaps = ask.gaps(&[Scope::Apps]);
+    let mut shown = v1::Resolution::default();
+    match selection {
+        AppSelection::Many(apps) => {
+            shown.outcome = v1::ResolutionOutcome::AmbiguousApp.into();
+            shown.app_candidate_count = count(apps.len());
+            if wanted.candidates {
+                shown.app_candidates = apps.iter().take(SHOWN_MAX).map(|app| app_ref(app)).collect();
+            }
+        }
+        AppSelection::None | AppSelection::One(_) => shown.outcome = v1::ResolutionOutcome::UnknownApp.into(),
+    }
+    finish(shown, gaps, wanted, None)
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+fn candidate(hit: &AccountHit) -> Option<Candidate<'_>> {
+    match (&hit.user, &hit.app_user) {
+        (Some(user), app_user) => Some(Candidate::Known { user, app_user: app_user.as_ref() }),
+        (None, Some(app_user)) => Some(Candidate::Unseen { app_user }),
+        // A key without its rows: an alias that names nobody.
+        (None, None) => None,
+    }
+}
+
+fn holder(held: HeldName) -> Option<AccountHolder> {
+    let field = match (held.kind.as_str(), held.of_okta) {
+        ("external_id", false) => NameField::ExternalId,
+        ("user_name", false) => NameField::UserName,
+        ("email", false) => NameField::AppEmail,
+        ("login", true) => NameField::Login,
+        ("email", true) => NameField::PrimaryEmail,
+        ("second_email", true) => NameField::SecondEmail,
+        _ => return None,
+    };
+    Some(AccountHolder { user: held.user, field, name: held.name.into(), released_at: held.released_at })
+}
+
+/// The user that the API shows: of RESOLVED and INACTIVE only, so that nobody is granted by overlooking the outcome.
+fn shown_user<'a>(decided: &Resolution<'a>) -> Option<Found<'a>> {
+    match &decided.outcome {
+        Outcome::Resolved(found) | Outcome::Inactive { found, .. } => Some(*found),
+        Outcome::Ambiguous(_)
+        | Outcome::Shared { .. }
+        | Outcome::Reused { .. }
+        | Outcome::Filtered
+        | Outcome::NotFound
+        | Outcome::UnknownGap { .. }
+        | Outcome::UnknownApp
+        | Outcome::AmbiguousApp { .. } => None,
+    }
+}
+
+fn outcome_to_proto(outcome: &Outcome<'_>) -> v1::ResolutionOutcome {
+    match outcome {
+        Outcome::Resolved(_) => v1::ResolutionOutcome::Resolved,
+        Outcome::Ambiguous(_) => v1::ResolutionOutcome::Ambiguous,
+        Outcome::Inactive { .. } => v1::ResolutionOutcome::Inactive,
+        Outcome::Shared { .. } => v1::ResolutionOutcome::Shared,
+        Outcome::Reused { .. } => v1::ResolutionOutcome::Reused,
+        Outcome::Filtered => v1::ResolutionOutcome::Filtered,
+        Outcome::NotFound => v1::ResolutionOutcome::NotFound,
+        Outcome::UnknownGap { .. } => v1::ResolutionOutcome::UnknownGap,
+        Outcome::UnknownApp => v1::ResolutionOutcome::UnknownApp,
+        Outcome::AmbiguousApp { .. } => v1::ResolutionOutcome::AmbiguousApp,
+    }
+}
+
+fn tier_to_proto(tier: Tier) -> v1::MatchTier {
+    match tier {
+        Tier::ExternalId => v1::MatchTier::ExternalId,
+        Tier::UserNameExact => v1::MatchTier::UserNameExact,
+        Tier::UserNameNormalized => v1::MatchTier::UserNameNormalized,
+        Tier::Email => v1::MatchTier::Email,
+        Tier::Alias => v1::MatchTier::Alias,
+        Tier::SecondEmail => v1::MatchTier::SecondEmail,
+        Tier::Override => v1::MatchTier::OperatorOverride,
+    }
+}
+
+fn show(
+    ask: &Ask<'_>,
+    app: &App,
+    decided: &Resolution<'_>,
+    wanted: Wanted,
+    hits: usize,
+) -> Result<v1::Resolution, Failure> {
+    let shower = Shower::new(ask);
+    let mut shown = v1::Resolution {
+        outcome: outcome_to_proto(&decided.outcome).into(),
+        app: Some(app_ref(app)),
+        tier: decided.tier().map_or(v1::MatchTier::Unspecified, tier_to_proto).into(),
+        warnings: warnings(decided, &shower, app),
+        ..v1::Resolution::default()
+    };
+    if let Some(found) = shown_user(decided) {
+        shown.user = Some(found.user.map_or_else(|| rows::unseen_user_ref(found.user_id), user_ref));
+        shown.app_user = found.app_user.map(|row| shower.app_user(row));
+    }
+    match &decided.outcome {
+        Outcome::Inactive { reasons, .. } => shown.inactive_reasons = reasons.iter().map(inactive_reason).collect(),
+        Outcome::Shared { user_name } => shown.shared_user_name = user_name.unwrap_or_default().to_owned(),
+        Outcome::Reused { found, holders } => shown.holders = holders_to_proto(ask, found, holders)?,
+        Outcome::Ambiguous(ambiguity) => {
+            let counted = decided.candidates.iter().filter(|candidate| candidate.is_counted);
+            shown.candidate_count = match ambiguity {
+                Ambiguity::TooMany => count(hits),
+                Ambiguity::SharedName(_) | Ambiguity::Conflict(_) => count(counted.clone().count()),
+            };
+            if wanted.candidates {
+                for candidate in counted.take(SHOWN_MAX) {
+                    let user = ask.snapshot.user(candidate.user_id)?;
+                    shown.candidates.push(v1::Candidate {
+                        user: Some(user_or_id(user.as_ref(), candidate.user_id)),
+                        app_user: candidate.app_user.map(|row| shower.app_user(row)),
+                        tier: candidate.tiers.best().map_or(v1::MatchTier::Unspecified, tier_to_proto).into(),
+                    });
+                }
+            }
+        }
+        Outcome::Resolved(_)
+        | Outcome::Filtered
+        | Outcome::NotFound
+        | Outcome::UnknownGap { .. }
+        | Outcome::UnknownApp
+        | Outcome::AmbiguousApp { .. } => {}
+    }
+    Ok(shown)
+}
+
+fn user_or_id(user: Option<&User>, id: &UserId) -> v1::UserRef {
+    user.map_or_else(|| rows::unseen_user_ref(id), user_ref)
+}
+
+fn warnings(decided: &Resolution<'_>, shower: &Shower<'_>, app: &App) -> Vec<i32> {
+    let mut warnings: Vec<i32> = decided
+        .warnings
+        .iter()
+        .map(|warning| match warning.kind {
+            WarningKind::CaseDiffers => v1::ResolutionWarning::CaseDiffers.into(),
+            WarningKind::NfkcDiffers => v1::ResolutionWarning::NfkcDiffers.into(),
+        })
+        .collect();
+    let rests_on_stale_row = decided.found().is_some()
+        && (shower.is_stale(|| Scope::Users)
+            || shower.is_stale(|| Scope::Apps)
+            || shower.is_stale(|| Scope::AppUsers(app.id.clone())));
+    if rests_on_stale_row {
+        warnings.push(v1::ResolutionWarning::Stale.into());
+    }
+    warnings.sort_unstable();
+    warnings.dedup();
+    warnings
+}
+
+fn inactive_reason(reason: &InactiveReason<'_>) -> v1::InactiveReason {
+    use v1::inactive_reason::Inactive;
+    let (inactive, status_raw) = match reason {
+        InactiveReason::UserUnseen => (Inactive::UserStatus(v1::UserStatus::Unspecified.into()), String::new()),
+        InactiveReason::User(status) => {
+            let (status, raw) = user_status(status);
+            (Inactive::UserStatus(status.into()), raw)
+        }
+        InactiveReason::NotAssigned => {
+            let (status, raw) = app_user_status(&AppUserStatus::Unassigned);
+            (Inactive::AppUserStatus(status.into()), raw)
+        }
+        InactiveReason::AppUser(status) => {
+            let (status, raw) = app_user_status(status);
+            (Inactive::AppUserStatus(status.into()), raw)
+        }
+        InactiveReason::App(status) => {
+            let (status, raw) = app_status(status);
+            (Inactive::AppStatus(status.into()), raw)
+        }
+    };
+    v1::InactiveReason { inactive: Some(inactive), status_raw }
+}
+
+/// Every reason why a member has no access, in the order user, app user, app; empty: access.
+pub(super) fn inactive_reasons(
+    ask: &Ask<'_>,
+    user: Option<&User>,
+    app_user: Option<&AppUser>,
+    app: Option<&App>,
+) -> Vec<v1::InactiveReason> {
+    let policy = ask.policy();
+    let mut reasons = Vec::new();
+    match user {
+        None => reasons.push(InactiveReason::UserUnseen),
+        Some(user) if !policy.user_grants(&user.status) => reasons.push(InactiveReason::User(&user.status)),
+        Some(_) => {}
+    }
+    if let Some(row) = app_user.filter(|row| !policy.app_user_grants(&row.status)) {
+        reasons.push(InactiveReason::AppUser(&row.status));
+    }
+    if let Some(app) = app.filter(|app| !policy.app_grants(&app.status)) {
+        reasons.push(InactiveReason::App(&app.status));
+    }
+    reasons.iter().map(inactive_reason).collect()
+}
+
+fn holders_to_proto(
+    ask: &Ask<'_>,
+    found: &Found<'_>,
+    holders: &[&AccountHolder],
+) -> Result<Vec<v1::AccountHolder>, Failure> {
+    let mut latest_first = holders.to_vec();
+    latest_first.sort_by_key(|holder| (std::cmp::Reverse(holder.released_at), &holder.user));
+    let present = found.user.map_or_else(|| rows::unseen_user_ref(found.user_id), user_ref);
+    let mut shown = vec![v1::AccountHolder { user: Some(present), released_at: None }];
+    let mut known: Vec<&UserId> = Vec::new();
+    for holder in latest_first {
+        // Somebody who held it in two fields is one holder.
+        if known.contains(&&holder.user) {
+            continue;
+        }
+        if shown.len() == SHOWN_MAX {
+            break;
+        }
+        known.push(&holder.user);
+        let user = ask.snapshot.user(&holder.user)?;
+        let user = Some(user_or_id(user.as_ref(), &holder.user));
+        shown.push(v1::AccountHolder { user, released_at: Some(timestamp(holder.released_at)) });
+    }
+    Ok(shown)
+}
+
+/// The groups through which a user has an app, and the gaps that could hide one.
+pub(super) fn granting_groups(
+    ask: &Ask<'_>,
+    app: &App,
+    user: &UserId,
+    gaps: &mut Gaps,
+) -> Result<v1::GrantingGroups, Failure> {
+    let scopes = [Scope::AppGroups(app.id.clone()), Scope::Groups];
+    gaps.merge(ask.gaps(&scopes));
+    gaps.merge(member_gaps(ask, app)?);
+    let granting = ask.snapshot.granting_groups(&app.id, user)?;
+    let mut groups = Vec::with_capacity(granting.len().min(GRANTING_GROUPS_MAX));
+    for row in granting.iter().take(GRANTING_GROUPS_MAX) {
+        let group = ask.snapshot.group(&row.group)?;
+        let unseen = || v1::GroupRef { id: row.group.as_str().to_owned(), ..v1::GroupRef::default() };
+        groups.push(group.as_ref().map_or_else(unseen, rows::group_ref));
+    }
+    Ok(v1::GrantingGroups { groups, group_count: count(granting.len()) })
+}
+
+/// Groups of one app whose members are asked for. An app has a few; beyond it the answer counts as partial by all
+/// memberships instead.
+const APP_GROUPS_MAX: usize = 500;
+
+/// The gaps of the members of the app's groups: somebody may be in a group without being shown there.
+fn member_gaps(ask: &Ask<'_>, app: &App) -> Result<Gaps, Failure> {
+    let page = ask.snapshot.app_groups(&app.id, None, APP_GROUPS_MAX)?;
+    if page.next.is_some() {
+        return ask.wide_gaps(super::gaps::Wide::Memberships);
+    }
+    let everyone = ask.snapshot.everyone_group()?;
+    let scopes: Vec<Scope> = page
+        .rows
+        .into_iter()
+        .map(|row| if Some(&row.group) == everyone.as_ref() { Scope::Users } else { Scope::GroupMembers(row.group) })
+        .collect();
+    Ok(ask.gaps(&scopes))
+}

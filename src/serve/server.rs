@@ -1,0 +1,199 @@
+//! The server: one listener, all services, health and reflection, and an orderly end.
+//!
+//! Entry point: [`serve`].
+//!
+//! Invariants:
+//! - Health says `NOT_SERVING` before the first call is turned away.
+//! - The end comes at most [`DRAIN_MILLIS_MAX`] after it was asked for, whatever the clients do.
+//! - Every task ends with [`serve`].
+
+use std::time::Duration;
+
+use okta_idmap_proto::FILE_DESCRIPTOR_SET;
+use okta_idmap_proto::limits::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
+use okta_idmap_proto::v1::{
+    admin_server::AdminServer,
+    changes_server::ChangesServer,
+    coverage_server::CoverageServer,
+    lookup_server::{self, LookupServer},
+    search_server::SearchServer,
+};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::Services;
+use super::orgs::OrgView;
+use crate::config::ServerConfig;
+
+/// How long calls under way may go on after the shutdown, in milliseconds. The slowest answer takes well below a second;
+/// the rest is for slow clients.
+pub const DRAIN_MILLIS_MAX: u64 = 10_000;
+
+/// How often an org is asked whether its first crawl is complete, in milliseconds: the end of a crawl that changed no row
+/// makes no revision.
+const READY_POLL_MILLIS: u64 = 500;
+
+/// Silence after which a connection is probed, in milliseconds; one that does not answer for as long is closed.
+const KEEPALIVE_MILLIS: u64 = 30_000;
+
+/// Bytes of the headers of one request at most. Ours are some hundred bytes.
+const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+
+/// How the server behaves. Whether the address is allowed was decided when the configuration was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Whether the reflection service is offered.
+    pub reflection: bool,
+    /// Longest request that is accepted, in bytes.
+    pub max_message_bytes: usize,
+    /// Calls that one connection may have open at a time.
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self { reflection: true, max_message_bytes: REQUEST_BYTES_MAX, max_concurrent_streams: 200 }
+    }
+}
+
+impl From<&ServerConfig> for ServerSettings {
+    fn from(config: &ServerConfig) -> Self {
+        Self {
+            reflection: config.reflection,
+            max_message_bytes: config.max_message_bytes,
+            max_concurrent_streams: config.max_concurrent_streams,
+        }
+    }
+}
+
+/// Why the server ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The reflection service could not be made of the descriptors.
+    #[error("build the reflection service")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("serve")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+/// Serves until `shutdown`, then turns health to `NOT_SERVING`, lets calls under way end, and returns.
+///
+/// # Errors
+/// [`ServeError`]; a shutdown is no error, not even one that had to cut connections.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    settings: ServerSettings,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status(lookup_server::SERVICE_NAME, ServingStatus::NotServing).await;
+    let reflection = settings.reflection.then(reflection).transpose().map_err(ServeError::Reflection)?;
+    let (drain_sender, mut drain) = watch::channel(false);
+    let drained = async move {
+        // An error means that the sender is gone, and with it the reason to go on.
+        let _ = drain.wait_for(|is_draining| *is_draining).await;
+    };
+    let requests_max = settings.max_message_bytes;
+    macro_rules! limited {
+        ($server:expr) => {
+            $server.max_decoding_message_size(requests_max).max_encoding_message_size(RESPONSE_BYTES_MAX)
+        };
+    }
+    let router = Server::builder()
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .add_service(health)
+        .add_optional_service(reflection)
+        .add_service(limited!(LookupServer::new(services.lookup())))
+        .add_service(limited!(SearchServer::new(services.search())))
+        .add_service(limited!(CoverageServer::new(services.coverage())))
+        .add_service(limited!(ChangesServer::new(services.changes())))
+        .add_service(limited!(AdminServer::new(services.admin())));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = router.serve_with_incoming_shutdown(incoming, drained);
+    let mut serving = std::pin::pin!(serving);
+    let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
+    let readiness = async {
+        become_ready(&orgs, &reporter).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = &mut serving => return ended.map_err(ServeError::Transport),
+        () = readiness => {}
+        () = shutdown.cancelled() => {}
+    }
+    drain_connections(serving, reporter, &drain_sender).await
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    tonic_reflection::server::Error,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+}
+
+/// Health first, then no new calls, then an end to those that watch the health for ever.
+async fn drain_connections(
+    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
+    mut reporter: HealthReporter,
+    drain: &watch::Sender<bool>,
+) -> Result<(), ServeError> {
+    for service in ["", lookup_server::SERVICE_NAME] {
+        reporter.set_service_status(service, ServingStatus::NotServing).await;
+    }
+    // No receiver: the server has ended by itself.
+    let _ = drain.send(true);
+    let ended = async {
+        tokio::join!(serving, async {
+            for service in ["", lookup_server::SERVICE_NAME] {
+                // Ends the streams of the watchers, after they were told: they would hold their connections open.
+                reporter.clear_service_status(service).await;
+            }
+        })
+    };
+    match tokio::time::timeout(Duration::from_millis(DRAIN_MILLIS_MAX), ended).await {
+        Ok((ended, ())) => ended.map_err(ServeError::Transport),
+        Err(_) => {
+            tracing::warn!(limit_millis = DRAIN_MILLIS_MAX, "connections were cut: calls were still under way");
+            Ok(())
+        }
+    }
+}
+
+/// Reports `Lookup` as serving once every org has been crawled completely. That never becomes untrue.
+async fn become_ready(orgs: &[OrgView], reporter: &HealthReporter) {
+    for org in orgs {
+        wait_until_crawled(org).await;
+        tracing::info!(org = org.name(), "first crawl is complete");
+    }
+    reporter.set_service_status(lookup_server::SERVICE_NAME, ServingStatus::Serving).await;
+}
+
+async fn wait_until_crawled(org: &OrgView) {
+    let mut revisions = org.reader().revisions();
+    loop {
+        match org.is_crawled() {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(org = org.name(), %error, "cannot tell whether the first crawl is complete"),
+        }
+        let pause = tokio::time::sleep(Duration::from_millis(READY_POLL_MILLIS));
+        tokio::select! {
+            () = pause => {}
+            // A writer that has ended wakes nobody up any more; only the clock does.
+            Ok(()) = revisions.changed() => {}
+        }
+    }
+}

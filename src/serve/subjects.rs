@@ -1,0 +1,184 @@
+//! What a request is about: the user, app or group that it selects, or why there is not exactly one.
+//!
+//! Entry points: [`UserQuery::read`] and [`find_user`], [`find_app`], [`find_group`].
+//!
+//! Invariants:
+//! - `NOT_FOUND` is said only without gaps; with one it is `UNKNOWN_GAP`.
+//! - A subject is shown exactly when it is `FOUND`.
+
+use okta_idmap_proto::limits::GAP_IDS_MAX;
+use okta_idmap_proto::v1::{self, SubjectOutcome, user_selector::Selector};
+
+use super::apps::AppQuery;
+use super::ask::Ask;
+use super::door;
+use super::errors::Failure;
+use super::gaps::Gaps;
+use super::resolution::{AccountQuery, Wanted, resolve_account};
+use super::rows::Shower;
+use crate::core::ids::{GroupId, UserId};
+use crate::core::model::{App, Group, Scope, User};
+use crate::core::normalize::{Identifier, NameRule};
+use crate::core::resolve::{AppSelection, CANDIDATES_MAX};
+
+/// A user selector that has passed the door.
+#[derive(Clone, Debug)]
+pub(super) enum UserQuery<'a> {
+    /// Okta's id.
+    Id(UserId),
+    /// The login.
+    Login(Identifier<'a>),
+    /// An account.
+    Account(AccountQuery<'a>),
+}
+
+impl<'a> UserQuery<'a> {
+    pub(super) fn read(selector: Option<&'a v1::UserSelector>) -> Result<Self, Failure> {
+        match selector.and_then(|selector| selector.selector.as_ref()) {
+            None => Err(Failure::FieldMissing { field: "user" }),
+            Some(Selector::UserId(id)) => Ok(Self::Id(door::user_id("user.user_id", id)?)),
+            Some(Selector::Login(login)) => Ok(Self::Login(door::identifier("user.login", login)?)),
+            Some(Selector::Account(account)) => Ok(Self::Account(AccountQuery::read(Some(account))?)),
+        }
+    }
+}
+
+/// The user that a request is about.
+pub(super) struct SelectedUser {
+    pub(super) outcome: SubjectOutcome,
+    /// Known also where the outcome is `UNKNOWN_GAP`, when rows name a user whom no list shows.
+    pub(super) id: Option<UserId>,
+    pub(super) user: Option<User>,
+    resolution: Option<v1::Resolution>,
+    /// The gaps of the selection.
+    pub(super) gaps: Gaps,
+}
+
+impl SelectedUser {
+    /// What the answer says about it.
+    pub(super) fn to_proto(&self, shower: &Shower<'_>) -> v1::UserSubject {
+        v1::UserSubject {
+            outcome: self.outcome.into(),
+            user: self.user.as_ref().map(|user| shower.user(user)),
+            resolution: self.resolution.clone(),
+        }
+    }
+}
+
+/// Finds the user.
+pub(super) fn find_user(ask: &Ask<'_>, query: &UserQuery<'_>) -> Result<SelectedUser, Failure> {
+    match query {
+        UserQuery::Id(id) => by_id(ask, id),
+        UserQuery::Login(login) => by_login(ask, *login),
+        UserQuery::Account(account) => by_account(ask, account),
+    }
+}
+
+/// `NOT_FOUND` is a claim.
+fn absent(gaps: &Gaps) -> SubjectOutcome {
+    if gaps.is_empty() { SubjectOutcome::NotFound } else { SubjectOutcome::UnknownGap }
+}
+
+fn by_id(ask: &Ask<'_>, id: &UserId) -> Result<SelectedUser, Failure> {
+    let mut gaps = ask.gaps(&[Scope::Users]);
+    let user = ask.snapshot.user(id)?;
+    let mut known_id = user.is_some().then(|| id.clone());
+    if user.is_none() && is_named(ask, id)? {
+        gaps.add_unseen_user(id);
+        known_id = Some(id.clone());
+    }
+    let outcome = if user.is_some() { SubjectOutcome::Found } else { absent(&gaps) };
+    Ok(SelectedUser { outcome, id: known_id, user, resolution: None, gaps })
+}
+
+/// Whether an app user or a membership names the user.
+pub(super) fn is_named(ask: &Ask<'_>, id: &UserId) -> Result<bool, Failure> {
+    Ok(!ask.snapshot.accounts(id, None, 1)?.rows.is_empty() || !ask.snapshot.groups_of(id, None, 1)?.rows.is_empty())
+}
+
+fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failure> {
+    let gaps = ask.gaps(&[Scope::Users]);
+    let hits = ask.snapshot.users_by_key(login.lookup_key(), CANDIDATES_MAX + 1)?;
+    let is_too_many = hits.len() > CANDIDATES_MAX;
+    let is_login = |user: &User| {
+        let held = user.login.as_deref().and_then(|held| Identifier::new(held).ok());
+        held.is_some_and(|held| login.is_same(held, NameRule::Default))
+    };
+    let mut users: Vec<User> = hits.into_iter().filter(is_login).collect();
+    let (outcome, user) = match users.len() {
+        _ if is_too_many => (SubjectOutcome::NotUnique, None),
+        0 => (absent(&gaps), None),
+        1 => (SubjectOutcome::Found, users.pop()),
+        _ => (SubjectOutcome::NotUnique, None),
+    };
+    let id = user.as_ref().map(|user| user.id.clone());
+    Ok(SelectedUser { outcome, id, user, resolution: None, gaps })
+}
+
+fn by_account(ask: &Ask<'_>, account: &AccountQuery<'_>) -> Result<SelectedUser, Failure> {
+    let wanted = Wanted { gap_ids_max: GAP_IDS_MAX, ..Wanted::default() };
+    let resolved = resolve_account(ask, account, wanted)?;
+    let (id, user) = match resolved.user {
+        Some((id, user)) => (Some(id), user),
+        None => (None, None),
+    };
+    use v1::ResolutionOutcome as Resolution;
+    let outcome = match resolved.resolution.outcome() {
+        Resolution::Resolved | Resolution::Inactive if user.is_some() => SubjectOutcome::Found,
+        Resolution::Filtered => SubjectOutcome::Filtered,
+        Resolution::Ambiguous | Resolution::Shared | Resolution::Reused | Resolution::AmbiguousApp => {
+            SubjectOutcome::NotUnique
+        }
+        Resolution::Resolved
+        | Resolution::Inactive
+        | Resolution::NotFound
+        | Resolution::UnknownGap
+        | Resolution::UnknownApp
+        | Resolution::Unspecified => absent(&resolved.gaps),
+    };
+    Ok(SelectedUser { outcome, id, user, resolution: Some(resolved.resolution), gaps: resolved.gaps })
+}
+
+/// The app that a request is about, and the gaps of the selection.
+pub(super) fn find_app<'a>(
+    ask: &'a Ask<'_>,
+    query: &AppQuery<'_>,
+) -> Result<(SubjectOutcome, Option<&'a App>, Gaps), Failure> {
+    let gaps = ask.gaps(&[Scope::Apps]);
+    Ok(match query.select(ask.apps()?) {
+        AppSelection::One(app) => (SubjectOutcome::Found, Some(app), gaps),
+        AppSelection::None => (absent(&gaps), None, gaps),
+        AppSelection::Many(_) => (SubjectOutcome::NotUnique, None, gaps),
+    })
+}
+
+/// What the answer says about the app.
+pub(super) fn app_subject(outcome: SubjectOutcome, app: Option<&App>, shower: &Shower<'_>) -> v1::AppSubject {
+    v1::AppSubject { outcome: outcome.into(), app: app.map(|app| shower.app(app)) }
+}
+
+/// The group that a request is about, and the gaps of the selection.
+pub(super) fn find_group(ask: &Ask<'_>, id: &GroupId) -> Result<(SubjectOutcome, Option<Group>, Gaps), Failure> {
+    let gaps = ask.gaps(&[Scope::Groups]);
+    let group = ask.snapshot.group(id)?;
+    let outcome = if group.is_some() { SubjectOutcome::Found } else { absent(&gaps) };
+    Ok((outcome, group, gaps))
+}
+
+/// What the answer says about the group.
+pub(super) fn group_subject(outcome: SubjectOutcome, group: Option<&Group>, shower: &Shower<'_>) -> v1::GroupSubject {
+    v1::GroupSubject { outcome: outcome.into(), group: group.map(|group| shower.group(group)) }
+}
+
+/// The collection that shows the members of a group: `Everyone` is derived from the users (facts 3).
+pub(super) fn members_scope(group: &Group) -> Scope {
+    if group.is_everyone() { Scope::Users } else { Scope::GroupMembers(group.id.clone()) }
+}
+
+/// `Lookup.GetUser`.
+pub(super) fn get_user(ask: &Ask<'_>, request: &v1::GetUserRequest) -> Result<v1::GetUserResponse, Failure> {
+    let query = UserQuery::read(request.user.as_ref())?;
+    let selected = find_user(ask, &query)?;
+    let user = selected.to_proto(&Shower::new(ask));
+    Ok(v1::GetUserResponse { meta: Some(ask.meta(&selected.gaps)), user: Some(user) })
+}

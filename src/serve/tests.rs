@@ -1,0 +1,190 @@
+//! Hostile requests against the handlers, in process: whatever the bytes, an answer or a typed refusal.
+
+use std::sync::{Arc, LazyLock};
+
+use okta_idmap_proto::v1;
+use okta_idmap_proto::v1::coverage_server::Coverage as _;
+use okta_idmap_proto::v1::lookup_server::Lookup as _;
+use okta_idmap_proto::v1::search_server::Search as _;
+use proptest::prelude::*;
+use prost::Message;
+use tonic::{Code, Request, Response, Status};
+
+use super::{OrgView, Orgs, SearchHandle, Services, StatusSource};
+use crate::core::batch::Batch;
+use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
+use crate::core::model::{
+    App, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Row, User, UserStatus,
+};
+use crate::core::policy::{GrantPolicy, GrantPolicySettings};
+use crate::core::reconcile::Brake;
+use crate::store::{Store, StoreConfig};
+
+/// A small org for all cases of this file: opening a store costs more than a call. Ids have one letter, so that random
+/// requests hit them.
+struct World {
+    services: Services,
+    _store: Store,
+    _dir: tempfile::TempDir,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { dir: dir.path().to_owned(), brake: Brake::default(), credential: "c".to_owned() };
+    let store = Store::open(config).unwrap();
+    let now = Timestamp::from_millis(1_770_000_000_000);
+    let batch = Batch { now, at: store.writer.first_request_number(), rows: rows(), ..Batch::default() };
+    runtime().block_on(async { store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap() });
+    let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
+    let view =
+        OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, StatusSource::Direct).unwrap();
+    let services = Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000));
+    World { services, _store: store, _dir: dir }
+});
+
+fn rows() -> Vec<Row> {
+    let (user, group, app) = (UserId::new("a").unwrap(), GroupId::new("a").unwrap(), AppId::new("a").unwrap());
+    vec![
+        Row::User(User {
+            id: user.clone(),
+            status: UserStatus::Active,
+            login: Some("a".into()),
+            email: None,
+            second_email: None,
+            first_name: None,
+            last_name: None,
+            display_name: None,
+            created: None,
+            last_updated: None,
+            status_changed: None,
+        }),
+        Row::Group(Group {
+            id: group.clone(),
+            name: "a".into(),
+            description: None,
+            group_type: GroupType::OktaGroup,
+            source_app: None,
+            created: None,
+            last_updated: None,
+            last_membership_updated: None,
+        }),
+        Row::App(App {
+            id: app.clone(),
+            name: "a".into(),
+            label: "a".into(),
+            status: AppStatus::Active,
+            sign_on_mode: None,
+            features: Vec::new(),
+            credential_scheme: None,
+            shared_user_name: None,
+            user_name_template: None,
+            oauth_application_type: None,
+            implicit_assignment: false,
+            created: None,
+            last_updated: None,
+        }),
+        Row::AppUser(AppUser {
+            app,
+            user: user.clone(),
+            user_name: Some("a".into()),
+            external_id: None,
+            email: None,
+            status: AppUserStatus::Active,
+            scope: AssignmentScope::User,
+            sync_state: None,
+            via_group: None,
+            created: None,
+            last_updated: None,
+            status_changed: None,
+        }),
+        Row::GroupMember(GroupMember { group, user }),
+    ]
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A request out of arbitrary bytes. Most bytes are no message, so they also fill its fields.
+fn decoded<T: Message + Default>(bytes: &[u8]) -> T {
+    T::decode(bytes).unwrap_or_default()
+}
+
+fn assert_typed<T>(answered: Result<Response<T>, Status>) -> Result<(), TestCaseError> {
+    if let Err(status) = answered {
+        let is_typed = matches!(
+            status.code(),
+            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::Unavailable
+        );
+        prop_assert!(is_typed, "{status:?}");
+        prop_assert!(!status.message().is_empty());
+    }
+    Ok(())
+}
+
+/// Bytes that often are messages: small field numbers, lengths that fit, and often an id that exists.
+fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let field = (1_u8..9, prop_oneof![Just(b"a".to_vec()), proptest::collection::vec(any::<u8>(), 0..20)]).prop_map(
+        |(number, bytes)| {
+            let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+            field.extend(bytes);
+            field
+        },
+    );
+    let number = (1_u8..9, any::<u8>()).prop_map(|(number, value)| vec![number << 3, value & 0x7f]);
+    // Nested: an inner message within a field of the outer one.
+    let inner = proptest::collection::vec(prop_oneof![field, number], 0..4).prop_map(|fields| fields.concat());
+    let nested = (1_u8..7, inner.clone()).prop_map(|(number, bytes)| {
+        let mut field = vec![number << 3 | 2, u8::try_from(bytes.len().min(127)).unwrap()];
+        field.extend(&bytes[..bytes.len().min(127)]);
+        field
+    });
+    prop_oneof![
+        proptest::collection::vec(prop_oneof![nested, inner], 0..5).prop_map(|fields| fields.concat()),
+        proptest::collection::vec(any::<u8>(), 0..64),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_requests_are_answered_or_refused(
+        requests in proptest::collection::vec((0_usize..15, message_bytes()), 1..20)
+    ) {
+        let services = &WORLD.services;
+        let runtime = runtime();
+        let (lookup, search, coverage) = (services.lookup(), services.search(), services.coverage());
+        for (rpc, bytes) in requests {
+            runtime.block_on(async {
+                match rpc {
+                    0 => assert_typed(lookup.resolve_account(Request::new(decoded(&bytes))).await),
+                    1 => assert_typed(lookup.batch_resolve(Request::new(decoded(&bytes))).await),
+                    2 => assert_typed(lookup.get_user(Request::new(decoded(&bytes))).await),
+                    3 => assert_typed(lookup.list_user_accounts(Request::new(decoded(&bytes))).await),
+                    4 => assert_typed(lookup.list_user_groups(Request::new(decoded(&bytes))).await),
+                    5 => assert_typed(lookup.check_app_membership(Request::new(decoded(&bytes))).await),
+                    6 => assert_typed(lookup.list_apps(Request::new(decoded(&bytes))).await),
+                    7 => assert_typed(lookup.list_app_users(Request::new(decoded(&bytes))).await),
+                    8 => assert_typed(lookup.list_groups(Request::new(decoded(&bytes))).await),
+                    9 => assert_typed(lookup.list_group_members(Request::new(decoded(&bytes))).await),
+                    10 => assert_typed(lookup.list_app_groups(Request::new(decoded(&bytes))).await),
+                    11 => assert_typed(search.search(Request::new(decoded(&bytes))).await),
+                    12 => assert_typed(search.suggest(Request::new(decoded(&bytes))).await),
+                    13 => assert_typed(coverage.get_status(Request::new(decoded(&bytes))).await),
+                    _ => assert_typed(coverage.list_gaps(Request::new(decoded(&bytes))).await),
+                }
+            })?;
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_answered_or_refused(app in ".{0,20}", name in ".{0,40}|\\PC{1000,1100}", kind in -2_i32..6) {
+        let selector = Some(v1::AppSelector { selector: Some(v1::app_selector::Selector::Any(app)) });
+        let identifier = Some(v1::Identifier { value: name, kind });
+        let account = Some(v1::AccountSelector { app: selector, identifier });
+        let request = v1::ResolveAccountRequest { account, ..v1::ResolveAccountRequest::default() };
+        let answered = runtime().block_on(WORLD.services.lookup().resolve_account(Request::new(request)));
+        assert_typed(answered)?;
+    }
+}

@@ -1,0 +1,15 @@
+//! The command line as a process: help, refusals, every form of output, closed pipes, and the simulated org behind it.
+//!
+//! Entry points: [`harness::Place`] runs the binary in a directory of its own, `store::fill` puts a small org into it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "cli/harness.rs"]
+mod harness;
+#[path = "cli/live.rs"]
+mod live;
+#[path = "cli/look_ups.rs"]
+mod look_ups;
+#[path = "cli/refusals.rs"]
+mod refusals;
+#[path = "cli/store.rs"]
+mod store;

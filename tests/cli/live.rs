@@ -1,0 +1,118 @@
+//! `check`, `sync` and `serve` against the simulated org, and look-ups at a running server.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use okta_sim::{Action, Org, Refusal, Rule, ServerConfig, SimServer, Spec};
+
+use super::harness::{CANARY, Place};
+
+fn world() -> (SimServer, Place) {
+    let config = ServerConfig { token: Some(CANARY.to_owned()), ..ServerConfig::default() };
+    let server = SimServer::start(Org::generate(&Spec::of_users(60)), &config).unwrap();
+    let mut place = Place::empty();
+    place.set("OKTA_IDMAP_ORGS__ACME__DOMAIN", &server.base_url());
+    place.set("OKTA_IDMAP_ORGS__ACME__API_TOKEN", CANARY);
+    place.set("OKTA_IDMAP_SERVER__LISTEN", "127.0.0.1:0");
+    (server, place)
+}
+
+#[test]
+fn checking_says_what_can_be_read() {
+    let (server, place) = world();
+    let ran = place.run(&["check", "--output", "json"]);
+    ran.assert(0, "", "");
+    let json = ran.json();
+    let probes = json["orgs"][0]["probes"].as_array().unwrap();
+    assert!(probes.iter().all(|probe| probe["result"] == "readable"), "{json}");
+    assert_eq!((probes.len(), &json["orgs"][0]["all_readable"]), (8, &true.into()));
+
+    server.sim().rules.push(Rule::on("/api/v1/groups", Action::Refuse(Refusal::Forbidden)));
+    server
+        .sim()
+        .rules
+        .push(Rule::on("/api/v1/logs", Action::Refuse(Refusal::InsufficientScope("okta.logs.read".into()))));
+    let ran = place.run(&["check"]);
+    ran.assert(3, "forbidden", "groups: forbidden; ");
+    assert!(ran.err.contains("grant the OAuth scope okta.logs.read"), "{ran:?}");
+    let csv = place.run(&["check", "-o", "csv"]);
+    csv.assert(3, "acme,log,scope_missing,", "");
+
+    server.sim().rules.push(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)));
+    place.run(&["check"]).assert(1, "unauthorized", "create a new API token");
+}
+
+#[test]
+fn a_crawl_tells_how_it_ended() {
+    let (server, place) = world();
+    let ran = place.run(&["sync", "-o", "json"]);
+    ran.assert(0, "", "");
+    let json = ran.json();
+    assert_eq!(json["orgs"][0]["outcome"], "complete");
+    assert_eq!(json["orgs"][0]["rows"]["users"].as_u64().unwrap(), server.sim().org.truth_users().count() as u64);
+    let table = place.run(&["status", "--direct"]);
+    table.assert(0, "crawl completed at", "");
+    assert!(table.out.contains("open gaps             0\n"), "{table:?}");
+
+    server.sim().rules.push(Rule::on("/api/v1/groups", Action::Refuse(Refusal::Forbidden)));
+    let ran = place.run(&["sync", "--quiet"]);
+    ran.assert(3, "finished_with_gaps", "acme: FORBIDDEN:groups: ");
+    assert!(ran.err.contains("to do: give the credential's owner"), "{ran:?}");
+    place.run(&["group", "list", "--direct"]).assert(
+        0,
+        "",
+        "PARTIAL: what these gaps hide may be missing: FORBIDDEN:groups",
+    );
+
+    server.sim().rules.push(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)));
+    let ran = place.run(&["sync"]);
+    ran.assert(1, "stopped", "goes on where it was");
+    assert!(ran.err.contains("create a new API token"), "{ran:?}");
+}
+
+#[test]
+fn an_interrupted_crawl_is_resumed() {
+    let (server, place) = world();
+    // Long enough to be interrupted within, short enough for a test that goes wrong.
+    server.sim().rules.push(Rule::on("/api/v1/apps/*/users", Action::Delay(700)));
+    let mut running = place.start(&["sync"]);
+    let mut log = BufReader::new(running.child().stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("crawl begins") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the crawl ended without a word");
+    }
+    running.terminate();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    let ran = running.wait();
+    ran.assert(1, "interrupted", "");
+    assert!(rest.contains("goes on where it was"), "{rest}");
+    server.sim().rules.clear();
+    place.run(&["sync"]).assert(0, "complete", "crawl is resumed");
+}
+
+#[test]
+fn a_server_answers_and_stops() {
+    let (_server, place) = world();
+    place.run(&["sync", "-q"]).assert(0, "complete", "");
+    let mut running = place.start(&["serve"]);
+    let mut out = BufReader::new(running.child().stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+
+    let direct = place.run(&["app", "list", "-o", "csv", "--direct", "-q"]);
+    let served = place.run(&["app", "list", "-o", "csv", "--server", &address, "-q"]);
+    assert_eq!((direct.out, direct.code), (served.out, served.code), "both answer alike");
+    place.run(&["status", "--server", &address]).assert(0, "acme", "");
+    place.run(&["user", "show", "x", "--org", "other", "--server", &address]).assert(2, "", "other");
+    place.run(&["resolve", "nothing", "x", "--server", &address]).assert(4, "UNKNOWN_APP", "");
+    let port = address.rsplit(':').next().unwrap();
+    let listen = format!("127.0.0.1:{port}");
+    place.run(&["serve", "--listen", &listen]).assert(1, "", "the port is taken");
+    place.run(&["sync"]).assert(1, "failed", "in use by another okta-idmap process");
+
+    running.terminate();
+    let ran = running.wait();
+    ran.assert(0, "", "stopping");
+}

@@ -1,0 +1,131 @@
+//! Help, and what is refused before any store or network is touched.
+
+use super::harness::{CANARY, Place};
+
+#[test]
+fn help_teaches_by_example() {
+    let place = Place::empty();
+    let commands = [
+        "sync",
+        "serve",
+        "check",
+        "resolve",
+        "user",
+        "user show",
+        "user accounts",
+        "user groups",
+        "user in",
+        "app",
+        "app list",
+        "app show",
+        "app users",
+        "app groups",
+        "group",
+        "group list",
+        "group members",
+        "search",
+        "status",
+        "config",
+    ];
+    for command in commands {
+        let line: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let ran = place.run(&line);
+        ran.assert(0, "Usage: okta-idmap", "");
+        let is_top = !command.contains(' ') || command == "user in";
+        assert_eq!(is_top, ran.out.contains("Examples:"), "{command}");
+        assert!(ran.out.contains("--output <FORM>"), "{command}");
+    }
+    place.run(&["--help"]).assert(0, "Exit codes: 0 done", "");
+    place.run(&["--version"]).assert(0, concat!("okta-idmap ", env!("CARGO_PKG_VERSION")), "");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    #[track_caller]
+    fn check(line: &str, err_part: &str) {
+        let ran = Place::with_org().run(&line.split(' ').collect::<Vec<_>>());
+        ran.assert(2, "", err_part);
+        assert!(ran.out.is_empty(), "{ran:?}");
+    }
+    check("frobnicate", "unrecognized subcommand");
+    check("resolve jira", "required arguments");
+    check("app users jira --limit 0", "0 is not in 1..");
+    check("user in ada --app a --group b", "cannot be used with");
+    check("status --output xml", "invalid value 'xml'");
+    check("status --direct --server http://127.0.0.1:9", "cannot be used with");
+    check("user show ada --org acme --org acme", "give --org once");
+    check("config --output json", "TOML only");
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2_and_all_problems() {
+    let place = Place::with_config("[crawl]\nintervall = \"6h\"\nusers_page_size = 0\n[log]\nlevel = \"loud\"\n");
+    for command in ["config", "status", "sync", "check"] {
+        let ran = place.run(&[command]);
+        ran.assert(2, "", "intervall");
+        assert!(ran.err.contains("users_page_size") && ran.err.contains("loud"), "{ran:?}");
+        assert!(ran.err.starts_with("error: the configuration has several problems:\n"), "{ran:?}");
+    }
+    Place::empty().run(&["sync"]).assert(2, "", "no org configured: set OKTA_IDMAP_DOMAIN");
+    Place::empty().run(&["status", "--direct"]).assert(2, "", "no org configured");
+    Place::empty().run(&["config", "--config", "nowhere.toml"]).assert(2, "", "nowhere.toml");
+    Place::empty().run(&["status", "--server", "http://example.com:1"]).assert(2, "", "loopback");
+}
+
+#[test]
+fn an_org_must_be_configured() {
+    let place = Place::with_org();
+    for command in ["sync", "serve", "check"] {
+        place.run(&[command, "--org", "acmee"]).assert(2, "", "did you mean acme?");
+    }
+    place.run(&["user", "show", "ada", "--direct", "--org", "acmee"]).assert(2, "", "did you mean acme?");
+    let mut two = Place::with_org();
+    two.set("OKTA_IDMAP_ORGS__OTHER__DOMAIN", "http://127.0.0.1:10");
+    two.set("OKTA_IDMAP_ORGS__OTHER__API_TOKEN", CANARY);
+    two.run(&["user", "show", "ada", "--direct"]).assert(2, "", "name one with --org: acme, other");
+}
+
+#[test]
+fn without_a_store_the_message_says_what_to_run() {
+    let place = Place::with_org();
+    for line in [&["user", "show", "ada"][..], &["resolve", "jira", "ada"], &["status"], &["search", "ada"]] {
+        let line: Vec<&str> = line.iter().copied().chain(["--direct"]).collect();
+        place.run(&line).assert(1, "", "there is no store in ./okta-idmap-data/acme yet; run `okta-idmap sync` first");
+    }
+}
+
+#[test]
+fn a_server_that_is_asked_for_must_answer() {
+    let ran = Place::with_org().run(&["status", "--server", "http://127.0.0.1:9"]);
+    ran.assert(1, "", "no okta-idmap server answers at http://127.0.0.1:9");
+}
+
+#[test]
+fn something_else_on_the_port_is_no_server() {
+    // It takes connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut place = Place::with_org();
+    place.set("OKTA_IDMAP_CLIENT__SERVER", &format!("http://{address}"));
+    super::store::fill(place.path());
+    place.run(&["user", "show", "grace"]).assert(0, "00u2", "");
+    let ran = place.run(&["user", "show", "grace", "--server", &format!("http://{address}")]);
+    ran.assert(1, "", "no okta-idmap server answers");
+}
+
+#[test]
+fn the_configuration_is_shown_without_secrets() {
+    let ran = Place::with_org().run(&["config"]);
+    ran.assert(0, "[orgs.acme]", "");
+    assert!(ran.out.contains("api_token = \"***\" # environment OKTA_IDMAP_ORGS__ACME__API_TOKEN"), "{ran:?}");
+    Place::empty().run(&["config"]).assert(0, "data_dir", "no org is configured");
+    let quiet = Place::empty().run(&["config", "--quiet"]);
+    assert_eq!(quiet.err, "");
+}
+
+#[test]
+fn an_unreachable_org_is_told_and_not_crawled() {
+    let ran = Place::with_org().run(&["check"]);
+    ran.assert(1, "unreachable", "to do: check the org's address");
+    assert!(ran.out.contains("not_asked"), "{ran:?}");
+}

@@ -1,0 +1,22 @@
+//! The gRPC services over a real server, a real client and a real store, without Okta.
+//!
+//! Entry points: the tests of the modules; [`world`] fills the store and the index and starts the server.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "grpc/completeness.rs"]
+mod completeness;
+#[path = "grpc/failures.rs"]
+mod failures;
+#[path = "grpc/lists.rs"]
+mod lists;
+#[path = "grpc/lookups.rs"]
+mod lookups;
+#[path = "grpc/search.rs"]
+mod search;
+#[path = "grpc/server.rs"]
+mod server;
+#[path = "grpc/status.rs"]
+mod status;
+#[path = "grpc/world.rs"]
+mod world;

@@ -1,0 +1,177 @@
+//! Which gaps stand against which answer.
+
+use okta_idmap::core::coverage::GapKind;
+use okta_idmap::core::ids::{AppId, GroupId};
+use okta_idmap::core::model::{GroupType, Row, Scope};
+use okta_idmap_proto::v1;
+
+use super::world::{Server, World, account, app_by_id, group, shown_meta, user_by_id};
+
+fn app_users(app: &str) -> Scope {
+    Scope::AppUsers(AppId::new(app).unwrap())
+}
+
+fn members(group: &str) -> Scope {
+    Scope::GroupMembers(GroupId::new(group).unwrap())
+}
+
+/// The metas of one answer of each rpc, by name.
+async fn metas(server: &Server) -> Vec<(&'static str, String)> {
+    let mut lookup = server.lookup().await;
+    let user = user_by_id("00u0002");
+    let app = app_by_id("0oaeu");
+    let request = v1::ResolveAccountRequest {
+        account: account("0oaeu", "user2", v1::IdentifierKind::UserName),
+        ..Default::default()
+    };
+    let resolve = lookup.resolve_account(request).await.unwrap().into_inner().meta;
+    let request = v1::GetUserRequest { user: user.clone(), context: None };
+    let get_user = lookup.get_user(request).await.unwrap().into_inner().meta;
+    let request = v1::ListUserAccountsRequest { user: user.clone(), ..Default::default() };
+    let accounts = lookup.list_user_accounts(request).await.unwrap().into_inner().meta;
+    let request = v1::ListUserGroupsRequest { user: user.clone(), ..Default::default() };
+    let groups = lookup.list_user_groups(request).await.unwrap().into_inner().meta;
+    let request = v1::ListGroupMembersRequest { group_id: "00gops".to_owned(), ..Default::default() };
+    let members = lookup.list_group_members(request).await.unwrap().into_inner().meta;
+    let request = v1::ListGroupMembersRequest { group_id: "00gall".to_owned(), page_size: 1, ..Default::default() };
+    let everyone = lookup.list_group_members(request).await.unwrap().into_inner().meta;
+    let apps = lookup.list_apps(v1::ListAppsRequest::default()).await.unwrap().into_inner().meta;
+    let request = v1::ListAppUsersRequest { app: app.clone(), page_size: 1, ..Default::default() };
+    let app_users = lookup.list_app_users(request).await.unwrap().into_inner().meta;
+    let request = v1::ListAppGroupsRequest { app, ..Default::default() };
+    let app_groups = lookup.list_app_groups(request).await.unwrap().into_inner().meta;
+    let all_groups = lookup.list_groups(v1::ListGroupsRequest::default()).await.unwrap().into_inner().meta;
+    [
+        ("resolve", resolve),
+        ("user", get_user),
+        ("accounts", accounts),
+        ("groups of user", groups),
+        ("members", members),
+        ("everyone", everyone),
+        ("apps", apps),
+        ("app users", app_users),
+        ("app groups", app_groups),
+        ("groups", all_groups),
+    ]
+    .map(|(name, meta)| (name, shown_meta(meta.as_ref())))
+    .into()
+}
+
+/// Asserts that exactly the answers named in `expected` are partial by the one gap `id`.
+async fn check(server: &Server, id: &str, expected: &[&str]) {
+    let partial = format!("PARTIAL 1 {id}");
+    let found: Vec<&str> =
+        metas(server).await.into_iter().filter(|(_, meta)| *meta == partial).map(|(name, _)| name).collect();
+    assert_eq!(found, expected, "{id}");
+    let others = metas(server).await.into_iter().filter(|(name, _)| !expected.contains(name));
+    for (name, meta) in others {
+        assert_eq!(meta, "COMPLETE", "{name} with {id}");
+    }
+}
+
+#[tokio::test]
+async fn gaps_stand_against_what_they_could_change() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    check(&server, "none", &[]).await;
+    let cases: [(Scope, &[&str]); 7] = [
+        (Scope::Users, &["resolve", "user", "accounts", "groups of user", "members", "everyone", "app users"]),
+        (Scope::Groups, &["groups of user", "members", "everyone", "app groups", "groups"]),
+        (Scope::Apps, &["resolve", "accounts", "apps", "app users", "app groups"]),
+        (app_users("0oaeu"), &["resolve", "accounts", "app users"]),
+        (app_users("0oaoff"), &["accounts"]),
+        (members("00gimp"), &["groups of user"]),
+        (Scope::Log, &[]),
+    ];
+    for (scope, expected) in cases {
+        world.open_gap(scope.clone(), GapKind::Forbidden, "GET: 403 E0000006").await;
+        check(&server, &format!("FORBIDDEN:{scope}"), expected).await;
+        world.close_gap(scope.clone(), GapKind::Forbidden).await;
+        check(&server, "none", &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn new_groups_and_apps_are_gaps_until_they_are_read() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    check(&server, "none", &[]).await;
+    world.put(vec![Row::Group(group("00gnew", "New", GroupType::OktaGroup))]).await;
+    check(&server, "NOT_READ:group_members(00gnew)", &["groups of user"]).await;
+    world.read(members("00gnew"), Vec::new()).await;
+    check(&server, "none", &[]).await;
+    world.put(vec![Row::App(super::world::app("0oanew", "new", "New"))]).await;
+    check(&server, "NOT_READ:app_users(0oanew)", &["accounts"]).await;
+    world.read(app_users("0oanew"), Vec::new()).await;
+    check(&server, "none", &[]).await;
+}
+
+#[tokio::test]
+async fn before_the_first_crawl_nothing_is_absent() {
+    let world = World::empty();
+    let server = world.serve().await;
+    let mut lookup = server.lookup().await;
+    let request = v1::GetUserRequest { user: user_by_id("00u0002"), context: None };
+    let answer = lookup.get_user(request).await.unwrap().into_inner();
+    assert_eq!(answer.user.unwrap().outcome(), v1::SubjectOutcome::UnknownGap);
+    assert_eq!(shown_meta(answer.meta.as_ref()), "PARTIAL 1 NOT_READ:users");
+    let meta = answer.meta.unwrap();
+    assert_eq!((meta.snapshot_completed_at, meta.observed_through), (None, None));
+    let request = v1::ListAppUsersRequest { app: app_by_id("0oaeu"), ..Default::default() };
+    let answer = lookup.list_app_users(request).await.unwrap().into_inner();
+    assert_eq!(answer.app.unwrap().outcome(), v1::SubjectOutcome::UnknownGap);
+    let request = v1::ListGroupMembersRequest { group_id: "00gops".to_owned(), ..Default::default() };
+    let answer = lookup.list_group_members(request).await.unwrap().into_inner();
+    assert_eq!(answer.group.unwrap().outcome(), v1::SubjectOutcome::UnknownGap);
+
+    // The apps are known, their accounts are not.
+    world.begin_crawl(1).await;
+    world.read(Scope::Apps, vec![Row::App(super::world::app("0oaeu", "jira", "Jira EU"))]).await;
+    let account = account("0oaeu", "user2", v1::IdentifierKind::UserName);
+    let request = v1::ResolveAccountRequest { account: account.clone(), ..Default::default() };
+    let answer = lookup.resolve_account(request).await.unwrap().into_inner();
+    let resolution = answer.resolution.unwrap();
+    assert_eq!(resolution.outcome(), v1::ResolutionOutcome::UnknownGap);
+    assert_eq!(resolution.gap_ids, ["NOT_READ:app_users(0oaeu)", "NOT_READ:users"]);
+    let items = vec![v1::BatchResolveItem { correlation_id: String::new(), account }];
+    let request = v1::BatchResolveRequest { items, ..Default::default() };
+    let answer = lookup.batch_resolve(request).await.unwrap().into_inner();
+    assert_eq!(shown_meta(answer.meta.as_ref()), "PARTIAL 2 NOT_READ:app_users(0oaeu) NOT_READ:users");
+    let target = Some(v1::membership_question::Target::App(app_by_id("0oaeu").unwrap()));
+    let question = Some(v1::MembershipQuestion { user: user_by_id("00u0002"), target });
+    let request = v1::CheckAppMembershipRequest { question, context: None };
+    let answer = lookup.check_app_membership(request).await.unwrap().into_inner().answer.unwrap();
+    assert_eq!(answer.membership(), v1::Membership::Unknown);
+}
+
+#[tokio::test]
+async fn many_gaps_are_cut_and_counted() {
+    let world = World::crawled().await;
+    let groups: Vec<Row> =
+        (0..300).map(|n| Row::Group(group(&format!("00gx{n:03}"), "X", GroupType::OktaGroup))).collect();
+    world.put(groups).await;
+    let server = world.serve().await;
+    let request = v1::ListUserGroupsRequest { user: user_by_id("00u0002"), ..Default::default() };
+    let meta = server.lookup().await.list_user_groups(request).await.unwrap().into_inner().meta.unwrap();
+    assert_eq!((meta.gap_ids.len(), meta.gap_count), (100, 300));
+    assert_eq!(meta.gap_ids[0], "NOT_READ:group_members(00gx000)");
+}
+
+#[tokio::test]
+async fn rows_of_an_unreadable_collection_are_stale() {
+    let world = World::crawled().await;
+    world.open_gap(app_users("0oaeu"), GapKind::Forbidden, "403").await;
+    let server = world.serve().await;
+    let mut lookup = server.lookup().await;
+    let account = account("0oaeu", "user2", v1::IdentifierKind::UserName);
+    let request = v1::ResolveAccountRequest { account, ..Default::default() };
+    let resolution = lookup.resolve_account(request).await.unwrap().into_inner().resolution.unwrap();
+    assert_eq!(resolution.outcome(), v1::ResolutionOutcome::Resolved);
+    assert!(resolution.app_user.unwrap().stale);
+    assert_eq!(resolution.warnings, [i32::from(v1::ResolutionWarning::Stale)]);
+    let request = v1::ListUserAccountsRequest { user: user_by_id("00u0002"), ..Default::default() };
+    let accounts = lookup.list_user_accounts(request).await.unwrap().into_inner().accounts;
+    let stale: Vec<(String, bool)> =
+        accounts.into_iter().map(|account| account.app_user.unwrap()).map(|row| (row.app_id, row.stale)).collect();
+    assert_eq!(stale.iter().filter(|(_, stale)| *stale).map(|(app, _)| app.as_str()).collect::<Vec<_>>(), ["0oaeu"]);
+}

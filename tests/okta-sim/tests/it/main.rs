@@ -1,0 +1,11 @@
+//! Tests of the simulated org through its HTTP interface, most of them without sockets (`Sim::handle`).
+
+mod access;
+mod endpoints;
+mod faults;
+mod log;
+mod mutations;
+mod scale;
+mod sockets;
+mod support;
+mod walks;

@@ -1,0 +1,180 @@
+//! The store against a plain model: whatever is committed, every reader sees what the model holds.
+//!
+//! Entry point: `random_batches_match_the_model`, one run per seed; a failure prints the seed and the step. More seeds:
+//! `STORE_CONTRACT_SEEDS=500 cargo test --test store_contract`.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "store_contract/cases.rs"]
+mod cases;
+#[path = "store_contract/compare.rs"]
+mod compare;
+#[path = "store_contract/generate.rs"]
+mod generate;
+#[path = "store_contract/model.rs"]
+mod model;
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
+use okta_idmap::core::batch::{Batch, CrawlMark, Receipt, WalkState, WalkUpdate};
+use okta_idmap::core::ids::{CrawlId, Revision, Timestamp};
+use okta_idmap::core::model::Scope;
+use okta_idmap::core::reconcile::{Brake, Verdict};
+use okta_idmap::store::{Reader, Store, StoreConfig, StoreError};
+
+use self::compare::compare;
+use self::generate::{Source, free_batch, walk_batch};
+use self::model::{Model, Rules};
+
+/// Seeds of an ordinary run: a few seconds.
+const SEEDS: u64 = 8;
+
+/// Steps of a run; a step queues up to [`GROUP_MAX`] batches.
+const STEPS: usize = 60;
+
+/// Batches that are queued together, and so may share a transaction.
+const GROUP_MAX: usize = 4;
+
+/// Small enough that walks over a handful of rows meet it.
+const BRAKE: Brake = Brake { share: 0.4, rows: 1 };
+
+const CREDENTIALS: [&str; 2] = ["credential a", "credential b"];
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn open(dir: &Path, rules: &Rules) -> Store {
+    let config = StoreConfig { dir: dir.to_owned(), brake: rules.brake, credential: rules.credential.clone() };
+    Store::open(config).unwrap()
+}
+
+/// Queues all batches, then waits for their receipts.
+fn commit(store: &Store, batches: &[Batch]) -> Vec<Result<Receipt, StoreError>> {
+    wait(async {
+        let mut receipts = Vec::new();
+        for batch in batches {
+            receipts.push(store.writer.commit(Box::new(batch.clone())).await.unwrap());
+        }
+        let mut outcomes = Vec::new();
+        for receipt in receipts {
+            outcomes.push(receipt.await.unwrap());
+        }
+        outcomes
+    })
+}
+
+/// Commits to both and compares the receipts; returns what became of finished walks. The order of apps in a receipt does
+/// not matter.
+fn commit_both(store: &Store, model: &mut Model, rules: &Rules, batches: &[Batch]) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (outcome, batch) in commit(store, batches).into_iter().zip(batches) {
+        let before = model.revision;
+        match (outcome, model.apply(batch, rules)) {
+            (Ok(mut found), Some(mut expected)) => {
+                for finished in found.finished.iter_mut().chain(&mut expected.finished) {
+                    finished.unlisted_apps.sort();
+                }
+                assert_eq!(found, expected, "receipt of {batch:#?}");
+                assert!(found.revision >= before, "revisions grow");
+                verdicts.extend(found.finished.iter().map(|finished| finished.verdict));
+            }
+            (Err(StoreError::Mismatch { .. }), None) => assert_eq!(model.revision, before),
+            (outcome, expected) => panic!("{outcome:?} instead of {expected:?} for {batch:#?}"),
+        }
+    }
+    verdicts
+}
+
+fn crawl_batch(source: &mut Source, model: &Model) -> Batch {
+    let mut batch = free_batch(source, model);
+    let right = model.crawl.id.0;
+    let wrong = source.random.usize(0..4) == 0;
+    if model.crawl.running && source.random.bool() {
+        let id = CrawlId(if wrong { right.saturating_sub(1) } else { right });
+        batch.crawl = Some(CrawlMark::End { id });
+    } else if source.random.usize(0..8) == 0 {
+        batch.crawl = Some(CrawlMark::End { id: CrawlId(right + 1) });
+    } else {
+        let id = CrawlId(if wrong { right } else { right + source.random.u64(1..3) });
+        batch.crawl = Some(CrawlMark::Begin { id, fingerprint: format!("fingerprint {}", source.now) });
+        let todo = |scope| WalkUpdate { scope, state: WalkState::Todo };
+        batch.walks = [Scope::Users, Scope::Groups, Scope::Apps].map(todo).into();
+    }
+    batch
+}
+
+/// Batches for one step. They are made from the model as it will be after the ones before.
+fn step(source: &mut Source, model: &Model, rules: &Rules) -> Vec<Batch> {
+    let mut ahead = model.clone();
+    let mut batches = Vec::new();
+    for _ in 0..source.random.usize(1..=GROUP_MAX) {
+        // Up to ten days, so that released names grow too old in a run.
+        source.now = source.now.plus_millis(source.random.i64(0..864_000_000));
+        let batch = match source.random.u8(0..10) {
+            0..4 => free_batch(source, &ahead),
+            4..9 => walk_batch(source, &ahead),
+            _ => crawl_batch(source, &ahead),
+        };
+        ahead.apply(&batch, rules);
+        batches.push(batch);
+    }
+    batches
+}
+
+fn run(seed: u64, current_step: &mut usize) -> Vec<Verdict> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rules = Rules { credential: CREDENTIALS[0].to_owned(), brake: BRAKE };
+    let mut store = open(dir.path(), &rules);
+    let (mut model, mut verdicts) = (Model::default(), Vec::new());
+    let mut source = Source {
+        random: fastrand::Rng::with_seed(seed),
+        now: Timestamp::from_millis(1_770_000_000_000),
+        request: store.writer.first_request_number().0,
+    };
+    compare(&store.reader, &model, &mut source.random);
+    for step_number in 0..STEPS {
+        *current_step = step_number;
+        let batches = step(&mut source, &model, &rules);
+        verdicts.extend(commit_both(&store, &mut model, &rules, &batches));
+        assert_eq!(*store.reader.revisions().borrow(), model.revision, "published revision");
+        compare(&store.reader, &model, &mut source.random);
+        if source.random.usize(0..8) == 0 {
+            drop(store);
+            if source.random.usize(0..3) == 0 {
+                CREDENTIALS[source.random.usize(0..CREDENTIALS.len())].clone_into(&mut rules.credential);
+            }
+            store = open(dir.path(), &rules);
+            let first = store.writer.first_request_number().0;
+            assert!(first > source.request, "request numbers never come again");
+            source.request = first;
+            compare(&store.reader, &model, &mut source.random);
+            compare(&Reader::open(dir.path()).unwrap(), &model, &mut source.random);
+        }
+    }
+    assert!(model.revision > Revision(10), "the run did something");
+    verdicts
+}
+
+#[test]
+fn random_batches_match_the_model() {
+    let seeds = std::env::var("STORE_CONTRACT_SEEDS").ok().and_then(|raw| raw.parse().ok()).unwrap_or(SEEDS);
+    let only: Option<u64> = std::env::var("STORE_CONTRACT_SEED").ok().and_then(|raw| raw.parse().ok());
+    let mut verdicts = Vec::new();
+    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
+        let mut step = 0;
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, &mut step)));
+        match outcome {
+            Ok(found) => verdicts.extend(found),
+            Err(panic) => {
+                eprintln!("seed {seed}, step {step}: again with STORE_CONTRACT_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    let all =
+        [Verdict::Nothing, Verdict::Remove, Verdict::HoldShrunk, Verdict::HoldCredential, Verdict::HoldUnreadable];
+    let never = all.iter().find(|verdict| only.is_none() && !verdicts.contains(verdict));
+    assert_eq!(never, None, "a verdict that no run has met: the runs are too tame");
+}

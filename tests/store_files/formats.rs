@@ -1,0 +1,365 @@
+//! A file of every released format, and what it must still show.
+//!
+//! `tests/formats/store-vN.sql` is a store of version N as SQL, `store-vN.expected.json` what a reader shows of it after
+//! the migrations up to now. The newest dump is made anew by every run and compared: a change of the format fails here
+//! until it has a version of its own. After a deliberate change: `UPDATE_EXPECT=1 cargo test --test store_files`, twice
+//! (the second run reads what the first one wrote), and never for the dump of a version that was released.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect_file;
+use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Listing, Position, WalkState, WalkUpdate};
+use okta_idmap::core::coverage::{Gap, GapKind, completeness};
+use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
+use okta_idmap::core::model::{
+    App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Kind,
+    Quarantined, Row, Scope, User, UserStatus,
+};
+use okta_idmap::core::normalize::lookup_key;
+use okta_idmap::store::{Reader, STORE_FILE, Snapshot, Store, StoreError};
+use rusqlite::Connection;
+
+use super::{config, put, sqlite};
+
+/// Tables that nothing writes yet.
+const NOT_WRITTEN_YET: [&str; 1] = ["pending_reads"];
+
+const ALL: usize = 1_000;
+
+fn app_id(id: &str) -> AppId {
+    AppId::new(id).unwrap()
+}
+
+fn group_id(id: &str) -> GroupId {
+    GroupId::new(id).unwrap()
+}
+
+fn user_id(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_770_000_000_000 + seconds * 1_000)
+}
+
+fn text(text: &str) -> Option<Box<str>> {
+    Some(text.into())
+}
+
+fn full_user() -> User {
+    User {
+        id: user_id("00u1"),
+        status: UserStatus::Active,
+        login: text("Straße@example.com"),
+        email: text("strasse@example.com"),
+        second_email: text("other@example.org"),
+        first_name: text("It's"),
+        last_name: text(""),
+        display_name: text("näme"),
+        created: Some(time(-30)),
+        last_updated: Some(time(-20)),
+        status_changed: Some(time(-10)),
+    }
+}
+
+fn bare_user() -> User {
+    User {
+        id: user_id("00u2"),
+        status: UserStatus::parse("IN_2027"),
+        login: None,
+        email: None,
+        second_email: None,
+        first_name: None,
+        last_name: None,
+        display_name: None,
+        created: None,
+        last_updated: None,
+        status_changed: None,
+    }
+}
+
+fn groups() -> [Group; 2] {
+    let everyone = Group {
+        id: group_id("00g1"),
+        name: "Everyone".into(),
+        description: None,
+        group_type: GroupType::BuiltIn,
+        source_app: None,
+        created: None,
+        last_updated: None,
+        last_membership_updated: None,
+    };
+    let imported = Group {
+        id: group_id("00g2"),
+        name: "Eng".into(),
+        description: text("Engineers"),
+        group_type: GroupType::AppGroup,
+        source_app: Some(app_id("0oa1")),
+        created: Some(time(-30)),
+        last_updated: Some(time(-20)),
+        last_membership_updated: Some(time(-10)),
+    };
+    [everyone, imported]
+}
+
+fn full_app(label: &str) -> App {
+    App {
+        id: app_id("0oa1"),
+        name: "jira".into(),
+        label: label.into(),
+        status: AppStatus::Active,
+        sign_on_mode: text("SAML_2_0"),
+        features: vec!["PUSH_NEW_USERS".into(), "IMPORT_NEW_USERS".into()],
+        credential_scheme: text("SHARED_USERNAME_AND_PASSWORD"),
+        shared_user_name: text("team"),
+        user_name_template: text("${source.login}"),
+        oauth_application_type: text("web"),
+        implicit_assignment: true,
+        created: Some(time(-30)),
+        last_updated: Some(time(-20)),
+    }
+}
+
+fn full_app_user(user_name: &str) -> AppUser {
+    AppUser {
+        app: app_id("0oa1"),
+        user: user_id("00u1"),
+        user_name: text(user_name),
+        external_id: text("ext-1"),
+        email: text("strasse@example.com"),
+        status: AppUserStatus::Provisioned,
+        scope: AssignmentScope::Group,
+        sync_state: text("SYNCHRONIZED"),
+        via_group: Some(group_id("00g2")),
+        created: Some(time(-30)),
+        last_updated: Some(time(-20)),
+        status_changed: Some(time(-10)),
+    }
+}
+
+fn batch(at: u64, rows: Vec<Row>) -> Batch {
+    Batch { now: time(i64::try_from(at).unwrap()), at: RequestNumber(at), rows, ..Batch::default() }
+}
+
+fn update(scope: Scope, state: WalkState) -> WalkUpdate {
+    WalkUpdate { scope, state }
+}
+
+/// A history that leaves a row in every table: a finished crawl with removals and renames, and one under way.
+fn history() -> Vec<Batch> {
+    let finished = |scope, from| update(scope, WalkState::Finished { from: RequestNumber(from) });
+    let bare_app_user =
+        AppUser { user: user_id("00u2"), user_name: None, external_id: None, email: None, ..full_app_user("") };
+    let removed = User { id: user_id("00u3"), login: text("gone@example.com"), ..bare_user() };
+    let [everyone, imported] = groups();
+    let member = |user| Row::GroupMember(GroupMember { group: group_id("00g2"), user: user_id(user) });
+    let position = |listing| Position {
+        next: "https://org.example/api/v1/users?after=2".to_owned(),
+        page: 1,
+        rows: 2,
+        from: RequestNumber(9),
+        listing,
+    };
+    vec![
+        Batch {
+            crawl: Some(CrawlMark::Begin { id: CrawlId(1), fingerprint: "fingerprint 1".to_owned() }),
+            walks: [Scope::Users, Scope::Groups, Scope::Apps].map(|scope| update(scope, WalkState::Todo)).into(),
+            ..batch(1, Vec::new())
+        },
+        Batch {
+            cursor: Some(CursorMove::Anchor(LogCursor("https://org.example/api/v1/logs?after=1".to_owned()))),
+            walks: vec![finished(Scope::Log, 0)],
+            ..batch(2, Vec::new())
+        },
+        Batch {
+            walks: vec![finished(Scope::Users, 3)],
+            quarantined: vec![Quarantined { scope: Scope::Users, id: text("00u9"), reason: "no status".to_owned() }],
+            ..batch(3, vec![Row::User(full_user()), Row::User(bare_user()), Row::User(removed)])
+        },
+        Batch { walks: vec![finished(Scope::Groups, 4)], ..batch(4, vec![Row::Group(everyone), Row::Group(imported)]) },
+        Batch {
+            gaps: vec![Gap {
+                scope: Scope::AppGroups(app_id("0oa2")),
+                kind: GapKind::Forbidden,
+                evidence: "GET /api/v1/apps/0oa2/groups: 403 E0000006".to_owned(),
+            }],
+            walks: vec![update(Scope::AppGroups(app_id("0oa2")), WalkState::GivenUp), finished(Scope::Apps, 5)],
+            ..batch(5, vec![Row::App(full_app("Jira"))])
+        },
+        batch(6, vec![Row::AppUser(full_app_user("old name")), Row::AppUser(bare_app_user), member("00u1")]),
+        Batch {
+            removals: vec![Key::User(user_id("00u3"))],
+            closed_gaps: vec![(Scope::Users, GapKind::Failed)],
+            crawl: Some(CrawlMark::End { id: CrawlId(1) }),
+            ..batch(
+                7,
+                vec![
+                    Row::AppUser(full_app_user("new name")),
+                    Row::App(full_app("Jira Cloud")),
+                    member("00u7"), // A user whom no list shows.
+                    Row::AppGroup(AppGroup {
+                        app: app_id("0oa1"),
+                        group: group_id("00g2"),
+                        priority: Some(1),
+                        last_updated: Some(time(-20)),
+                    }),
+                    Row::AppGroup(AppGroup {
+                        app: app_id("0oa1"),
+                        group: group_id("00g1"),
+                        priority: None,
+                        last_updated: None,
+                    }),
+                ],
+            )
+        },
+        Batch {
+            crawl: Some(CrawlMark::Begin { id: CrawlId(2), fingerprint: "fingerprint 2".to_owned() }),
+            walks: vec![update(Scope::Groups, WalkState::Todo)],
+            ..batch(8, Vec::new())
+        },
+        Batch {
+            walks: vec![update(Scope::Users, WalkState::Walking(position(Listing::PlainUsers)))],
+            ..batch(9, vec![Row::User(full_user()), Row::User(bare_user())])
+        },
+    ]
+}
+
+/// The whole file as SQL, in an order that does not depend on how it came to be.
+fn dump(file: &Connection) -> String {
+    let pragma = |name: &str| -> i64 { file.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
+    let mut sql = String::new();
+    for name in ["application_id", "user_version"] {
+        sql += &format!("PRAGMA {name} = {};\n", pragma(name));
+    }
+    for (statement, _) in schema(file) {
+        sql += &format!("{statement};\n");
+    }
+    for table in tables(file) {
+        let mut select = file.prepare_cached(&format!("SELECT * FROM {table}")).unwrap();
+        let quoted: Vec<String> = select.column_names().map(|column| format!("quote(\"{column}\")")).collect();
+        let order: Vec<String> = (1..=quoted.len()).map(|n| n.to_string()).collect();
+        let (quoted, order) = (quoted.join(" || ', ' || "), order.join(", "));
+        select =
+            file.prepare_cached(&format!("SELECT {quoted} FROM (SELECT * FROM {table} ORDER BY {order})")).unwrap();
+        let rows = select.query_map((), |row| row.get::<_, String>(0)).unwrap();
+        for row in rows {
+            sql += &format!("INSERT INTO {table} VALUES ({});\n", row.unwrap());
+        }
+    }
+    sql
+}
+
+/// Statements that make the tables and indexes, with their names; those of SQLite's own are left out.
+fn schema(file: &Connection) -> Vec<(String, String)> {
+    let mut select = file
+        .prepare_cached(
+            "SELECT sql, name FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid",
+        )
+        .unwrap();
+    let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn tables(file: &Connection) -> Vec<String> {
+    schema(file).into_iter().filter(|(sql, _)| sql.starts_with("CREATE TABLE")).map(|(_, name)| name).collect()
+}
+
+fn formats_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats")
+}
+
+/// Everything that a reader shows, by heading.
+fn show(reader: &Reader) -> String {
+    let shown = reader.read(show_snapshot).unwrap();
+    let mut shown: BTreeMap<&str, Vec<String>> = shown;
+    let scopes = [Scope::Users, Scope::Groups, Scope::Apps, Scope::Log, Scope::AppGroups(app_id("0oa2"))];
+    let coverage = reader.coverage();
+    let lines = scopes.iter().map(|scope| format!("{scope}: {:?}", completeness(&coverage, [scope])));
+    shown.insert("completeness", lines.collect());
+    serde_json::to_string_pretty(&shown).unwrap() + "\n"
+}
+
+fn show_snapshot(snapshot: &Snapshot<'_>) -> Result<BTreeMap<&'static str, Vec<String>>, StoreError> {
+    fn lines<T: std::fmt::Debug>(rows: impl IntoIterator<Item = T>) -> Vec<String> {
+        rows.into_iter().map(|row| format!("{row:?}")).collect()
+    }
+    let app = app_id("0oa1");
+    let mut shown = BTreeMap::new();
+    // Changes by opening: the block of request numbers that this process took.
+    let meta = okta_idmap::store::Meta { request_numbers_end: 0, ..snapshot.meta()? };
+    shown.insert("meta", lines([meta]));
+    shown.insert("users", lines(snapshot.users(None, ALL)?.rows));
+    shown.insert("groups", lines(snapshot.groups(None, ALL)?.rows));
+    shown.insert("apps", lines(snapshot.apps(None, ALL)?.rows));
+    shown.insert("app users", lines(snapshot.app_users(&app, None, ALL)?.rows));
+    shown.insert("app groups", lines(snapshot.app_groups(&app, None, ALL)?.rows));
+    shown.insert("members of 00g1", lines(snapshot.members(&group_id("00g1"), None, ALL)?.rows));
+    shown.insert("members of 00g2", lines(snapshot.members(&group_id("00g2"), None, ALL)?.rows));
+    shown.insert("groups of 00u1", lines(snapshot.groups_of(&user_id("00u1"), None, ALL)?.rows));
+    shown.insert("groups that grant to 00u1", lines(snapshot.granting_groups(&app, &user_id("00u1"))?));
+    let mut named = Vec::new();
+    for name in ["new name", "OLD NAME", "STRASSE@example.com", "gone@example.com", "ext-1"] {
+        let key = lookup_key(name).unwrap();
+        named.push(format!("{name}: {:?}", snapshot.candidates(&app, key, ALL)?));
+        named.push(format!("{name} before: {:?}", snapshot.held_names(&app, key, ALL)?));
+    }
+    shown.insert("names", named);
+    shown.insert("changes", lines(snapshot.changes_after(Revision(0), ALL)?));
+    shown.insert("scopes", lines(snapshot.scopes(ALL)?));
+    shown.insert("walks", lines(snapshot.crawl_walks(CrawlId(2))?));
+    shown.insert("gaps", lines(snapshot.gaps(false, ALL)?));
+    shown.insert("quarantine", lines(snapshot.quarantined(ALL)?));
+    for kind in Kind::ALL {
+        assert!(!snapshot.keys_after(kind, (-1, -1), ALL)?.is_empty(), "no {kind:?}");
+    }
+    Ok(shown)
+}
+
+fn version(file: &Connection) -> i32 {
+    file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn the_newest_format_is_the_one_that_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(config(dir.path())).unwrap();
+    for batch in history() {
+        put(&store, batch);
+    }
+    drop(store);
+    let file =
+        sqlite(&dir.path().join(STORE_FILE), "UPDATE meta SET value = '0123456789abcdef' WHERE name = 'store_id'");
+    for table in tables(&file) {
+        let rows: i64 = file.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
+        assert_eq!(rows > 0, !NOT_WRITTEN_YET.contains(&&*table), "{rows} rows in {table}");
+    }
+    expect_file![formats_dir().join(format!("store-v{}.sql", version(&file)))].assert_eq(&dump(&file));
+}
+
+#[test]
+fn every_released_format_is_read() {
+    let fresh = tempfile::tempdir().unwrap();
+    drop(Store::open(config(fresh.path())).unwrap());
+    let fresh = sqlite(&fresh.path().join(STORE_FILE), "");
+    for number in 1..=version(&fresh) {
+        let sql = fs::read_to_string(formats_dir().join(format!("store-v{number}.sql"))).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(STORE_FILE);
+        drop(sqlite(&path, &sql));
+        let store = Store::open(config(dir.path())).unwrap();
+        let expected = formats_dir().join(format!("store-v{number}.expected.json"));
+        expect_file![expected].assert_eq(&show(&store.reader));
+        // It is not only read: it is the store that this version would have made, and can be written.
+        let before = *store.reader.revisions().borrow();
+        put(&store, batch(99, vec![Row::User(User { id: user_id("00u100"), ..bare_user() })]));
+        assert_eq!(store.reader.revisions().borrow().0, before.0 + 1);
+        drop(store);
+        let file = sqlite(&path, "");
+        assert_eq!(schema(&file), schema(&fresh), "version {number} after its migrations");
+        assert_eq!(version(&file), version(&fresh));
+        let check: String = file.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+    }
+}
