@@ -65,7 +65,7 @@ fn start(world: &World) -> Child {
     settings.push(("OKTA_IDMAP_API_TOKEN".to_owned(), harness::TOKEN.to_owned()));
     let lines: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child"])
+        .args(["--exact", "child", "--nocapture"])
         .env(CHILD, lines.join("\n"))
         .stdout(Stdio::null())
         .spawn()
