@@ -258,12 +258,21 @@ impl<'a> Snapshot<'a> {
     /// Everybody who may be meant by a name in an app, at most `limit`.
     pub fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, StoreError> {
         let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
-        let users: Vec<i64> = self.rows(
-            "SELECT user FROM account_keys WHERE app = ?1 AND key = ?2
-             UNION SELECT user FROM user_keys WHERE key = ?2 ORDER BY user LIMIT ?3",
-            params![app, key.to_stored(), size(limit)],
+        // Two point reads of clustered keys; one statement for both would sort in a temporary table each time.
+        let key = key.to_stored();
+        let mut users: Vec<i64> = self.rows(
+            "SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3",
+            params![app, key, size(limit)],
             |row| row.get(0),
         )?;
+        let of_okta: Vec<i64> =
+            self.rows("SELECT user FROM user_keys WHERE key = ?1 LIMIT ?2", params![key, size(limit)], |row| {
+                row.get(0)
+            })?;
+        users.extend(of_okta);
+        users.sort_unstable();
+        users.dedup();
+        users.truncate(limit);
         let hit = |user: i64| -> Result<AccountHit, StoreError> {
             Ok(AccountHit { user: self.user_by_n(user)?, app_user: self.app_user_by_n(app, user)? })
         };
@@ -283,20 +292,26 @@ impl<'a> Snapshot<'a> {
     /// Who had a name before, in the app or as login or e-mail.
     pub fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, StoreError> {
         let app = self.n(Kind::App, app.as_str())?.unwrap_or(-1);
-        self.rows(
-            "SELECT i.id, h.kind, h.name, h.released_at, h.app FROM account_history h JOIN ids i ON i.n = h.user
-             WHERE h.app IN (0, ?1) AND h.key = ?2 ORDER BY h.released_at DESC LIMIT ?3",
-            params![app, key.to_stored(), size(limit)],
-            |row| {
-                Ok(HeldName {
-                    user: user_id(row, 0)?,
-                    kind: row.get(1)?,
-                    name: row.get(2)?,
-                    released_at: Timestamp::from_millis(row.get(3)?),
-                    of_okta: row.get::<_, i64>(4)? == 0,
-                })
-            },
-        )
+        let mut names = Vec::new();
+        for of in [0, app] {
+            names.extend(self.rows(
+                "SELECT i.id, h.kind, h.name, h.released_at FROM account_history h JOIN ids i ON i.n = h.user
+                 WHERE h.app = ?1 AND h.key = ?2 LIMIT ?3",
+                params![of, key.to_stored(), size(limit)],
+                |row| {
+                    Ok(HeldName {
+                        user: user_id(row, 0)?,
+                        kind: row.get(1)?,
+                        name: row.get(2)?,
+                        released_at: Timestamp::from_millis(row.get(3)?),
+                        of_okta: of == 0,
+                    })
+                },
+            )?);
+        }
+        names.sort_by_key(|held| std::cmp::Reverse(held.released_at));
+        names.truncate(limit);
+        Ok(names)
     }
 
     // Lists.
