@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use self::lanes::Lanes;
 pub use self::lanes::{Lane, ScopeCounts};
 use self::walk::Walk;
-use super::batch::{Batch, CrawlMark, CursorMove, Listing, Position, Receipt, WalkState, WalkUpdate};
+use super::batch::{Batch, CrawlMark, CursorMove, Listing, Receipt, WalkState, WalkUpdate};
 use super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
 use super::filter::AppFilter;
 use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
@@ -591,12 +591,5 @@ impl SyncState {
                 }
             }
         }
-    }
-}
-
-impl Position {
-    /// Whether two positions belong to the same walk.
-    pub fn same_walk(&self, other: &Position) -> bool {
-        self.from == other.from && self.listing == other.listing
     }
 }

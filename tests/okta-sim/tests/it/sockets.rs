@@ -13,8 +13,16 @@ fn server() -> SimServer {
     SimServer::start(org, &config).expect("a free port")
 }
 
+/// Other packages of the workspace build the client with TLS and without a provider for it; plain HTTP needs none, but
+/// the client asks for one.
+fn client_builder() -> reqwest::ClientBuilder {
+    // Whoever was first has installed the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
 async fn ask(server: &SimServer, target: &str) -> Result<(u16, String), reqwest::Error> {
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+    let client = client_builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
     let url = format!("{}{target}", server.base_url());
     let reply = client.get(url).header("Authorization", "SSWS secret").timeout(Duration::from_secs(20)).send().await?;
     Ok((reply.status().as_u16(), reply.text().await?))
@@ -23,7 +31,7 @@ async fn ask(server: &SimServer, target: &str) -> Result<(u16, String), reqwest:
 #[tokio::test]
 async fn a_walk_over_http() {
     let server = server();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client_builder().no_proxy().build().unwrap();
     let mut url = format!("{}/api/v1/users?search=status+pr&limit=25", server.base_url());
     let mut count = 0;
     loop {

@@ -1,0 +1,263 @@
+//! What can be read, in one snapshot.
+//!
+//! Lists are keyset-paged: pass the cursor of the last page, get the next. A cursor is the surrogate of the last row; rows
+//! that appear or vanish between two pages do so naturally, nothing is repeated.
+
+mod books;
+mod lists;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+pub use self::books::{Change, ChangeKey, ChangeOp, QuarantineRecord, ScopeRecord};
+use super::StoreError;
+use super::columns::{
+    APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, kind_code, read_app, read_app_user,
+    read_group, read_user, user_id,
+};
+use super::meta::Meta;
+use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
+use crate::core::model::{App, AppUser, Group, Kind, User};
+use crate::core::normalize::LookupKey;
+
+/// A consistent view of the store.
+pub struct Snapshot<'a> {
+    sql: &'a Transaction<'a>,
+    revision: Revision,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageOf<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<i64>,
+}
+
+/// A user who may be meant by a name in an app; the resolution verifies the raw values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountHit {
+    /// The Okta user; `None` when the user list does not show it (or not yet).
+    pub user: Option<User>,
+    /// Its account in the app; `None` for users who have none there.
+    pub app_user: Option<AppUser>,
+}
+
+/// A name that somebody had before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldName {
+    /// Who had it.
+    pub user: UserId,
+    /// `user_name`, `external_id`, `email`, `login` or `second_email`.
+    pub kind: String,
+    /// The name as it was.
+    pub name: String,
+    /// When the holder was seen to have lost it.
+    pub released_at: Timestamp,
+    /// Whether it is a name of the user's own account in Okta rather than of one in the app.
+    pub of_okta: bool,
+}
+
+fn size(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> PageOf<T> {
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = if has_more { rows.last().map(|(n, _)| *n) } else { None };
+    PageOf { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
+}
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn new(sql: &'a Transaction<'a>) -> Result<Self, StoreError> {
+        Ok(Self { sql, revision: Meta::read_revision(sql)? })
+    }
+
+    /// The revision of this snapshot.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// All single values.
+    pub fn meta(&self) -> Result<Meta, StoreError> {
+        Meta::read(self.sql)
+    }
+
+    /// Times of the last complete crawl and of the log position: what every answer tells.
+    pub fn times(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+        let mut time = |name: &str| -> Result<Option<Timestamp>, StoreError> {
+            let value: Option<i64> = select.query_row([name], |row| row.get(0)).optional()?;
+            Ok(value.map(Timestamp::from_millis))
+        };
+        Ok((time("crawl_completed_at")?, time("observed_through")?))
+    }
+
+    pub(super) fn apps_revision(&self) -> Result<Revision, StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = 'apps_revision'")?;
+        let value: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
+        Ok(Revision(value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default()))
+    }
+
+    fn n(&self, kind: Kind, id: &str) -> Result<Option<i64>, StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT n FROM ids WHERE kind = ?1 AND id = ?2")?;
+        Ok(select.query_row(params![kind_code(kind), id], |row| row.get(0)).optional()?)
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.sql.prepare_cached(sql)?;
+        let rows = statement.query_map(params, read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.sql.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    // Single objects.
+
+    /// A user by id.
+    pub fn user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        match self.n(Kind::User, id.as_str())? {
+            Some(n) => self.user_by_n(n),
+            None => Ok(None),
+        }
+    }
+
+    /// A user by surrogate.
+    pub fn user_by_n(&self, n: i64) -> Result<Option<User>, StoreError> {
+        let sql = const_format(&["SELECT ", USER_COLUMNS, " FROM users u JOIN ids i ON i.n = u.n WHERE u.n = ?1"]);
+        self.one(&sql, [n], |row| read_user(row, 0))
+    }
+
+    /// A group by id.
+    pub fn group(&self, id: &GroupId) -> Result<Option<Group>, StoreError> {
+        match self.n(Kind::Group, id.as_str())? {
+            Some(n) => self.group_by_n(n),
+            None => Ok(None),
+        }
+    }
+
+    /// A group by surrogate.
+    pub fn group_by_n(&self, n: i64) -> Result<Option<Group>, StoreError> {
+        let sql = const_format(&[
+            "SELECT ",
+            GROUP_COLUMNS,
+            " FROM groups g JOIN ids i ON i.n = g.n LEFT JOIN ids s ON s.n = g.source_app WHERE g.n = ?1",
+        ]);
+        self.one(&sql, [n], |row| read_group(row, 0))
+    }
+
+    /// An app by id.
+    pub fn app(&self, id: &AppId) -> Result<Option<App>, StoreError> {
+        match self.n(Kind::App, id.as_str())? {
+            Some(n) => self.app_by_n(n),
+            None => Ok(None),
+        }
+    }
+
+    /// An app by surrogate.
+    pub fn app_by_n(&self, n: i64) -> Result<Option<App>, StoreError> {
+        let sql = const_format(&["SELECT ", APP_COLUMNS, " FROM apps a JOIN ids i ON i.n = a.n WHERE a.n = ?1"]);
+        self.one(&sql, [n], |row| read_app(row, 0))
+    }
+
+    /// All apps, ordered by label.
+    pub(super) fn all_apps(&self) -> Result<Vec<App>, StoreError> {
+        let sql =
+            const_format(&["SELECT ", APP_COLUMNS, " FROM apps a JOIN ids i ON i.n = a.n ORDER BY a.label, i.id"]);
+        self.rows(&sql, (), |row| read_app(row, 0))
+    }
+
+    /// An app user.
+    pub fn app_user(&self, app: &AppId, user: &UserId) -> Result<Option<AppUser>, StoreError> {
+        match (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) {
+            (Some(app), Some(user)) => self.app_user_by_n(app, user),
+            _ => Ok(None),
+        }
+    }
+
+    /// An app user by surrogates.
+    pub fn app_user_by_n(&self, app: i64, user: i64) -> Result<Option<AppUser>, StoreError> {
+        let sql =
+            const_format(&["SELECT ", APP_USER_COLUMNS, " FROM ", APP_USER_JOINS, " WHERE x.app = ?1 AND x.user = ?2"]);
+        self.one(&sql, [app, user], |row| read_app_user(row, 0))
+    }
+
+    // Resolution.
+
+    /// Everybody who may be meant by a name in an app, at most `limit`.
+    pub fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, StoreError> {
+        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
+        // Two point reads of clustered keys; one statement for both would sort in a temporary table each time.
+        let key = key.to_stored();
+        let mut users: Vec<i64> = self.rows(
+            "SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3",
+            params![app, key, size(limit)],
+            |row| row.get(0),
+        )?;
+        let of_okta: Vec<i64> =
+            self.rows("SELECT user FROM user_keys WHERE key = ?1 LIMIT ?2", params![key, size(limit)], |row| {
+                row.get(0)
+            })?;
+        users.extend(of_okta);
+        users.sort_unstable();
+        users.dedup();
+        users.truncate(limit);
+        let hit = |user: i64| -> Result<AccountHit, StoreError> {
+            Ok(AccountHit { user: self.user_by_n(user)?, app_user: self.app_user_by_n(app, user)? })
+        };
+        users.into_iter().map(hit).collect()
+    }
+
+    /// Users who may be meant by a login or e-mail.
+    pub fn users_by_key(&self, key: LookupKey, limit: usize) -> Result<Vec<User>, StoreError> {
+        let sql = const_format(&[
+            "SELECT ",
+            USER_COLUMNS,
+            " FROM user_keys k JOIN users u ON u.n = k.user JOIN ids i ON i.n = u.n WHERE k.key = ?1 LIMIT ?2",
+        ]);
+        self.rows(&sql, params![key.to_stored(), size(limit)], |row| read_user(row, 0))
+    }
+
+    /// Who had a name before, in the app or as login or e-mail.
+    pub fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, StoreError> {
+        let app = self.n(Kind::App, app.as_str())?.unwrap_or(-1);
+        let mut names = Vec::new();
+        for of in [0, app] {
+            names.extend(self.rows(
+                "SELECT i.id, h.kind, h.name, h.released_at FROM account_history h JOIN ids i ON i.n = h.user
+                 WHERE h.app = ?1 AND h.key = ?2 LIMIT ?3",
+                params![of, key.to_stored(), size(limit)],
+                |row| {
+                    Ok(HeldName {
+                        user: user_id(row, 0)?,
+                        kind: row.get(1)?,
+                        name: row.get(2)?,
+                        released_at: Timestamp::from_millis(row.get(3)?),
+                        of_okta: of == 0,
+                    })
+                },
+            )?);
+        }
+        names.sort_by_key(|held| std::cmp::Reverse(held.released_at));
+        names.truncate(limit);
+        Ok(names)
+    }
+}
+
+/// Joins constant pieces of SQL.
+fn const_format(pieces: &[&str]) -> String {
+    pieces.concat()
+}
