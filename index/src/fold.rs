@@ -56,8 +56,9 @@ pub(crate) fn fold_into(text: &str, folded: &mut Folded) {
         folded.spelt_out.push_str(&folded.base);
         return;
     }
-    // Apostrophes first: compatibility normalisation takes some of them apart into a space and an accent.
-    for raw in text.chars().map(plain_apostrophe).nfkc() {
+    // Apostrophes first: compatibility normalisation takes some of them apart into a space and an accent. And once more,
+    // because it makes some, too (of the Greek numeral sign).
+    for raw in text.chars().map(plain_apostrophe).nfkc().map(plain_apostrophe) {
         for letter in raw.to_lowercase() {
             fold_char(letter, folded);
         }
@@ -245,6 +246,7 @@ mod tests {
         check("Ὀδυσσεύς ΟΔΥΣΣΕΥΣ", "οδυσσευσ οδυσσευσ", "οδυσσευσ οδυσσευσ");
         check("ﬁne ＡＢＣ", "fine abc", "fine abc");
         check("Nguyễn", "nguyen", "nguyen");
+        check("α\u{374}", "α'", "α'");
     }
 
     #[test]

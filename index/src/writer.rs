@@ -85,6 +85,9 @@ impl Writer {
         let mut merge_policy = LogMergePolicy::default();
         merge_policy.set_del_docs_ratio_before_merge(DELETED_SHARE_MAX);
         inner.set_merge_policy(Box::new(merge_policy));
+        // A process that was killed within a commit leaves files that nothing refers to; the next commit may want their
+        // names, and would fail.
+        inner.garbage_collect_files().wait().map_err(IndexError::StartWriter)?;
         let fields = reader.fields().clone();
         Ok(Self { inner, reader: reader.clone(), fields, state: State::Working, _owner_lock: owner_lock.clone() })
     }
