@@ -83,8 +83,11 @@ pub struct UnknownKind(pub String);
 impl FromStr for DocKind {
     type Err = UnknownKind;
 
-    /// Reads a stable name; case does not matter.
+    /// Reads a stable name; case does not matter. `account` is what people call a mapping.
     fn from_str(name: &str) -> Result<Self, UnknownKind> {
+        if name.eq_ignore_ascii_case("account") {
+            return Ok(Self::Mapping);
+        }
         Self::ALL
             .into_iter()
             .find(|kind| kind.name().eq_ignore_ascii_case(name))

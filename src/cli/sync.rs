@@ -68,9 +68,17 @@ fn exit_of(result: &Result<SyncReport, String>) -> Exit {
         Ok(report) => match &report.outcome {
             CrawlOutcome::Stopped(_) | CrawlOutcome::Interrupted => Exit::Failed,
             CrawlOutcome::Finished if report.open_gaps.is_empty() && report.quarantined == 0 => Exit::Done,
+            CrawlOutcome::Finished if has_read_nothing(report) => Exit::Failed,
             CrawlOutcome::Finished => Exit::OpenGaps,
         },
     }
+}
+
+/// Whether no list could be read and nothing is stored: whatever answers there, it is no Okta org that can be used.
+fn has_read_nothing(report: &SyncReport) -> bool {
+    let is_unread = |scope: Scope| report.open_gaps.iter().any(|record| record.gap.scope == scope);
+    report.meta.rows.values().all(|rows| *rows == 0)
+        && [Scope::Users, Scope::Groups, Scope::Apps].into_iter().all(is_unread)
 }
 
 impl Done {

@@ -104,7 +104,11 @@ pub(super) fn inactive(reasons: &[v1::InactiveReason]) -> String {
             Some(Inactive::AppStatus(status)) => ("app", app_status(status)),
             None => ("something", String::new()),
         };
-        format!("{what} is {}", raw_or(status, &reason.status_raw))
+        match raw_or(status, &reason.status_raw) {
+            // The account names a user whom no list shows.
+            status if status.is_empty() => format!("{what} is not in the list of {what}s"),
+            status => format!("{what} is {status}"),
+        }
     };
     reasons.iter().map(word).collect::<Vec<_>>().join(", ")
 }

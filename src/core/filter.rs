@@ -88,6 +88,7 @@ mod tests {
         check(&["0oa1"], &["jira"], &jira, false);
         check(&[], &[], &app("saasure", "Okta Admin Console", AppStatus::Active), false);
         check(&[], &[], &app("okta_enduser", "Okta Dashboard", AppStatus::Active), false);
+        check(&[], &[], &app("okta_org2org", "Partner org", AppStatus::Active), true);
         check(&["okta_enduser"], &[], &app("okta_enduser", "Okta Dashboard", AppStatus::Active), true);
         check(&[], &[], &app("jira", "Jira", AppStatus::Deleted), false);
     }

@@ -265,7 +265,8 @@ impl App {
 
     /// Whether the app is one of Okta's own (console, dashboard, plug-in), excluded unless configured (facts 4).
     pub fn is_okta_built_in(&self) -> bool {
-        &*self.name == "saasure" || self.name.starts_with("okta_")
+        // `okta_org2org` connects two orgs: an integration like any other, with accounts of its own.
+        &*self.name == "saasure" || (self.name.starts_with("okta_") && &*self.name != "okta_org2org")
     }
 
     /// Whether the app cannot have app users: custom OAuth service apps (facts 4).

@@ -8,7 +8,7 @@
 //! - A permit is never held while a call waits for its next attempt.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tokio::time::{Duration, sleep};
 use url::Url;
@@ -19,7 +19,7 @@ use super::headers::AnswerHeaders;
 use super::limiter::{Limiter, Priority};
 use super::transport::{Answer, HeaderText, Transport};
 use super::wire::BodyError;
-use crate::core::backoff::{PageSize, Tries, Verdict};
+use crate::core::backoff::{PageSize, Tries, Trouble, Verdict};
 use crate::core::ids::{RequestNumber, Timestamp};
 use crate::core::rate::Bucket;
 
@@ -91,6 +91,8 @@ pub(super) struct Caller {
     pub(super) now: fn() -> Timestamp,
     /// Milliseconds since the epoch; [`NEVER`] before the first use.
     pub(super) credential_last_used: AtomicI64,
+    /// Whether this address has ever answered as Okta does: then a web page is a passing fault, not a wrong address.
+    pub(super) has_answered: AtomicBool,
 }
 
 /// No time at all.
@@ -127,7 +129,7 @@ impl Caller {
             if history.first_request_id.is_none() {
                 history.first_request_id = failed.error.request_id().map(Box::from);
             }
-            let verdict = history.tries.decide(failed.error.trouble(), page, fastrand::u64(..));
+            let verdict = history.tries.decide(self.trouble(&failed.error), page, fastrand::u64(..));
             if verdict != Verdict::GiveUp {
                 // The kind and not the message: a summary of Okta's may name a person.
                 let (kind, request_id) = (failed.error.kind(), failed.error.request_id());
@@ -153,6 +155,15 @@ impl Caller {
                 (Verdict::Renew, _) if call.with_credential && self.renewed(&failed).await => {}
                 (Verdict::Renew | Verdict::Smaller { .. } | Verdict::GiveUp, _) => return Err(failed),
             }
+        }
+    }
+
+    fn trouble(&self, error: &OktaError) -> Trouble {
+        match error {
+            OktaError::Body { source: BodyError::Html, .. } if self.has_answered.load(Ordering::Relaxed) => {
+                Trouble::Transient
+            }
+            error => error.trouble(),
         }
     }
 
@@ -214,7 +225,12 @@ impl Caller {
         }
         permit.answered(&headers, server_now);
         match decode_body(body, decode).await {
-            Ok(value) => Ok(Answered { value, headers, exchange, url: url.clone(), limit }),
+            Ok(value) => {
+                if call.with_credential {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                }
+                Ok(Answered { value, headers, exchange, url: url.clone(), limit })
+            }
             Err(source) => {
                 let error = OktaError::Body { endpoint, request_id, source };
                 Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce }))

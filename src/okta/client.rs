@@ -8,7 +8,7 @@
 //! - A missing next link ends a list; a short or empty page does not (facts 0.1).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use url::Url;
 
@@ -205,6 +205,7 @@ impl Client {
             request_numbers: config.request_numbers,
             now: config.now,
             credential_last_used: AtomicI64::new(NEVER),
+            has_answered: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(Inner { org: config.org, caller })))
     }

@@ -94,7 +94,11 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status(lookup_server::SERVICE_NAME, ServingStatus::NotServing).await;
-    let reflection = settings.reflection.then(reflection).transpose().map_err(ServeError::Reflection)?;
+    let reflection_v1 = settings.reflection.then(|| reflection().build_v1()).transpose();
+    let reflection_v1 = reflection_v1.map_err(ServeError::Reflection)?;
+    // Many tools still ask for the older form, Python's among them.
+    let reflection_v1alpha = settings.reflection.then(|| reflection().build_v1alpha()).transpose();
+    let reflection_v1alpha = reflection_v1alpha.map_err(ServeError::Reflection)?;
     let (drain_sender, mut drain) = watch::channel(false);
     let drained = async move {
         // An error means that the sender is gone, and with it the reason to go on.
@@ -112,7 +116,8 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .add_service(health)
-        .add_optional_service(reflection)
+        .add_optional_service(reflection_v1)
+        .add_optional_service(reflection_v1alpha)
         .add_service(limited!(LookupServer::new(services.lookup())))
         .add_service(limited!(SearchServer::new(services.search())))
         .add_service(limited!(CoverageServer::new(services.coverage())))
@@ -134,14 +139,10 @@ pub async fn serve(
     drain_connections(serving, reporter, &drain_sender).await
 }
 
-fn reflection() -> Result<
-    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
-    tonic_reflection::server::Error,
-> {
+fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
 }
 
 /// Health first, then no new calls, then an end to those that watch the health for ever.

@@ -376,7 +376,7 @@ impl SyncState {
                 self.lanes.finish(&walk.scope);
             }
             walk::Advance::Empty => {
-                let evidence = "200 with an empty list, but an org always has users".to_owned();
+                let evidence = "200 with an empty list, but an org always has users, groups and apps".to_owned();
                 self.give_up(&walk.scope, GapKind::EmptySuspect, evidence, &mut batch);
             }
             walk::Advance::Endless(evidence) => {

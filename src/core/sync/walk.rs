@@ -68,8 +68,8 @@ impl Walk {
         }
     }
 
-    /// Takes in a page of `rows` rows. An org has users (at least the credential's owner): a user list that ends without
-    /// one was emptied by a missing role, not by deletions (facts 7.2).
+    /// Takes in a page of `rows` rows. Every org has users (at least the credential's owner), groups (`Everyone`) and apps
+    /// (Okta's own): such a list that ends without a row was emptied by a missing role, not by deletions (facts 7.2).
     pub(super) fn advance(&mut self, rows: usize, next: Option<String>, pages_max: u32) -> Advance {
         self.page += 1;
         self.rows += rows as u64;
@@ -77,7 +77,8 @@ impl Walk {
             if self.listing == Listing::PlainUsers {
                 return self.second_half();
             }
-            return if self.scope == Scope::Users && self.rows == 0 { Advance::Empty } else { Advance::End };
+            let must_have_rows = matches!(self.scope, Scope::Users | Scope::Groups | Scope::Apps);
+            return if must_have_rows && self.rows == 0 { Advance::Empty } else { Advance::End };
         };
         if !self.visited.insert(hash(&next)) {
             return Advance::Endless(format!("page {} links to a page that was read already", self.page));
