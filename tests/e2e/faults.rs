@@ -132,6 +132,7 @@ async fn passing_failures_change_nothing() {
         once("cut", Action::CutJson),
         once("reset", Action::Reset),
         once("empty", Action::EmptyBodyOk),
+        once("web page", Action::HtmlOk),
         once("slow", Action::SlowBody(700)),
         once("late", Action::Delay(700)),
     ])

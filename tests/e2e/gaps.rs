@@ -208,6 +208,18 @@ const CASES: &[Case] = &[
         evidence: "empty",
     },
     Case {
+        name: "no groups all of a sudden",
+        rig: |sim, _| sim.rules.push(Rule::on("/api/v1/groups", Action::EmptyList)),
+        gaps: &["EMPTY_SUSPECT:groups"],
+        evidence: "empty",
+    },
+    Case {
+        name: "no apps all of a sudden",
+        rig: |sim, _| sim.rules.push(Rule::on("/api/v1/apps", Action::EmptyList)),
+        gaps: &["EMPTY_SUSPECT:apps"],
+        evidence: "empty",
+    },
+    Case {
         name: "a third of the users",
         rig: |sim, _| sim.rules.push(Rule::on(USERS, Action::ShrinkList(30))),
         gaps: &["HELD:users"],

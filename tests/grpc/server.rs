@@ -16,6 +16,8 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1alpha as older;
+use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient as OlderReflectionClient;
 
 use super::world::{Server, World, account, user, user_by_id, user_id};
 
@@ -77,6 +79,18 @@ async fn reflection_lists_the_services() {
             "idmap.v1.Search"
         ]
     );
+    // The older form, which many tools still speak, lists the same.
+    let mut older = OlderReflectionClient::new(server.channel().await);
+    let request = older::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(older::server_reflection_request::MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = older.server_reflection_info(futures_util::stream::iter([request])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response;
+    let Some(older::server_reflection_response::MessageResponse::ListServicesResponse(services)) = answer else {
+        panic!()
+    };
+    assert!(services.service.iter().any(|service| service.name == "idmap.v1.Lookup"));
     let settings = ServerSettings { reflection: false, ..ServerSettings::default() };
     let silent = Server::start_with([world.view()], settings).await;
     let mut client = ServerReflectionClient::new(silent.channel().await);
