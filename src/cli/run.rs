@@ -47,13 +47,14 @@ pub(super) async fn serve(
     orgs: Vec<&OrgConfig>,
     listener: TcpListener,
     progress: Vec<watch::Sender<Progress>>,
+    ready: impl FnOnce(),
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let settings = orgs.into_iter().map(|org| OrgSettings::from_config(config, org));
     let settings = settings.collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::new)?;
     let orgs = settings.into_iter().zip(progress).collect();
     let server = ServerSettings::from(&config.server);
-    let served = engine::serve::run(orgs, listener, server, shutdown.clone()).await;
+    let served = engine::serve::run(orgs, listener, server, ready, shutdown.clone()).await;
     served.map_err(|error| Failure::Failed(anyhow::Error::new(error)))
 }
 

@@ -15,21 +15,24 @@ use super::progress::{self, Manner};
 use super::run::{self, Progress};
 use super::signals::until_done;
 
-/// Binds, says where, and serves until a signal. The address comes first: whoever starts two learns it before anything is
-/// read from Okta.
+/// Binds, says where, and serves until a signal. The address comes as soon as the stores are open: before anything is read
+/// from Okta.
 pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let orgs = context.orgs()?;
     let listener = bind(context.config.server.listen).await?;
     let address = listener.local_addr().context("read the address that was bound")?;
     let names: Vec<String> = orgs.iter().map(|org| org.name.to_string()).collect();
-    context.output.text(&format!("listening on http://{address}\n"))?;
-    tracing::info!(%address, orgs = %names.join(","), "serving");
     let shutdown = CancellationToken::new();
     let (senders, receivers): (Vec<_>, Vec<_>) = names.iter().map(|_| watch::channel(Progress::default())).unzip();
     // A server's terminal is its log: lines, no bars.
     let manner = if context.output.quiet { Manner::Nothing } else { Manner::Lines };
     let shown = join_all(names.iter().zip(receivers).map(|(name, receiver)| progress::show(name, manner, receiver)));
-    let served = Box::pin(run::serve(&context.config, orgs, listener, senders, &shutdown));
+    let ready = || {
+        // Nobody to read the address is no reason not to serve.
+        let _ = context.output.text(&format!("listening on http://{address}\n"));
+        tracing::info!(%address, orgs = %names.join(","), "serving");
+    };
+    let served = Box::pin(run::serve(&context.config, orgs, listener, senders, ready, &shutdown));
     let both = async {
         let (served, _) = tokio::join!(served, shown);
         served

@@ -41,7 +41,8 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a failed index waits before it is opened again.
 const INDEX_RETRY_WAIT: Duration = Duration::from_secs(10);
 
-/// Runs until `shutdown`, or until something fails for good.
+/// Runs until `shutdown`, or until something fails for good. `ready` is called once every store is open, before the first
+/// answer.
 ///
 /// # Errors
 /// See [`EngineError`]: a store that cannot be opened or written, a server that cannot listen.
@@ -49,14 +50,20 @@ pub async fn run(
     orgs: Vec<(OrgSettings, watch::Sender<Progress>)>,
     listener: TcpListener,
     server: ServerSettings,
+    ready: impl FnOnce(),
     shutdown: CancellationToken,
 ) -> Result<(), EngineError> {
     let mut tasks: JoinSet<Result<(), EngineError>> = JoinSet::new();
     let mut views = Vec::new();
+    let mut opened = Vec::new();
     // A drop guard: whatever ends this function also ends the tasks' waiting.
     let stop = shutdown.child_token();
     for (settings, progress) in orgs {
-        let (org, writer) = OrgRuntime::open(settings)?;
+        opened.push((OrgRuntime::open(settings)?, progress));
+    }
+    // Only now: a store that is in use, damaged or newer must not be announced as served.
+    ready();
+    for ((org, writer), progress) in opened {
         let org = Arc::new(org);
         let search = SearchHandle::new(None);
         let (status, status_receiver) = watch::channel(RuntimeStatus::default());
