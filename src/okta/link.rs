@@ -1,20 +1,15 @@
-//! Following a list: the `Link` header, the guard of its origin, and the guard against loops.
+//! Following a list: the `Link` header, and the guard of its origin. Loops over several pages are noticed by
+//! `core::sync`, which knows the walk.
 //!
-//! Entry points: [`next_target`], [`NextUrl::adopt`], [`Visited`].
+//! Entry points: [`next_target`], [`NextUrl::adopt`].
 //!
 //! Invariants:
 //! - A `next` URL is kept as Okta wrote it; its cursor is opaque (facts 0.1).
 //! - A [`NextUrl`] leads to the org and to the list it came from; the credential goes nowhere else.
 
-use std::collections::HashSet;
-
 use url::Url;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::org_url::{OrgUrl, URL_BYTES_MAX};
-
-/// Pages of one walk. The largest list known to exist has some ten thousand pages; the set costs 16 bytes a page.
-pub const WALK_PAGES_MAX: usize = 200_000;
 
 /// Most link values that are read from one answer: real ones have two, a hostile one may have a header full.
 const LINK_VALUES_MAX: usize = 64;
@@ -40,12 +35,9 @@ pub enum NextError {
         /// Path of the link.
         path: String,
     },
-    /// It was visited in this walk before: an endless loop (facts 0.1, 13.2).
+    /// It is the page itself: an endless loop (facts 0.1, 13.2).
     #[error("the next link was already visited in this walk")]
     Repeated,
-    /// The walk has more than [`WALK_PAGES_MAX`] pages.
-    #[error("the walk has more than {WALK_PAGES_MAX} pages")]
-    TooManyPages,
 }
 
 /// A `next` URL, verbatim, that was checked against the org and the list it belongs to.
@@ -135,32 +127,6 @@ fn is_rel_next(parameter: &str) -> bool {
     name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
 }
 
-/// The URLs that one walk has visited, as hashes: kept by the caller for the life of the walk.
-#[derive(Clone, Debug, Default)]
-pub struct Visited {
-    hashes: HashSet<u64>,
-}
-
-impl Visited {
-    /// Nothing visited yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Notes that `url` is going to be visited; refuses a second visit and a walk of more than [`WALK_PAGES_MAX`] pages.
-    pub fn visit(&mut self, url: &str) -> Result<(), NextError> {
-        if self.hashes.len() >= WALK_PAGES_MAX {
-            return Err(NextError::TooManyPages);
-        }
-        if self.hashes.insert(xxh3_64(url.as_bytes())) { Ok(()) } else { Err(NextError::Repeated) }
-    }
-
-    /// Pages visited.
-    pub fn pages(&self) -> usize {
-        self.hashes.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,18 +209,5 @@ mod tests {
                 let _ = OrgUrl::parse(&raw);
             }
         }
-    }
-
-    #[test]
-    fn loops_are_noticed() {
-        let url = |number: u32| format!("https://a.b/c?after={number}");
-        let mut visited = Visited::new();
-        assert_eq!(visited.visit(&url(1)), Ok(()));
-        assert_eq!(visited.visit(&url(2)), Ok(()));
-        assert_eq!(visited.visit(&url(1)), Err(NextError::Repeated));
-        for number in 3..=u32::try_from(WALK_PAGES_MAX).unwrap() {
-            assert_eq!(visited.visit(&url(number)), Ok(()));
-        }
-        assert_eq!(visited.visit(&url(0)), Err(NextError::TooManyPages));
     }
 }

@@ -8,7 +8,7 @@
 //! - Only `transport` speaks HTTP, and it has no way to send anything but a GET.
 //! - The credential goes to the org's own scheme, host and port and nowhere else; redirects are not followed.
 //! - Failures are classified once, by [`OktaError::kind`]; nothing above looks at a status or an error code.
-//! - No page is lost to a 429, no walk loops for ever, no answer makes a decoder fail over one bad record.
+//! - No page is lost to a 429, no page is its own next page, no answer makes a decoder fail over one bad record.
 //! - Logs and errors hold ids and paths, no query values, no names and no credential.
 
 mod authorize;
@@ -35,7 +35,7 @@ pub use client::{Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgM
 pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, StatusFailure};
 pub use headers::{AnswerHeaders, HEADERS_KEPT};
 pub use limiter::{BucketState, LimiterConfig, Priority};
-pub use link::{NextError, NextRule, NextUrl, Visited, WALK_PAGES_MAX, next_target};
+pub use link::{NextError, NextRule, NextUrl, next_target};
 pub use org_url::{OrgUrl, OrgUrlError, URL_BYTES_MAX};
 pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource};
 pub use transport::{SendError, SetupError, TimeoutPhase, TransportLimits};
