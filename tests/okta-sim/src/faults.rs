@@ -60,6 +60,9 @@ pub struct Quirks {
     pub iam_next_at_admin_host: bool,
     /// `search` of users and groups answers 503 E0000100 (7.1).
     pub search_unavailable: bool,
+    /// `search` and `filter` of users see the state of this many milliseconds ago, in the time of the org: who was changed
+    /// since shows the old values, who was created is absent, who was deleted is still there (2.2). By id is current.
+    pub index_lag_ms: u64,
     /// The `next` of a log poll keeps the position but changes its text each time (no documented promise against it).
     pub log_next_rewritten: bool,
 }
@@ -163,6 +166,13 @@ impl Rule {
     #[must_use]
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
+        self
+    }
+
+    /// Acts only if the raw query contains this text, such as `after=` for every page but the first of any walk.
+    #[must_use]
+    pub fn query(mut self, text: &str) -> Self {
+        self.query_contains = Some(text.to_owned());
         self
     }
 

@@ -197,8 +197,11 @@ pub(crate) fn answer(context: &Context<'_>) -> Result<Answer, ApiError> {
 
 impl Context<'_> {
     pub(crate) fn sees_user(&self, index: u32) -> bool {
-        self.org.user(index).is_some()
-            && (self.hidden.users.is_empty() || !self.hidden.users.contains(&UserRef(index).id()))
+        self.org.user(index).is_some() && !self.hides_user(index)
+    }
+
+    pub(crate) fn hides_user(&self, index: u32) -> bool {
+        !self.hidden.users.is_empty() && self.hidden.users.contains(&UserRef(index).id())
     }
 
     pub(crate) fn sees_group(&self, index: u32) -> bool {

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::ids::{AppRef, GroupRef, IdKind, UserRef, encode};
 use crate::json::{Object, strings};
-use crate::org::types::{AppGroup, AppUser};
+use crate::org::types::{AppGroup, AppUser, User};
 use crate::org::{GroupKind, Scheme, Scope};
 use crate::time::iso_seconds;
 
@@ -27,6 +27,11 @@ impl Context<'_> {
     /// A user; `is_list_item` decides which links it has (facts 15.14).
     pub(crate) fn render_user(&self, index: u32, is_list_item: bool) -> String {
         let Some(user) = self.org.user(index) else { return String::from("{}") };
+        self.render_user_as(index, user, is_list_item)
+    }
+
+    /// A user in a given state, which may be an earlier one.
+    pub(crate) fn render_user_as(&self, index: u32, user: &User, is_list_item: bool) -> String {
         let omit = user.sparse || self.quirks.omit_nulls;
         let id = UserRef(index).id();
         let mut object = Object::new()
@@ -39,7 +44,7 @@ impl Context<'_> {
         object = object.text("lastUpdated", &iso_seconds(user.last_updated_s));
         object = nullable(object, "passwordChanged", None, omit);
         object = object.object("type", Object::new().text("id", &encode(IdKind::UserType, 0)));
-        object = object.raw("profile", &self.render_profile(index, omit));
+        object = object.raw("profile", &self.render_profile(index, user, omit));
         let header = self.request.header("content-type").unwrap_or_default();
         let omits_credentials = ["omitCredentials", "omitCredentialsLinks", "omitTransitioningToStatus"]
             .iter()
@@ -62,8 +67,7 @@ impl Context<'_> {
         object.object("_links", links).end()
     }
 
-    fn render_profile(&self, index: u32, omit: bool) -> String {
-        let Some(user) = self.org.user(index) else { return String::from("{}") };
+    fn render_profile(&self, index: u32, user: &User, omit: bool) -> String {
         let text = |key| self.org.texts.text(key);
         let mut profile = Object::new();
         profile = nullable(profile, "firstName", text(user.first_name), omit);

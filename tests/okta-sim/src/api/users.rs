@@ -1,5 +1,7 @@
 //! `/users`, one user, their groups and app links (facts 1.1, 2.2).
 
+use std::collections::HashMap;
+
 use super::page::{CursorKind, List};
 use super::{Answer, ApiError, Context};
 use crate::expr::{Dialect, Expr, Value, parse};
@@ -80,6 +82,24 @@ impl Context<'_> {
         found.next().is_none().then_some(index)
     }
 
+    /// Visible users of the search index from an index on: as they were while the index runs behind.
+    fn indexed_users_from<'a>(
+        &'a self,
+        start: u32,
+        behind: &'a HashMap<u32, Option<&'a User>>,
+    ) -> impl Iterator<Item = (u32, &'a User)> {
+        let end = u32::try_from(self.org.users.len()).unwrap_or(u32::MAX);
+        (start..end).filter_map(move |index| Some((index, self.indexed_user(index, behind)?)))
+    }
+
+    fn indexed_user<'a>(&'a self, index: u32, behind: &HashMap<u32, Option<&'a User>>) -> Option<&'a User> {
+        let user = match behind.get(&index) {
+            Some(before) => *before,
+            None => self.org.user(index),
+        };
+        user.filter(|_| !self.hides_user(index))
+    }
+
     /// Visible users from an index on.
     fn users_from(&self, start: u32) -> impl Iterator<Item = (u32, &User)> {
         let users = self.org.users.get(start as usize..).unwrap_or_default();
@@ -114,17 +134,20 @@ pub(super) fn list(context: &Context<'_>) -> Result<Answer, ApiError> {
         return Ok(Answer::List(window.list(live.map(|(index, _)| (index, index)), render)));
     };
     let sensitive = dialect.is_case_sensitive();
+    let behind = context.org.users_behind(context.quirks.index_lag_ms);
+    let render = |(index, user): (u32, &User)| context.render_user_as(index, user, true);
     if let Some(ids) = expr.id_batch() {
         let mut indexes: Vec<u32> = ids.iter().filter_map(|id| UserRef::parse(id)).map(|user| user.0).collect();
         indexes.sort_unstable();
         indexes.dedup();
-        let found = indexes.into_iter().filter(|index| *index >= window.start && context.sees_user(*index));
-        return Ok(Answer::List(window.list(found.map(|index| (index, index)), render)));
+        let found = indexes.into_iter().filter(|index| *index >= window.start);
+        let found = found.filter_map(|index| Some((index, (index, context.indexed_user(index, &behind)?))));
+        return Ok(Answer::List(window.list(found, render)));
     }
     let found = context
-        .users_from(window.start)
+        .indexed_users_from(window.start, &behind)
         .filter(|(index, user)| expr.matches(sensitive, &|name| context.user_value(*index, user, name)));
-    Ok(Answer::List(window.list(found.map(|(index, _)| (index, index)), render)))
+    Ok(Answer::List(window.list(found.map(|(index, user)| (index, (index, user))), render)))
 }
 
 /// `q`: first name, last name or e-mail begins with the text; neither paged nor linked (facts 2.2, 15.5).

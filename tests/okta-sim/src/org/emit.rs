@@ -3,6 +3,7 @@
 //! Entry points: `Org::emit` with an [`EventDraft`]; the log accessors of [`Org`].
 
 use super::log::{Actor, Event, LogControls, LoggedEvent, Target, logged};
+use super::types::GroupKind;
 use super::{AppRef, GroupRef, Org, UserRef};
 use crate::ids::{IdKind, encode};
 
@@ -10,6 +11,7 @@ use crate::ids::{IdKind, encode};
 pub(crate) struct EventDraft {
     event_type: String,
     job: bool,
+    succeeded: bool,
     targets: Vec<Target>,
     debug: Vec<(&'static str, Box<str>)>,
 }
@@ -17,7 +19,7 @@ pub(crate) struct EventDraft {
 impl EventDraft {
     /// An event caused by a request of the administrator.
     pub(crate) fn web(event_type: &str) -> Self {
-        Self { event_type: event_type.to_owned(), job: false, targets: Vec::new(), debug: Vec::new() }
+        Self { event_type: event_type.to_owned(), job: false, succeeded: true, targets: Vec::new(), debug: Vec::new() }
     }
 
     /// An event caused by a background job.
@@ -27,6 +29,12 @@ impl EventDraft {
 
     pub(crate) fn cause(event_type: &str, job: bool) -> Self {
         Self { job, ..Self::web(event_type) }
+    }
+
+    /// The outcome is FAILURE.
+    pub(crate) fn failed(mut self) -> Self {
+        self.succeeded = false;
+        self
     }
 
     pub(crate) fn debug(mut self, key: &'static str, value: &str) -> Self {
@@ -49,6 +57,13 @@ impl EventDraft {
         self.target(target)
     }
 
+    /// A group as imports and memberships name it: imported ones have a target type of their own (facts 8.2, 8.3).
+    pub(crate) fn group_or_app_group(self, org: &Org, group: GroupRef) -> Self {
+        let is_imported = org.group(group.0).is_some_and(|known| known.kind == GroupKind::App);
+        let target = org.group_target(group);
+        self.target(if is_imported { Target { kind: "AppGroup", ..target } } else { target })
+    }
+
     pub(crate) fn app(self, org: &Org, app: AppRef) -> Self {
         let target = org.app_target(app);
         self.target(target)
@@ -65,7 +80,7 @@ impl Org {
             event_type: draft.event_type.into(),
             actor: if draft.job { Actor::System } else { Actor::Administrator },
             targets: draft.targets,
-            succeeded: true,
+            succeeded: draft.succeeded,
             transaction,
             debug: draft.debug,
         };

@@ -21,7 +21,7 @@ impl Org {
     pub fn import_group(&mut self, app: AppRef, name: &str) -> Changed<GroupRef> {
         self.app_mut(app)?;
         let group = self.insert_group(GroupKind::App, name, Some(app.0));
-        self.emit(EventDraft::job("system.import.group.create").group(self, group));
+        self.emit(EventDraft::job("system.import.group.create").group_or_app_group(self, group));
         Ok(group)
     }
 
@@ -51,14 +51,18 @@ impl Org {
         }
     }
 
-    /// Renames a group.
+    /// Renames a group. The name of an imported group comes with an import.
     pub fn rename_group(&mut self, group: GroupRef, name: &str) -> Changed {
         self.refuse_built_in(group)?;
         let now_s = self.now_s();
         let known = self.group_mut(group)?;
         known.name = name.into();
         known.last_updated_s = now_s;
-        self.emit(EventDraft::web("group.profile.update").debug("changedAttributes", "name").group(self, group));
+        let draft = match known.kind {
+            GroupKind::App => EventDraft::job("system.import.group.update"),
+            GroupKind::Okta | GroupKind::BuiltIn => EventDraft::web("group.profile.update"),
+        };
+        self.emit(draft.debug("changedAttributes", "name").group_or_app_group(self, group));
         Ok(())
     }
 
@@ -103,17 +107,51 @@ impl Org {
     /// Removes a user from a group; app users that only this group granted go as jobs.
     pub fn remove_member(&mut self, user: UserRef, group: GroupRef) -> Changed {
         self.refuse_built_in(group)?;
-        let known = self.user_mut(user)?;
-        let Ok(place) = known.groups.binary_search(&group.0) else {
+        self.user_mut(user)?;
+        if !self.unlink_member(user.0, group.0) {
             return Err(MutationError::NotFound(format!("{} in {}", user.id(), group.id())));
-        };
-        known.groups.remove(place);
-        let members = &mut self.group_mut(group)?.members;
-        if let Ok(place) = members.binary_search(&user.0) {
-            members.remove(place);
         }
         self.membership_changed(user, group, "group.user_membership.remove");
         Ok(())
+    }
+
+    /// An import brings members of the imported groups of an app, or takes them away (`true` = joins). No event for each:
+    /// one tells that the memberships of the app's groups were processed (facts 9.2). Pairs that are as wanted already
+    /// change nothing; without any change there is no event.
+    pub fn import_memberships(&mut self, app: AppRef, changes: &[(UserRef, GroupRef, bool)]) -> Changed {
+        self.app_mut(app)?;
+        for (user, group, _) in changes {
+            self.user_mut(*user)?;
+            if self.group_mut(*group)?.source_app != Some(app.0) {
+                return Err(MutationError::NotAllowed("The group was not imported from this application."));
+            }
+        }
+        let mut changed = 0;
+        for (user, group, joins) in changes {
+            let linked = if *joins { self.link_member(user.0, group.0) } else { self.unlink_member(user.0, group.0) };
+            if linked {
+                self.touch_membership(*user, *group);
+                changed += 1;
+            }
+        }
+        if changed > 0 {
+            let draft = EventDraft::job("system.import.group_membership.complete");
+            self.emit(draft.app(self, app).debug("groupMembershipsProcessed", &changed.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Takes both sides of a membership away; `false` if there was none.
+    fn unlink_member(&mut self, user: u32, group: u32) -> bool {
+        let Some(known_user) = self.users.get_mut(user as usize).and_then(Option::as_mut) else { return false };
+        let Ok(place) = known_user.groups.binary_search(&group) else { return false };
+        known_user.groups.remove(place);
+        if let Some(known_group) = self.groups.get_mut(group as usize).and_then(Option::as_mut)
+            && let Ok(place) = known_group.members.binary_search(&user)
+        {
+            known_group.members.remove(place);
+        }
+        true
     }
 
     /// Writes both sides of a membership; `false` if it existed.
@@ -129,13 +167,18 @@ impl Org {
     }
 
     fn membership_changed(&mut self, user: UserRef, group: GroupRef, event: &str) {
+        self.touch_membership(user, group);
+        self.emit(EventDraft::web(event).user(self, user).group_or_app_group(self, group));
+    }
+
+    /// Marks the group as changed; what it grants follows as jobs.
+    fn touch_membership(&mut self, user: UserRef, group: GroupRef) {
         let now_s = self.now_s();
         let mut apps = Vec::new();
         if let Ok(known) = self.group_mut(group) {
             known.last_membership_updated_s = now_s;
             apps.clone_from(&known.apps);
         }
-        self.emit(EventDraft::web(event).user(self, user).group(self, group));
         for app in apps {
             self.queue(Job::Reconcile { app, user: user.0 });
         }

@@ -21,6 +21,8 @@ pub(crate) enum Job {
     UserApps { user: u32 },
     /// Create the account in the app: STAGED becomes PROVISIONED with an external id.
     Provision { app: u32, user: u32 },
+    /// Bring a changed profile into an app that takes profiles.
+    PushProfile { app: u32, user: u32 },
     /// Finish a deletion.
     DeleteUser { user: u32 },
 }
@@ -78,6 +80,7 @@ impl Org {
                 }
             }
             Job::Provision { app, user } => self.provision(AppRef(app), UserRef(user)),
+            Job::PushProfile { app, user } => self.push_profile(AppRef(app), UserRef(user)),
             Job::DeleteUser { user } => self.complete_delete(UserRef(user)),
         }
         None
@@ -132,7 +135,8 @@ impl Org {
         }
     }
 
-    /// The account is created in the app; one in thirteen attempts fails and stays STAGED with `syncState` ERROR.
+    /// The account is created in the app; one in thirteen attempts fails and stays STAGED with `syncState` ERROR,
+    /// which an event with outcome FAILURE tells.
     fn provision(&mut self, app: AppRef, user: UserRef) {
         let now_s = self.now_s();
         let Ok(existing) = self.app_user_mut(app, user) else { return };
@@ -142,11 +146,27 @@ impl Org {
         let failed = existing.assignment % 13 == 12;
         existing.last_updated_s = now_s;
         existing.sync = if failed { SyncState::Error } else { SyncState::Synchronized };
-        if !failed {
+        let draft = self.app_user_event("application.provision.user.push", true, app, user);
+        if failed {
+            self.emit(draft.failed());
+            return;
+        }
+        if let Ok(existing) = self.app_user_mut(app, user) {
             existing.status = AppUserStatus::Provisioned;
             existing.status_changed_s = now_s;
             existing.has_external_id = true;
-            self.emit(self.app_user_event("application.provision.user.push", true, app, user));
         }
+        self.emit(draft);
+    }
+
+    /// The app user shows the changed profile; told by one event. Nothing to do in apps without provisioning.
+    fn push_profile(&mut self, app: AppRef, user: UserRef) {
+        if !self.app(app.0).is_some_and(super::types::App::provisions) {
+            return;
+        }
+        let now_s = self.now_s();
+        let Ok(existing) = self.app_user_mut(app, user) else { return };
+        existing.last_updated_s = now_s;
+        self.emit(self.app_user_event("application.provision.user.push_profile", true, app, user));
     }
 }

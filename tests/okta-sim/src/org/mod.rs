@@ -8,15 +8,18 @@
 //! - Indexes are never reused; a deleted object leaves an empty slot, so its id stays gone.
 //! - `users[u].assignments` and the living entries of `apps[a].users` describe the same set of pairs;
 //!   `users[u].groups` and `groups[g].members` likewise, and `groups[g].apps` and `apps[a].groups`.
-//! - Whatever changes through a mutation is told in the System Log, except where Okta tells nothing (facts 5.3).
+//! - Whatever changes through a mutation is told in the System Log, except where Okta tells nothing (see `loud`).
+//! - An event is published when it happens: `published` is [`Org::now_ms`] of that moment.
 
 mod apps;
 mod check;
 mod emit;
 mod generate;
 mod groups;
+mod index;
 mod jobs;
 pub(crate) mod log;
+mod loud;
 pub(crate) mod names;
 mod random;
 mod truth;
@@ -27,7 +30,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::ids::{AppRef, GroupRef, IdKind, UserRef, encode};
-use crate::time::UnixMs;
+use crate::time::{UnixMs, iso_ms};
 
 pub use apps::NewApp;
 pub use check::InvariantError;
@@ -75,6 +78,8 @@ pub struct Org {
     /// Hash of the lower-case login to the user; the login itself is compared on use.
     logins: HashMap<u64, u32>,
     jobs: VecDeque<Job>,
+    /// What the search index has not seen yet.
+    index_changes: index::Changes,
     live_users: usize,
     next_assignment: u32,
     next_app_group: u32,
@@ -100,6 +105,7 @@ impl Org {
             log: Log::new(),
             logins: HashMap::new(),
             jobs: VecDeque::new(),
+            index_changes: VecDeque::new(),
             live_users: 0,
             next_assignment: 0,
             next_app_group: 0,
@@ -137,6 +143,11 @@ impl Org {
     /// The virtual time of the org, in milliseconds since 1970.
     pub fn now_ms(&self) -> UnixMs {
         self.now_ms
+    }
+
+    /// The same, as ISO 8601 with milliseconds: the `published` of an event that happens now.
+    pub fn now_iso(&self) -> String {
+        iso_ms(self.now_ms)
     }
 
     /// Moves time forward; the log persists what has become due. Going back is ignored: Okta's clock does not.

@@ -1,12 +1,15 @@
 //! Random mutations for simulations: one call, one thing an administrator (or Okta behind the scenes) may do.
 //!
-//! Entry point: [`Org::random_mutation`]. The same seed on the same org gives the same history.
+//! Entry points: [`Org::random_mutation`], [`Org::random_loud_mutation`]. The same seed on the same org gives the same history.
 
-use super::types::{AppStatus, AppUserStatus, Template, UserStatus};
+use super::loud::Choice;
+use super::types::{AppStatus, AppUserStatus, GroupKind, Template, UserStatus};
 use super::{AppRef, GroupRef, NewApp, NewUser, Org, ProfileUpdate, UserRef};
 
 /// Draws before giving up on finding an object that is there; a sparse org simply mutates less.
 const PICK_TRIES: usize = 32;
+/// Most memberships that one import changes.
+const IMPORTED_MEMBERSHIPS_MAX: usize = 4;
 
 /// What a random mutation did, with its weight among the others.
 const WEIGHTS: &[(&str, u32)] = &[
@@ -26,6 +29,7 @@ const WEIGHTS: &[(&str, u32)] = &[
     ("rename_group", 2),
     ("delete_group", 1),
     ("import_group", 1),
+    ("import_memberships", 2),
     ("add_member", 14),
     ("remove_member", 8),
     ("create_app", 2),
@@ -49,15 +53,22 @@ const WEIGHTS: &[(&str, u32)] = &[
 
 impl Org {
     /// Makes one random change and returns its name; `None` if the drawn change was not possible at the moment.
-    /// Silent scope conversions are among them: a reader that only follows the log cannot see those (facts 5.3).
+    /// Silent changes are among them: a reader that only follows the log cannot see those (facts 5.3, see `loud`).
     pub fn random_mutation(&mut self, random: &mut fastrand::Rng) -> Option<&'static str> {
+        self.mutate(random, Choice::Any)
+    }
+
+    pub(super) fn mutate(&mut self, random: &mut fastrand::Rng, choice: Choice) -> Option<&'static str> {
         let total: u32 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
         let mut draw = random.u32(0..total);
         for (name, weight) in WEIGHTS {
             if draw < *weight {
-                let done = self.mutate_users(name, random).or_else(|| self.mutate_groups(name, random));
-                let done =
-                    done.or_else(|| self.mutate_apps(name, random)).or_else(|| self.mutate_app_users(name, random));
+                let done = self
+                    .mutate_users(name, random)
+                    .or_else(|| self.mutate_groups(name, random))
+                    .or_else(|| self.mutate_memberships(name, random, choice))
+                    .or_else(|| self.mutate_apps(name, random, choice))
+                    .or_else(|| self.mutate_app_users(name, random, choice));
                 return done.map(|()| *name);
             }
             draw -= weight;
@@ -139,16 +150,6 @@ impl Org {
                 let label = format!("Imported {}", random.u32(0..100));
                 self.pick_app(random, AppStatus::Active).and_then(|app| self.import_group(app, &label).ok()).map(drop)
             }
-            "add_member" => {
-                let (user, group) = (self.pick_any_user(random)?, self.pick_group(random)?);
-                self.add_member(user, group).ok()
-            }
-            "remove_member" => {
-                let group = self.pick_group(random)?;
-                let members = &self.group(group.0)?.members;
-                let user = UserRef(*members.get(random.usize(0..members.len().max(1)))?);
-                self.remove_member(user, group).ok()
-            }
             "assign_group" => {
                 let (app, group) = (self.pick_app(random, AppStatus::Active)?, self.pick_group(random)?);
                 self.assign_group(app, group).ok()
@@ -166,7 +167,47 @@ impl Org {
         }
     }
 
-    fn mutate_apps(&mut self, name: &str, random: &mut fastrand::Rng) -> Option<()> {
+    fn mutate_memberships(&mut self, name: &str, random: &mut fastrand::Rng, choice: Choice) -> Option<()> {
+        match name {
+            "add_member" => {
+                let (user, group) = (self.pick_any_user(random)?, self.pick_group(random)?);
+                self.allows_membership(user, group, true, choice)?;
+                self.add_member(user, group).ok()
+            }
+            "remove_member" => {
+                let group = self.pick_group(random)?;
+                let user = self.pick_member(random, group)?;
+                self.allows_membership(user, group, false, choice)?;
+                self.remove_member(user, group).ok()
+            }
+            "import_memberships" => {
+                let is_imported =
+                    |group: &GroupRef| self.group(group.0).is_some_and(|known| known.kind == GroupKind::App);
+                let group = (0..PICK_TRIES).filter_map(|_| self.pick_group(random)).find(is_imported)?;
+                let app = AppRef(self.group(group.0)?.source_app?);
+                // One pair at most per user: what is loud of one pair alone need not be after another one of the user.
+                let mut changes: Vec<(UserRef, GroupRef, bool)> = Vec::new();
+                for _ in 0..random.usize(1..=IMPORTED_MEMBERSHIPS_MAX) {
+                    let joins = random.bool();
+                    let user = if joins { self.pick_any_user(random) } else { self.pick_member(random, group) };
+                    let Some(user) = user.filter(|user| changes.iter().all(|(other, ..)| other != user)) else {
+                        continue;
+                    };
+                    if self.allows_membership(user, group, joins, choice).is_some() {
+                        changes.push((user, group, joins));
+                    }
+                }
+                self.import_memberships(app, &changes).ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn allows_membership(&self, user: UserRef, group: GroupRef, joins: bool, choice: Choice) -> Option<()> {
+        (choice == Choice::Any || self.membership_is_loud(user, group, joins)).then_some(())
+    }
+
+    fn mutate_apps(&mut self, name: &str, random: &mut fastrand::Rng, choice: Choice) -> Option<()> {
         match name {
             "create_app" => {
                 let new = NewApp::new("acme_new_1", &format!("New app {}", random.u32(0..100)));
@@ -177,19 +218,27 @@ impl Org {
                 let label = format!("Renamed app {}", random.u32(..));
                 self.pick_app(random, AppStatus::Active).and_then(|app| self.rename_app(app, &label).ok())
             }
+            // Jobs do not run on apps that are not active: what they were to remove would stay, changed and untold.
+            "deactivate_app" if choice == Choice::Loud && self.pending_jobs() > 0 => None,
             "deactivate_app" => self.pick_app(random, AppStatus::Active).and_then(|app| self.deactivate_app(app).ok()),
             "activate_app" => self.pick_app(random, AppStatus::Inactive).and_then(|app| self.activate_app(app).ok()),
-            "delete_app" => self.pick_app(random, AppStatus::Inactive).and_then(|app| self.delete_app(app).ok()),
+            "delete_app" => {
+                let app = self.pick_app(random, AppStatus::Inactive)?;
+                if choice == Choice::Loud && !self.deletion_of_app_is_loud(app) {
+                    return None;
+                }
+                self.delete_app(app).ok()
+            }
             "set_template" => {
                 let app = self.pick_app(random, AppStatus::Active)?;
                 let template = Template::ALL[random.usize(0..Template::ALL.len() - 1)];
-                self.set_template(app, template, random.bool()).ok()
+                self.set_template(app, template, random.bool() || choice == Choice::Loud).ok()
             }
             _ => None,
         }
     }
 
-    fn mutate_app_users(&mut self, name: &str, random: &mut fastrand::Rng) -> Option<()> {
+    fn mutate_app_users(&mut self, name: &str, random: &mut fastrand::Rng, choice: Choice) -> Option<()> {
         if name == "assign_user" {
             let (app, user) = (self.pick_app(random, AppStatus::Active)?, self.pick_any_user(random)?);
             return self.assign_user(app, user).ok();
@@ -206,6 +255,7 @@ impl Org {
                 let status = AppUserStatus::ALL[random.usize(0..AppUserStatus::ALL.len())];
                 self.set_app_user_status(app, user, status).ok()
             }
+            "convert_scope_silently" if choice == Choice::Loud => None,
             "convert_scope_silently" => self.convert_scope_silently(app, user).ok().map(drop),
             _ => None,
         }
@@ -227,6 +277,11 @@ impl Org {
         let mut draws =
             (0..PICK_TRIES).map(|_| GroupRef(u32::try_from(random.usize(1..self.groups.len().max(2))).unwrap_or(0)));
         draws.find(|group| self.group(group.0).is_some())
+    }
+
+    fn pick_member(&self, random: &mut fastrand::Rng, group: GroupRef) -> Option<UserRef> {
+        let members = &self.group(group.0)?.members;
+        members.get(random.usize(0..members.len().max(1))).map(|user| UserRef(*user))
     }
 
     /// An app of this status that is none of the three built-in ones.

@@ -131,6 +131,7 @@ impl Interner {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct User {
     pub(crate) status: UserStatus,
     pub(crate) provider: Provider,

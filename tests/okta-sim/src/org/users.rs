@@ -123,6 +123,7 @@ impl Org {
         }
         let user = self.build_user(new);
         let user = self.insert_user(user);
+        self.remember_user(user, None);
         self.emit(EventDraft::web("user.lifecycle.create").user(self, user));
         if new.status == UserStatus::Active {
             self.emit(EventDraft::web("user.lifecycle.activate").user(self, user));
@@ -133,6 +134,7 @@ impl Org {
 
     fn set_status(&mut self, user: UserRef, allowed: &[UserStatus], status: UserStatus, event: &str) -> Changed {
         let now_s = self.now_s();
+        let before = self.copy_of_user(user);
         let known = self.user_mut(user)?;
         if !allowed.contains(&known.status) {
             return Err(MutationError::NotAllowed("This operation is not allowed in the user's current status."));
@@ -143,6 +145,7 @@ impl Org {
         if status == UserStatus::Active && known.activated_s == 0 {
             known.activated_s = now_s;
         }
+        self.remember_user(user, before);
         self.emit(EventDraft::web(event).user(self, user));
         Ok(())
     }
@@ -208,9 +211,16 @@ impl Org {
         Ok(true)
     }
 
-    /// The end of a deletion: memberships and assignments go with the user, one event tells.
+    /// The end of a deletion: memberships go with the user, told by one event; assignments that are left are removed
+    /// before it, each with its own.
     pub(crate) fn complete_delete(&mut self, user: UserRef) {
         let draft = EventDraft::job("user.lifecycle.delete.completed").user(self, user);
+        let before = self.copy_of_user(user);
+        // Assignments that deactivation left, those to INACTIVE apps, end with an event of a job each.
+        let left: Vec<u32> = before.iter().flat_map(|known| known.assignments.iter().map(|pair| pair.0)).collect();
+        for app in left {
+            self.revoke(AppRef(app), user, true);
+        }
         let Some(gone) = self.users.get_mut(user.at()).and_then(Option::take) else { return };
         self.live_users -= 1;
         if self.logins.get(&login_hash(&gone.login)) == Some(&user.0) {
@@ -223,11 +233,7 @@ impl Org {
                 known.members.remove(place);
             }
         }
-        for (app, assignment) in &gone.assignments {
-            if let Some(known) = self.apps.get_mut(*app as usize).and_then(Option::as_mut) {
-                known.remove(*assignment);
-            }
-        }
+        self.remember_user(user, before);
         self.emit(draft);
     }
 
@@ -238,6 +244,7 @@ impl Org {
         if self.user_by_login(new_login).is_some_and(|owner| owner != user) {
             return Err(MutationError::LoginTaken(new_login.to_owned()));
         }
+        let before = self.copy_of_user(user);
         self.freeze_user_names_of_user(user);
         let first_name = update.first_name.as_deref().map(|text| self.texts.key(Some(text)));
         let last_name = update.last_name.as_deref().map(|text| self.texts.key(Some(text)));
@@ -276,6 +283,8 @@ impl Org {
             return Ok(());
         }
         known.last_updated_s = now_s;
+        let pushed: Vec<u32> = known.assignments.iter().map(|pair| pair.0).collect();
+        self.remember_user(user, before);
         if new_login != old_login {
             if self.logins.get(&login_hash(&old_login)) == Some(&user.0) {
                 self.logins.remove(&login_hash(&old_login));
@@ -284,6 +293,12 @@ impl Org {
         }
         let draft = EventDraft::web("user.account.update_profile").debug("changedAttributes", &changed.join(","));
         self.emit(draft.user(self, user));
+        // The address is part of the profile in apps that take profiles; the others keep what they were given.
+        if changed.iter().any(|name| name == "email") {
+            for app in pushed {
+                self.queue(Job::PushProfile { app, user: user.0 });
+            }
+        }
         Ok(())
     }
 

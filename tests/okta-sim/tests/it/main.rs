@@ -3,7 +3,9 @@
 mod access;
 mod endpoints;
 mod faults;
+mod following;
 mod log;
+mod loud;
 mod mutations;
 mod scale;
 mod sockets;

@@ -298,6 +298,101 @@ fn everyone_grants_to_newcomers() {
 }
 
 #[test]
+fn deletion_ends_what_deactivation_left() {
+    let mut world = world();
+    world.org.assign_user(world.app, world.user).unwrap();
+    world.org.deactivate_app(world.app).unwrap();
+    world.org.deactivate_user(world.user).unwrap();
+    world.org.run_all_jobs();
+    assert!(scope(&world).is_some(), "the app is not active");
+    let gone =
+        ["user.lifecycle.delete.initiated", "*application.user_membership.remove", "*user.lifecycle.delete.completed"];
+    check_next(&mut world, |world| assert_eq!(world.org.delete_user(world.user), Ok(true)), &gone);
+    assert_eq!(world.org.app_user_count(), 0);
+}
+
+#[test]
+fn failed_provisioning_is_told_as_a_failure() {
+    let mut org = Org::new();
+    let app = org.create_app(&NewApp::new("salesforce", "Salesforce").provisioning());
+    for number in 0..13 {
+        let new = NewUser::new(&format!("u{number}@acme.example")).status(UserStatus::Active);
+        let user = org.create_user(&new).unwrap();
+        org.assign_user(app, user).unwrap();
+    }
+    org.run_all_jobs();
+    let failed: Vec<_> = org.truth_app_users(app).filter(|row| row.status == AppUserStatus::Staged).collect();
+    assert_eq!(failed.len(), 1, "one in thirteen");
+    let mut sim = okta_sim::Sim::new(org, "http://okta.test", 1);
+    let target = "/api/v1/logs?limit=1000&filter=eventType+eq+%22application.provision.user.push%22";
+    let events = crate::support::get_json(&mut sim, target);
+    let failures: Vec<_> =
+        events.as_array().unwrap().iter().filter(|event| event["outcome"]["result"] == "FAILURE").collect();
+    assert_eq!((events.as_array().unwrap().len(), failures.len()), (13, 1));
+    assert_eq!(failures[0]["target"][2]["id"], failed[0].user_id.as_str());
+}
+
+#[test]
+fn a_new_address_is_pushed_into_apps_that_take_profiles() {
+    let mut world = world();
+    let provisioning = world.org.create_app(&NewApp::new("salesforce", "Salesforce").provisioning());
+    world.org.assign_user(world.app, world.user).unwrap();
+    world.org.assign_user(provisioning, world.user).unwrap();
+    world.org.run_all_jobs();
+    let address = ProfileUpdate { email: Some("ada.l@acme.example".to_owned()), ..ProfileUpdate::default() };
+    let pushed = ["user.account.update_profile", "*application.provision.user.push_profile"];
+    check_next(&mut world, |world| world.org.update_profile(world.user, &address).unwrap(), &pushed);
+    let name = ProfileUpdate { first_name: Some("Ada".to_owned()), ..ProfileUpdate::default() };
+    let user = world.user;
+    check_next(&mut world, |world| world.org.update_profile(user, &name).unwrap(), &["user.account.update_profile"]);
+}
+
+#[test]
+fn imports_tell_of_groups_and_of_memberships_as_a_whole() {
+    let mut world = world();
+    let directory = world.org.create_app(&NewApp::new("active_directory", "corp.acme.example"));
+    let imported = world.org.import_group(directory, "Domain Users").unwrap();
+    world.org.assign_group(world.app, imported).unwrap();
+    world.org.run_all_jobs();
+    let (user, app) = (world.user, world.app);
+    let joined = ["*system.import.group_membership.complete", "*application.user_membership.add"];
+    let changes = [(user, imported, true)];
+    check_next(&mut world, |world| world.org.import_memberships(directory, &changes).unwrap(), &joined);
+    assert_eq!(world.org.truth_members(imported), [user.id()]);
+    check_next(&mut world, |world| world.org.import_memberships(directory, &changes).unwrap(), &[]);
+    let left = ["*system.import.group_membership.complete", "*application.user_membership.remove"];
+    let changes = [(user, imported, false)];
+    check_next(&mut world, |world| world.org.import_memberships(directory, &changes).unwrap(), &left);
+    assert!(world.org.truth_app_user(app, user).is_none() && world.org.truth_members(imported).is_empty());
+    let foreign = world.org.import_memberships(app, &[(user, imported, true)]);
+    assert!(matches!(foreign, Err(MutationError::NotAllowed(_))), "{foreign:?}");
+    let position = world.org.log_end();
+    world.org.rename_group(imported, "Domain Members").unwrap();
+    world.org.add_member(user, imported).unwrap();
+    let events = world.org.log_after(position);
+    let told: Vec<_> = events.iter().map(|event| (event.event_type.as_str(), event.targets.last().unwrap())).collect();
+    let target = ("AppGroup".to_owned(), imported.id());
+    assert_eq!(told, [("system.import.group.update", &target), ("group.user_membership.add", &target)]);
+}
+
+#[test]
+fn events_are_published_when_they_happen() {
+    let mut org = Org::generate(&Spec { users: 60, groups: 8, apps: 10, ..Spec::default() });
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut checked = 0;
+    for _ in 0..500 {
+        org.advance_ms(random.u64(1..5_000));
+        let position = org.log_end();
+        org.random_mutation(&mut random);
+        let now = org.now_iso();
+        let events = org.log_after(position);
+        assert!(events.iter().all(|event| event.published == now), "{now}: {events:?}");
+        checked += events.len();
+    }
+    assert!(checked > 200, "{checked}");
+}
+
+#[test]
 fn random_histories_keep_the_org_consistent() {
     for seed in 0..4 {
         let mut org = Org::generate(&Spec { users: 120, groups: 15, apps: 14, seed, ..Spec::default() });
@@ -314,7 +409,7 @@ fn random_histories_keep_the_org_consistent() {
         }
         org.run_all_jobs();
         org.check_invariants().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert!(seen.len() >= 33, "seed {seed}: most kinds occur: {seen:?}");
+        assert!(seen.len() >= 34, "seed {seed}: most kinds occur: {seen:?}");
     }
 }
 
