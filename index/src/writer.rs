@@ -7,6 +7,7 @@
 //! - The last operation on a key wins, in the order of the calls, within a commit and across commits.
 //! - After an error every further call fails: the writer must be dropped and started anew, and the index is as of its
 //!   last commit. Nothing is ever rolled back in place.
+//! - No operation has the number of a commit: merges tell by it what they have taken in.
 //! - One writer at a time, and it is not `Clone`.
 
 use std::fs::File;
@@ -88,6 +89,7 @@ impl Writer {
         // A process that was killed within a commit leaves files that nothing refers to; the next commit may want their
         // names, and would fail.
         inner.garbage_collect_files().wait().map_err(IndexError::StartWriter)?;
+        leave_out_the_stamp_of_the_last_commit(&inner).map_err(IndexError::StartWriter)?;
         let fields = reader.fields().clone();
         Ok(Self { inner, reader: reader.clone(), fields, state: State::Working, _owner_lock: owner_lock.clone() })
     }
@@ -194,6 +196,17 @@ impl Writer {
     }
 }
 
+/// Takes the first stamp of a writer for nothing.
+///
+/// tantivy 0.27 numbers operations on from the last commit, with the number of that commit once more. A merge of committed
+/// segments that starts before this writer's first commit (one that was due when the last process was killed) takes in
+/// what is numbered up to the last commit, so this writer's first operation too; it passes over the segments whose
+/// deletes are of that number, because they are as of it, yet goes on behind the operation for all of them. The first key
+/// that is put would then be there twice, and the first that is deleted would stay.
+fn leave_out_the_stamp_of_the_last_commit(inner: &IndexWriter) -> tantivy::Result<()> {
+    inner.run(std::iter::empty()).map(drop)
+}
+
 /// The document in terms of the schema. Copies the values; splitting them into words is the indexing thread's work.
 fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
     let mut document = TantivyDocument::default();
@@ -252,4 +265,62 @@ fn without_mail_domain(account: &str) -> &str {
 
 fn list(values: &[String]) -> impl Iterator<Item = &String> {
     values.iter().take(VALUES_PER_LIST_MAX).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tantivy::indexer::NoMergePolicy;
+
+    use super::*;
+    use crate::open::{Expect, Index, Opened, open};
+
+    const STORE_ID: &str = "store-1";
+
+    fn open_any(dir: &Path) -> Index {
+        match open(dir, &Expect { store_id: STORE_ID.to_owned(), revisions: 0..=9 }).unwrap() {
+            Opened::Ready(index, _) | Opened::Rebuild(index, _) => index,
+        }
+    }
+
+    fn commit(writer: &mut Writer, revision: u64, keys: &[&str]) {
+        for key in keys {
+            writer.put(&IndexDoc::new(DocKind::User, *key, "Anna")).unwrap();
+        }
+        writer.commit_at(&Mark { store_id: STORE_ID.to_owned(), revision }).unwrap();
+    }
+
+    /// What a process leaves that is killed after a commit, before the merge that this commit calls for has ended: the next
+    /// writer begins that merge when it is given its first operation.
+    #[track_caller]
+    fn check(first: fn(&mut Writer), expected: &str) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = open_any(dir.path());
+        let mut killed = index.writer(HEAP_BYTES_MIN).unwrap();
+        killed.inner.set_merge_policy(Box::new(NoMergePolicy));
+        // The largest segment has no deletes, and is the first of the merge.
+        commit(&mut killed, 1, &["a", "b", "c", "d", "e"]);
+        commit(&mut killed, 2, &["k", "l", "m"]);
+        // The second has some as of the last commit, and so many that it is rewritten, together with the others.
+        commit(&mut killed, 3, &["l"]);
+        drop((killed, index));
+
+        let index = open_any(dir.path());
+        let mut writer = index.writer(HEAP_BYTES_MIN).unwrap();
+        first(&mut writer);
+        // Without a document there would be no new segment, and no merge before the commit.
+        commit(&mut writer, 4, &["n"]);
+        writer.finish().unwrap();
+        assert_eq!(index.reader().all_keys().unwrap().join(" "), expected);
+    }
+
+    #[test]
+    fn the_first_operation_of_a_writer_reaches_a_merge_that_was_left_to_it() {
+        check(|_| {}, "a b c d e k l m n");
+        check(|writer| writer.put(&IndexDoc::new(DocKind::User, "k", "Bert")).unwrap(), "a b c d e k l m n");
+        check(|writer| writer.delete("k").unwrap(), "a b c d e l m n");
+        check(|writer| writer.delete("a").unwrap(), "b c d e k l m n");
+        check(|writer| writer.delete_all().unwrap(), "n");
+    }
 }

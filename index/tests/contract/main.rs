@@ -3,6 +3,7 @@
 //! Entry points: one module per promise; `world` builds small indexes.
 
 mod damage;
+mod kills;
 mod model;
 mod names;
 mod open;
