@@ -5,8 +5,8 @@
 //! | [`core`] | the decisions, pure |
 //! | [`config`] | what the operator says, checked once |
 //! | [`okta`] | the typed read-only client |
-//! | [`engine`] | the shell: crawls, keeps the index, ends together |
-//! | [`serve`] | the gRPC services over store and index |
+//! | [`engine`] | the shell: crawls, follows, keeps the index, ends together |
+//! | [`serve`] | the gRPC services over store and index; health and metrics |
 //! | [`cli`] | the command line |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 

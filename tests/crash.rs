@@ -1,25 +1,37 @@
-//! `kill -9` at random moments of a crawl: nothing acknowledged is lost, the crawl goes on where it was, and store, index and
-//! org agree in the end.
+//! `kill -9` at random moments, of a crawl and of following: nothing acknowledged is lost, the work goes on where it was, and
+//! store, index and org agree in the end.
 //!
-//! The test starts itself again as a child process, which crawls the org that the parent serves. `OKTA_IDMAP_CRASH_KILLS`
-//! sets the number of kills (default 24), `OKTA_IDMAP_CRASH_SEED` the seed. Killing a process keeps what it gave to the
-//! system, so this tests atomicity and resumption, not the disk.
+//! The tests start themselves again as a child process, which reads the org that the parent serves. `CRASH_KILLS` sets the
+//! number of kills of each (default 24), `CRASH_SEED` the seed. Killing a process keeps what it gave to the system, so this
+//! tests atomicity and resumption, not the disk.
+//!
+//! Entry points: the two tests; `child` and `following_child` are the work of the processes that are killed.
 #![expect(clippy::disallowed_methods, reason = "a killed process has real time, and its file is looked into as it is")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "simulation/converge.rs"]
+mod converge;
+#[path = "simulation/engine.rs"]
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
+mod engine;
+#[path = "crash/following.rs"]
+mod following;
 #[path = "e2e/harness.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod harness;
 #[path = "e2e/picture.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod picture;
+#[path = "simulation/story.rs"]
+mod story;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use okta_idmap::engine::crawl::CrawlOutcome;
+use okta_idmap::engine::OrgSettings;
+use okta_idmap::engine::machine::CrawlOutcome;
 use okta_idmap::store::{Meta, Reader, StoreError};
 use okta_sim::{Org, Spec};
 
@@ -28,8 +40,8 @@ use crate::harness::World;
 /// Environment of the child: set = crawl with the settings of the environment and exit.
 const CHILD: &str = "OKTA_IDMAP_CRASH_CHILD";
 
-const KILLS: &str = "OKTA_IDMAP_CRASH_KILLS";
-const SEED: &str = "OKTA_IDMAP_CRASH_SEED";
+const KILLS: &str = "CRASH_KILLS";
+const SEED: &str = "CRASH_SEED";
 
 /// Time of an answer, so that a crawl lasts long enough to be hit.
 const LATENCY_MS: u64 = 8;
@@ -41,10 +53,9 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// The child's work; a test so that the test binary can be told to run it and nothing else.
-#[test]
-fn child() {
-    let Ok(settings) = std::env::var(CHILD) else { return };
+/// What the parent hands to a child; `None` in the parent.
+fn settings_of_child(variable: &str) -> Option<OrgSettings> {
+    let settings = std::env::var(variable).ok()?;
     let environment: Vec<(String, String)> = settings
         .lines()
         .map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
@@ -52,24 +63,32 @@ fn child() {
     let sources =
         okta_idmap::config::Sources { file: None, env: environment, flags: okta_idmap::config::Flags::default() };
     let (config, _) = okta_idmap::config::load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-    let settings = okta_idmap::engine::OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
+    Some(OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap())
+}
+
+/// The child's work; a test so that the test binary can be told to run it and nothing else.
+#[test]
+fn child() {
+    let Some(settings) = settings_of_child(CHILD) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let report = runtime.block_on(harness::try_sync(settings)).unwrap();
     assert_eq!(report.outcome, CrawlOutcome::Finished);
 }
 
 fn start(world: &World) -> Child {
+    start_child(world, "child", CHILD).spawn().unwrap()
+}
+
+/// This program again, to run one test, with the settings in an environment variable.
+fn start_child(world: &World, test: &str, variable: &str) -> Command {
     let mut settings = world.environment.clone();
     settings.push(("OKTA_IDMAP_DATA_DIR".to_owned(), world.dir.path().display().to_string()));
     settings.push(("OKTA_IDMAP_DOMAIN".to_owned(), world.server.base_url()));
     settings.push(("OKTA_IDMAP_API_TOKEN".to_owned(), harness::TOKEN.to_owned()));
     let lines: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
-        .env(CHILD, lines.join("\n"))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(variable, lines.join("\n")).stdout(Stdio::null());
+    command
 }
 
 /// Kills the child after `wait`, unless it has ended by itself. Answers whether it was killed.

@@ -4,10 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "grpc/admin.rs"]
+mod admin;
+#[path = "grpc/changes.rs"]
+mod changes;
 #[path = "grpc/completeness.rs"]
 mod completeness;
 #[path = "grpc/failures.rs"]
 mod failures;
+#[path = "grpc/http.rs"]
+mod http;
 #[path = "grpc/lists.rs"]
 mod lists;
 #[path = "grpc/lookups.rs"]

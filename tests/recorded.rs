@@ -88,7 +88,8 @@ fn resource_of(recording: &Recording) -> Option<Resource> {
     let group = || GroupId::new(&recording.id_after("groups")).unwrap();
     Some(match recording.kind.as_str() {
         "users" | "user" => Resource::Users,
-        "groups" | "group" | "user_groups" => Resource::Groups,
+        "groups" | "group" => Resource::Groups,
+        "user_groups" => Resource::UserGroups(UserId::new(&recording.id_after("users")).unwrap()),
         "group_users" => Resource::GroupMembers(group()),
         "apps" | "app" | "group_apps" => Resource::Apps,
         "app_users" | "app_user" => Resource::AppUsers(app()),
@@ -122,6 +123,83 @@ fn every_list_gives_all_its_rows() {
         for kind in ["users", "user", "groups", "group", "group_users", "user_groups", "apps", "app", "app_users"] {
             assert!(rows_by_kind.get(kind).is_some_and(|rows| *rows > 0), "no rows of {kind}: {rows_by_kind:?}");
         }
+    }
+}
+
+/// The parts of lists that following the log asks for have the items of the whole lists.
+#[test]
+fn every_part_of_a_list_gives_the_rows_of_the_whole() {
+    let recordings = recordings();
+    let user = || UserId::new("00u1").unwrap();
+    let since = Timestamp::from_millis(0);
+    for recording in successes(&recordings) {
+        let Some(whole) = resource_of(recording).filter(|_| recording.body.is_array()) else { continue };
+        let parts = match whole {
+            Resource::Users => vec![Resource::UsersChanged { since }, Resource::UsersByIds(vec![user()])],
+            Resource::Groups | Resource::UserGroups(_) => {
+                let of_app = Resource::GroupsOfApp(AppId::new("0oa1").unwrap());
+                vec![Resource::GroupsChanged { since }, of_app, Resource::UserGroups(user())]
+            }
+            _ => continue,
+        };
+        let expected = decode_page(&whole, &recording.body_bytes()).unwrap();
+        for part in parts {
+            assert_eq!(decode_page(&part, &recording.body_bytes()).unwrap(), expected, "{}", recording.excerpt());
+        }
+    }
+}
+
+/// Groups of users: the form of the request is the one that Okta's own link shows.
+#[test]
+fn groups_of_users_are_asked_for_as_okta_names_the_list() {
+    for recording in recordings().iter().filter(|recording| recording.kind == "user_groups") {
+        let own = recording.headers.all("link").find(|line| line.contains("rel=\"self\"")).unwrap();
+        let resource = resource_of(recording).unwrap();
+        let asked = resource.first_page(resource.limit_default());
+        assert!(own.contains(&format!("{asked}>")), "{asked} in {own}");
+    }
+}
+
+#[test]
+fn every_app_of_a_user_comes_with_the_recorded_account() {
+    let recordings = recordings();
+    let mut embedded_by_okta = 0;
+    for recording in successes(&recordings) {
+        let items = recording.body.as_array().cloned().unwrap_or_else(|| vec![recording.body.clone()]);
+        match resource_of(recording) {
+            Some(Resource::Apps) => {
+                for item in &items {
+                    let embedded = item.pointer("/_embedded/user");
+                    let id = embedded.and_then(|user| user["id"].as_str());
+                    embedded_by_okta += usize::from(id.is_some());
+                    check_user_app(item, id, embedded, recording);
+                }
+            }
+            Some(Resource::AppUsers(app)) => {
+                for item in &items {
+                    let around = serde_json::json!({ "id": app.as_str(), "_embedded": { "user": item } });
+                    check_user_app(&around, item["id"].as_str(), Some(item), recording);
+                    check_user_app(&around, Some("00uSomebodyElse"), None, recording);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(recordings.is_empty() || embedded_by_okta > 0, "no app with an embedded app user");
+}
+
+/// Decodes an item of the list of a user's apps; `account` is what is embedded of that user.
+fn check_user_app(item: &Value, user: Option<&str>, account: Option<&Value>, recording: &Recording) {
+    let excerpt = recording.excerpt();
+    let resource = Resource::UserApps(UserId::new(user.unwrap_or("00u1")).unwrap());
+    let page = decode_page(&resource, &serde_json::to_vec(&[item]).unwrap()).unwrap();
+    assert_eq!((page.rows.len(), page.quarantined.len(), page.user_apps.len()), (0, 0, 1), "{excerpt}");
+    let seen = &page.user_apps[0];
+    assert_eq!(Some(seen.app.as_str()), item["id"].as_str(), "{excerpt}");
+    assert_eq!(seen.app_user.is_some(), account.is_some(), "{excerpt}");
+    if let (Some(row), Some(account)) = (&seen.app_user, account) {
+        assert_eq!(row.app, seen.app, "{excerpt}");
+        check_row(&Row::AppUser(row.clone()), account, recording);
     }
 }
 
@@ -298,6 +376,7 @@ fn mutated_answers_never_panic() {
         if let Ok(page) = decode_page(&resource, &body) {
             assert_eq!(page.rows.len() + page.quarantined.len(), page.items);
         }
+        let _ = decode_page(&Resource::UserApps(UserId::new("00u1").unwrap()), &body);
         let _ = (decode_log(&body), decode_org_metadata(&body), FailureBody::read(None, &body));
     }
 }

@@ -9,19 +9,26 @@
 mod cases;
 #[path = "store_contract/compare.rs"]
 mod compare;
+#[path = "store_contract/follow.rs"]
+mod follow;
+#[path = "store_contract/follow_cases.rs"]
+mod follow_cases;
 #[path = "store_contract/generate.rs"]
 mod generate;
+#[path = "store_contract/hold_cases.rs"]
+mod hold_cases;
 #[path = "store_contract/model.rs"]
 mod model;
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
-use okta_idmap::core::batch::{Batch, CrawlMark, Receipt, WalkState, WalkUpdate};
+use okta_idmap::core::batch::{Batch, CrawlMark, Finished, Receipt, WalkState, WalkUpdate};
 use okta_idmap::core::ids::{CrawlId, Revision, Timestamp};
-use okta_idmap::core::model::Scope;
+use okta_idmap::core::model::{Key, Scope};
 use okta_idmap::core::reconcile::{Brake, Verdict};
-use okta_idmap::store::{Reader, Store, StoreConfig, StoreError};
+use okta_idmap::store::{ChangeRetention, Reader, ReleaseError, Store, StoreConfig, StoreError};
 
 use self::compare::compare;
 use self::generate::{Source, free_batch, walk_batch};
@@ -39,6 +46,9 @@ const GROUP_MAX: usize = 4;
 /// Small enough that walks over a handful of rows meet it.
 const BRAKE: Brake = Brake { share: 0.4, rows: 1 };
 
+/// Short enough that a run prunes by age and by number.
+const CHANGES: ChangeRetention = ChangeRetention { age_millis: 40 * 86_400_000, rows_max: 150 };
+
 const CREDENTIALS: [&str; 2] = ["credential a", "credential b"];
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -46,7 +56,12 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn open(dir: &Path, rules: &Rules) -> Store {
-    let config = StoreConfig { dir: dir.to_owned(), brake: rules.brake, credential: rules.credential.clone() };
+    let config = StoreConfig {
+        dir: dir.to_owned(),
+        brake: rules.brake,
+        credential: rules.credential.clone(),
+        changes: rules.changes,
+    };
     Store::open(config).unwrap()
 }
 
@@ -76,6 +91,9 @@ fn commit_both(store: &Store, model: &mut Model, rules: &Rules, batches: &[Batch
                 for finished in found.finished.iter_mut().chain(&mut expected.finished) {
                     finished.unlisted_apps.sort();
                 }
+                for finished in &mut found.finished {
+                    check_sample(finished);
+                }
                 assert_eq!(found, expected, "receipt of {batch:#?}");
                 assert!(found.revision >= before, "revisions grow");
                 verdicts.extend(found.finished.iter().map(|finished| finished.verdict));
@@ -85,6 +103,43 @@ fn commit_both(store: &Store, model: &mut Model, rules: &Rules, batches: &[Batch
         }
     }
     verdicts
+}
+
+/// Which of the missing rows are named is the store's choice; `compare` sees to it that they are missing ones.
+fn check_sample(finished: &mut Finished) {
+    let sample: BTreeSet<Key> = std::mem::take(&mut finished.sample).into_iter().collect();
+    assert_eq!(sample.len() as u64, finished.missing.min(5), "a sample of {finished:?}");
+    assert!(sample.iter().all(|key| key.scope() == finished.scope), "{sample:?} of {}", finished.scope);
+}
+
+/// An operator's order to release the hold of some scope, with the right number or a wrong one; whether it was obeyed.
+fn release(source: &mut Source, store: &Store, model: &mut Model, rules: &Rules) -> bool {
+    let held: Vec<Scope> = model.scopes.iter().filter(|(_, book)| book.is_held).map(|(s, _)| s.clone()).collect();
+    let scope = if held.is_empty() || source.random.u8(0..6) == 0 {
+        Scope::Groups
+    } else {
+        held[source.random.usize(0..held.len())].clone()
+    };
+    let is_held = held.contains(&scope);
+    let missing = model.missing(&scope).len() as u64;
+    let expected_missing = if source.random.bool() { missing } else { missing + 1 };
+    match wait(store.writer.release_hold(scope.clone(), expected_missing, source.now)) {
+        Ok(mut found) => {
+            assert!(is_held && expected_missing == missing);
+            let mut expected = model.release_by_order(&scope, source.now, rules).unwrap();
+            found.unlisted_apps.sort();
+            expected.unlisted_apps.sort();
+            assert_eq!(found, expected, "release of {scope}");
+            return true;
+        }
+        Err(ReleaseError::NotHeld) => assert!(!is_held, "{scope} is held"),
+        Err(ReleaseError::Changed { missing: found }) => {
+            assert_eq!((is_held, found), (true, missing));
+            assert_ne!(expected_missing, missing);
+        }
+        Err(ReleaseError::Store(error)) => panic!("{error}"),
+    }
+    false
 }
 
 fn crawl_batch(source: &mut Source, model: &Model) -> Batch {
@@ -110,8 +165,10 @@ fn step(source: &mut Source, model: &Model, rules: &Rules) -> Vec<Batch> {
     let mut ahead = model.clone();
     let mut batches = Vec::new();
     for _ in 0..source.random.usize(1..=GROUP_MAX) {
-        // Up to ten days, so that released names grow too old in a run.
-        source.now = source.now.plus_millis(source.random.i64(0..864_000_000));
+        // Seconds, so that walks and events meet; minutes, so that memories end; or up to twenty days, so that released
+        // names grow too old in a run.
+        let longest = [10_000, 15 * 60_000, 20 * 86_400_000][source.random.usize(0..3)];
+        source.now = source.now.plus_millis(source.random.i64(0..longest));
         let batch = match source.random.u8(0..10) {
             0..4 => free_batch(source, &ahead),
             4..9 => walk_batch(source, &ahead),
@@ -123,9 +180,26 @@ fn step(source: &mut Source, model: &Model, rules: &Rules) -> Vec<Batch> {
     batches
 }
 
-fn run(seed: u64, current_step: &mut usize) -> Vec<Verdict> {
+/// What a run must come to, so that its comparisons say something.
+fn note_met(met: &mut BTreeSet<&'static str>, model: &Model, store: &Store) {
+    let meta = store.reader.read(|snapshot| snapshot.meta()).unwrap();
+    let facts = [
+        ("a membership event applied", !model.marks.is_empty()),
+        ("debts", !model.pending.is_empty()),
+        ("a held scope with missing rows", model.scopes.keys().any(|scope| !model.missing(scope).is_empty())),
+        ("a log position", model.cursor.is_some()),
+        ("a delta walk", !model.deltas.is_empty()),
+        ("changes that went", meta.changes_from > Revision(0)),
+    ];
+    met.extend(facts.into_iter().filter(|(_, is_met)| *is_met).map(|(fact, _)| fact));
+}
+
+/// Number of different facts of [`note_met`] and of [`run`].
+const FACTS: usize = 7;
+
+fn run(seed: u64, current_step: &mut usize, met: &mut BTreeSet<&'static str>) -> Vec<Verdict> {
     let dir = tempfile::tempdir().unwrap();
-    let mut rules = Rules { credential: CREDENTIALS[0].to_owned(), brake: BRAKE };
+    let mut rules = Rules { credential: CREDENTIALS[0].to_owned(), brake: BRAKE, changes: CHANGES };
     let mut store = open(dir.path(), &rules);
     let (mut model, mut verdicts) = (Model::default(), Vec::new());
     let mut source = Source {
@@ -140,8 +214,16 @@ fn run(seed: u64, current_step: &mut usize) -> Vec<Verdict> {
         verdicts.extend(commit_both(&store, &mut model, &rules, &batches));
         assert_eq!(*store.reader.revisions().borrow(), model.revision, "published revision");
         compare(&store.reader, &model, &mut source.random);
+        note_met(met, &model, &store);
+        if source.random.usize(0..4) == 0 {
+            if release(&mut source, &store, &mut model, &rules) {
+                met.insert("a hold released by order");
+            }
+            compare(&store.reader, &model, &mut source.random);
+        }
         if source.random.usize(0..8) == 0 {
             drop(store);
+            model.memory = follow::Memory::default();
             if source.random.usize(0..3) == 0 {
                 CREDENTIALS[source.random.usize(0..CREDENTIALS.len())].clone_into(&mut rules.credential);
             }
@@ -161,10 +243,10 @@ fn run(seed: u64, current_step: &mut usize) -> Vec<Verdict> {
 fn random_batches_match_the_model() {
     let seeds = std::env::var("STORE_CONTRACT_SEEDS").ok().and_then(|raw| raw.parse().ok()).unwrap_or(SEEDS);
     let only: Option<u64> = std::env::var("STORE_CONTRACT_SEED").ok().and_then(|raw| raw.parse().ok());
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut met) = (Vec::new(), BTreeSet::new());
     for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
         let mut step = 0;
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, &mut step)));
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, &mut step, &mut met)));
         match outcome {
             Ok(found) => verdicts.extend(found),
             Err(panic) => {
@@ -173,8 +255,15 @@ fn random_batches_match_the_model() {
             }
         }
     }
-    let all =
-        [Verdict::Nothing, Verdict::Remove, Verdict::HoldShrunk, Verdict::HoldCredential, Verdict::HoldUnreadable];
+    let all = [
+        Verdict::Nothing,
+        Verdict::Remove,
+        Verdict::HoldShrunk,
+        Verdict::HoldCredential,
+        Verdict::HoldUnreadable,
+        Verdict::HoldEmpty,
+    ];
     let never = all.iter().find(|verdict| only.is_none() && !verdicts.contains(verdict));
     assert_eq!(never, None, "a verdict that no run has met: the runs are too tame");
+    assert!(only.is_some() || met.len() == FACTS, "no run has met more than {met:?}");
 }

@@ -16,10 +16,15 @@ use okta_idmap::core::batch::Batch;
 use okta_idmap::core::ids::{GroupId, RequestNumber, Timestamp, UserId};
 use okta_idmap::core::model::{GroupMember, Row};
 use okta_idmap::core::reconcile::Brake;
-use okta_idmap::store::{Reader, STORE_FILE, Store, StoreConfig, StoreError};
+use okta_idmap::store::{ChangeRetention, Reader, STORE_FILE, Store, StoreConfig, StoreError};
 
 fn config(dir: &Path) -> StoreConfig {
-    StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential: "credential".to_owned() }
+    StoreConfig {
+        dir: dir.to_owned(),
+        brake: Brake::default(),
+        credential: "credential".to_owned(),
+        changes: ChangeRetention::default(),
+    }
 }
 
 fn put(store: &Store, batch: Batch) {

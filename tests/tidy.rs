@@ -70,7 +70,8 @@ fn is_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         [.., "src", "lib.rs" | "main.rs"] | [.., "tests" | "examples" | "benches", _, "main.rs"] => true,
-        [.., "tests" | "examples" | "benches", file] => file.ends_with(".rs"),
+        // Not the unit tests below `src`.
+        [package @ .., "tests" | "examples" | "benches", file] => file.ends_with(".rs") && !package.contains(&"src"),
         _ => false,
     }
 }

@@ -96,6 +96,28 @@ Examples:
   okta-idmap status                 every configured org
   okta-idmap status --org acme --output json";
 
+const GAPS_EXAMPLES: &str = "\
+Examples:
+  okta-idmap gaps                   what cannot be read at present, and what to do about it
+  okta-idmap gaps --all -o csv      also what is over";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  okta-idmap watch                                    what changes from now on
+  okta-idmap watch --from-snapshot -o jsonl           all rows, then what changes: an exact copy
+  okta-idmap watch --after 1234 --store-id 5f0c -o jsonl --from-snapshot
+                                                      go on there; all anew where that is too old
+  okta-idmap watch --kinds user,app-user
+
+A lost connection is made again, and goes on behind the last checkpoint. Ends with Ctrl-C, exit code 0.";
+
+const RELEASE_EXAMPLES: &str = "\
+Examples:
+  okta-idmap release HELD:users               shows what would be removed, and asks
+  okta-idmap release 'app_users(0oa1)' --yes  does not ask: for scripts
+
+Exit codes: 0 released, 1 declined or failed, 2 nobody to ask, 4 not held.";
+
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   okta-idmap config                          what is in force, and where each value comes from
@@ -192,7 +214,7 @@ pub(super) enum Command {
     /// Read everything from Okta once, or the rest of an interrupted crawl
     #[command(after_help = SYNC_EXAMPLES)]
     Sync,
-    /// Read from Okta again and again, and answer over gRPC
+    /// Read from Okta, follow what changes, and answer over gRPC
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
     /// Ask Okta for one object of everything: what can the credential read?
@@ -216,6 +238,15 @@ pub(super) enum Command {
     /// How the orgs are doing: crawls, rows, gaps, credential
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
+    /// What could not be read, and what to do about it
+    #[command(after_help = GAPS_EXAMPLES)]
+    Gaps(GapsArgs),
+    /// Print what changes as it changes; needs a running server
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(WatchArgs),
+    /// Let the deletion brake go: remove the rows that a held collection no longer shows
+    #[command(after_help = RELEASE_EXAMPLES)]
+    Release(ReleaseArgs),
     /// Print the configuration in force, with secrets masked
     #[command(after_help = CONFIG_EXAMPLES)]
     Config,
@@ -227,6 +258,62 @@ pub(super) struct ServeArgs {
     /// Where to listen; loopback addresses only [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
+}
+
+/// Arguments of `gaps`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct GapsArgs {
+    /// Closed gaps as well
+    #[arg(long)]
+    pub(super) all: bool,
+    /// How many.
+    #[command(flatten)]
+    pub(super) limit: Limit,
+}
+
+/// Arguments of `watch`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct WatchArgs {
+    /// Begin with all rows there are; with --after, only where changes since then cannot be had any more
+    #[arg(long)]
+    pub(super) from_snapshot: bool,
+    /// Begin behind this revision [default: the present one]
+    #[arg(long, value_name = "REVISION")]
+    pub(super) after: Option<u64>,
+    /// The store that the revision counts in, as checkpoints name it [default: the server's]
+    #[arg(long, value_name = "ID", requires = "after")]
+    pub(super) store_id: Option<String>,
+    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group
+    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
+    pub(super) kinds: Vec<WatchKind>,
+}
+
+/// Kinds of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum WatchKind {
+    /// A person in Okta
+    User,
+    /// A group
+    Group,
+    /// An app
+    App,
+    /// A person's account in an app
+    AppUser,
+    /// A person in a group
+    GroupMember,
+    /// A group that is assigned to an app
+    AppGroup,
+}
+
+/// Arguments of `release`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ReleaseArgs {
+    /// The gap, such as HELD:users, or its collection, such as users or app_users(0oa1)
+    #[arg(value_name = "GAP_ID|SCOPE")]
+    pub(super) hold: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// Arguments of `resolve`.
@@ -436,6 +523,13 @@ mod tests {
         check("search ada --kind account --kind user", Ok(()));
         check("search --suggest ada", Ok(()));
         check("search", Err(MissingRequiredArgument));
+        check("watch --kinds user,app-user --kinds app -o jsonl", Ok(()));
+        check("watch --kinds users", Err(InvalidValue));
+        check("watch --store-id x", Err(MissingRequiredArgument));
+        check("watch --after 5 --from-snapshot --store-id x", Ok(()));
+        check("release", Err(MissingRequiredArgument));
+        check("release HELD:users --yes", Ok(()));
+        check("gaps --all --limit 5", Ok(()));
         check("search ada --suggest ada", Err(ArgumentConflict));
         check("status --direct --server http://127.0.0.1:1", Err(ArgumentConflict));
         check("status -o xml", Err(InvalidValue));

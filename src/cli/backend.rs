@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
+use okta_idmap_proto::v1::admin_client::AdminClient;
+use okta_idmap_proto::v1::admin_server::Admin;
+use okta_idmap_proto::v1::changes_client::ChangesClient;
 use okta_idmap_proto::v1::coverage_client::CoverageClient;
 use okta_idmap_proto::v1::coverage_server::Coverage;
 use okta_idmap_proto::v1::lookup_client::LookupClient;
@@ -15,7 +18,7 @@ use okta_idmap_proto::v1::search_client::SearchClient;
 use okta_idmap_proto::v1::search_server::Search;
 use okta_idmap_proto::v1::{self, ErrorReason};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
@@ -36,12 +39,15 @@ pub(super) struct Services {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) search: Arc<dyn Search>,
     pub(super) coverage: Arc<dyn Coverage>,
+    pub(super) admin: Arc<dyn Admin>,
 }
 
 struct Clients {
     lookup: LookupClient<Channel>,
     search: SearchClient<Channel>,
     coverage: CoverageClient<Channel>,
+    changes: ChangesClient<Channel>,
+    admin: AdminClient<Channel>,
 }
 
 enum Target {
@@ -105,6 +111,31 @@ impl Backend {
         Self::direct(config, &orgs()?)
     }
 
+    /// A server, and nothing else.
+    ///
+    /// # Errors
+    /// None answers; or the command line asks for the data directory.
+    pub(super) async fn server_only(config: &Config, global: &Global) -> Result<Self, Failure> {
+        if Wish::of(global) == Wish::Direct {
+            let error = anyhow!("only a running server can be watched: leave --direct and --data-dir out");
+            return Err(Failure::Usage(error));
+        }
+        Ok(Self::server(&config.client.server).await?)
+    }
+
+    /// Whether a server answers.
+    pub(super) const fn is_server(&self) -> bool {
+        matches!(self.target, Target::Server(_))
+    }
+
+    /// Follows the changes, where a server answers.
+    pub(super) async fn watch(&self, request: v1::WatchRequest) -> Result<Streaming<v1::WatchResponse>, Status> {
+        match &self.target {
+            Target::Server(clients) => Ok(clients.changes.clone().watch(request).await?.into_inner()),
+            Target::Direct(_) => Err(Status::unimplemented("only a server can be watched")),
+        }
+    }
+
     async fn server(url: &str) -> anyhow::Result<Self> {
         let unreachable =
             || format!("no okta-idmap server answers at {url}: start `okta-idmap serve`, or use --direct");
@@ -123,6 +154,8 @@ impl Backend {
         let clients = Clients {
             lookup: LookupClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
             search: SearchClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
+            changes: ChangesClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
+            admin: AdminClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
             coverage: CoverageClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX),
         };
         Ok(Self { target: Target::Server(Box::new(clients)), name: format!("server {url}") })
@@ -134,7 +167,8 @@ impl Backend {
         Ok(Self { target: Target::Direct(run::services(config, orgs)?), name })
     }
 
-    fn failed(&self, what: &str, status: &Status) -> Failure {
+    /// What a refused call means for the command.
+    pub(super) fn failed(&self, what: &str, status: &Status) -> Failure {
         let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
         let error = match &self.target {
             Target::Server(_) => status_error(status).context(format!("{what} ({})", self.name)),
@@ -179,6 +213,7 @@ calls! {
     search.suggest(SuggestRequest) -> SuggestResponse: "suggest users",
     coverage.get_status(GetStatusRequest) -> GetStatusResponse: "read the status",
     coverage.list_gaps(ListGapsRequest) -> ListGapsResponse: "list the gaps",
+    admin.release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse: "release the hold",
 }
 
 /// What a server said: its message, or the name of the code where it said nothing; which orgs there are where it asks.

@@ -34,6 +34,12 @@ impl Context {
         Backend::choose(&self.config, &self.global, || self.orgs()).await
     }
 
+    /// A server that answers about one org.
+    pub(super) async fn server(&self) -> Result<Backend, Failure> {
+        self.request_context()?;
+        Backend::server_only(&self.config, &self.global).await
+    }
+
     /// The context of a request about one org: the named one, or none, which means the only one.
     pub(super) fn request_context(&self) -> Result<Option<v1::RequestContext>, Failure> {
         match self.global.org.as_slice() {

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `args` | commands, flags, help |
 //! | `sync`, `serve`, `check` | what talks to Okta |
-//! | `resolve`, `user`, `app`, `group`, `search`, `status` | look-ups, answered by a server or by this process |
+//! | `resolve`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
+//! | `watch` | what changes, from a server |
+//! | `release` | an operator's order |
 //! | `config_command` | what is in force |
 //! | `backend`, `run` | who answers, and how the engine is called |
 //! | `output`, `lists`, `words`, `progress`, `logging` | what is printed |
@@ -22,11 +24,13 @@ mod check;
 mod config_command;
 mod context;
 mod failure;
+mod gaps;
 mod group;
 mod lists;
 mod logging;
 mod output;
 mod progress;
+mod release;
 mod resolve;
 mod run;
 mod search;
@@ -35,6 +39,7 @@ mod signals;
 mod status;
 mod sync;
 mod user;
+mod watch;
 mod words;
 
 use std::ffi::OsString;
@@ -115,6 +120,9 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Group(command) => group::run(context, command).await,
         Command::Search(args) => search::run(context, args).await,
         Command::Status => status::run(context).await,
+        Command::Gaps(args) => gaps::run(context, args).await,
+        Command::Watch(args) => watch::run(context, args).await,
+        Command::Release(args) => release::run(context, args).await,
         Command::Config => config_command::run(context),
     }
 }

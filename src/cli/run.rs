@@ -1,12 +1,11 @@
 //! Where the command line meets the engine and the services; nothing else in `cli` knows how they are put together.
 //!
-//! Entry points: [`sync`], [`probe`], [`serve`], [`services`].
+//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +13,13 @@ use super::backend::Services;
 use super::failure::Failure;
 use super::output::warn;
 use crate::config::{Config, OrgConfig};
+use crate::core::ids::Timestamp;
+use crate::core::model::Scope;
 use crate::engine::probe::ProbeReport;
 pub(super) use crate::engine::progress::Progress;
+pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
-use crate::engine::{self, EngineError, OrgSettings};
+use crate::engine::{self, EngineError, OrgRuntime, OrgSettings};
 use crate::serve::{self, OrgView, Orgs, SearchHandle, ServerSettings, StatusSource};
 use crate::store::{Reader, StoreError};
 
@@ -45,7 +47,7 @@ pub(super) async fn probe(config: &Config, org: &OrgConfig) -> anyhow::Result<Pr
 pub(super) async fn serve(
     config: &Config,
     orgs: Vec<&OrgConfig>,
-    listener: TcpListener,
+    listeners: Listeners,
     progress: Vec<watch::Sender<Progress>>,
     ready: impl FnOnce(),
     shutdown: &CancellationToken,
@@ -54,7 +56,7 @@ pub(super) async fn serve(
     let settings = settings.collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::new)?;
     let orgs = settings.into_iter().zip(progress).collect();
     let server = ServerSettings::from(&config.server);
-    let served = engine::serve::run(orgs, listener, server, ready, shutdown.clone()).await;
+    let served = engine::serve::run(orgs, listeners, server, ready, shutdown.clone()).await;
     served.map_err(|error| Failure::Failed(anyhow::Error::new(error)))
 }
 
@@ -87,9 +89,32 @@ pub(super) fn services(config: &Config, orgs: &[&OrgConfig]) -> Result<Services,
                 lookup: Arc::new(services.lookup()),
                 search: Arc::new(services.search()),
                 coverage: Arc::new(services.coverage()),
+                admin: Arc::new(services.admin()),
             })
         }
     }
+}
+
+/// Releases a hold in the data directory, which no other process may be writing; tells how many rows were removed.
+///
+/// # Errors
+/// The store is in use or cannot be written; the hold is over, or about another number of rows.
+pub(super) async fn release(
+    config: &Config,
+    org: &OrgConfig,
+    scope: Scope,
+    expected_missing: u64,
+) -> Result<u64, Failure> {
+    let settings = OrgSettings::from_config(config, org).map_err(anyhow::Error::new)?;
+    let (_org, writer) = OrgRuntime::open(settings).map_err(anyhow::Error::new)?;
+    let released = writer.release_hold(scope.clone(), expected_missing, engine::clock::now()).await;
+    let finished = released.with_context(|| format!("release the hold of {scope}"))?;
+    Ok(finished.removed)
+}
+
+/// The present time.
+pub(super) fn now() -> Timestamp {
+    engine::clock::now()
 }
 
 /// An org as it is on disk now.

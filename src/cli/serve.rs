@@ -1,4 +1,4 @@
-//! `okta-idmap serve`: crawls again and again, and answers over gRPC. Entry point: [`run`].
+//! `okta-idmap serve`: crawls, follows the System Log, and answers over gRPC. Entry point: [`run`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,11 @@ use super::signals::until_done;
 /// from Okta.
 pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let orgs = context.orgs()?;
-    let listener = bind(context.config.server.listen).await?;
+    let listener = bind(context.config.server.listen, "--listen or server.listen").await?;
+    let http = match context.config.server.http_listen {
+        Some(address) => Some(bind(address, "server.http_listen").await?),
+        None => None,
+    };
     let address = listener.local_addr().context("read the address that was bound")?;
     let names: Vec<String> = orgs.iter().map(|org| org.name.to_string()).collect();
     let shutdown = CancellationToken::new();
@@ -32,7 +36,8 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
         let _ = context.output.text(&format!("listening on http://{address}\n"));
         tracing::info!(%address, orgs = %names.join(","), "serving");
     };
-    let served = Box::pin(run::serve(&context.config, orgs, listener, senders, ready, &shutdown));
+    let served =
+        Box::pin(run::serve(&context.config, orgs, run::Listeners { grpc: listener, http }, senders, ready, &shutdown));
     let both = async {
         let (served, _) = tokio::join!(served, shown);
         served
@@ -43,17 +48,16 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
 }
 
 /// Binds the address, or says who may have it.
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                "the port is taken, perhaps by another `okta-idmap serve`: stop that, or choose another with --listen or \
-                 server.listen"
+                "the port is taken, perhaps by another `okta-idmap serve`: stop that, or choose another with"
             }
-            io::ErrorKind::PermissionDenied => "the system does not allow this port: choose one above 1023",
-            io::ErrorKind::AddrNotAvailable => "this machine does not have this address",
-            _ => "check server.listen",
+            io::ErrorKind::PermissionDenied => "the system does not allow this port: choose one above 1023 with",
+            io::ErrorKind::AddrNotAvailable => "this machine does not have this address: check",
+            _ => "check",
         };
-        anyhow::Error::new(error).context(format!("listen on {address}: {advice}"))
+        anyhow::Error::new(error).context(format!("listen on {address}: {advice} {key}"))
     })
 }

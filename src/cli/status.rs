@@ -8,13 +8,18 @@ use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::warn_if_partial;
-use super::output::{Column, Field, to_json};
+use super::output::{Column, Field, to_json, warn};
+use super::run::now;
 use super::words;
+use crate::core::ids::Timestamp;
 
 /// Open gaps that are shown with their remedy; all of them are in the forms of JSON.
 const GAPS_SHOWN_MAX: usize = 20;
 /// Gaps that are read at most. An org with more is hardly readable at all, and the count is told anyway.
 const GAPS_READ_MAX: usize = 10_000;
+/// Days before a credential lapses from which on it is told: a weekend and a week's leave to act in.
+const LAPSE_WARNING_DAYS: i64 = 7;
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
 /// Gaps on a page.
 const GAPS_PAGE_SIZE: i32 = 1_000;
 
@@ -54,6 +59,10 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
         }
     }
     for org in &orgs {
+        let lapses_at = credential(org).lapses_at.as_ref().map(words::moment);
+        if let Some(warning) = lapse_warning(&org.status.org, lapses_at, now()) {
+            warn(&warning);
+        }
         warn_if_partial(org.response.meta.as_ref());
     }
     Ok(Exit::Done)
@@ -143,6 +152,27 @@ fn open_gaps(org: &Org) -> u32 {
     org.response.open_gaps.iter().map(|count| count.gap_count).sum()
 }
 
+fn held(org: &Org) -> u32 {
+    let held = org.response.open_gaps.iter().filter(|count| count.kind() == v1::GapKind::Held);
+    held.map(|count| count.gap_count).sum()
+}
+
+/// What to tell of a credential that lapses soon: it does when nobody uses it (facts 10.1).
+fn lapse_warning(org: &str, lapses_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let left_millis = lapses_at?.millis_since(now);
+    if left_millis >= LAPSE_WARNING_DAYS * DAY_MILLIS {
+        return None;
+    }
+    let advice = "run `okta-idmap serve`, or `okta-idmap check` at least once in 30 days";
+    Some(match left_millis {
+        ..0 => format!("{org}: Okta has probably revoked the credential, which was not used for 30 days; {advice}"),
+        _ => {
+            let days = left_millis / DAY_MILLIS;
+            format!("{org}: Okta revokes the credential in {days} days unless it is used: {advice}")
+        }
+    })
+}
+
 const COLUMNS: &[Column<Org>] = &[
     Column::shown("org", |org| org.status.org.clone()),
     Column::shown("domain", |org| org.status.domain.clone()),
@@ -161,7 +191,13 @@ const COLUMNS: &[Column<Org>] = &[
     Column::shown("credential_state", |org| words::credential_state(credential(org).state)),
     Column::shown("credential_used_at", |org| words::time(credential(org).used_at.as_ref())),
     Column::shown("credential_lapses_at", |org| words::time(credential(org).lapses_at.as_ref())),
+    Column::shown("log_state", |org| words::follow_state(log(org).state)),
     Column::shown("log_observed_through", |org| words::time(log(org).observed_through.as_ref())),
+    Column::shown("log_lag", |org| words::seconds(log(org).lag.as_ref())),
+    Column::shown("log_polled_at", |org| words::time(log(org).polled_at.as_ref())),
+    Column::shown("log_poll_interval", |org| words::seconds(log(org).poll_interval.as_ref())),
+    Column::shown("pending_reads", |org| log(org).pending_read_count.to_string()),
+    Column::shown("held_scopes", |org| held(org).to_string()),
     Column::shown("index_state", |org| words::index_state(index(org).state)),
     Column::shown("index_revision", |org| index(org).revision.to_string()),
 ];
@@ -184,4 +220,27 @@ fn fields(org: &Org) -> Vec<Field> {
     }
     fields.push(Field::in_table("gaps", gaps.join("\n")));
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_that_lapses_soon_is_told() {
+        #[track_caller]
+        fn check(left_days: Option<i64>, expected_part: Option<&str>) {
+            let now = Timestamp::from_millis(1_770_000_000_000);
+            let lapses_at = left_days.map(|days| now.plus_millis(days * DAY_MILLIS));
+            let found = lapse_warning("acme", lapses_at, now);
+            assert_eq!(found.is_some(), expected_part.is_some(), "{found:?}");
+            assert!(found.unwrap_or_default().contains(expected_part.unwrap_or_default()));
+        }
+        check(None, None);
+        check(Some(30), None);
+        check(Some(7), None);
+        check(Some(6), Some("acme: Okta revokes the credential in 6 days"));
+        check(Some(0), Some("in 0 days"));
+        check(Some(-1), Some("probably revoked"));
+    }
 }

@@ -17,7 +17,7 @@ use super::signals::until_done;
 use crate::config::OrgConfig;
 use crate::core::coverage::{GapKind, GapRecord, ReadFailure, hides, remedy};
 use crate::core::model::{Kind, Scope};
-use crate::engine::crawl::CrawlOutcome;
+use crate::engine::machine::CrawlOutcome;
 use crate::engine::sync::SyncReport;
 
 /// Gaps that the summary lists of an org. What is wrong is mostly one role or scope, and repeats; `status` has them all.
@@ -132,7 +132,7 @@ fn stopped(failure: &ReadFailure) -> String {
                 "the org cannot be reached: {detail}; check its address, the name service and the way out; {resume}"
             )
         }
-        ReadFailure::Forbidden { detail, .. } | ReadFailure::Failed { detail } => {
+        ReadFailure::Forbidden { detail, .. } | ReadFailure::Failed { detail } | ReadFailure::NotFound { detail } => {
             format!("the crawl stopped: {detail}; {resume}")
         }
         ReadFailure::CursorGone | ReadFailure::RestartWalk { .. } | ReadFailure::SearchUnavailable => {

@@ -38,6 +38,10 @@ short_names! {
     crawl_state(CrawlState, "CRAWL_STATE_");
     index_state(IndexState, "INDEX_STATE_");
     credential_state(CredentialState, "CREDENTIAL_STATE_");
+    follow_state(FollowState, "FOLLOW_STATE_");
+    gap_kind(GapKind, "GAP_KIND_");
+    gap_state(GapState, "GAP_STATE_");
+    scope_kind(ScopeKind, "SCOPE_KIND_");
     tier_name(MatchTier, "MATCH_TIER_");
 }
 
@@ -49,6 +53,29 @@ pub(super) fn raw_or(short: String, raw: &str) -> String {
 /// ISO 8601, or empty.
 pub(super) fn time(time: Option<&ProtoTimestamp>) -> String {
     time.map(|time| moment(time).to_iso()).unwrap_or_default()
+}
+
+/// Seconds with three decimals, or empty.
+pub(super) fn seconds(duration: Option<&prost_types::Duration>) -> String {
+    duration.map(|duration| format!("{}.{:03}s", duration.seconds, duration.nanos / 1_000_000)).unwrap_or_default()
+}
+
+/// `users`, `app_users(0oa1)`: the name that gap ids end with.
+pub(super) fn scope(scope: Option<&v1::Scope>) -> String {
+    let Some(scope) = scope else { return String::new() };
+    let kind = scope_kind(scope.kind).to_ascii_lowercase();
+    if scope.resource_id.is_empty() { kind } else { format!("{kind}({})", scope.resource_id) }
+}
+
+/// Why a position cannot be gone on from.
+pub(super) fn too_old(too_old: &v1::TooOld) -> String {
+    match too_old.reason() {
+        v1::TooOldReason::ChangesDropped => {
+            format!("changes are known from revision {} on only", too_old.oldest_revision)
+        }
+        v1::TooOldReason::StoreReplaced => "the server's store is another one by now".to_owned(),
+        v1::TooOldReason::Unspecified => "the server cannot go on from that position".to_owned(),
+    }
 }
 
 /// A time of the API as ours.

@@ -152,6 +152,11 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     Ok(address)
 }
 
+/// The same, or nothing at all where there is nothing to listen for.
+pub(super) fn parse_listen_or_none(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.trim().is_empty() { Ok(None) } else { parse_listen(text).map(Some) }
+}
+
 /// Reads the address of a running server: `http://127.0.0.1:8450`. The port must be written: nobody means 80.
 pub(super) fn parse_server(text: &str) -> Result<String, String> {
     let url = parse_origin(text.trim(), "http")?;
@@ -273,6 +278,22 @@ mod tests {
             expect![[r#""example.com:8450" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]],
         );
         check("", expect![[r#""" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]]);
+    }
+
+    #[test]
+    fn listen_addresses_that_may_be_missing() {
+        #[track_caller]
+        fn check(text: &str, expected: Expect) {
+            expected.assert_eq(&format!("{:?}", parse_listen_or_none(text)));
+        }
+        check("", expect!["Ok(None)"]);
+        check("  ", expect!["Ok(None)"]);
+        check("localhost:8451", expect!["Ok(Some(127.0.0.1:8451))"]);
+        check(
+            ":8451",
+            expect![[r#"Err("\":8451\" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450")"#]],
+        );
+        check("off", expect![[r#"Err("\"off\" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450")"#]]);
     }
 
     #[test]

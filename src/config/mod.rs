@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `settings` | every key with its type, bounds and default |
+//! | `follow` | those of following the log and of the change log |
 //! | `orgs` | orgs, addresses and credentials |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
@@ -22,6 +23,7 @@ mod effective;
 mod environment;
 mod error;
 mod file;
+mod follow;
 mod layers;
 mod orgs;
 mod process;
@@ -38,6 +40,7 @@ use zeroize::Zeroize;
 
 pub use address::OrgUrl;
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
+pub use follow::{ChangesConfig, FollowConfig};
 pub use orgs::{Credential, ORGS_MAX, OrgConfig, OrgName, SECRET_FILE_BYTES_MAX};
 pub use process::load_from_process;
 pub use settings::{

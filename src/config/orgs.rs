@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::SecretFile;
 use super::address::OrgUrl;
 use super::error::{ConfigError, ConfigWarning, MASK, Source, looks_like_token, shown};
+use super::follow::{self, ChangesConfig, FollowConfig};
 use super::layers::{Address, Effective, Reader, SchemaKey};
 use super::settings::{AppsConfig, BrakeConfig, CrawlConfig, GroupsConfig, OrgSettings, ResolveConfig};
 use super::spec::{Given, TEXT_BYTES_MAX, Wrong, quoted};
@@ -93,8 +94,12 @@ pub struct OrgConfig {
     pub credential: Credential,
     /// How it is crawled.
     pub crawl: CrawlConfig,
+    /// How its System Log is followed.
+    pub follow: FollowConfig,
     /// When a walk is not believed.
     pub brake: BrakeConfig,
+    /// How much of what changed is remembered.
+    pub changes: ChangesConfig,
     /// What is read of groups.
     pub groups: GroupsConfig,
     /// Which apps are read.
@@ -139,9 +144,21 @@ pub(super) fn read(
         let credential = read_credential(reader, name, read_file, warnings);
         let settings = OrgSettings::read(reader, Some(base));
         check_apps(reader, name, &settings.apps);
+        follow::check(reader, name, &settings.follow, &settings.brake);
         if let (Ok(name), Some(domain), Some(credential)) = (OrgName::new(name), domain, credential) {
-            let OrgSettings { crawl, brake, groups, apps, resolve } = settings;
-            let org = OrgConfig { name: name.clone(), domain, credential, crawl, brake, groups, apps, resolve };
+            let OrgSettings { crawl, follow, brake, changes, groups, apps, resolve } = settings;
+            let org = OrgConfig {
+                name: name.clone(),
+                domain,
+                credential,
+                crawl,
+                follow,
+                brake,
+                changes,
+                groups,
+                apps,
+                resolve,
+            };
             orgs.insert(name, org);
         }
     }

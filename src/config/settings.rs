@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::EnvFilter;
 
-use super::address::{parse_listen, parse_server};
-use super::error::{nearest, shown};
-use super::layers::Reader;
+use super::address::{parse_listen, parse_listen_or_none, parse_server};
+use super::error::{ConfigError, Source, nearest, shown};
+use super::follow::{ChangesConfig, FollowConfig};
+use super::layers::{Address, Reader};
 use super::spec::{Choice, Integer, Parsed, Share, Size, Span, Switch, TextSet};
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Port of the server and of the look-ups that go to it.
 const PORT_DEFAULT: u16 = 8450;
@@ -38,7 +39,9 @@ pub(super) struct TopLevel {
 /// The settings that each org may override.
 pub(super) struct OrgSettings {
     pub(super) crawl: CrawlConfig,
+    pub(super) follow: FollowConfig,
     pub(super) brake: BrakeConfig,
+    pub(super) changes: ChangesConfig,
     pub(super) groups: GroupsConfig,
     pub(super) apps: AppsConfig,
     pub(super) resolve: ResolveConfig,
@@ -59,7 +62,9 @@ impl OrgSettings {
     pub(super) fn read(reader: &mut Reader<'_>, base: Option<&Self>) -> Self {
         Self {
             crawl: CrawlConfig::read(reader, base.map(|base| &base.crawl)),
+            follow: FollowConfig::read(reader, base.map(|base| &base.follow)),
             brake: BrakeConfig::read(reader, base.map(|base| &base.brake)),
+            changes: ChangesConfig::read(reader, base.map(|base| &base.changes)),
             groups: GroupsConfig::read(reader, base.map(|base| &base.groups)),
             apps: AppsConfig::read(reader, base.map(|base| &base.apps)),
             resolve: ResolveConfig::read(reader, base.map(|base| &base.resolve)),
@@ -147,6 +152,8 @@ fn read_log_filter(text: &str) -> Result<String, String> {
 pub struct ServerConfig {
     /// Where to listen; always a loopback address. Port 0: the system chooses.
     pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are answered over HTTP; always a loopback address. `None`: nowhere.
+    pub http_listen: Option<SocketAddr>,
     /// Whether the reflection service is offered, so that tools find the methods by themselves.
     pub reflection: bool,
     /// Longest message that is accepted, in bytes.
@@ -163,13 +170,30 @@ impl ServerConfig {
             read: parse_listen,
             write: SocketAddr::to_string,
         };
+        const HTTP_LISTEN: Parsed<Option<SocketAddr>> = Parsed {
+            default: || None,
+            expected: "a loopback address with a port, or nothing",
+            read: parse_listen_or_none,
+            write: |address| address.map(|address| address.to_string()).unwrap_or_default(),
+        };
         // gRPC's usual 4 MiB hold the largest batch (1,000 items) many times. Below 64 KiB a full page does not fit;
         // above 64 MiB some hundred clients could fill the memory with requests.
         const MESSAGE: Size = Size { default: 4 << 20, bounds: 64 << 10..=64 << 20 };
         // A client library opens one stream per call in flight; 200 per connection do not starve the others.
         const STREAMS: Integer<u32> = Integer { default: 200, bounds: 1..=10_000 };
+        let listen = reader.take("server", "listen", &LISTEN, None);
+        let http_listen = reader.take("server", "http_listen", &HTTP_LISTEN, None);
+        // Two ports that the system chooses differ.
+        if http_listen == Some(listen) && listen.port() != 0 {
+            let address = Address::new(None, "server", "http_listen");
+            let effective = reader.record.iter().find(|effective| effective.address == address);
+            let at = effective.map_or(Source::Default, |effective| effective.source.clone());
+            let reason = format!("{listen} is also server.listen: gRPC has it");
+            reader.problems.push(ConfigError::Refused { at, key: address.to_string(), reason });
+        }
         Self {
-            listen: reader.take("server", "listen", &LISTEN, None),
+            listen,
+            http_listen,
             reflection: reader.take("server", "reflection", &Switch(true), None),
             max_message_bytes: reader.take("server", "max_message_bytes", &MESSAGE, None),
             max_concurrent_streams: reader.take("server", "max_concurrent_streams", &STREAMS, None),
@@ -227,7 +251,7 @@ impl IndexConfig {
 /// How an org is crawled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrawlConfig {
-    /// Time from the end of a crawl to the start of the next in `serve`.
+    /// Time from the end of a full crawl to the start of the next in `serve`.
     pub interval: Duration,
     /// Users per request, at most 200 (facts 1.1).
     pub users_page_size: u32,
@@ -249,12 +273,10 @@ pub struct CrawlConfig {
 
 impl CrawlConfig {
     fn read(reader: &mut Reader<'_>, base: Option<&Self>) -> Self {
-        // Okta's windows are 60 s long (facts 6.1): a crawl more often only waits for budget. An API token lapses after
-        // 30 days without a request (facts 10.1): seven days leave room for weeks of outage.
-        const INTERVAL: Span = Span {
-            default: Duration::from_secs(6 * HOUR.as_secs()),
-            bounds: MINUTE..=Duration::from_secs(7 * DAY.as_secs()),
-        };
+        // What changes meanwhile is read by following the log; a crawl a day finds what had no event. Okta's windows are
+        // 60 s long (facts 6.1): a crawl more often only waits for budget. An API token lapses after 30 days without a
+        // request (facts 10.1): seven days leave room for weeks of outage.
+        const INTERVAL: Span = Span { default: DAY, bounds: MINUTE..=Duration::from_secs(7 * DAY.as_secs()) };
         const PAGE_200: Integer<u32> = Integer { default: 200, bounds: 1..=200 };
         const PAGE_MEMBERS: Integer<u32> = Integer { default: 1_000, bounds: 1..=1_000 };
         const PAGE_APP_USERS: Integer<u32> = Integer { default: 500, bounds: 1..=500 };
@@ -307,6 +329,10 @@ pub struct BrakeConfig {
     pub share: f64,
     /// Rows of a scope.
     pub rows: u64,
+    /// How soon a list that is held is read again, 1 s to 1 h; doubles from there.
+    pub retry_interval: Duration,
+    /// How rarely it is read again at last, 1 s to 24 h; never less than [`Self::retry_interval`].
+    pub retry_interval_max: Duration,
 }
 
 impl BrakeConfig {
@@ -314,9 +340,20 @@ impl BrakeConfig {
         const SHARE: Share = Share { default: 0.2, bounds: 0.0..=1.0 };
         // No scope of an org has more rows; a larger number is a slip.
         const ROWS: Integer<u64> = Integer { default: 50, bounds: 0..=1_000_000_000 };
+        // Most lists that are suddenly short are whole again within minutes (facts 13). Below a second it is no second
+        // opinion; what is still short after a day waits for a person.
+        const RETRY: Span = Span { default: Duration::from_secs(30), bounds: SECOND..=HOUR };
+        const RETRY_MAX: Span = Span { default: Duration::from_secs(15 * MINUTE.as_secs()), bounds: SECOND..=DAY };
         Self {
             share: reader.take("brake", "share", &SHARE, base.map(|base| &base.share)),
             rows: reader.take("brake", "rows", &ROWS, base.map(|base| &base.rows)),
+            retry_interval: reader.take("brake", "retry_interval", &RETRY, base.map(|base| &base.retry_interval)),
+            retry_interval_max: reader.take(
+                "brake",
+                "retry_interval_max",
+                &RETRY_MAX,
+                base.map(|base| &base.retry_interval_max),
+            ),
         }
     }
 }

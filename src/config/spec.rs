@@ -212,6 +212,38 @@ impl Spec for Span {
     }
 }
 
+/// How often something is done: a span of time within bounds, or `0s` for never.
+pub(super) struct OptionalSpan {
+    pub(super) default: Option<Duration>,
+    pub(super) bounds: RangeInclusive<Duration>,
+}
+
+impl Spec for OptionalSpan {
+    type Value = Option<Duration>;
+
+    fn default_value(&self) -> Option<Duration> {
+        self.default
+    }
+
+    fn parse(&self, raw: &Raw) -> Result<Option<Duration>, Wrong> {
+        let duration = raw.text().and_then(|text| parse_duration(text.trim())).ok_or(Wrong::Unlike)?;
+        match duration {
+            Duration::ZERO => Ok(None),
+            duration if self.bounds.contains(&duration) => Ok(Some(duration)),
+            _ => Err(Wrong::Unlike),
+        }
+    }
+
+    fn render(&self, value: &Option<Duration>) -> String {
+        quoted(&format_duration(value.unwrap_or_default()))
+    }
+
+    fn expects(&self) -> String {
+        let (min, max) = (format_duration(*self.bounds.start()), format_duration(*self.bounds.end()));
+        format!("a duration from {min} to {max}, written like \"15s\", \"6h\" or \"1h30m\", or \"0s\" for never")
+    }
+}
+
 /// A number of bytes within bounds.
 pub(super) struct Size {
     pub(super) default: usize,

@@ -1,11 +1,13 @@
 //! What one step wants to have stored, in one transaction or not at all.
 //!
-//! Rows, progress of the walks, gaps, quarantine, crawl marks and the log cursor of a [`Batch`] are committed together;
-//! the store answers with a [`Receipt`].
+//! Rows, removals, membership events, debts, progress of the walks, gaps, quarantine, crawl marks and the log cursor of a
+//! [`Batch`] are committed together; the store answers with a [`Receipt`].
 
 use super::coverage::{Gap, GapKind};
+use super::event::MemberChange;
 use super::ids::{AppId, CrawlId, LogCursor, RequestNumber, Revision, Timestamp};
 use super::model::{Key, Quarantined, Row, Scope};
+use super::pending::{Answered, Patience, PendingRead};
 use super::reconcile::Verdict;
 
 /// One atomic change of an org's store.
@@ -15,10 +17,34 @@ pub struct Batch {
     pub now: Timestamp,
     /// Number of the request that showed `rows` and `removals`: an observation with a smaller number changes nothing.
     pub at: RequestNumber,
+    /// The same moment by Okta's clock, which membership events and walks are compared by.
+    pub okta_now: Timestamp,
+    /// Whether the rows were read because of a hint, from a consistent source: then `at` is stored with every row, changed
+    /// or not, an older list may not overwrite or sweep it, and Okta's own `lastUpdated` has no say. Pages of a crawl spare
+    /// the write.
+    pub is_reread: bool,
+    /// Whether somebody follows: then what a removed group or app leaves behind becomes a debt ([`Receipt::owed`]).
+    pub is_followed: bool,
     /// What the answer showed.
     pub rows: Vec<Row>,
     /// Objects that are gone for sure (object-level 404, or dropped by a filter), with everything that hangs on them.
     pub removals: Vec<Key>,
+    /// Memberships that events changed; applied where [`super::membership::decide`] says so, after `rows` and `removals`.
+    /// Where it says to read, the store adds the debt itself and tells so in [`Receipt::owed`].
+    pub members: Vec<MemberChange>,
+    /// Largest request number that had been given out when the page with `members` arrived: only later reads pay the debts
+    /// that the store makes of them.
+    pub members_since: RequestNumber,
+    /// How long the debts that the store makes may wait.
+    pub patience: Patience,
+    /// Debts as they are now, new ones and changed ones.
+    pub pending: Vec<PendingRead>,
+    /// Debts that this batch pays; after `pending`. Void if a walk of the batch ends in a hold: what it did not show is not
+    /// settled.
+    pub answered: Vec<Answered>,
+    /// Collections that have to be read if they never were to the end: the store adds the debt and tells so in
+    /// [`Receipt::owed`].
+    pub needed: Vec<Scope>,
     /// Records of the answer that could not become rows.
     pub quarantined: Vec<Quarantined>,
     /// Where the walks stand.
@@ -31,6 +57,20 @@ pub struct Batch {
     pub crawl: Option<CrawlMark>,
     /// Move of the System Log position.
     pub cursor: Option<CursorMove>,
+    /// Up to when, by Okta's clock, the log has been followed: no event up to then is missing but late ones. With
+    /// [`CursorMove::Anchor`], `okta_now` where it is `None`.
+    pub observed_through: Option<Timestamp>,
+    /// Begin of a finished delta walk, by Okta's clock: the next one asks for what changed since.
+    pub deltas: Vec<(Delta, Timestamp)>,
+}
+
+/// A walk of what changed since the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Delta {
+    /// Users.
+    Users,
+    /// Groups.
+    Groups,
 }
 
 /// Where the walk of one scope stands after this batch.
@@ -53,11 +93,19 @@ pub enum WalkState {
     Finished {
         /// Number of the walk's first request: what was stored before and not shown since is missing.
         from: RequestNumber,
+        /// When that request was sent at the earliest, by Okta's clock.
+        began: Timestamp,
+        /// Another answer says that there are no rows (a group's member count, an app that cannot have users): then an
+        /// empty walk is no reason to suspect anything.
+        known_empty: bool,
     },
     /// Given up in this crawl; a gap says why. Rows are kept.
     GivenUp,
     /// The settings do not want it read (any more): its rows go, and it counts as never read.
     Unwanted,
+    /// The rows that a held walk did not show are gone after all: by-id probes say so. Ends the hold; nothing happens
+    /// unless the scope is held.
+    Released,
 }
 
 /// Where to go on in a walk.
@@ -71,6 +119,8 @@ pub struct Position {
     pub rows: u64,
     /// Number of the walk's first request.
     pub from: RequestNumber,
+    /// When that request was sent at the earliest, by Okta's clock.
+    pub began: Timestamp,
     /// Which listing the URL belongs to.
     pub listing: Listing,
 }
@@ -124,6 +174,13 @@ pub enum CrawlMark {
 pub enum CursorMove {
     /// Take this position whatever the old one: everything is being read anew from here.
     Anchor(LogCursor),
+    /// Go on from `expect`, which must be the stored position: otherwise the whole batch is refused.
+    Advance {
+        /// The position whose page was read.
+        expect: LogCursor,
+        /// The page's next link.
+        next: LogCursor,
+    },
 }
 
 /// The store's answer to a [`Batch`].
@@ -133,6 +190,8 @@ pub struct Receipt {
     pub revision: Revision,
     /// What became of the walks that the batch finished.
     pub finished: Vec<Finished>,
+    /// Debts that the store found to be necessary: memberships whose order is not clear, collections that were never read.
+    pub owed: Vec<PendingRead>,
 }
 
 /// What became of a finished walk.
@@ -147,4 +206,8 @@ pub struct Finished {
     /// For [`Scope::Apps`]: apps that the list did not show. They are not removed by the sweep, because an app may be
     /// readable by id and absent from the list (facts 13.22): each is asked for by id.
     pub unlisted_apps: Vec<AppId>,
+    /// For a walk that is held: some of the missing rows, at most five, to be probed by id.
+    pub sample: Vec<Key>,
+    /// For a walk that is held: how many rows are missing. 0 for [`Verdict::HoldUnreadable`], which no probe can end.
+    pub missing: u64,
 }

@@ -146,6 +146,11 @@ pub enum ReadFailure {
         /// For people.
         detail: String,
     },
+    /// Object-level 404 (E0000007) of a list: what it belongs to is gone, or not visible to this credential (facts 7.2).
+    NotFound {
+        /// For people.
+        detail: String,
+    },
     /// The org cannot be reached at all (name, connection, TLS).
     Unreachable {
         /// For people.
@@ -170,7 +175,9 @@ pub fn gap_of_failure(scope: &Scope, failure: &ReadFailure) -> Option<Gap> {
         }
         ReadFailure::Forbidden { missing_scope: None, detail } => (GapKind::Forbidden, detail.clone()),
         ReadFailure::Unauthorized { detail } => (GapKind::Unauthorized, detail.clone()),
-        ReadFailure::Failed { detail } | ReadFailure::Unreachable { detail } => (GapKind::Failed, detail.clone()),
+        ReadFailure::Failed { detail } | ReadFailure::NotFound { detail } | ReadFailure::Unreachable { detail } => {
+            (GapKind::Failed, detail.clone())
+        }
         ReadFailure::CursorGone | ReadFailure::RestartWalk { .. } | ReadFailure::SearchUnavailable => return None,
     };
     Some(Gap { scope: scope.clone(), kind, evidence })
@@ -217,17 +224,22 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
         }
         GapKind::Held => {
             "check in Okta whether the rows are really gone or only hidden from this credential; if they come back, the \
-             hold ends with the next crawl"
+             hold ends when the list is next read; if they are gone, `okta-idmap release` removes them"
                 .to_owned()
         }
         GapKind::ImplicitAssignment => {
             "turn Federation Broker Mode off for this app, or accept that its users cannot be read".to_owned()
         }
-        GapKind::Failed => "see the evidence; the next crawl reads it again".to_owned(),
-        GapKind::LogLost => format!("grant {oauth_scope}; until then only full crawls find changes"),
+        GapKind::Failed => "see the evidence; it is read again by itself, by `serve` after some seconds to minutes".to_owned(),
+        GapKind::LogLost => format!(
+            "if the log is forbidden, grant {oauth_scope} and a role that reads it; if only the position was lost, the \
+             full crawl that follows ends this by itself"
+        ),
         GapKind::NotRead => "wait for the crawl to finish, or run `okta-idmap sync`".to_owned(),
         GapKind::EmptySuspect => {
-            "assign an admin role to the credential's owner: without one, Okta answers with empty lists".to_owned()
+            "check the admin role of the credential's owner: without one, Okta answers with empty lists; if the rows come \
+             back, this ends when the list is next read; if they are really gone, `okta-idmap release` removes them"
+                .to_owned()
         }
     }
 }
@@ -361,6 +373,10 @@ impl Coverage {
 /// Which gaps could change an answer that any of `scopes` could hold.
 pub fn completeness<'a>(coverage: &Coverage, scopes: impl IntoIterator<Item = &'a Scope>) -> Completeness {
     let mut gaps = BTreeSet::new();
+    // What the log did not tell may have changed anything.
+    if let Some(kinds) = coverage.open.get(&Scope::Log) {
+        gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, &Scope::Log)));
+    }
     for scope in scopes {
         if let Some(kinds) = coverage.open.get(scope) {
             gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));
@@ -388,6 +404,8 @@ pub fn completeness_since<'a>(
     for (_, scope, kind) in coverage.closings.iter().filter(|(closed, ..)| *closed > generation) {
         closed_since.entry(scope).or_default().push(*kind);
     }
+    let of_log = closed_since.get(&Scope::Log).map(Vec::as_slice).unwrap_or_default();
+    gaps.extend(of_log.iter().map(|kind| GapId::of(*kind, &Scope::Log)));
     for scope in scopes {
         let kinds = closed_since.get(scope).map(Vec::as_slice).unwrap_or_default();
         gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));

@@ -1,18 +1,23 @@
 //! The decisions: pure functions and plain data. No IO, no clock, no async.
 //!
-//! Time and facts are handed in, effects are handed out; that is what makes the crawl, the resolution and the coverage
+//! Time and facts are handed in, effects are handed out; that is what makes crawling, following, resolution and coverage
 //! testable by table and by seed. `tests/tidy.rs` checks that nothing here imports a runtime, HTTP, SQL or the index.
 
 pub mod backoff;
 pub mod batch;
 pub mod coverage;
+pub mod event;
 pub mod filter;
 pub mod ids;
+pub mod membership;
 pub mod model;
 pub mod normalize;
+pub mod pending;
+pub mod plan;
 pub mod policy;
 pub mod rate;
 pub mod reconcile;
 pub mod resolve;
 pub mod secret;
 pub mod sync;
+pub mod token;

@@ -194,6 +194,17 @@ pub struct RateConfig {
     pub reserve_percent: u8,
 }
 
+/// Percent of the log's budget that idle polls may take: the rest drains bursts, of which one request brings 1,000 events,
+/// and stays for others.
+const IDLE_POLLS_PERCENT: u64 = 80;
+
+/// The shortest pause between idle polls of the log that its budget allows, in milliseconds; `limit` is the number of
+/// requests in a window of 60 s as the headers tell (facts 6.1, 6.2). 0 when nothing is known.
+pub fn log_pause_millis(limit: Option<u64>) -> i64 {
+    let Some(limit) = limit.filter(|limit| *limit > 0) else { return 0 };
+    i64::try_from((60_000 * 100_u64).div_ceil(limit.saturating_mul(IDLE_POLLS_PERCENT))).unwrap_or(i64::MAX)
+}
+
 /// Most percent that [`RateConfig::reserve_percent`] can take away, so that something is left to work with.
 pub const RESERVE_PERCENT_MAX: u8 = 90;
 

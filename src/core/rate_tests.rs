@@ -198,3 +198,14 @@ fn no_sequence_of_headers_blocks_for_ever() {
         }
     }
 }
+
+#[test]
+fn idle_polls_leave_room_in_the_bucket_of_the_log() {
+    let check = |limit, expected| assert_eq!(log_pause_millis(limit), expected, "{limit:?}");
+    check(None, 0);
+    check(Some(0), 0); // a concurrency limit says nothing about the window
+    check(Some(60), 1_250);
+    check(Some(10), 7_500);
+    check(Some(1), 75_000);
+    check(Some(u64::MAX), 1);
+}

@@ -29,6 +29,8 @@ pub struct Walked {
     pub same_credential: bool,
     /// Whether the walk brought records that could not be read so far as to say which rows they are.
     pub unknown_records: bool,
+    /// Whether the walk showed no row at all.
+    pub is_empty: bool,
 }
 
 /// What may be done about the missing rows.
@@ -44,6 +46,15 @@ pub enum Verdict {
     HoldCredential,
     /// Keep them all: they may be the records that could not be read.
     HoldUnreadable,
+    /// Keep them all: the list is empty although rows were stored (facts 7.2).
+    HoldEmpty,
+}
+
+impl Verdict {
+    /// Whether missing rows are kept.
+    pub const fn is_hold(self) -> bool {
+        matches!(self, Verdict::HoldShrunk | Verdict::HoldCredential | Verdict::HoldUnreadable | Verdict::HoldEmpty)
+    }
 }
 
 /// Decides about the missing rows of a complete walk.
@@ -57,6 +68,9 @@ pub fn verdict(walked: Walked, brake: Brake) -> Verdict {
     if walked.unknown_records {
         return Verdict::HoldUnreadable;
     }
+    if walked.is_empty {
+        return Verdict::HoldEmpty;
+    }
     #[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
     let too_large_a_share = walked.missing as f64 > walked.stored as f64 * brake.share;
     if walked.missing > brake.rows && too_large_a_share { Verdict::HoldShrunk } else { Verdict::Remove }
@@ -68,16 +82,23 @@ mod tests {
 
     #[track_caller]
     fn check(stored: u64, missing: u64, same_credential: bool, expected: Verdict) {
-        let walked = Walked { stored, missing, same_credential, unknown_records: false };
+        let walked = Walked { stored, missing, same_credential, unknown_records: false, is_empty: false };
         assert_eq!(verdict(walked, Brake::default()), expected);
     }
 
     #[test]
     fn records_that_could_be_anything_keep_everything() {
-        let walked = Walked { stored: 1000, missing: 1, same_credential: true, unknown_records: true };
+        let walked = Walked { stored: 1000, missing: 1, same_credential: true, unknown_records: true, is_empty: false };
         assert_eq!(verdict(walked, Brake::default()), Verdict::HoldUnreadable);
         assert_eq!(verdict(Walked { missing: 0, ..walked }, Brake::default()), Verdict::Nothing);
         assert_eq!(verdict(Walked { same_credential: false, ..walked }, Brake::default()), Verdict::HoldCredential);
+    }
+
+    #[test]
+    fn an_empty_list_is_never_believed_at_once() {
+        let walked = Walked { stored: 1, missing: 1, same_credential: true, unknown_records: false, is_empty: true };
+        assert_eq!(verdict(walked, Brake::default()), Verdict::HoldEmpty);
+        assert_eq!(verdict(Walked { stored: 0, missing: 0, ..walked }, Brake::default()), Verdict::Nothing);
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //! | 4 | more than [`CANDIDATES_MAX`] candidates | `AMBIGUOUS` |
 //! | 5 | users of T0, of T1 (else T2) and of T3 together, else those of T4, else those of T5: two or more | `AMBIGUOUS`, even if only one is active |
 //! | 6 | nobody | `FILTERED` if filtered, else `UNKNOWN_GAP` if coverage is partial, else `NOT_FOUND` |
-//! | 7 | another user held the name (same field family, same comparison) and released it within the quarantine, or in the future | `REUSED` |
+//! | 7 | another user held the name (in any field that is asked, same comparison) and released it within the quarantine, or in the future | `REUSED` |
 //! | 8 | user, app user or app does not grant, or is missing | `INACTIVE`, with every reason |
 //! | 9 | else | `RESOLVED` |
 //!
@@ -231,20 +231,11 @@ fn grant<'a>(input: &ResolveInput<'a>, found: Found<'a>) -> Outcome<'a> {
 /// Line 7: who else held the name, and released it so recently that documents may still mean them.
 fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'_>, found: &Found<'a>) -> Vec<&'a AccountHolder> {
     let quarantine_begin = input.now.plus_millis(-input.policy.quarantine_millis());
+    // Whatever kind of name it was: a document that names it may mean the one who had it.
     let is_held = |holder: &AccountHolder| {
-        let is_family = match found.tier {
-            Tier::ExternalId => holder.field == NameField::ExternalId,
-            Tier::UserNameExact | Tier::UserNameNormalized => holder.field == NameField::UserName,
-            Tier::Email => {
-                matches!(holder.field, NameField::AppEmail | NameField::Login | NameField::PrimaryEmail)
-            }
-            Tier::SecondEmail => !matches!(holder.field, NameField::ExternalId | NameField::UserName),
-            // An alias stands for any field that the question asks.
-            Tier::Alias => holder.field.is_asked(question.kind, question.policy),
-            Tier::Override => false,
-        };
         let worst = if found.tier == Tier::UserNameExact { Closeness::Identical } else { Closeness::Same };
-        is_family
+        found.tier != Tier::Override
+            && holder.field.is_asked(question.kind, question.policy)
             && Identifier::new(&holder.name)
                 .is_ok_and(|name| question.comparer.compare(name, holder.field.rule(question.rule)) <= worst)
     };

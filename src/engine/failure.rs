@@ -12,6 +12,7 @@ pub fn of(error: &OktaError, is_users: bool) -> ReadFailure {
         }
         FailureKind::Unauthorized => ReadFailure::Unauthorized { detail },
         FailureKind::CursorGone => ReadFailure::CursorGone,
+        FailureKind::NotFound => ReadFailure::NotFound { detail },
         FailureKind::RestartWalk { limit } => ReadFailure::RestartWalk { limit },
         // Search is down, or this org refuses the expression: the plain lists show the same (facts 2.2).
         FailureKind::Unavailable | FailureKind::Rejected { .. } if is_users => ReadFailure::SearchUnavailable,
@@ -22,7 +23,6 @@ pub fn of(error: &OktaError, is_users: bool) -> ReadFailure {
         FailureKind::Network(NetworkCause::Timeout | NetworkCause::Reset)
         | FailureKind::Retry
         | FailureKind::Throttled { .. }
-        | FailureKind::NotFound
         | FailureKind::NotFoundPage
         | FailureKind::Unavailable
         | FailureKind::Rejected { .. }

@@ -1,23 +1,25 @@
 //! The shell around the decisions: makes the calls, stores the batches, keeps the index, ends together.
 //!
-//! Entry points: [`OrgRuntime::open`], [`crawl::run`] for one crawl, [`sync::run`] for a crawl with its index.
+//! Entry points: [`serve::run`] for everything until shutdown, [`sync::run`] for one crawl with its index, [`probe`] for what a
+//! credential can read. Below them: [`OrgRuntime::open`], and [`machine::run`] or [`machine::follow`] for the state machine.
 //!
 //! Invariants:
 //! - Effects are carried out in the order in which they were asked for; batches are committed in that order.
 //! - Every task belongs to a `JoinSet` of its caller: nothing outlives the engine.
 //! - All waiting ends at shutdown; what was acknowledged by the store is kept.
 
+mod calls;
 pub mod clock;
-pub mod crawl;
 pub mod failure;
 pub mod index;
+pub mod machine;
 pub mod org;
 pub mod probe;
 pub mod progress;
 pub mod serve;
 pub mod sync;
 
-pub use self::org::{OrgRuntime, OrgSettings};
+pub use self::org::{FollowSettings, OrgRuntime, OrgSettings};
 
 use crate::okta::OktaError;
 use crate::store::StoreError;

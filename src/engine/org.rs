@@ -8,18 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::crawl::PageSizes;
+use super::calls::PageSizes;
 use super::{EngineError, clock};
-use crate::config::{Config, Credential, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
+use crate::config::{Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
 use crate::core::filter::AppFilter;
 use crate::core::normalize::NameRule;
+use crate::core::pending::Patience;
+use crate::core::plan::Costs;
 use crate::core::policy::{GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use crate::core::rate::RateConfig;
 use crate::core::reconcile::Brake;
 use crate::core::secret::Secret;
-use crate::core::sync::{Limits, Members};
+use crate::core::sync::{FollowLimits, Limits, Members};
 use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, Ssws};
-use crate::store::{Reader, Store, StoreConfig, Writer};
+use crate::store::{ChangeRetention, Reader, Store, StoreConfig, Writer};
 
 /// What an org is read with; made from the validated configuration.
 #[derive(Clone, Debug)]
@@ -44,10 +46,84 @@ pub struct OrgSettings {
     pub policy: Arc<GrantPolicy>,
     /// How long after the end of a crawl the next one begins.
     pub crawl_interval: Duration,
+    /// How the System Log is followed.
+    pub follow: FollowSettings,
+    /// How soon a held list is read again, and how rarely at last.
+    pub hold_retry: (Duration, Duration),
+    /// How long a change is remembered.
+    pub change_retention: Duration,
+    /// Changes that are remembered.
+    pub change_rows_max: u64,
     /// How often the index takes in what has changed.
     pub index_interval: Duration,
     /// Memory of the index writer, in bytes.
     pub index_heap_bytes: usize,
+}
+
+/// How the System Log of an org is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowSettings {
+    /// Whether it is followed at all.
+    pub enabled: bool,
+    /// Time between two polls.
+    pub poll_interval: Duration,
+    /// How long hints wait.
+    pub patience: Patience,
+    /// Time between two walks of changed users; `None`: never.
+    pub users_delta_interval: Option<Duration>,
+    /// Time between two walks of changed groups; `None`: never.
+    pub groups_delta_interval: Option<Duration>,
+    /// Time between two walks of the list of apps; `None`: never.
+    pub apps_interval: Option<Duration>,
+    /// In this time the users of every app are listed once; `None`: never.
+    pub relist_interval: Option<Duration>,
+    /// That many events of unknown types bring the next full crawl forward.
+    pub unknown_events_max: u64,
+}
+
+impl FollowSettings {
+    /// Takes over a validated configuration.
+    pub fn from_config(follow: &FollowConfig) -> Self {
+        Self {
+            enabled: follow.enabled,
+            poll_interval: follow.poll_interval,
+            patience: Patience {
+                debounce_millis: millis(follow.debounce),
+                quiet_millis: millis(follow.quiet),
+                quiet_millis_max: millis(follow.quiet_max),
+                later_millis: millis(follow.second_look),
+            },
+            users_delta_interval: follow.users_delta_interval,
+            groups_delta_interval: follow.groups_delta_interval,
+            apps_interval: follow.apps_interval,
+            relist_interval: follow.relist_interval,
+            unknown_events_max: follow.unknown_events_max,
+        }
+    }
+}
+
+impl OrgSettings {
+    /// What the state machine needs to follow; `None` when the log is not to be followed.
+    pub fn follow_limits(&self) -> Option<FollowLimits> {
+        let follow = &self.follow;
+        follow.enabled.then(|| FollowLimits {
+            poll_millis: millis(follow.poll_interval),
+            patience: follow.patience,
+            users_delta_millis: follow.users_delta_interval.map(millis),
+            groups_delta_millis: follow.groups_delta_interval.map(millis),
+            apps_millis: follow.apps_interval.map(millis),
+            relist_millis: follow.relist_interval.map(millis),
+            crawl_millis: millis(self.crawl_interval),
+            unknown_events_max: follow.unknown_events_max,
+            hold_retry_millis: (millis(self.hold_retry.0), millis(self.hold_retry.1)),
+            costs: Costs { app_users_page: self.page_sizes.app_users, user_apps_page: self.page_sizes.apps },
+        })
+    }
+}
+
+/// As the core counts time.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl OrgSettings {
@@ -100,6 +176,10 @@ impl OrgSettings {
             brake: Brake { share: org.brake.share, rows: org.brake.rows },
             policy: Arc::new(policy(org).map_err(|error| wrong(error.to_string()))?),
             crawl_interval: crawl.interval,
+            follow: FollowSettings::from_config(&org.follow),
+            hold_retry: (org.brake.retry_interval, org.brake.retry_interval_max),
+            change_retention: org.changes.retention,
+            change_rows_max: org.changes.max_rows,
             index_interval: config.index.commit_interval,
             index_heap_bytes: config.index.writer_heap_bytes,
         })
@@ -149,7 +229,7 @@ fn policy(org: &OrgConfig) -> Result<GrantPolicy, crate::core::policy::PolicyErr
             .map(|(app, configured)| NameRuleSetting { app: app.clone(), rule: rule(configured) })
             .collect(),
         second_email: resolve.second_email,
-        quarantine_millis: i64::try_from(resolve.reuse_quarantine.as_millis()).unwrap_or(i64::MAX),
+        quarantine_millis: millis(resolve.reuse_quarantine),
         aliases: Vec::new(),
     })
 }
@@ -192,6 +272,10 @@ impl OrgRuntime {
             dir: settings.dir.clone(),
             brake: settings.brake,
             credential: settings.credential_fingerprint(),
+            changes: ChangeRetention {
+                age_millis: millis(settings.change_retention),
+                rows_max: settings.change_rows_max,
+            },
         })?;
         // The counter names the last number that was given out.
         let first_request_number = store.writer.first_request_number().0;

@@ -335,6 +335,7 @@ fn result_of(probe: Probe, error: &OktaError) -> ProbeResult {
         ReadFailure::Unauthorized { .. } => ProbeResult::Unauthorized,
         ReadFailure::Unreachable { .. } => ProbeResult::Unreachable,
         ReadFailure::Failed { .. }
+        | ReadFailure::NotFound { .. }
         | ReadFailure::CursorGone
         | ReadFailure::RestartWalk { .. }
         | ReadFailure::SearchUnavailable => ProbeResult::Failed,

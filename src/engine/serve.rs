@@ -1,39 +1,48 @@
-//! Everything until shutdown: crawls every org again and again, keeps the indexes, serves look-ups.
+//! Everything until shutdown: crawls and follows every org, keeps the indexes, serves look-ups, obeys operators.
 //!
 //! Entry point: [`run`].
 //!
 //! Invariants:
 //! - The first task that ends before the shutdown ends the process: nothing keeps answering from a store that nobody
 //!   writes any more.
-//! - A crawl that cannot go on (dead credential, unreachable org) is tried again later; look-ups go on meanwhile.
+//! - What cannot go on (dead credential, unreachable org) is tried again later; look-ups go on meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::crawl::{self, CrawlOutcome};
 use super::index::Follower;
+use super::machine::{self, CrawlOutcome, FollowView, Outside};
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, OrgSettings, clock};
 use crate::core::coverage::ReadFailure;
 use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::Kind;
+use crate::core::pending::Target;
+use crate::core::sync::{LogState, LogStatus};
+use crate::core::token;
 use crate::serve::{
-    BucketStatus, CrawlProgress, CredentialKind, IndexState, IndexStatus, KindProgress, OrgView, Orgs, RuntimeStatus,
-    SearchHandle, ServerSettings, Services, StatusSource,
+    BucketStatus, Command, Control, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus,
+    KindProgress, OrgView, Orgs, ReadOutcome, Released, RuntimeStatus, SearchHandle, ServerSettings, Services,
+    StatusSource,
 };
 use crate::store::Writer;
 
-/// First wait after a crawl that could not go on; doubles up to [`RETRY_WAIT_MAX`].
-const RETRY_WAIT_MIN: Duration = Duration::from_secs(15);
+/// First wait when nothing can be read; doubles.
+const RETRY_WAIT_MIN: Duration = Duration::from_secs(1);
 
-/// A dead credential or an unreachable org is asked again at least this often: a few requests an hour cost nothing, and
-/// a repaired org is read again without a restart.
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// A dead credential is tried at least this often: a few requests an hour cost nothing, and a new one may have been granted.
+const UNAUTHORIZED_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// An unreachable org is tried at least this often: what it changed meanwhile is waiting.
+const UNREACHABLE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How often an idle API token is warned of, in milliseconds.
+const TOKEN_WARNING_MILLIS: i64 = 6 * 3600 * 1000;
 
 /// How often the status is made anew.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,7 +57,7 @@ const INDEX_RETRY_WAIT: Duration = Duration::from_secs(10);
 /// See [`EngineError`]: a store that cannot be opened or written, a server that cannot listen.
 pub async fn run(
     orgs: Vec<(OrgSettings, watch::Sender<Progress>)>,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     server: ServerSettings,
     ready: impl FnOnce(),
     shutdown: CancellationToken,
@@ -68,28 +77,40 @@ pub async fn run(
         let search = SearchHandle::new(None);
         let (status, status_receiver) = watch::channel(RuntimeStatus::default());
         let policy = Arc::clone(&org.settings().policy);
-        views.push(OrgView::new(
+        let (control, commands) = Control::channel();
+        let view = OrgView::new(
             org.name(),
             org.reader().clone(),
             search.clone(),
             policy,
             StatusSource::Engine(status_receiver),
-        )?);
+        )?;
+        views.push(view.with_control(control));
         let (index, index_receiver) = watch::channel(IndexStatus::default());
-        let (next_crawl, next_crawl_receiver) = watch::channel(None);
+        let (follow, follow_receiver) = watch::channel(FollowView::default());
         tasks.spawn(report(
             Arc::clone(&org),
-            Sources { progress: progress.subscribe(), index: index_receiver, next_crawl: next_crawl_receiver },
+            Sources { progress: progress.subscribe(), index: index_receiver, follow: follow_receiver },
             status,
             stop.clone(),
         ));
-        tasks.spawn(crawl_again_and_again(Arc::clone(&org), writer, progress, next_crawl, stop.clone()));
+        tasks.spawn(keep_current(Arc::clone(&org), writer, progress, follow, commands, stop.clone()));
         let (index_org, index_stop) = (Arc::clone(&org), stop.clone());
         let runtime = tokio::runtime::Handle::current();
         tasks.spawn_blocking(move || follow_index(&runtime, &index_org, &search, &index, &index_stop));
     }
-    let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
-    let services = Services::new(Orgs::new(views), clock::now);
+    let Listeners { grpc: listener, http } = listeners.into();
+    let orgs = Orgs::new(views);
+    if let Some(http) = http {
+        let (address, http_orgs, http_stop) = (address_of(&http), orgs.clone(), stop.clone());
+        tasks.spawn(async move {
+            crate::serve::serve_http(http, http_orgs, http_stop)
+                .await
+                .map_err(|error| EngineError::Server { address, detail: error.to_string() })
+        });
+    }
+    let address = address_of(&listener);
+    let services = Services::new(orgs, clock::now);
     let server_stop = stop.clone();
     tasks.spawn(async move {
         crate::serve::serve(listener, services, server, server_stop)
@@ -110,6 +131,25 @@ pub async fn run(
     result
 }
 
+/// Where to listen.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For health and metrics; `None`: off.
+    pub http: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(grpc: TcpListener) -> Self {
+        Self { grpc, http: None }
+    }
+}
+
+fn address_of(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
+}
+
 /// Sleeps; `false` when the shutdown came first.
 async fn sleep(duration: Duration, stop: &CancellationToken) -> bool {
     tokio::select! {
@@ -118,41 +158,100 @@ async fn sleep(duration: Duration, stop: &CancellationToken) -> bool {
     }
 }
 
-async fn crawl_again_and_again(
+/// Crawls and follows one org until shutdown. What ends it for a while (a dead credential, an unreachable org) is tried
+/// again, ever more rarely.
+async fn keep_current(
     org: Arc<OrgRuntime>,
     writer: Writer,
     progress: watch::Sender<Progress>,
-    next_crawl: watch::Sender<Option<Timestamp>>,
+    view: watch::Sender<FollowView>,
+    mut commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
-    let mut wait = first_wait(&org)?;
+    let mut wait = if org.settings().follow.enabled { Duration::ZERO } else { first_wait(&org)? };
     let mut retry_wait = RETRY_WAIT_MIN;
     loop {
-        next_crawl.send_replace(Some(clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))));
-        if !sleep(wait, &stop).await {
-            return Ok(());
+        if !wait.is_zero() {
+            let next_crawl_at = Some(clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+            view.send_modify(|view| (view.is_crawling, view.next_crawl_at) = (false, next_crawl_at));
+            if !wait_or_obey(wait, &writer, &mut commands, &stop).await {
+                return Ok(());
+            }
         }
-        next_crawl.send_replace(None);
-        let outcome = crawl::run(&org, &writer, &progress, &stop).await?;
+        let used_before = org.client().credential_last_used();
+        let outcome = match org.settings().follow_limits() {
+            Some(limits) => {
+                let outside = Outside { commands: &mut commands, view: &view };
+                machine::follow(&org, &writer, limits, &progress, outside, &stop).await?
+            }
+            None => {
+                view.send_modify(|view| (view.is_crawling, view.next_crawl_at) = (true, None));
+                machine::run(&org, &writer, &progress, &stop).await?
+            }
+        };
         progress.send_replace(Progress::default());
+        let has_worked = org.client().credential_last_used() != used_before;
+        if has_worked {
+            retry_wait = RETRY_WAIT_MIN;
+        }
         wait = match outcome {
             CrawlOutcome::Interrupted => return Ok(()),
             CrawlOutcome::Finished => {
                 tracing::info!(org = %org.name(), requests = org.requests_sent(), "crawl finished");
-                retry_wait = RETRY_WAIT_MIN;
                 org.settings().crawl_interval
             }
             CrawlOutcome::Stopped(failure) => {
-                let detail = match &failure {
-                    ReadFailure::Unauthorized { detail } | ReadFailure::Unreachable { detail } => detail.as_str(),
-                    _ => "",
+                let (detail, longest) = match &failure {
+                    ReadFailure::Unauthorized { detail } => (detail.as_str(), UNAUTHORIZED_WAIT_MAX),
+                    ReadFailure::Unreachable { detail } => (detail.as_str(), UNREACHABLE_WAIT_MAX),
+                    _ => ("", UNREACHABLE_WAIT_MAX),
                 };
-                tracing::error!(org = %org.name(), detail, retry_in = ?retry_wait, "the crawl cannot go on");
-                let wait = retry_wait;
-                retry_wait = (retry_wait * 2).min(RETRY_WAIT_MAX);
+                let wait = retry_wait.min(longest);
+                tracing::error!(org = %org.name(), detail, retry_in = ?wait, "nothing can be read");
+                let since = clock::now();
+                view.send_modify(|view| {
+                    view.log.state = LogState::Failing;
+                    view.log.failing_since.get_or_insert(since);
+                    view.log.failure = Some(detail.to_owned());
+                });
+                retry_wait = (retry_wait * 2).min(longest);
                 wait
             }
         };
+    }
+}
+
+/// Waits; `false` when the shutdown came first. Operators are heard meanwhile.
+async fn wait_or_obey(
+    wait: Duration,
+    writer: &Writer,
+    commands: &mut mpsc::Receiver<Command>,
+    stop: &CancellationToken,
+) -> bool {
+    let end = tokio::time::sleep(wait);
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = &mut end => return true,
+            Some(command) = commands.recv() => match command {
+                Command::ReleaseHold { scope, expected_missing, reply } => {
+                    let released = writer.release_hold(scope, expected_missing, clock::now()).await;
+                    let _ = reply.send(
+                        released.map(|finished| Released { removed: finished.removed }).map_err(machine::refusal),
+                    );
+                }
+                Command::Read { target, reply } => {
+                    let detail = "nothing can be read now; see the status".to_owned();
+                    let is_wait = target == Target::Everything;
+                    let _ = reply.send(ReadOutcome::Refused { detail });
+                    // A full crawl is what comes next anyway.
+                    if is_wait {
+                        return true;
+                    }
+                }
+            },
+        }
     }
 }
 
@@ -226,10 +325,57 @@ fn follow_until_it_fails(
     }
 }
 
+/// Says so while there is time: a token that nobody uses lapses (facts 10.1). Returns whether there was anything to say.
+fn warn_of_idle_token(org: &OrgRuntime, last_used: Timestamp, now: Timestamp) -> bool {
+    let Some(warning) = token::warning(last_used, now) else { return false };
+    let lapses_at = token::lapses_at(last_used);
+    let org = org.name();
+    match warning {
+        token::Warning::Idle => {
+            tracing::warn!(%org, %last_used, %lapses_at, "the API token is not being used; Okta revokes it after 30 idle days");
+        }
+        token::Warning::LastCall => {
+            tracing::error!(%org, %last_used, %lapses_at, "the API token lapses within a week unless Okta can be read again");
+        }
+        token::Warning::Lapsed => {
+            tracing::error!(%org, %last_used, "the API token was idle for 30 days: Okta has revoked it, create a new one");
+        }
+    }
+    true
+}
+
+fn poll_interval_millis(org: &OrgRuntime, log: &LogStatus) -> u64 {
+    let Some(limits) = org.settings().follow_limits() else { return 0 };
+    u64::try_from(limits.poll_millis.max(log.poll_millis)).unwrap_or_default()
+}
+
+fn follow_status(log: LogStatus) -> FollowStatus {
+    let state = match log.state {
+        LogState::Off | LogState::Unanchored => FollowState::Unanchored,
+        LogState::Following => FollowState::Following,
+        LogState::Lost => FollowState::Lost,
+        LogState::Failing => FollowState::Failing {
+            since: log.failing_since.unwrap_or_default(),
+            detail: log.failure.unwrap_or_default(),
+        },
+    };
+    FollowStatus {
+        state,
+        pending_reads: log.debts as u64,
+        held: log.held as u64,
+        events_seen: log.events,
+        unknown_events: log.unknown_events,
+        reads_sent: log.reads,
+        polls: log.polls,
+        last_event_at: log.last_event_at,
+        cursor_lost: log.lost,
+    }
+}
+
 struct Sources {
     progress: watch::Receiver<Progress>,
     index: watch::Receiver<IndexStatus>,
-    next_crawl: watch::Receiver<Option<Timestamp>>,
+    follow: watch::Receiver<FollowView>,
 }
 
 /// Keeps the status current.
@@ -240,8 +386,15 @@ async fn report(
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
     let started_at = clock::now();
+    let stored_use = org.reader().read(|snapshot| snapshot.meta())?.credential_used_at;
+    let mut warned_at: Option<Timestamp> = None;
     loop {
         status.send_replace(status_of(&org, &sources, started_at));
+        let now = clock::now();
+        let is_time = warned_at.is_none_or(|at| now.millis_since(at) >= TOKEN_WARNING_MILLIS);
+        if is_time && let Some(last_used) = org.client().credential_last_used().or(stored_use) {
+            warned_at = warn_of_idle_token(&org, last_used, now).then_some(now);
+        }
         if !sleep(STATUS_INTERVAL, &stop).await {
             return Ok(());
         }
@@ -250,7 +403,7 @@ async fn report(
 
 fn status_of(org: &OrgRuntime, sources: &Sources, started_at: Timestamp) -> RuntimeStatus {
     let progress = sources.progress.borrow().clone();
-    let next_crawl_at = *sources.next_crawl.borrow();
+    let follow = sources.follow.borrow().clone();
     let is_growing = |kind: Kind| {
         let parent = match kind {
             Kind::GroupMember => Kind::Group,
@@ -279,15 +432,16 @@ fn status_of(org: &OrgRuntime, sources: &Sources, started_at: Timestamp) -> Runt
     RuntimeStatus {
         domain: org.settings().url.host().to_owned(),
         started_at: Some(started_at),
-        crawl: next_crawl_at.is_none().then(|| CrawlProgress { kinds: kinds.collect() }),
-        next_crawl_at,
+        crawl: follow.is_crawling.then(|| CrawlProgress { kinds: kinds.collect() }),
+        next_crawl_at: follow.next_crawl_at.filter(|_| !follow.is_crawling),
         requests: org.requests_sent(),
         waiting_seconds: progress.waiting_seconds,
-        log_polled_at: None,
-        poll_interval_millis: 0,
+        log_polled_at: follow.log.polled_at,
+        poll_interval_millis: poll_interval_millis(org, &follow.log),
         buckets: buckets.collect(),
         credential: CredentialKind::ApiToken,
         credential_used_at: org.client().credential_last_used(),
         index: *sources.index.borrow(),
+        follow: follow_status(follow.log),
     }
 }

@@ -5,8 +5,8 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::crawl::{self, CrawlOutcome};
 use super::index::Follower;
+use super::machine::{self, CrawlOutcome};
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, OrgSettings};
 use crate::core::coverage::GapRecord;
@@ -41,7 +41,7 @@ pub async fn run(
 ) -> Result<SyncReport, EngineError> {
     let (org, writer) = OrgRuntime::open(settings)?;
     let mut follower = Follower::open(org.settings(), org.reader())?;
-    let outcome = crawl::run(&org, &writer, progress, shutdown).await?;
+    let outcome = machine::run(&org, &writer, progress, shutdown).await?;
     let requests = org.requests_sent();
     if !shutdown.is_cancelled() {
         tokio::task::spawn_blocking(move || follower.catch_up()).await??;

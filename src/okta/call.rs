@@ -14,6 +14,7 @@ use tokio::time::{Duration, sleep};
 use url::Url;
 
 use super::authorize::{Authorize, AuthorizeRequest, Challenge, Renewal};
+use super::clock::ClockAhead;
 use super::error::{Endpoint, OktaError, StatusFailure};
 use super::headers::AnswerHeaders;
 use super::limiter::{Limiter, Priority};
@@ -31,11 +32,19 @@ const DECODE_INLINE_BYTES_MAX: usize = 100 * 1024;
 pub trait NumberRequests: Send + Sync {
     /// The next number.
     fn next(&self) -> RequestNumber;
+
+    /// The largest number given out so far, in this process or before it. Whatever is asked for later gets a larger one.
+    fn newest(&self) -> RequestNumber;
 }
 
 impl NumberRequests for std::sync::atomic::AtomicU64 {
+    // In one total order with `newest`: that a debt is paid only by a later request rests on it.
     fn next(&self) -> RequestNumber {
-        RequestNumber(self.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+        RequestNumber(self.fetch_add(1, Ordering::SeqCst).wrapping_add(1))
+    }
+
+    fn newest(&self) -> RequestNumber {
+        RequestNumber(self.load(Ordering::SeqCst))
     }
 }
 
@@ -91,6 +100,8 @@ pub(super) struct Caller {
     pub(super) now: fn() -> Timestamp,
     /// Milliseconds since the epoch; [`NEVER`] before the first use.
     pub(super) credential_last_used: AtomicI64,
+    /// How far Okta's clock is ahead.
+    pub(super) clock: ClockAhead,
     /// Whether this address has ever answered as Okta does: then a web page is a passing fault, not a wrong address.
     pub(super) has_answered: AtomicBool,
 }
@@ -203,6 +214,10 @@ impl Caller {
         let server_date = headers.server_date();
         let exchange = Exchange { sent, received_at, server_date };
         let server_now = server_date.unwrap_or(received_at);
+        // An error page without Okta's id may come from a proxy, whose clock is not Okta's.
+        if let Some(date) = server_date.filter(|_| status == 200 || request_id.is_some()) {
+            self.clock.observe(date, received_at);
+        }
         if call.with_credential && status != 401 {
             self.credential_last_used.store(received_at.as_millis(), Ordering::Relaxed);
         }

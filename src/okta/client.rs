@@ -14,13 +14,14 @@ use url::Url;
 
 use super::authorize::Authorize;
 use super::call::{Answered, Call, Caller, Failed, NEVER, NumberRequests};
+use super::clock::ClockAhead;
 use super::error::{Endpoint, FailureKind, OktaError};
 use super::limiter::{BucketState, Limiter, LimiterConfig, Priority};
 use super::link::{NextError, NextRule, NextUrl, next_target};
 use super::org_url::OrgUrl;
-use super::resource::{CONTENT_TYPE_JSON, ObjectPath, Resource};
+use super::resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
 use super::transport::{Transport, TransportLimits};
-use super::wire::{self, LogEvent};
+use super::wire::{self, LogEvent, UserAppSeen};
 use crate::core::backoff::PageSize;
 use crate::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Group, GroupStats, Quarantined, Row, User};
@@ -84,6 +85,8 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// Counts that came with groups, where the answer has them.
     pub group_stats: Vec<(GroupId, GroupStats)>,
+    /// What [`Resource::UserApps`] shows, in Okta's order; empty for every other list.
+    pub user_apps: Vec<UserAppSeen>,
     /// Records that are no rows.
     pub quarantined: Vec<Quarantined>,
     /// Where the list goes on; `None` ends it.
@@ -148,6 +151,9 @@ pub struct LogPage {
     /// Where to go on: there always is one, on an empty page it may be the cursor asked for. `None` breaks Okta's promise,
     /// and the log has to be anchored again.
     pub next: Option<LogCursor>,
+    /// Page size of the cursor, which keeps it for life. Smaller than [`LOG_PAGE_LIMIT`] when Okta failed on larger pages as
+    /// the log was anchored: then a new anchor is worth its while once Okta is well again.
+    pub limit: u32,
     /// Whether the page was full, so that more may be there at once; after a page that was not, pause (facts 8.1).
     pub is_full: bool,
     /// Number of the request that was answered.
@@ -175,6 +181,9 @@ pub struct OrgMetadata {
 
 const LOG_PATH: &str = "/api/v1/logs";
 const ORG_METADATA_PATH: &str = "/.well-known/okta-organization";
+
+/// Length of a rate-limit window, in seconds: the same for every bucket (facts 6.1).
+pub const WINDOW_SECONDS: u64 = 60;
 
 /// Events on a page of the log: Okta's maximum (facts 8.1).
 pub const LOG_PAGE_LIMIT: u32 = 1_000;
@@ -205,6 +214,7 @@ impl Client {
             request_numbers: config.request_numbers,
             now: config.now,
             credential_last_used: AtomicI64::new(NEVER),
+            clock: ClockAhead::default(),
             has_answered: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(Inner { org: config.org, caller })))
@@ -216,14 +226,20 @@ impl Client {
     }
 
     /// One page of a list, with the retries inside. [`FailureKind::CursorGone`] and [`FailureKind::RestartWalk`] ask for
-    /// the walk to begin again.
+    /// the walk to begin again. [`Resource::UsersByIds`] with none or more than [`USERS_BY_IDS_MAX`] is refused unsent, as
+    /// [`OktaError::IdCount`]: users who were not asked for must not look absent.
     pub async fn page(&self, request: &PageRequest, priority: Priority) -> Result<Page, OktaError> {
         let (PageRequest::First { resource, .. } | PageRequest::Next { resource, .. }) = request;
+        if let Resource::UsersByIds(users) = resource
+            && !(1..=USERS_BY_IDS_MAX).contains(&users.len())
+        {
+            return Err(OktaError::IdCount { count: users.len() });
+        }
         let (path, range) = (resource.path(), resource.limit_range());
         let floor = *range.start();
         let next = match request {
             PageRequest::First { .. } => None,
-            PageRequest::Next { url, .. } => Some(self.adopt(url, &path)?),
+            PageRequest::Next { url, .. } => Some(self.resume(url, &path)?),
         };
         let page = match (request, &next) {
             (PageRequest::First { limit, .. }, _) => {
@@ -258,6 +274,7 @@ impl Client {
         Ok(Page {
             rows: answered.value.rows,
             group_stats: answered.value.group_stats,
+            user_apps: answered.value.user_apps,
             quarantined: answered.value.quarantined,
             next,
             request_number_sent: answered.exchange.sent,
@@ -339,11 +356,14 @@ impl Client {
         Ok(read.filter_map(|row| if let Row::AppGroup(row) = row { Some(row) } else { None }))
     }
 
-    /// One page of the log. [`FailureKind::CursorGone`] asks for a new anchor and a full crawl (facts 8.1).
+    /// One page of the log, with the retries inside. [`FailureKind::CursorGone`], any 400 to a cursor, asks for a new anchor
+    /// and a full crawl (facts 8.1). [`FailureKind::Rejected`], any 400 to an anchor, is about its filter or its time:
+    /// anchor again without the filter (facts 9.7). A cursor is sent as Okta wrote it, page size included, however often
+    /// Okta fails on it.
     pub async fn log_page(&self, request: &LogRequest) -> Result<LogPage, OktaError> {
         let next = match request {
             LogRequest::Anchor { .. } => None,
-            LogRequest::Next(cursor) => Some(self.adopt(&cursor.0, LOG_PATH)?),
+            LogRequest::Next(cursor) => Some(self.resume(&cursor.0, LOG_PATH)?),
         };
         let page = match &next {
             None => PageSize::First { limit: LOG_PAGE_LIMIT, floor: 1 },
@@ -374,6 +394,7 @@ impl Client {
             events: answered.value.events,
             quarantined: answered.value.quarantined,
             next: next.map(|next| LogCursor(next.into_string())),
+            limit: limit_asked,
             is_full: answered.value.items >= usize::try_from(limit_asked).unwrap_or(usize::MAX),
             request_number_sent: answered.exchange.sent,
             received_at: answered.exchange.received_at,
@@ -424,6 +445,34 @@ impl Client {
     pub fn credential_last_used(&self) -> Option<Timestamp> {
         let millis = self.0.caller.credential_last_used.load(Ordering::Relaxed);
         (millis != NEVER).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// By how much Okta's clock is ahead of ours, in milliseconds, negative when it is behind; `None` before the first
+    /// answer with a `Date`. A lower bound, since `Date` has whole seconds and an answer takes time to come: the largest
+    /// difference of the answers within a minute before the last one, so that the cut-off part of the second does not make
+    /// it jump. With several answers a minute it is below the truth by less than a second and the way.
+    pub fn clock_ahead_millis(&self) -> Option<i64> {
+        self.0.caller.clock.millis()
+    }
+
+    /// The largest request number given out so far. A request that is sent after this call gets a larger one.
+    pub fn newest_request_number(&self) -> RequestNumber {
+        self.0.caller.request_numbers.newest()
+    }
+
+    /// Our share of the log's budget, as (requests, seconds) of a window; `None` until an answer has told (facts 6.1,
+    /// 15.1). An idle poll is one request (facts 12.2).
+    pub fn log_budget(&self) -> Option<(u64, u64)> {
+        let limit = self.budgets().into_iter().find(|budget| budget.bucket == Bucket::Logs)?.limit?;
+        Some((limit, WINDOW_SECONDS))
+    }
+
+    /// Reads a URL that was stored. One that does not belong to this org or list is a lost place, as if Okta had refused it.
+    fn resume(&self, raw: &str, path: &str) -> Result<(NextUrl, Url), OktaError> {
+        self.adopt(raw, path).map_err(|error| match error {
+            OktaError::Next { endpoint, source } => OktaError::Place { endpoint, source },
+            other => other,
+        })
     }
 
     fn adopt(&self, raw: &str, path: &str) -> Result<(NextUrl, Url), OktaError> {

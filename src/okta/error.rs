@@ -13,6 +13,7 @@ use std::fmt;
 use super::authorize::AuthorizeError;
 use super::headers::AnswerHeaders;
 use super::link::NextError;
+use super::resource::USERS_BY_IDS_MAX;
 use super::transport::{SendError, SetupError};
 use super::wire::{BodyError, FailureBody};
 use crate::core::backoff::Trouble;
@@ -91,6 +92,21 @@ pub enum OktaError {
         /// What is wrong with the link.
         source: NextError,
     },
+    /// The place in a walk or in the log that was to be resumed is none of this org and list: the org's address was changed,
+    /// or the store is another's. Nothing was sent.
+    #[error("{endpoint}: the place to go on from is of no use: {source}")]
+    Place {
+        /// The list.
+        endpoint: Endpoint,
+        /// What is wrong with it.
+        source: NextError,
+    },
+    /// Users by id: none, or too many to ask for in one request. Nothing was sent.
+    #[error("ask for users by id: {count} ids, it must be 1 to {USERS_BY_IDS_MAX}")]
+    IdCount {
+        /// How many.
+        count: usize,
+    },
     /// A following page was too much work for Okta again and again; its size is inside the opaque URL.
     #[error("{source}; the walk has to begin again with pages of {limit}")]
     RestartWalk {
@@ -130,7 +146,7 @@ pub enum FailureKind {
     NotFoundPage,
     /// The credential is dead.
     Unauthorized,
-    /// A following page was refused: the cursor is stale, begin the walk again (facts 0.1, 15.2).
+    /// A following page was refused, or its URL belongs to another org: begin the walk again (facts 0.1, 15.2).
     CursorGone,
     /// Begin the walk again with smaller pages.
     RestartWalk {
@@ -169,7 +185,8 @@ impl OktaError {
     /// The one classification.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Setup(_) => FailureKind::Rejected { code: None },
+            Self::Setup(_) | Self::IdCount { .. } => FailureKind::Rejected { code: None },
+            Self::Place { .. } => FailureKind::CursorGone,
             Self::Authorize { source, .. } => match source {
                 AuthorizeError::Temporary { .. } => FailureKind::Retry,
                 AuthorizeError::Dead { .. } => FailureKind::Unauthorized,
@@ -187,7 +204,11 @@ impl OktaError {
     /// What the failure means for another attempt of the same call.
     pub(super) fn trouble(&self) -> Trouble {
         match self {
-            Self::Setup(_) | Self::Next { .. } | Self::RestartWalk { .. } => Trouble::Final,
+            Self::Setup(_)
+            | Self::Next { .. }
+            | Self::Place { .. }
+            | Self::IdCount { .. }
+            | Self::RestartWalk { .. } => Trouble::Final,
             Self::Authorize { source: AuthorizeError::Temporary { .. }, .. } => Trouble::Transient,
             Self::Authorize { source: AuthorizeError::Dead { .. }, .. } => Trouble::Final,
             Self::Send { source, .. } => source.trouble(),
@@ -209,7 +230,12 @@ impl OktaError {
             Self::Status(failure) => failure.request_id.as_deref(),
             Self::Body { request_id, .. } => request_id.as_deref(),
             Self::RestartWalk { source, .. } => source.request_id(),
-            Self::Setup(_) | Self::Authorize { .. } | Self::Send { .. } | Self::Next { .. } => None,
+            Self::Setup(_)
+            | Self::Authorize { .. }
+            | Self::Send { .. }
+            | Self::Next { .. }
+            | Self::Place { .. }
+            | Self::IdCount { .. } => None,
         }
     }
 }

@@ -14,6 +14,7 @@
 mod authorize;
 mod call;
 mod client;
+mod clock;
 mod error;
 mod headers;
 mod limiter;
@@ -31,12 +32,14 @@ pub use authorize::{
     Renewal, Ssws, TokenError,
 };
 pub use call::NumberRequests;
-pub use client::{Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgMetadata, Page, PageRequest, Read};
+pub use client::{
+    Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgMetadata, Page, PageRequest, Read, WINDOW_SECONDS,
+};
 pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, StatusFailure};
 pub use headers::{AnswerHeaders, HEADERS_KEPT};
 pub use limiter::{BucketState, LimiterConfig, Priority};
 pub use link::{NextError, NextRule, NextUrl, next_target};
 pub use org_url::{OrgUrl, OrgUrlError, URL_BYTES_MAX};
-pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource};
+pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
 pub use transport::{SendError, SetupError, TimeoutPhase, TransportLimits};
-pub use wire::{LogEvent, LogTarget};
+pub use wire::{LogEvent, LogTarget, UserAppSeen};

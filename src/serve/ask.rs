@@ -89,6 +89,16 @@ impl Call {
         Ok(Self { view, demands: Demands::default(), now: (services.clock)() })
     }
 
+    /// A call of our own, without a request: about an org, without demands. Nothing that it reads may depend on the time.
+    pub(super) fn timeless(view: OrgView) -> Self {
+        Self { view, demands: Demands::default(), now: Timestamp::default() }
+    }
+
+    /// The same call without its demands, which are those on the begin of a stream.
+    pub(super) fn undemanding(&self) -> Self {
+        Self { demands: Demands::default(), ..self.clone() }
+    }
+
     /// The org.
     pub(super) fn view(&self) -> &OrgView {
         &self.view

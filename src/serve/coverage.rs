@@ -10,6 +10,9 @@
 mod gap_list;
 mod org_status;
 
+pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
+pub(super) use self::org_status::get_status;
+
 use okta_idmap_proto::v1::{self, coverage_server::Coverage};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -47,7 +50,7 @@ impl Coverage for CoverageService {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let org_names = self.0.orgs().names();
-        self.scan("Coverage.GetStatus", request, move |ask, _| org_status::get_status(ask, org_names)).await
+        self.scan("Coverage.GetStatus", request, move |ask, _| get_status(ask, org_names)).await
     }
 
     async fn list_scopes(

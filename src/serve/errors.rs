@@ -128,6 +128,21 @@ pub enum Failure {
     /// The index failed.
     #[error("the search index failed; the server's log has the cause")]
     Index(#[source] QueryError),
+    /// The work is the engine's, and there is none.
+    #[error("no engine runs here: this process only reads the store")]
+    NoEngine,
+    /// No gap has this id.
+    #[error("no gap has this id")]
+    GapUnknown,
+    /// The gap is closed, or of another kind.
+    #[error("the gap is closed, or not one that holds rows: there is nothing to release")]
+    GapNotHeld,
+    /// What would be released is not what the operator looked at.
+    #[error("{missing} rows are missing by now: look again before they are released")]
+    HoldChanged {
+        /// Rows that are missing now.
+        missing: u64,
+    },
     /// The rpc is described but not made yet.
     #[error("{rpc} is not implemented by version {} of okta-idmap", env!("CARGO_PKG_VERSION"))]
     Unimplemented {
@@ -195,6 +210,12 @@ impl Failure {
             Self::Overloaded => Shown::new(ResourceExhausted, ErrorReason::Overloaded),
             Self::NotServing(_) => Shown::new(Unavailable, ErrorReason::NotServing),
             Self::Store(_) | Self::Index(_) => Shown::new(Internal, ErrorReason::StorageFailed),
+            Self::NoEngine => Shown::new(FailedPrecondition, ErrorReason::NoEngine),
+            Self::GapUnknown => Shown::new(NotFound, ErrorReason::GapUnknown),
+            Self::GapNotHeld => Shown::new(FailedPrecondition, ErrorReason::GapNotHeld),
+            Self::HoldChanged { missing } => {
+                Shown::new(FailedPrecondition, ErrorReason::HoldChanged).with("missing_row_count", missing)
+            }
             Self::Unimplemented { .. } => Shown::new(Code::Unimplemented, ErrorReason::Unspecified),
         }
         .checked(InvalidArgument)
@@ -362,6 +383,10 @@ mod tests {
         check(Failure::ResponseTooLarge, "ResourceExhausted RESPONSE_TOO_LARGE - -");
         check(Failure::Overloaded, "ResourceExhausted OVERLOADED - -");
         check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
+        check(Failure::NoEngine, "FailedPrecondition NO_ENGINE - NO_ENGINE");
+        check(Failure::GapUnknown, "NotFound GAP_UNKNOWN - -");
+        check(Failure::GapNotHeld, "FailedPrecondition GAP_NOT_HELD - GAP_NOT_HELD");
+        check(Failure::HoldChanged { missing: 7 }, "FailedPrecondition HOLD_CHANGED - HOLD_CHANGED");
         check(Failure::Unimplemented { rpc: "Lookup.Explain" }, "Unimplemented - - -");
     }
 

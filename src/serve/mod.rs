@@ -1,24 +1,28 @@
-//! The gRPC services over store and index: `idmap.v1`, health and reflection.
+//! The gRPC services over store and index: `idmap.v1`, health and reflection; health and metrics over HTTP.
 //!
-//! Entry points: [`serve`] listens; [`Services`] hands out the services, whose methods the command line also calls in its own
-//! process, without a socket.
+//! Entry points: [`serve`] and [`serve_http`] listen; [`Services`] hands out the services, whose methods the command line
+//! also calls in its own process, without a socket.
 //!
 //! Invariants:
 //! - Every answer says from which revision it is and which gaps could change it; absence is claimed only without gaps.
 //! - Whatever a request holds, it is answered or refused with a typed failure ([`Failure`]), within bounded work.
 //! - Logs of calls carry the rpc, the org, the outcome and the time: nothing of what was asked for.
 
+mod admin;
 mod apps;
 mod ask;
+mod changes;
+mod control;
 mod coverage;
 mod door;
 mod errors;
 mod gaps;
+mod http;
 mod listing;
 mod lists;
 mod lookup;
 mod membership;
-mod missing;
+mod metrics;
 mod orgs;
 mod page;
 mod requests;
@@ -31,18 +35,28 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+pub use self::admin::AdminService;
+pub use self::changes::{ChangesService, STREAMS_MAX};
+pub use self::control::{
+    Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, ReleaseRefusal, Released,
+};
 pub use self::coverage::CoverageService;
 pub use self::errors::Failure;
+pub use self::http::{HttpError, serve_http};
 pub use self::lookup::LookupService;
-pub use self::missing::{AdminService, ChangesService};
 pub use self::orgs::{OrgView, Orgs, SearchHandle};
 pub use self::search::{SearchService, app_key, group_key, mapping_key, user_key};
 pub use self::server::{DRAIN_MILLIS_MAX, ServeError, ServerSettings, serve};
 pub use self::status::{
-    BucketStatus, CrawlProgress, CredentialKind, IndexState, IndexStatus, KindProgress, RuntimeStatus, StatusSource,
+    BucketStatus, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus, KindProgress,
+    RuntimeStatus, StatusSource,
 };
 
 use self::ask::{Ask, Call};
@@ -54,12 +68,17 @@ use crate::core::ids::Timestamp;
 pub struct Services {
     orgs: Orgs,
     clock: fn() -> Timestamp,
+    /// Places of streams.
+    streams: Arc<Semaphore>,
+    /// Cancelled when the server drains: ends the streams, which would go on for ever.
+    drain: CancellationToken,
 }
 
 impl Services {
     /// Services over `orgs`; `clock` tells the time of a question (quarantine, staleness).
     pub fn new(orgs: Orgs, clock: fn() -> Timestamp) -> Self {
-        Self { orgs, clock }
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { orgs, clock, streams, drain: CancellationToken::new() }
     }
 
     /// The orgs.
@@ -82,12 +101,20 @@ impl Services {
         CoverageService(self.clone())
     }
 
-    /// The service `Changes`, which this version does not have.
+    fn streams(&self) -> &Arc<Semaphore> {
+        &self.streams
+    }
+
+    fn drain(&self) -> &CancellationToken {
+        &self.drain
+    }
+
+    /// The service `Changes`.
     pub fn changes(&self) -> ChangesService {
         ChangesService(self.clone())
     }
 
-    /// The service `Admin`, which this version does not have.
+    /// The service `Admin`.
     pub fn admin(&self) -> AdminService {
         AdminService(self.clone())
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use okta_idmap_index as index;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
 use super::status::StatusSource;
@@ -52,6 +53,8 @@ impl SearchHandle {
 #[derive(Clone, Debug)]
 pub struct OrgView {
     shared: Arc<Shared>,
+    /// The way to the engine, where one runs.
+    control: Option<Control>,
 }
 
 struct Shared {
@@ -89,7 +92,18 @@ impl OrgView {
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
         let shared = Shared { name: name.into(), store_id, reader, search, searches, queue, policy, status, wide };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), control: None })
+    }
+
+    /// The same org with an engine that takes commands. Without, `Admin` says that none runs here.
+    #[must_use]
+    pub fn with_control(self, control: Control) -> Self {
+        Self { control: Some(control), ..self }
+    }
+
+    /// The way to the engine, where one runs.
+    pub(super) fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
     }
 
     /// Name in the configuration.

@@ -57,6 +57,8 @@ pub(super) enum Paged {
     Search = 8,
     /// `Coverage.ListGaps`.
     Gaps = 9,
+    /// `Changes.ListChanges`.
+    Changes = 10,
 }
 
 /// What a token is bound to.

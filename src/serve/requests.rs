@@ -61,6 +61,7 @@ asked!(
     SuggestRequest,
     GetStatusRequest,
     ListGapsRequest,
+    ListChangesRequest,
 );
 
 listed!(
@@ -73,4 +74,5 @@ listed!(
     ListAppGroupsRequest,
     SearchRequest,
     ListGapsRequest,
+    ListChangesRequest,
 );

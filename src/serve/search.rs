@@ -5,10 +5,11 @@
 //!
 //! Invariants:
 //! - A hit is read from the store when it is answered: a lagging index can miss, never resurrect.
+//! - A page shows a row once, whatever the index holds.
 //! - An index of another store is no index.
 //! - Searches run on blocking threads, a few at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use okta_idmap_index as index;
 use okta_idmap_index::DocKind;
@@ -215,12 +216,14 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<v1::SearchResp
     })
 }
 
-/// Reads the hits from the store; those that are gone are dropped.
+/// Reads the hits from the store; those that are gone are dropped, and so is the lower of two of one key.
 fn hydrate(ask: &Ask<'_>, hits: &[index::Hit], mut gaps: Gaps) -> Result<(Vec<v1::SearchHit>, Gaps), Failure> {
     use v1::search_hit::Row;
     let shower = Shower::new(ask);
     let mut shown = Vec::with_capacity(hits.len());
-    for hit in hits {
+    let mut seen = HashSet::new();
+    // An index that should hold a key twice, of an old state and a new one, must not make two people of one.
+    for hit in hits.iter().filter(|hit| seen.insert(hit.key.as_str())) {
         let row = match Named::parse(&hit.key) {
             Some(Named::User(id)) => ask.snapshot.user(&id)?.map(|user| Row::User(shower.user(&user))),
             Some(Named::Group(id)) => ask.snapshot.group(&id)?.map(|group| Row::Group(shower.group(&group))),

@@ -136,7 +136,7 @@ pub async fn serve(
         () = readiness => {}
         () = shutdown.cancelled() => {}
     }
-    drain_connections(serving, reporter, &drain_sender).await
+    drain_connections(serving, reporter, &drain_sender, services.drain()).await
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -145,17 +145,19 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Health first, then no new calls, then an end to those that watch the health for ever.
+/// Health first, then no new calls, then an end to those that watch changes or the health for ever.
 async fn drain_connections(
     serving: impl Future<Output = Result<(), tonic::transport::Error>>,
     mut reporter: HealthReporter,
     drain: &watch::Sender<bool>,
+    streams: &CancellationToken,
 ) -> Result<(), ServeError> {
     for service in ["", lookup_server::SERVICE_NAME] {
         reporter.set_service_status(service, ServingStatus::NotServing).await;
     }
     // No receiver: the server has ended by itself.
     let _ = drain.send(true);
+    streams.cancel();
     let ended = async {
         tokio::join!(serving, async {
             for service in ["", lookup_server::SERVICE_NAME] {

@@ -34,6 +34,50 @@ pub struct RuntimeStatus {
     pub credential_used_at: Option<Timestamp>,
     /// The search index.
     pub index: IndexStatus,
+    /// Following the System Log.
+    pub follow: FollowStatus,
+}
+
+/// How following the System Log goes. Counts are since the process began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FollowStatus {
+    /// Whether the log is followed.
+    pub state: FollowState,
+    /// Reads that are owed: what events, or operators, want read again.
+    pub pending_reads: u64,
+    /// Collections that the deletion brake holds.
+    pub held: u64,
+    /// Events that the log has shown.
+    pub events_seen: u64,
+    /// Of those, events of types that this version does not know.
+    pub unknown_events: u64,
+    /// Requests that were sent to pay debts.
+    pub reads_sent: u64,
+    /// Polls of the log that were answered.
+    pub polls: u64,
+    /// When the last event was seen, by our clock.
+    pub last_event_at: Option<Timestamp>,
+    /// How often the position was lost.
+    pub cursor_lost: u64,
+}
+
+/// Whether the log is followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FollowState {
+    /// There is no position yet.
+    #[default]
+    Unanchored,
+    /// The last poll was answered.
+    Following,
+    /// The position was lost: a full crawl must make up for what was missed.
+    Lost,
+    /// There is a position, and the last polls failed.
+    Failing {
+        /// Since when.
+        since: Timestamp,
+        /// Why; for people, without anything secret.
+        detail: String,
+    },
 }
 
 /// How far a crawl is.

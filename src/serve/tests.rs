@@ -3,6 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use okta_idmap_proto::v1;
+use okta_idmap_proto::v1::admin_server::Admin as _;
+use okta_idmap_proto::v1::changes_server::Changes as _;
 use okta_idmap_proto::v1::coverage_server::Coverage as _;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
 use okta_idmap_proto::v1::search_server::Search as _;
@@ -18,7 +20,7 @@ use crate::core::model::{
 };
 use crate::core::policy::{GrantPolicy, GrantPolicySettings};
 use crate::core::reconcile::Brake;
-use crate::store::{Store, StoreConfig};
+use crate::store::{ChangeRetention, Store, StoreConfig};
 
 /// A small org for all cases of this file: opening a store costs more than a call. Ids have one letter, so that random
 /// requests hit them.
@@ -33,7 +35,12 @@ static WORLD: LazyLock<World> = LazyLock::new(World::new);
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = StoreConfig { dir: dir.path().to_owned(), brake: Brake::default(), credential: "c".to_owned() };
+        let config = StoreConfig {
+            dir: dir.path().to_owned(),
+            brake: Brake::default(),
+            credential: "c".to_owned(),
+            changes: ChangeRetention::default(),
+        };
         let store = Store::open(config).unwrap();
         let now = Timestamp::from_millis(1_770_000_000_000);
         let batch = Batch { now, at: store.writer.first_request_number(), rows: rows(), ..Batch::default() };
@@ -173,11 +180,12 @@ proptest! {
 
     #[test]
     fn hostile_requests_are_answered_or_refused(
-        requests in proptest::collection::vec((0_usize..15, message_bytes()), 1..20)
+        requests in proptest::collection::vec((0_usize..19, message_bytes()), 1..20)
     ) {
         let services = &WORLD.services;
         let runtime = runtime();
         let (lookup, search, coverage) = (services.lookup(), services.search(), services.coverage());
+        let (changes, admin) = (services.changes(), services.admin());
         for (rpc, bytes) in requests {
             runtime.block_on(async {
                 match rpc {
@@ -195,6 +203,10 @@ proptest! {
                     11 => assert_typed(search.search(Request::new(decoded(&bytes))).await),
                     12 => assert_typed(search.suggest(Request::new(decoded(&bytes))).await),
                     13 => assert_typed(coverage.get_status(Request::new(decoded(&bytes))).await),
+                    14 => assert_typed(changes.list_changes(Request::new(decoded(&bytes))).await),
+                    15 => assert_typed(changes.watch(Request::new(decoded(&bytes))).await),
+                    16 => assert_typed(admin.trigger_sync(Request::new(decoded(&bytes))).await),
+                    17 => assert_typed(admin.release_hold(Request::new(decoded(&bytes))).await),
                     _ => assert_typed(coverage.list_gaps(Request::new(decoded(&bytes))).await),
                 }
             })?;

@@ -3,19 +3,21 @@
 //! Entry points: [`Apply::put`], [`Apply::remove`]. Every change of a row is noted in the change log under the revision
 //! that the transaction makes, the look-up keys follow the row, and a name that somebody loses is noted with its holder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
 use super::columns::{
     APP_GROUPS, APP_USERS, APPS, Column, GROUP_MEMBERS, GROUPS, Table, USERS, app_columns, app_group_columns,
     app_user_columns, group_columns, join_features, kind_code, user_columns,
 };
+use super::recent::Guard;
+use super::{StoreError, as_i64, missing};
 use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, Timestamp, UserId};
 use crate::core::model::{AppUser, Key, Kind, Row, Scope, User};
 use crate::core::normalize::lookup_key;
+use crate::core::pending::Target;
 
 /// Surrogate of an id. Bitmaps of seen rows hold 32 bits; four thousand million objects are more than any org has.
 pub(super) type N = i64;
@@ -29,7 +31,7 @@ pub(super) enum Put {
     Changed(N),
     /// Stored like this already; the surrogate that names it within its scope.
     Unchanged(N),
-    /// A newer observation is stored; the surrogate that names the row within its scope.
+    /// Something newer is known; the surrogate that names the row within its scope, 0 when its id was never stored.
     Older(N),
 }
 
@@ -47,14 +49,24 @@ const ID_CACHE_MAX: usize = 200_000;
 pub(super) struct Apply<'a> {
     pub(super) sql: &'a Connection,
     pub(super) ids: &'a mut IdCache,
+    pub(super) guard: &'a mut Guard,
     /// The revision that this batch makes if it changes anything.
     pub(super) revision: Revision,
     pub(super) at: RequestNumber,
     pub(super) now: Timestamp,
+    /// Whether a row is refused when its own date is older than the stored one's.
+    pub(super) dates_count: bool,
+    /// Whether what is applied was read because of a hint: see [`crate::core::batch::Batch::is_reread`].
+    pub(super) is_reread: bool,
     pub(super) changed: bool,
+    /// Lines of the change log that were written.
+    pub(super) lines: u64,
     pub(super) apps_changed: bool,
     /// Collections of groups and apps that were removed: what is known of them goes too.
     pub(super) gone: Vec<Scope>,
+    /// What a removed group or app leaves behind that only a read can tell: app users that a group gave, groups that came
+    /// from an app (facts 9.3, 9.4).
+    pub(super) orphans: BTreeSet<Target>,
     pub(super) rows: &'a mut BTreeMap<Kind, u64>,
 }
 
@@ -62,10 +74,6 @@ pub(super) struct Apply<'a> {
 const OP_REMOVED: i64 = 0;
 const OP_PUT: i64 = 1;
 const OP_RELABELLED: i64 = 2;
-
-fn as_i64(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
 
 /// The names under which an app user is found.
 fn account_names(row: &AppUser) -> [(&'static str, Option<&str>); 3] {
@@ -102,11 +110,10 @@ impl Apply<'_> {
     }
 
     pub(super) fn find(&self, kind: Kind, id: &str) -> Result<Option<N>, StoreError> {
-        let mut select = self.sql.prepare_cached("SELECT n FROM ids WHERE kind = ?1 AND id = ?2")?;
-        Ok(select.query_row(params![kind_code(kind), id], |row| row.get(0)).optional()?)
+        missing::find(self.sql, kind, id)
     }
 
-    fn user_n(&self, id: &UserId) -> Result<N, StoreError> {
+    pub(super) fn user_n(&self, id: &UserId) -> Result<N, StoreError> {
         self.n(Kind::User, id.as_str())
     }
 
@@ -122,7 +129,7 @@ impl Apply<'_> {
         Ok(n)
     }
 
-    fn group_n(&mut self, id: &GroupId) -> Result<N, StoreError> {
+    pub(super) fn group_n(&mut self, id: &GroupId) -> Result<N, StoreError> {
         if let Some(n) = self.ids.groups.get(id) {
             return Ok(*n);
         }
@@ -134,8 +141,30 @@ impl Apply<'_> {
         Ok(n)
     }
 
-    /// Stores an observed row unless a newer observation is stored or nothing differs.
+    /// Stores an observed row unless something newer is known or nothing differs.
     pub(super) fn put(&mut self, row: &Row) -> Result<Put, StoreError> {
+        let key = row.key();
+        if self.guard.is_outdated(&key, self.at) {
+            let n = match &key {
+                Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => {
+                    self.find(Kind::User, user.as_str())?
+                }
+                Key::Group(group) | Key::AppGroup(_, group) => self.find(Kind::Group, group.as_str())?,
+                Key::App(app) => self.find(Kind::App, app.as_str())?,
+            };
+            return Ok(Put::Older(n.unwrap_or_default()));
+        }
+        let put = self.put_newer(row, self.guard.may_lag(&key, self.now))?;
+        if self.is_reread && !matches!(put, Put::Older(_)) {
+            self.guard.reread(key, self.at, self.now);
+        }
+        Ok(put)
+    }
+
+    /// Whether an older date of Okta's own may refuse the row: `may_lag` says that a list could be behind. A read by id
+    /// is never behind.
+    fn put_newer(&mut self, row: &Row, may_lag: bool) -> Result<Put, StoreError> {
+        self.dates_count = may_lag && !self.is_reread;
         match row {
             Row::User(user) => self.put_user(user),
             Row::Group(group) => {
@@ -203,9 +232,10 @@ impl Apply<'_> {
         let mut select = self.sql.prepare_cached(table.select)?;
         let mut rows = select.query(rusqlite::params_from_iter(key))?;
         let exists = if let Some(stored) = rows.next()? {
-            let is_older = stored.get::<_, i64>(0)? > as_i64(self.at.0)
+            let (stored_at, at) = (stored.get::<_, i64>(0)?, as_i64(self.at.0));
+            let is_older_by_date =
                 || table.last_updated.is_some_and(|index| is_older(columns[index], stored.get_ref(index + 1)));
-            if is_older {
+            if stored_at > at || (self.dates_count && is_older_by_date()) {
                 return Ok((Put::Older(within_scope), old));
             }
             let mut same = true;
@@ -213,6 +243,11 @@ impl Apply<'_> {
                 same &= column.is_stored_as(stored.get_ref(index + 1)?);
             }
             if same {
+                drop(rows);
+                if self.is_reread && stored_at < at {
+                    let keys = [Column::Integer(at)].into_iter().chain(key.iter().map(|n| Column::Integer(*n)));
+                    self.run(table.touch, rusqlite::params_from_iter(keys))?;
+                }
                 return Ok((Put::Unchanged(within_scope), old));
             }
             for (name, index) in names {
@@ -293,6 +328,7 @@ impl Apply<'_> {
 
     fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
         self.changed = true;
+        self.lines += 1;
         self.run(
             // An app may stand twice in one answer: the new label of the first must not be forgotten over the second.
             "INSERT INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -301,34 +337,44 @@ impl Apply<'_> {
         )
     }
 
-    /// Removes an object with everything that hangs on it. Returns the number of rows removed.
-    /// An object that a newer request has shown stays, and so does everything that hangs on it.
-    pub(super) fn remove(&mut self, key: &Key) -> Result<u64, StoreError> {
-        let (table, outer, inner) = match key {
-            Key::User(user) => (&USERS, self.find(Kind::User, user.as_str())?, None),
-            Key::Group(group) => (&GROUPS, self.find(Kind::Group, group.as_str())?, None),
-            Key::App(app) => (&APPS, self.find(Kind::App, app.as_str())?, None),
+    /// The table of a key and its surrogates; 0, which is nobody's surrogate, for ids that were never stored.
+    fn located(&self, key: &Key) -> Result<(&'static Table, N, Option<N>), StoreError> {
+        let n = |kind, id: &str| Ok::<_, StoreError>(self.find(kind, id)?.unwrap_or_default());
+        Ok(match key {
+            Key::User(user) => (&USERS, n(Kind::User, user.as_str())?, None),
+            Key::Group(group) => (&GROUPS, n(Kind::Group, group.as_str())?, None),
+            Key::App(app) => (&APPS, n(Kind::App, app.as_str())?, None),
             Key::GroupMember(group, user) => {
-                (&GROUP_MEMBERS, self.find(Kind::Group, group.as_str())?, Some(self.find(Kind::User, user.as_str())?))
+                (&GROUP_MEMBERS, n(Kind::Group, group.as_str())?, Some(n(Kind::User, user.as_str())?))
             }
-            Key::AppUser(app, user) => {
-                (&APP_USERS, self.find(Kind::App, app.as_str())?, Some(self.find(Kind::User, user.as_str())?))
-            }
+            Key::AppUser(app, user) => (&APP_USERS, n(Kind::App, app.as_str())?, Some(n(Kind::User, user.as_str())?)),
             Key::AppGroup(app, group) => {
-                (&APP_GROUPS, self.find(Kind::App, app.as_str())?, Some(self.find(Kind::Group, group.as_str())?))
+                (&APP_GROUPS, n(Kind::App, app.as_str())?, Some(n(Kind::Group, group.as_str())?))
             }
-        };
-        // 0 is nobody's surrogate.
-        let (a, b) = (outer.unwrap_or_default(), inner.map(Option::unwrap_or_default));
-        let stored_at = match b {
-            None => self.stored_at(table, &[a])?,
-            Some(b) => self.stored_at(table, &[a, b])?,
-        };
-        if stored_at.is_some_and(|at| at > as_i64(self.at.0)) {
-            return Ok(0);
+        })
+    }
+
+    /// Whether there is a row of this key.
+    pub(super) fn is_stored(&self, key: &Key) -> Result<bool, StoreError> {
+        let (table, a, b) = self.located(key)?;
+        Ok(self.stored_at(table, a, b)?.is_some())
+    }
+
+    /// Removes an object with everything that hangs on it. Returns the number of rows removed; `None` when something newer
+    /// is known about it: then it stays, and so does everything that hangs on it.
+    pub(super) fn remove(&mut self, key: &Key) -> Result<Option<u64>, StoreError> {
+        if self.guard.is_outdated(key, self.at) {
+            return Ok(None);
+        }
+        let (table, a, b) = self.located(key)?;
+        if self.stored_at(table, a, b)?.is_some_and(|at| at > as_i64(self.at.0)) {
+            return Ok(None);
+        }
+        if self.is_reread {
+            self.guard.reread(key.clone(), self.at, self.now);
         }
         let b = b.unwrap_or_default();
-        match key {
+        let removed = match key {
             Key::User(_) => self.remove_user(a),
             Key::Group(group) => {
                 self.gone.push(Scope::GroupMembers(group.clone()));
@@ -341,12 +387,17 @@ impl Apply<'_> {
             Key::GroupMember(..) => self.remove_member(a, b),
             Key::AppUser(..) => self.remove_app_user(a, b),
             Key::AppGroup(..) => self.remove_app_group(a, b),
+        }?;
+        if matches!(key, Key::User(_) | Key::Group(_) | Key::App(_)) {
+            self.guard.removed(key.clone(), self.at, self.now);
         }
+        Ok(Some(removed))
     }
 
     /// Number of the request that last changed a stored row: the first column of every `select`.
-    fn stored_at(&self, table: &Table, key: &[N]) -> Result<Option<i64>, StoreError> {
+    fn stored_at(&self, table: &Table, a: N, b: Option<N>) -> Result<Option<i64>, StoreError> {
         let mut select = self.sql.prepare_cached(table.select)?;
+        let key = [a].into_iter().chain(b);
         Ok(select.query_row(rusqlite::params_from_iter(key), |row| row.get(0)).optional()?)
     }
 
@@ -367,6 +418,11 @@ impl Apply<'_> {
             Scope::AppGroups(_) => self.remove_app_group(outer, n),
             Scope::Log => Ok(0),
         }
+    }
+
+    fn id_of(&self, n: N) -> Result<Option<String>, StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
+        Ok(select.query_row([n], |row| row.get(0)).optional()?)
     }
 
     fn surrogates(&self, sql: &str, n: N) -> Result<Vec<N>, StoreError> {
@@ -421,7 +477,10 @@ impl Apply<'_> {
         }
         for app in self.surrogates("SELECT app FROM app_groups WHERE grp = ?1", n)? {
             removed += self.remove_app_group(app, n)?;
+            let app = self.id_of(app)?.and_then(|id| AppId::new(&id).ok());
+            self.orphans.extend(app.map(|app| Target::List(Scope::AppUsers(app))));
         }
+        self.run("DELETE FROM member_marks WHERE grp = ?1", [n])?;
         Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
     }
 
@@ -432,6 +491,10 @@ impl Apply<'_> {
         }
         for group in self.surrogates("SELECT grp FROM app_groups WHERE app = ?1", n)? {
             removed += self.remove_app_group(n, group)?;
+        }
+        for group in self.surrogates("SELECT n FROM groups WHERE source_app = ?1", n)? {
+            let group = self.id_of(group)?.and_then(|id| GroupId::new(&id).ok());
+            self.orphans.extend(group.map(Target::Group));
         }
         self.apps_changed = true;
         Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)

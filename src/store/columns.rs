@@ -77,6 +77,8 @@ impl ToSql for Column<'_> {
 pub(super) struct Table {
     pub(super) select: &'static str,
     pub(super) put: &'static str,
+    /// Notes another request number for a row that stays as it is.
+    pub(super) touch: &'static str,
     pub(super) delete: &'static str,
     /// Position of `last_updated` within the compared columns, where there is one.
     pub(super) last_updated: Option<usize>,
@@ -87,6 +89,7 @@ pub(super) const USERS: Table = Table {
              status_changed FROM users WHERE n = ?1",
     put: "REPLACE INTO users(n, at, status, login, email, second_email, first_name, last_name, display_name, created, \
           last_updated, status_changed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+    touch: "UPDATE users SET at = ?1 WHERE n = ?2",
     delete: "DELETE FROM users WHERE n = ?1",
     last_updated: Some(8),
 };
@@ -111,6 +114,7 @@ pub(super) const GROUPS: Table = Table {
              FROM groups WHERE n = ?1",
     put: "REPLACE INTO groups(n, at, name, description, group_type, source_app, created, last_updated, \
           last_membership_updated) VALUES (?,?,?,?,?,?,?,?,?)",
+    touch: "UPDATE groups SET at = ?1 WHERE n = ?2",
     delete: "DELETE FROM groups WHERE n = ?1",
     last_updated: Some(5),
 };
@@ -133,6 +137,7 @@ pub(super) const APPS: Table = Table {
     put: "REPLACE INTO apps(n, at, name, label, status, sign_on_mode, features, credential_scheme, shared_user_name, \
           user_name_template, oauth_application_type, implicit_assignment, created, last_updated) \
           VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    touch: "UPDATE apps SET at = ?1 WHERE n = ?2",
     delete: "DELETE FROM apps WHERE n = ?1",
     last_updated: Some(11),
 };
@@ -164,6 +169,7 @@ pub(super) const APP_USERS: Table = Table {
              status_changed FROM app_users WHERE app = ?1 AND user = ?2",
     put: "REPLACE INTO app_users(app, user, at, user_name, external_id, email, status, scope, sync_state, via_group, \
           created, last_updated, status_changed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    touch: "UPDATE app_users SET at = ?1 WHERE app = ?2 AND user = ?3",
     delete: "DELETE FROM app_users WHERE app = ?1 AND user = ?2",
     last_updated: Some(8),
 };
@@ -186,6 +192,7 @@ pub(super) fn app_user_columns(app_user: &AppUser, via_group: Option<i64>) -> [C
 pub(super) const APP_GROUPS: Table = Table {
     select: "SELECT at, priority, last_updated FROM app_groups WHERE app = ?1 AND grp = ?2",
     put: "REPLACE INTO app_groups(app, grp, at, priority, last_updated) VALUES (?,?,?,?,?)",
+    touch: "UPDATE app_groups SET at = ?1 WHERE app = ?2 AND grp = ?3",
     delete: "DELETE FROM app_groups WHERE app = ?1 AND grp = ?2",
     last_updated: Some(1),
 };
@@ -197,6 +204,7 @@ pub(super) fn app_group_columns(app_group: &AppGroup) -> [Column<'_>; 2] {
 pub(super) const GROUP_MEMBERS: Table = Table {
     select: "SELECT at FROM group_members WHERE grp = ?1 AND user = ?2",
     put: "REPLACE INTO group_members(grp, user, at) VALUES (?,?,?)",
+    touch: "UPDATE group_members SET at = ?1 WHERE grp = ?2 AND user = ?3",
     delete: "DELETE FROM group_members WHERE grp = ?1 AND user = ?2",
     last_updated: None,
 };

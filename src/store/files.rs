@@ -99,6 +99,8 @@ impl StoreFiles {
             }
         }
         let mut connection = open(&new, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // Before the file has its name: a switch of the journal that is cut off leaves a file that only a writer can read.
+        connection.pragma_update(None, "journal_mode", "wal")?;
         schema::migrate(&mut connection)?;
         connection.execute("INSERT INTO meta(name, value) VALUES ('store_id', lower(hex(randomblob(16))))", ())?;
         connection.close().map_err(|(_, error)| StoreError::from(error))?;

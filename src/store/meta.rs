@@ -6,8 +6,12 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
 use super::columns::kind_code;
+use crate::core::batch::Delta;
 use crate::core::ids::{CrawlId, LogCursor, RequestNumber, Revision, Timestamp};
 use crate::core::model::Kind;
+
+/// Request numbers reserved at once; a crawl of a large org needs some tens of thousands.
+pub(super) const REQUEST_NUMBER_BLOCK: u64 = 1 << 20;
 
 /// Where the full crawl stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +39,10 @@ pub struct Meta {
     pub org_id: Option<String>,
     /// System Log position.
     pub cursor: Option<LogCursor>,
-    /// Up to when the log has been followed: when the position was taken.
+    /// Up to when the log has been followed, by Okta's clock: no event up to then is missing but late ones.
     pub observed_through: Option<Timestamp>,
+    /// Begin of the last finished delta walks, by Okta's clock.
+    pub deltas: BTreeMap<Delta, Timestamp>,
     /// The full crawl.
     pub crawl: CrawlStatus,
     /// Oldest revision of which the changes are still known.
@@ -49,6 +55,14 @@ pub struct Meta {
     pub credential_used_at: Option<Timestamp>,
     /// First request number that is not reserved yet.
     pub request_numbers_end: u64,
+}
+
+/// Name of the begin of a delta walk.
+pub(super) const fn delta_name(delta: Delta) -> &'static str {
+    match delta {
+        Delta::Users => "delta_users",
+        Delta::Groups => "delta_groups",
+    }
 }
 
 /// Name of the number of rows of a kind.
@@ -90,6 +104,10 @@ impl Meta {
             org_id: texts.get("org_id").cloned(),
             cursor: texts.get("log_cursor").cloned().map(LogCursor),
             observed_through: time("observed_through"),
+            deltas: [Delta::Users, Delta::Groups]
+                .into_iter()
+                .filter_map(|delta| Some((delta, time(delta_name(delta))?)))
+                .collect(),
             crawl: CrawlStatus {
                 id: CrawlId(number("crawl_id")),
                 running: number("crawl_running") == 1,

@@ -12,9 +12,16 @@
 
 mod apply;
 mod columns;
+mod commit;
+mod debts;
 mod files;
+mod gaps;
+mod members;
 mod meta;
+mod missing;
 mod reader;
+mod recent;
+mod retention;
 mod schema;
 mod snapshot;
 mod walks;
@@ -26,10 +33,12 @@ use std::sync::{Arc, RwLock};
 pub use self::files::{StoreFiles, create_private_dir};
 pub use self::meta::{CrawlStatus, Meta};
 pub use self::reader::Reader;
+pub use self::retention::ChangeRetention;
 pub use self::snapshot::{
-    AccountHit, Change, ChangeKey, ChangeOp, HeldName, PageOf, QuarantineRecord, ScopeRecord, Snapshot,
+    AccountHit, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, HeldName, HeldScope, PageOf, QuarantineRecord,
+    ScopeRecord, Snapshot,
 };
-pub use self::writer::Writer;
+pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;
 use crate::core::reconcile::Brake;
 
@@ -126,6 +135,13 @@ pub struct StoreConfig {
     pub brake: Brake,
     /// Fingerprint of the credential that reads now; walks of different ones are never compared.
     pub credential: String,
+    /// How much of the change log is kept.
+    pub changes: ChangeRetention,
+}
+
+/// Unsigned numbers as SQLite keeps them; what does not fit is more than any org has.
+fn as_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// An org's store, opened for writing.

@@ -14,7 +14,9 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [FIRST, FOLLOW_THE_LOG];
+
+const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE ids(n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id TEXT NOT NULL, UNIQUE(kind, id));
 CREATE TABLE users(n INTEGER PRIMARY KEY, at INTEGER NOT NULL, status TEXT NOT NULL, login TEXT, email TEXT,
@@ -66,7 +68,27 @@ CREATE TABLE gaps(id TEXT PRIMARY KEY, scope TEXT NOT NULL, kind TEXT NOT NULL, 
 CREATE INDEX gaps_open ON gaps(scope) WHERE open = 1;
 CREATE TABLE quarantine(scope TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, first_seen INTEGER NOT NULL,
     last_seen INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(scope, item, reason)) WITHOUT ROWID;
-"];
+";
+
+const FOLLOW_THE_LOG: &str = "
+-- Reads that are owed, stored with the log position that showed why. Version 1 never wrote one. `since`: only a request
+-- with a larger number pays.
+DROP TABLE pending_reads;
+CREATE TABLE pending_reads(target TEXT PRIMARY KEY, since INTEGER NOT NULL, first_at INTEGER NOT NULL,
+    due_at INTEGER NOT NULL, again_at INTEGER, attempts INTEGER NOT NULL, cause TEXT NOT NULL) WITHOUT ROWID;
+-- By Okta's clock: begin of the walk that is open, begin and end of the last complete one.
+ALTER TABLE scopes ADD COLUMN walk_began INTEGER;
+ALTER TABLE scopes ADD COLUMN began INTEGER;
+ALTER TABLE scopes ADD COLUMN ended INTEGER;
+-- The newest membership event about a pair that was applied, by Okta's clock.
+CREATE TABLE member_marks(grp INTEGER NOT NULL, user INTEGER NOT NULL, published INTEGER NOT NULL,
+    added INTEGER NOT NULL, PRIMARY KEY(grp, user)) WITHOUT ROWID;
+-- Gaps that were opened (op 1) or closed (op 0), beside the changes of rows.
+CREATE TABLE gap_changes(revision INTEGER NOT NULL, gap TEXT NOT NULL, op INTEGER NOT NULL,
+    PRIMARY KEY(revision, gap)) WITHOUT ROWID;
+-- When revisions were made, a row a minute or so; `lines`: lines of the change log ever written up to this one.
+CREATE TABLE revision_times(revision INTEGER PRIMARY KEY, at INTEGER NOT NULL, lines INTEGER NOT NULL);
+";
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of migrations")]

@@ -1,51 +1,22 @@
-//! Walks, sweeps, gaps and quarantine, within the writer's transaction.
+//! Walks, sweeps and holds, within the writer's transaction.
 //!
 //! The rows that a walk shows and that were stored before are remembered as one bitmap a page; its new rows carry the
 //! walk's request numbers. When the walk has reached its end, what is neither is missing, and
-//! [`crate::core::reconcile`] says what becomes of it.
+//! [`crate::core::reconcile`] says what becomes of it. While missing rows are held, one bitmap of the whole walk is kept:
+//! the hold can be released later, and removes exactly what is missing then.
 
 use roaring::RoaringBitmap;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::apply::{Apply, N};
-use super::{SharedCoverage, StoreError};
-use crate::core::batch::{Finished, WalkState, WalkUpdate};
-use crate::core::coverage::{Gap, GapId, GapKind};
-use crate::core::ids::{AppId, CrawlId, RequestNumber};
-use crate::core::model::{Kind, Quarantined, Scope};
+use super::apply::Apply;
+use super::missing::{self, HELD, Missing};
+use super::{SharedCoverage, StoreError, as_i64, members};
+use crate::core::batch::{Finished, Position, WalkState, WalkUpdate};
+use crate::core::coverage::{Gap, GapKind};
+use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp, UserId};
+use crate::core::model::{Key, Scope};
+use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
-
-/// Bad records that are kept per scope: enough to see what is wrong, however many there are.
-const QUARANTINE_ROWS_MAX: i64 = 1_000;
-
-/// The kind of object whose ids the records of a list carry.
-const fn listed_kind(scope: &Scope) -> Option<Kind> {
-    match scope {
-        Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Some(Kind::User),
-        Scope::Groups | Scope::AppGroups(_) => Some(Kind::Group),
-        Scope::Apps => Some(Kind::App),
-        Scope::Log => None,
-    }
-}
-
-/// Records of a walk that could not be read.
-#[derive(Clone, Copy, Debug)]
-struct Unreadable {
-    records: u64,
-    /// Whether some do not say which row they are.
-    some_are_unknown: bool,
-}
-
-/// Gaps that a complete walk of their scope ends.
-const CLOSED_BY_READING: [GapKind; 7] = [
-    GapKind::Forbidden,
-    GapKind::ScopeMissing,
-    GapKind::Unauthorized,
-    GapKind::Failed,
-    GapKind::EmptySuspect,
-    GapKind::NotRead,
-    GapKind::LogLost,
-];
 
 /// A change of what is known about coverage, applied to the shared view only after the commit.
 #[derive(Clone, Debug)]
@@ -71,63 +42,122 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
     }
 }
 
+/// Rows that a list of users or groups no longer shows and that are asked for by id, at most: beyond it the list is believed,
+/// up to the brake. By-id reads have buckets of hundreds a minute (facts 6.2).
+const ASKED_ROWS_MAX: usize = 1_000;
+
+/// Much hangs on users and groups, and a list can leave out what is there (facts 2.2, 7.2): their absence is asked about, as
+/// that of apps always is.
+const fn is_asked_for(scope: &Scope) -> bool {
+    matches!(scope, Scope::Users | Scope::Groups)
+}
+
 /// The part of a transaction that keeps the books.
 pub(super) struct Books<'a, 'b> {
     pub(super) apply: &'b mut Apply<'a>,
     pub(super) crawl: CrawlId,
+    pub(super) okta_now: Timestamp,
     pub(super) credential: &'b str,
     pub(super) brake: Brake,
+    /// Whether somebody follows, who can be asked to read rows by id.
+    pub(super) asks_for_missing: bool,
+    /// Gaps that the batch reports.
+    pub(super) found: &'b [Gap],
     pub(super) coverage: Vec<CoverageChange>,
 }
 
-fn stored(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+/// What a batch shows of one scope.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    /// Rows that were stored before, by surrogate within the scope.
+    pub(super) seen: RoaringBitmap,
+    /// Records of the answer, those that a filter drops among them.
+    pub(super) records: u64,
+}
+
+/// The end of a walk, as the batch tells it.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    from: RequestNumber,
+    began: Timestamp,
+    known_empty: bool,
+}
+
+/// What is stored about a scope; empty when nothing is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Book {
+    pub(super) state: String,
+    walk_from: Option<i64>,
+    /// Rows that the open walk has shown so far.
+    rows: i64,
+    read_by: Option<String>,
 }
 
 impl Books<'_, '_> {
-    fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
+    pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
         Ok(self.apply.sql.prepare_cached(sql)?.execute(params)?)
     }
 
-    /// Notes where a walk stands; `seen` are the rows of the page that the batch brings and that were stored before.
-    pub(super) fn walk(&mut self, update: &WalkUpdate, seen: &RoaringBitmap) -> Result<Option<Finished>, StoreError> {
+    pub(super) fn book(&self, name: &str) -> Result<Book, StoreError> {
+        let mut select =
+            self.apply.sql.prepare_cached("SELECT state, walk_from, rows, read_by FROM scopes WHERE scope = ?1")?;
+        let book = select.query_row([name], |row| {
+            let rows = row.get::<_, Option<i64>>(2)?.unwrap_or_default();
+            Ok(Book { state: row.get(0)?, walk_from: row.get(1)?, rows, read_by: row.get(3)? })
+        });
+        Ok(book.optional()?.unwrap_or_default())
+    }
+
+    /// Notes where a walk stands; `shown` is what the batch brings of the scope.
+    pub(super) fn walk(&mut self, update: &WalkUpdate, shown: &Shown) -> Result<Option<Finished>, StoreError> {
         let name = update.scope.name();
         match &update.state {
             WalkState::Todo => {
                 self.forget_seen(&name)?;
                 self.put_walk(&name, "todo")?;
             }
-            WalkState::Walking(position) => {
-                self.remember_seen(&name, position.page, seen)?;
-                self.run(
-                    // The first rows of a scope may be those of a walk that never ends: they too were read with
-                    // this credential, and are not to be compared with what another one sees.
-                    "INSERT INTO scopes(scope, crawl, state, next, page, rows, walk_from, listing, read_by)
-                     VALUES (?1, ?2, 'walking', ?3, ?4, ?5, ?6, ?7, ?8)
-                     ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state,
-                     next = excluded.next, page = excluded.page, rows = excluded.rows,
-                     walk_from = excluded.walk_from, listing = excluded.listing,
-                     read_by = coalesce(read_by, excluded.read_by)",
-                    params![
-                        name,
-                        stored(self.crawl.0),
-                        position.next,
-                        position.page,
-                        stored(position.rows),
-                        stored(position.from.0),
-                        position.listing.name(),
-                        self.credential
-                    ],
-                )?;
+            WalkState::Walking(position) => self.walk_on(&name, position, shown)?,
+            WalkState::Finished { from, began, known_empty } => {
+                let end = End { from: *from, began: *began, known_empty: *known_empty };
+                return self.finish(&update.scope, end, shown).map(Some);
             }
-            WalkState::Finished { from } => return self.finish(&update.scope, *from, seen).map(Some),
             WalkState::GivenUp => {
                 self.forget_seen(&name)?;
                 self.put_walk(&name, "given_up")?;
             }
             WalkState::Unwanted => self.drop_scope(&update.scope)?,
+            WalkState::Released => return self.release(&update.scope),
         }
         Ok(None)
+    }
+
+    fn walk_on(&mut self, name: &str, position: &Position, shown: &Shown) -> Result<(), StoreError> {
+        if self.book(name)?.state == HELD {
+            self.forget_seen(name)?; // Of the walk before: this one tells anew what is missing.
+        }
+        self.remember_seen(name, position.page, &shown.seen)?;
+        self.run(
+            // The first rows of a scope may be those of a walk that never ends: they too were read with this credential,
+            // and are not to be compared with what another one sees.
+            "INSERT INTO scopes(scope, crawl, state, next, page, rows, walk_from, listing, read_by, walk_began)
+             VALUES (?1, ?2, 'walking', ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state,
+             next = excluded.next, page = excluded.page, rows = excluded.rows,
+             walk_from = excluded.walk_from, listing = excluded.listing, walk_began = excluded.walk_began,
+             read_by = coalesce(read_by, excluded.read_by)",
+            params![
+                name,
+                as_i64(self.crawl.0),
+                position.next,
+                position.page,
+                as_i64(position.rows),
+                as_i64(position.from.0),
+                position.listing.name(),
+                self.credential,
+                position.began.as_millis()
+            ],
+        )?;
+        Ok(())
     }
 
     /// Removes the rows of a scope that is not wanted, and everything that is known about it. The brake is not asked: it
@@ -135,26 +165,24 @@ impl Books<'_, '_> {
     fn drop_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
         let name = scope.name();
         // Nothing is as new as the last number, so everything counts as not shown.
-        let (_, outer, rows) = self.missing(scope, RequestNumber(u64::MAX), &RoaringBitmap::new())?;
+        let all = missing::missing(self.apply.sql, scope, RequestNumber(u64::MAX), &RoaringBitmap::new())?;
         let known = self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
-        if known == 0 && rows.is_empty() {
+        if known == 0 && all.rows.is_empty() {
             return Ok(());
         }
-        for n in rows {
-            self.apply.remove_in_scope(scope, outer, n)?;
+        for n in all.rows {
+            self.apply.remove_in_scope(scope, all.outer, n)?;
         }
+        members::forget_marks(self.apply, scope, Timestamp::from_millis(i64::MAX))?;
         self.forget_seen(&name)?;
-        let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
-        self.apply.changed |= closed > 0;
-        self.coverage.push(CoverageChange::Forget(scope.clone()));
-        Ok(())
+        self.forget_gaps(scope)
     }
 
     fn put_walk(&self, name: &str, state: &str) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO scopes(scope, crawl, state) VALUES (?1, ?2, ?3)
              ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state, next = NULL",
-            params![name, stored(self.crawl.0), state],
+            params![name, as_i64(self.crawl.0), state],
         )?;
         Ok(())
     }
@@ -175,139 +203,125 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    fn all_seen(&self, name: &str, last_page: &RoaringBitmap) -> Result<RoaringBitmap, StoreError> {
-        let mut all = last_page.clone();
-        let mut select = self.apply.sql.prepare_cached("SELECT seen FROM walk_seen WHERE scope = ?1")?;
-        let mut rows = select.query([name])?;
-        while let Some(row) = rows.next()? {
-            let blob = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-            all |= RoaringBitmap::deserialize_from(blob)
-                .map_err(|error| StoreError::Damaged { detail: format!("bitmap of seen rows: {error}") })?;
-        }
-        Ok(all)
-    }
-
     /// The walk of `scope` has reached its end without an error.
-    fn finish(&mut self, scope: &Scope, from: RequestNumber, seen: &RoaringBitmap) -> Result<Finished, StoreError> {
+    fn finish(&mut self, scope: &Scope, end: End, shown: &Shown) -> Result<Finished, StoreError> {
         let name = scope.name();
-        let mut seen = self.all_seen(&name, seen)?;
-        let unreadable = self.unreadable(scope, from, &mut seen)?;
-        let (total, outer, missing) = self.missing(scope, from, &seen)?;
+        let book = self.book(&name)?;
+        if book.state == HELD {
+            self.forget_seen(&name)?;
+        }
+        let mut seen = missing::seen(self.apply.sql, &name)? | &shown.seen;
+        let unreadable = self.unreadable(scope, end.from, &mut seen)?;
+        let missing = missing::missing(self.apply.sql, scope, end.from, &seen)?;
+        let is_open = book.state == "walking" && book.walk_from == Some(as_i64(end.from.0));
+        let has_shown = shown.records > 0 || unreadable.records > 0 || (is_open && book.rows > 0);
         let walked = Walked {
-            stored: total,
-            missing: missing.len() as u64,
-            same_credential: self.same_credential(&name)?,
+            stored: missing.stored,
+            missing: missing.rows.len() as u64,
+            same_credential: book.read_by.is_none_or(|by| by == self.credential),
             unknown_records: unreadable.some_are_unknown,
+            is_empty: !has_shown && !end.known_empty,
         };
         let verdict = verdict(walked, self.brake);
-        let mut finished = Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new() };
+        let mut finished = nothing_of(scope, verdict);
         match verdict {
-            Verdict::Nothing => self.close_gap(scope, GapKind::Held)?,
-            Verdict::Remove if *scope == Scope::Apps => {
-                self.close_gap(scope, GapKind::Held)?;
-                finished.unlisted_apps = self.app_ids(&missing)?;
-            }
-            Verdict::Remove => {
-                self.close_gap(scope, GapKind::Held)?;
-                for n in missing {
-                    finished.removed += self.apply.remove_in_scope(scope, outer, n)?;
-                }
-                self.forget_gone()?;
-            }
             // The gap of the unreadable records says it, below.
-            Verdict::HoldUnreadable => {}
-            Verdict::HoldShrunk => {
-                let evidence = format!("the list no longer shows {} of {total} rows", walked.missing);
-                self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Held, evidence })?;
+            Verdict::Nothing | Verdict::HoldUnreadable => {}
+            Verdict::Remove if self.asks_for_missing && missing.rows.len() <= ASKED_ROWS_MAX && is_asked_for(scope) => {
+                self.ask_for_missing(scope, &missing.rows)?;
             }
-            Verdict::HoldCredential => {
-                let evidence = format!(
-                    "the list no longer shows {} of {total} rows, and it was read with another credential than before",
-                    walked.missing
-                );
-                self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Held, evidence })?;
+            Verdict::Remove => self.remove_missing(&missing, &mut finished)?,
+            Verdict::HoldEmpty | Verdict::HoldShrunk | Verdict::HoldCredential => {
+                finished.missing = walked.missing;
+                finished.sample = missing::sample(self.apply.sql, scope, &missing.rows)?;
+                self.open_gap(&hold_gap(scope, verdict, walked))?;
             }
         }
-        for kind in CLOSED_BY_READING {
-            if kind != GapKind::Failed || unreadable.records == 0 {
-                self.close_gap(scope, kind)?;
-            }
+        if !verdict.is_hold() {
+            self.close_gap_unless_found(scope, GapKind::Held)?;
         }
-        if unreadable.records > 0 {
-            let evidence = format!("records of the list that could not be read: {} (quarantined)", unreadable.records);
-            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
+        if !(verdict.is_hold() && walked.is_empty) {
+            self.close_gap_unless_found(scope, GapKind::EmptySuspect)?;
         }
+        self.close_gaps_by_walk(scope, unreadable)?;
         self.forget_seen(&name)?;
-        // A held scope keeps the credential that its rows were read with: the hold must not end by repetition.
-        let is_held = matches!(verdict, Verdict::HoldShrunk | Verdict::HoldCredential | Verdict::HoldUnreadable);
-        self.run(
-            "INSERT INTO scopes(scope, crawl, state, completed_at, read_by) VALUES (?1, ?2, 'finished', ?3, ?4)
-             ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state, next = NULL,
-             completed_at = excluded.completed_at,
-             read_by = CASE WHEN ?5 THEN coalesce(read_by, excluded.read_by)
-             ELSE excluded.read_by END",
-            params![name, stored(self.crawl.0), self.apply.now.as_millis(), self.credential, is_held],
-        )?;
+        let is_held = verdict.is_hold() && verdict != Verdict::HoldUnreadable;
+        if is_held {
+            self.remember_seen(&name, 0, &seen)?;
+        }
+        self.put_finished(&name, end, is_held, verdict.is_hold())?;
+        members::forget_marks(self.apply, scope, end.began)?;
+        self.apply.guard.walked(scope.clone(), end.from, self.apply.now);
         self.coverage.push(CoverageChange::Completed(scope.clone()));
         Ok(finished)
     }
 
-    /// Whether the stored rows of the scope were read with the credential in use.
-    fn same_credential(&self, name: &str) -> Result<bool, StoreError> {
-        let mut select = self.apply.sql.prepare_cached("SELECT read_by FROM scopes WHERE scope = ?1")?;
-        let by: Option<Option<String>> = select.query_row([name], |row| row.get(0)).optional()?;
-        Ok(by.flatten().is_none_or(|by| by == self.credential))
+    fn put_finished(&self, name: &str, end: End, is_held: bool, keeps_credential: bool) -> Result<(), StoreError> {
+        // What was stored before keeps the credential that it was read with: a hold must not end by repetition.
+        self.run(
+            "INSERT INTO scopes(scope, crawl, state, completed_at, read_by, walk_from, began, ended)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT(scope) DO UPDATE SET crawl = excluded.crawl, state = excluded.state, next = NULL,
+             completed_at = excluded.completed_at, walk_from = excluded.walk_from, began = excluded.began,
+             ended = excluded.ended,
+             read_by = CASE WHEN ?9 THEN coalesce(read_by, excluded.read_by)
+             ELSE excluded.read_by END",
+            params![
+                name,
+                as_i64(self.crawl.0),
+                if is_held { HELD } else { "finished" },
+                self.apply.now.as_millis(),
+                self.credential,
+                as_i64(end.from.0),
+                end.began.as_millis(),
+                end.began.max(self.okta_now).as_millis(),
+                keeps_credential
+            ],
+        )?;
+        Ok(())
     }
 
-    /// Number of rows that were stored before the walk, the surrogate of the scope's group or app, and the rows that the
-    /// walk did not show. New rows do not count: an org that shows a thousand others instead must meet the brake.
-    fn missing(
-        &self,
-        scope: &Scope,
-        from: RequestNumber,
-        seen: &RoaringBitmap,
-    ) -> Result<(u64, N, Vec<N>), StoreError> {
-        let (sql, outer) = match scope {
-            Scope::Users => ("SELECT n, at FROM users WHERE ?1 = 0", 0),
-            Scope::Groups => ("SELECT n, at FROM groups WHERE ?1 = 0", 0),
-            Scope::Apps => ("SELECT n, at FROM apps WHERE ?1 = 0", 0),
-            Scope::GroupMembers(group) => (
-                "SELECT user, at FROM group_members WHERE grp = ?1",
-                self.apply.find(Kind::Group, group.as_str())?.unwrap_or(-1),
-            ),
-            Scope::AppUsers(app) => (
-                "SELECT user, at FROM app_users WHERE app = ?1",
-                self.apply.find(Kind::App, app.as_str())?.unwrap_or(-1),
-            ),
-            Scope::AppGroups(app) => (
-                "SELECT grp, at FROM app_groups WHERE app = ?1",
-                self.apply.find(Kind::App, app.as_str())?.unwrap_or(-1),
-            ),
-            Scope::Log => return Ok((0, 0, Vec::new())),
-        };
-        let mut select = self.apply.sql.prepare_cached(sql)?;
-        let mut rows = select.query([outer])?;
-        let (mut total, mut missing) = (0, Vec::new());
-        while let Some(row) = rows.next()? {
-            let (n, at): (N, i64) = (row.get(0)?, row.get(1)?);
-            if u32::try_from(n).is_ok_and(|n| seen.contains(n)) {
-                total += 1;
-            } else if at < stored(from.0) {
-                total += 1;
-                missing.push(n);
-            }
+    /// Removes what a walk did not show. Apps are not removed but told: see [`Finished::unlisted_apps`].
+    fn remove_missing(&mut self, missing: &Missing, finished: &mut Finished) -> Result<(), StoreError> {
+        if finished.scope == Scope::Apps {
+            finished.unlisted_apps = self.app_ids(&missing.rows)?;
+            return Ok(());
         }
-        Ok((total, outer, missing))
+        for n in &missing.rows {
+            finished.removed += self.apply.remove_in_scope(&finished.scope, missing.outer, *n)?;
+        }
+        self.forget_gone()
     }
 
-    fn id_of(&self, n: N) -> Result<String, StoreError> {
-        let mut select = self.apply.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
-        Ok(select.query_row([n], |row| row.get(0))?)
+    /// Ends a hold: the missing rows are gone after all. `None` when the scope is not held.
+    pub(super) fn release(&mut self, scope: &Scope) -> Result<Option<Finished>, StoreError> {
+        let Some(missing) = missing::held(self.apply.sql, scope)? else { return Ok(None) };
+        let name = scope.name();
+        let mut finished = nothing_of(scope, Verdict::Remove);
+        self.remove_missing(&missing, &mut finished)?;
+        self.close_gap_unless_found(scope, GapKind::Held)?;
+        self.close_gap_unless_found(scope, GapKind::EmptySuspect)?;
+        self.forget_seen(&name)?;
+        self.run("UPDATE scopes SET state = 'finished', read_by = ?2 WHERE scope = ?1", [&*name, self.credential])?;
+        Ok(Some(finished))
     }
 
-    fn app_ids(&self, apps: &[N]) -> Result<Vec<AppId>, StoreError> {
+    /// Owes a read by id of every missing row: what answers 404 goes, what is there stays.
+    fn ask_for_missing(&mut self, scope: &Scope, rows: &[super::apply::N]) -> Result<(), StoreError> {
+        for n in rows {
+            let id = missing::id_of(self.apply.sql, *n)?;
+            let target = match scope {
+                Scope::Users => UserId::new(&id).ok().map(Target::User),
+                _ => GroupId::new(&id).ok().map(Target::Group),
+            };
+            self.apply.orphans.extend(target);
+        }
+        Ok(())
+    }
+
+    fn app_ids(&self, apps: &[super::apply::N]) -> Result<Vec<AppId>, StoreError> {
         let damaged = |error: crate::core::ids::IdError| StoreError::Damaged { detail: error.to_string() };
-        apps.iter().map(|n| AppId::new(&self.id_of(*n)?).map_err(damaged)).collect()
+        apps.iter().map(|n| AppId::new(&missing::id_of(self.apply.sql, *n)?).map_err(damaged)).collect()
     }
 
     /// Forgets the scopes and gaps of groups and apps that were removed.
@@ -317,93 +331,40 @@ impl Books<'_, '_> {
             self.forget_seen(&name)?;
             self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
             self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
-            let closed = self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
-            self.apply.changed |= closed > 0;
-            self.coverage.push(CoverageChange::Forget(scope));
+            self.forget_gaps(&scope)?;
         }
         Ok(())
     }
 
-    /// Opens a gap or confirms an open one.
-    pub(super) fn open_gap(&mut self, gap: &Gap) -> Result<(), StoreError> {
-        let now = self.apply.now.as_millis();
-        let name = gap.scope.name();
-        let id = gap.id();
-        let mut select = self.apply.sql.prepare_cached("SELECT open FROM gaps WHERE id = ?1")?;
-        let was_open: Option<bool> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
-        self.run(
-            "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1)
-             ON CONFLICT(id) DO UPDATE SET evidence = excluded.evidence, last_seen = excluded.last_seen,
-             count = count + 1, open = 1",
-            params![id.as_str(), name, gap.kind.name(), gap.evidence, now],
-        )?;
-        if was_open != Some(true) {
-            self.apply.changed = true;
-            self.coverage.push(CoverageChange::Opened(gap.scope.clone(), gap.kind));
-        }
-        Ok(())
+    /// Whether a collection was never read to its end and is not about to be by the running crawl.
+    pub(super) fn is_unread(&self, scope: &Scope, running: Option<CrawlId>) -> Result<bool, StoreError> {
+        let mut select =
+            self.apply.sql.prepare_cached("SELECT completed_at, state, crawl FROM scopes WHERE scope = ?1")?;
+        let book: Option<(Option<i64>, String, i64)> =
+            select.query_row([scope.name()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+        let Some((completed_at, state, crawl)) = book else { return Ok(true) };
+        let is_open = (state == "todo" || state == "walking") && running.is_some_and(|id| as_i64(id.0) == crawl);
+        Ok(completed_at.is_none() && !is_open)
     }
+}
 
-    /// Closes a gap if it is open.
-    pub(super) fn close_gap(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
-        let id = GapId::of(kind, scope);
-        let closed = self.run(
-            "UPDATE gaps SET open = 0, last_seen = ?2 WHERE id = ?1 AND open = 1",
-            params![id.as_str(), self.apply.now.as_millis()],
-        )?;
-        if closed > 0 {
-            self.apply.changed = true;
-            self.coverage.push(CoverageChange::Closed(scope.clone(), kind));
-        }
-        Ok(())
-    }
+fn nothing_of(scope: &Scope, verdict: Verdict) -> Finished {
+    let scope = scope.clone();
+    Finished { scope, verdict, removed: 0, unlisted_apps: Vec::new(), sample: Vec::<Key>::new(), missing: 0 }
+}
 
-    /// Keeps a bad record for people to see, and for the end of the walk; of too many, those seen last.
-    pub(super) fn quarantine(&self, record: &Quarantined) -> Result<(), StoreError> {
-        let scope = record.scope.name();
-        let at = stored(self.apply.at.0);
-        self.run(
-            "INSERT INTO quarantine(scope, item, reason, first_seen, last_seen, at) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
-             ON CONFLICT(scope, item, reason) DO UPDATE SET last_seen = excluded.last_seen, at = excluded.at",
-            params![scope, record.id.as_deref().unwrap_or(""), record.reason, self.apply.now.as_millis(), at],
-        )?;
-        let mut count = self.apply.sql.prepare_cached("SELECT count(*) FROM quarantine WHERE scope = ?1")?;
-        let kept: i64 = count.query_row([&scope], |row| row.get(0))?;
-        if kept > QUARANTINE_ROWS_MAX {
-            self.run(
-                "DELETE FROM quarantine WHERE (scope, item, reason) IN
-                 (SELECT scope, item, reason FROM quarantine WHERE scope = ?1 ORDER BY at, item, reason LIMIT 1)",
-                [&scope],
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Bad records of the walk that began with `from`; those of earlier walks are over. The rows that they name count as
-    /// shown: they are there, only not in a form that can be read.
-    fn unreadable(
-        &self,
-        scope: &Scope,
-        from: RequestNumber,
-        seen: &mut RoaringBitmap,
-    ) -> Result<Unreadable, StoreError> {
-        let name = scope.name();
-        self.run("DELETE FROM quarantine WHERE scope = ?1 AND at < ?2", params![name, stored(from.0)])?;
-        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
-        let items = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let mut unreadable = Unreadable { records: items.len() as u64, some_are_unknown: false };
-        for item in &items {
-            unreadable.some_are_unknown |= item.is_empty();
-            if let Some(kind) = listed_kind(scope)
-                && let Some(n) = self.apply.find(kind, item)?
-                && let Ok(n) = u32::try_from(n)
-            {
-                seen.insert(n);
-            }
-        }
-        // As many as are kept: there may have been more.
-        unreadable.some_are_unknown |= stored(unreadable.records) >= QUARANTINE_ROWS_MAX;
-        Ok(unreadable)
-    }
+/// The gap that a hold leaves.
+fn hold_gap(scope: &Scope, verdict: Verdict, walked: Walked) -> Gap {
+    let Walked { missing, stored, .. } = walked;
+    let (kind, evidence) = match verdict {
+        Verdict::HoldEmpty => (GapKind::EmptySuspect, format!("the list is empty, and {missing} rows are stored")),
+        Verdict::HoldCredential => (
+            GapKind::Held,
+            format!(
+                "the list no longer shows {missing} of {stored} rows, and it was read with another credential than before"
+            ),
+        ),
+        _ => (GapKind::Held, format!("the list no longer shows {missing} of {stored} rows")),
+    };
+    Gap { scope: scope.clone(), kind, evidence }
 }

@@ -8,25 +8,27 @@
 //! | crawl n running | walks of crawl n, `End { n }` | committed |
 //! | no crawl running, or another | `End { n }` | [`StoreError::Mismatch`]; nothing of the batch is written |
 //! | any | `Begin { n }`, n larger than any before | committed; walks of an unfinished crawl are forgotten |
+//! | log position c | `Advance { expect: c, .. }` | committed; the position is the batch's next |
+//! | none, or another log position | `Advance { .. }` | [`StoreError::Mismatch`]; nothing of the batch is written |
+//! | any | `Anchor` | committed; the position is the batch's |
 //! | after an error of SQLite | any | [`StoreError::Stopped`]: what is stored is whole, the process must start again |
 
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
-use roaring::RoaringBitmap;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::apply::{Apply, IdCache, Put};
+use super::commit::{Done, Memory, Release, Released, commit, release};
 use super::files::StoreFiles;
 use super::meta::{self, Meta};
-use super::walks::{Books, CoverageChange, publish};
-use super::{SharedCoverage, StoreConfig, StoreError};
-use crate::core::batch::{Batch, CrawlMark, CursorMove, Receipt};
+use super::retention::Retention;
+use super::walks::publish;
+use super::{SharedCoverage, StoreConfig, StoreError, as_i64};
+use crate::core::batch::{Batch, CrawlMark, Finished, Receipt};
 use crate::core::coverage::{Coverage, GapKind};
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
 use crate::core::model::Scope;
-use crate::core::reconcile::Brake;
 
 /// Batches that may wait for the writer. More only costs memory: the writer takes all that wait in one go.
 const QUEUE_BATCHES_MAX: usize = 16;
@@ -34,19 +36,28 @@ const QUEUE_BATCHES_MAX: usize = 16;
 /// Rows in one write transaction. Larger: readers wait longer for a revision. Smaller: the fsync dominates.
 const TRANSACTION_ROWS_MAX: usize = 20_000;
 
-/// Request numbers reserved at once; a crawl of a large org needs some tens of thousands.
-const REQUEST_NUMBER_BLOCK: u64 = 1 << 20;
-
-/// How long a released account name is remembered, in days. Longer than the longest quarantine window.
-const HISTORY_DAYS: i64 = 366;
-
-/// Revisions of which the changes are kept, counted back from the newest. A follower that is further behind starts anew.
-const CHANGES_REVISIONS_MAX: u64 = 200_000;
-
 enum Job {
     Commit(Box<Batch>, oneshot::Sender<Result<Receipt, StoreError>>),
     SetOrg(String, oneshot::Sender<Result<(), StoreError>>),
+    Release(Release, oneshot::Sender<Result<Finished, ReleaseError>>),
     CredentialUsed(Timestamp),
+}
+
+/// Why a hold was not released.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The scope is not held (any more).
+    #[error("it is not held")]
+    NotHeld,
+    /// Another number of rows is missing than the operator was shown.
+    #[error("{missing} rows are missing now; look at them and confirm that number")]
+    Changed {
+        /// Rows that are missing now.
+        missing: u64,
+    },
+    /// The store cannot do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Handle of the writer thread. Not `Clone`: there is one writer.
@@ -64,17 +75,17 @@ impl Writer {
         files: StoreFiles,
         config: &StoreConfig,
     ) -> Result<(Self, SharedCoverage, watch::Receiver<Revision>), StoreError> {
-        let first_request_number = meta::reserve_request_numbers(&connection, REQUEST_NUMBER_BLOCK)?;
+        let first_request_number = meta::reserve_request_numbers(&connection, meta::REQUEST_NUMBER_BLOCK)?;
         let meta = Meta::read(&connection)?;
         let coverage = Arc::new(RwLock::new(read_coverage(&connection)?));
         let (revision_sender, revision) = watch::channel(meta.revision);
         let (jobs, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let retention = Retention::read(&connection, config.changes)?;
         let mut worker = Worker {
             connection,
-            ids: IdCache::default(),
             meta,
-            brake: config.brake,
-            credential: config.credential.clone(),
+            memory: Memory::new(config),
+            retention,
             coverage: Arc::clone(&coverage),
             revision: revision_sender,
             _files: files,
@@ -105,6 +116,24 @@ impl Writer {
         let (sender, done) = oneshot::channel();
         self.send(Job::SetOrg(org_id, sender)).await?;
         done.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Releases the hold of a scope by the operator's word: the rows that its last walk did not show, and that nothing has
+    /// shown since, are gone after all. `expected_missing` is the number that the operator was shown
+    /// ([`super::Snapshot::held`]), `now` the time that names and gaps are closed at. Apps are not removed but told in
+    /// [`Finished::unlisted_apps`], to be asked for by id.
+    ///
+    /// # Errors
+    /// [`ReleaseError::NotHeld`] and [`ReleaseError::Changed`], which change nothing; [`ReleaseError::Store`].
+    pub async fn release_hold(
+        &self,
+        scope: Scope,
+        expected_missing: u64,
+        now: Timestamp,
+    ) -> Result<Finished, ReleaseError> {
+        let (sender, done) = oneshot::channel();
+        self.send(Job::Release(Release { scope, expected_missing, now }, sender)).await?;
+        done.await.unwrap_or_else(|_| Err(stopped().into()))
     }
 
     /// Notes when the credential was last used.
@@ -166,19 +195,35 @@ pub(super) fn coverage_on_disk(connection: &Connection) -> Result<Coverage, Stor
 
 struct Worker {
     connection: Connection,
-    ids: IdCache,
     meta: Meta,
-    brake: Brake,
-    credential: String,
+    memory: Memory,
+    retention: Retention,
     coverage: SharedCoverage,
     revision: watch::Sender<Revision>,
     _files: StoreFiles,
 }
 
-/// What a batch did, published after the commit.
-struct Done {
-    receipt: Receipt,
-    coverage: Vec<CoverageChange>,
+/// Who waits for what was done.
+enum Waiting {
+    Receipt(oneshot::Sender<Result<Receipt, StoreError>>),
+    Release(Finished, oneshot::Sender<Result<Finished, ReleaseError>>),
+}
+
+impl Waiting {
+    fn answer(self, receipt: Receipt) {
+        match self {
+            Waiting::Receipt(reply) => drop(reply.send(Ok(receipt))),
+            Waiting::Release(finished, reply) => drop(reply.send(Ok(finished))),
+        }
+    }
+
+    fn refuse(self, detail: &str) {
+        let error = StoreError::Stopped { detail: detail.to_owned() };
+        match self {
+            Waiting::Receipt(reply) => drop(reply.send(Err(error))),
+            Waiting::Release(_, reply) => drop(reply.send(Err(error.into()))),
+        }
+    }
 }
 
 impl Worker {
@@ -213,46 +258,12 @@ impl Worker {
         let before = self.meta.clone();
         let mut done = Vec::new();
         let mut jobs = group.into_iter();
-        let outcome = (|| {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for job in jobs.by_ref() {
-                match job {
-                    Job::Commit(batch, reply) => {
-                        let result =
-                            commit(&transaction, &mut self.ids, &mut self.meta, &batch, &self.credential, self.brake);
-                        match result {
-                            Err(error @ StoreError::Mismatch { .. }) => {
-                                // Refused before anything was written.
-                                let _ = reply.send(Err(error));
-                            }
-                            Err(error) => {
-                                let _ = reply.send(Err(StoreError::Stopped { detail: error.to_string() }));
-                                return Err(error);
-                            }
-                            Ok(outcome) => done.push((outcome, reply)),
-                        }
-                    }
-                    Job::SetOrg(org_id, reply) => {
-                        let _ = reply.send(bind_org(&transaction, &mut self.meta, org_id));
-                    }
-                    Job::CredentialUsed(at) => {
-                        self.meta.credential_used_at = Some(at);
-                        meta::put_integer(&transaction, "credential_used_at", at.as_millis())?;
-                    }
-                }
-            }
-            if self.meta.revision != before.revision {
-                write_counters(&transaction, &before, &self.meta)?;
-            }
-            transaction.commit()?;
-            Ok::<(), StoreError>(())
-        })();
-        match outcome {
+        match self.carry_out(&before, &mut jobs, &mut done) {
             Ok(()) => {
                 let mut receipts = Vec::with_capacity(done.len());
-                for (outcome, reply) in done {
+                for (outcome, waiting) in done {
                     publish(&self.coverage, outcome.coverage);
-                    receipts.push((outcome.receipt, reply));
+                    receipts.push((outcome.receipt, waiting));
                 }
                 self.revision.send_if_modified(|revision| {
                     let is_new = *revision != self.meta.revision;
@@ -260,28 +271,82 @@ impl Worker {
                     is_new
                 });
                 // Last: who holds a receipt finds its revision published.
-                for (receipt, reply) in receipts {
-                    let _ = reply.send(Ok(receipt));
+                for (receipt, waiting) in receipts {
+                    waiting.answer(receipt);
                 }
                 Ok(())
             }
             Err(error) => {
                 self.meta = before;
                 let detail = error.to_string();
-                for (_, reply) in done {
-                    let _ = reply.send(Err(StoreError::Stopped { detail: detail.clone() }));
+                for (_, waiting) in done {
+                    waiting.refuse(&detail);
                 }
                 refuse(jobs.collect(), &detail);
                 Err(detail)
             }
         }
     }
+
+    fn carry_out(
+        &mut self,
+        before: &Meta,
+        jobs: &mut impl Iterator<Item = Job>,
+        done: &mut Vec<(Done, Waiting)>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (mut now, mut has_crawled) = (None, false);
+        for job in jobs {
+            match job {
+                Job::Commit(batch, reply) => match commit(&transaction, &mut self.memory, &mut self.meta, &batch) {
+                    // Refused before anything was written.
+                    Err(error @ StoreError::Mismatch { .. }) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        let _ = reply.send(Err(StoreError::Stopped { detail: error.to_string() }));
+                        return Err(error);
+                    }
+                    Ok(outcome) => {
+                        self.retention.note(&transaction, &outcome, batch.now)?;
+                        now = Some(batch.now);
+                        has_crawled |= matches!(batch.crawl, Some(CrawlMark::End { .. }));
+                        done.push((outcome, Waiting::Receipt(reply)));
+                    }
+                },
+                Job::Release(order, reply) => match release(&transaction, &mut self.memory, &mut self.meta, &order) {
+                    Err(error) => {
+                        let _ = reply.send(Err(StoreError::Stopped { detail: error.to_string() }.into()));
+                        return Err(error);
+                    }
+                    Ok(Released::Refused(error)) => drop(reply.send(Err(error))),
+                    Ok(Released::Done(outcome, finished)) => {
+                        self.retention.note(&transaction, &outcome, order.now)?;
+                        done.push((outcome, Waiting::Release(finished, reply)));
+                    }
+                },
+                Job::SetOrg(org_id, reply) => {
+                    let _ = reply.send(bind_org(&transaction, &mut self.meta, org_id));
+                }
+                Job::CredentialUsed(at) => {
+                    self.meta.credential_used_at = Some(at);
+                    meta::put_integer(&transaction, "credential_used_at", at.as_millis())?;
+                }
+            }
+        }
+        if let Some(now) = now {
+            self.retention.prune(&transaction, &mut self.meta, now, has_crawled)?;
+        }
+        if self.meta.revision != before.revision {
+            write_counters(&transaction, before, &self.meta)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
 }
 
 fn size(job: &Job) -> usize {
     match job {
         Job::Commit(batch, _) => 1 + batch.rows.len(),
-        Job::SetOrg(..) | Job::CredentialUsed(_) => 1,
+        Job::SetOrg(..) | Job::Release(..) | Job::CredentialUsed(_) => 1,
     }
 }
 
@@ -291,13 +356,10 @@ fn refuse(group: Vec<Job>, detail: &str) {
         match job {
             Job::Commit(_, reply) => drop(reply.send(Err(error))),
             Job::SetOrg(_, reply) => drop(reply.send(Err(error))),
+            Job::Release(_, reply) => drop(reply.send(Err(error.into()))),
             Job::CredentialUsed(_) => {}
         }
     }
-}
-
-fn as_i64(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn write_counters(sql: &Connection, before: &Meta, after: &Meta) -> Result<(), StoreError> {
@@ -328,120 +390,4 @@ fn bind_org(sql: &Connection, meta: &mut Meta, org_id: String) -> Result<(), Sto
             Ok(())
         }
     }
-}
-
-/// Carries out one batch within the transaction. A mismatch is found before anything is written.
-fn commit(
-    sql: &Connection,
-    ids: &mut IdCache,
-    meta: &mut Meta,
-    batch: &Batch,
-    credential: &str,
-    brake: Brake,
-) -> Result<Done, StoreError> {
-    begin_or_check(sql, meta, batch)?;
-    if batch.at.0 >= meta.request_numbers_end {
-        meta.request_numbers_end = batch.at.0 + REQUEST_NUMBER_BLOCK;
-        meta::put_integer(sql, "request_number", as_i64(meta.request_numbers_end))?;
-    }
-    let revision = Revision(meta.revision.0 + 1);
-    let mut apply = Apply {
-        sql,
-        ids,
-        revision,
-        at: batch.at,
-        now: batch.now,
-        changed: false,
-        apps_changed: false,
-        gone: Vec::new(),
-        rows: &mut meta.rows,
-    };
-    for key in &batch.removals {
-        apply.remove(key)?;
-    }
-    let mut seen = RoaringBitmap::new();
-    for row in &batch.rows {
-        if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = apply.put(row)?
-            && let Ok(n) = u32::try_from(n)
-        {
-            seen.insert(n);
-        }
-    }
-    let shown = batch.rows.first().map(|row| row.key().scope());
-    let mut books = Books { apply: &mut apply, crawl: meta.crawl.id, credential, brake, coverage: Vec::new() };
-    books.forget_gone()?;
-    for record in &batch.quarantined {
-        books.quarantine(record)?;
-    }
-    let mut finished = Vec::new();
-    let nothing = RoaringBitmap::new();
-    for update in &batch.walks {
-        let seen = if shown.as_ref() == Some(&update.scope) { &seen } else { &nothing };
-        finished.extend(books.walk(update, seen)?);
-    }
-    for gap in &batch.gaps {
-        books.open_gap(gap)?;
-    }
-    for (scope, kind) in &batch.closed_gaps {
-        books.close_gap(scope, *kind)?;
-    }
-    let coverage = std::mem::take(&mut books.coverage);
-    let (changed, apps_changed) = (apply.changed, apply.apps_changed);
-    if let Some(CursorMove::Anchor(cursor)) = &batch.cursor {
-        meta::put_text(sql, "log_cursor", &cursor.0)?;
-        meta::put_integer(sql, "observed_through", batch.now.as_millis())?;
-        meta.cursor = Some(cursor.clone());
-        meta.observed_through = Some(batch.now);
-    }
-    if changed {
-        meta.revision = revision;
-        if apps_changed {
-            meta.apps_revision = revision;
-        }
-    }
-    if let Some(CrawlMark::End { .. }) = &batch.crawl {
-        end_crawl(sql, meta, batch.now)?;
-    }
-    Ok(Done { receipt: Receipt { revision: meta.revision, finished }, coverage })
-}
-
-fn begin_or_check(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<(), StoreError> {
-    match &batch.crawl {
-        Some(CrawlMark::Begin { id, .. }) if *id <= meta.crawl.id => Err(StoreError::Mismatch {
-            detail: format!("crawl {} is to begin, but crawl {} has begun already", id.0, meta.crawl.id.0),
-        }),
-        Some(CrawlMark::Begin { id, fingerprint }) => {
-            sql.execute("DELETE FROM walk_seen", ())?;
-            sql.execute("UPDATE scopes SET state = 'idle', next = NULL WHERE state IN ('todo', 'walking')", ())?;
-            meta::put_integer(sql, "crawl_id", as_i64(id.0))?;
-            meta::put_integer(sql, "crawl_running", 1)?;
-            meta::put_integer(sql, "crawl_started_at", batch.now.as_millis())?;
-            meta::put_text(sql, "crawl_fingerprint", fingerprint)?;
-            meta.crawl.id = *id;
-            meta.crawl.running = true;
-            meta.crawl.started_at = Some(batch.now);
-            meta.crawl.fingerprint.clone_from(fingerprint);
-            Ok(())
-        }
-        Some(CrawlMark::End { id }) if !meta.crawl.running || *id != meta.crawl.id => {
-            Err(StoreError::Mismatch { detail: format!("crawl {} is to end, but it is not running", id.0) })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn end_crawl(sql: &Connection, meta: &mut Meta, now: Timestamp) -> Result<(), StoreError> {
-    meta::put_integer(sql, "crawl_running", 0)?;
-    meta::put_integer(sql, "crawl_completed_at", now.as_millis())?;
-    meta.crawl.running = false;
-    meta.crawl.completed_at = Some(now);
-    let oldest = now.plus_millis(-HISTORY_DAYS * 86_400_000).as_millis();
-    sql.execute("DELETE FROM account_history WHERE released_at < ?1", params![oldest])?;
-    let from = meta.revision.0.saturating_sub(CHANGES_REVISIONS_MAX);
-    if from > meta.changes_from.0 {
-        sql.execute("DELETE FROM changes WHERE revision <= ?1", params![as_i64(from)])?;
-        meta::put_integer(sql, "changes_from", as_i64(from))?;
-        meta.changes_from = Revision(from);
-    }
-    Ok(())
 }

@@ -118,6 +118,12 @@ impl Running {
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     }
 
+    /// Sends SIGINT, as Ctrl-C does.
+    pub(crate) fn interrupt(&mut self) {
+        let id = self.child().id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> Ran {
         self.0.take().unwrap().wait_with_output().unwrap().into()

@@ -25,6 +25,9 @@ fn help_teaches_by_example() {
         "group members",
         "search",
         "status",
+        "gaps",
+        "watch",
+        "release",
         "config",
     ];
     for command in commands {
@@ -55,6 +58,11 @@ fn a_wrong_command_line_ends_with_2() {
     check("status --direct --server http://127.0.0.1:9", "cannot be used with");
     check("user show ada --org acme --org acme", "give --org once");
     check("config --output json", "TOML only");
+    check("watch --output csv", "--output table or jsonl");
+    check("watch --direct", "only a running server can be watched");
+    check("watch --kinds users", "invalid value 'users'");
+    check("release nothing", "is no hold");
+    check("release FAILED:users", "is no hold");
 }
 
 #[test]

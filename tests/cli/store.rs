@@ -15,7 +15,7 @@ use okta_idmap::core::model::{
 use okta_idmap::core::reconcile::Brake;
 use okta_idmap::engine::OrgSettings;
 use okta_idmap::engine::index::Follower;
-use okta_idmap::store::{Store, StoreConfig};
+use okta_idmap::store::{ChangeRetention, Store, StoreConfig};
 
 use super::harness::CANARY;
 
@@ -134,7 +134,7 @@ fn complete() -> Vec<Scope> {
     scopes
 }
 
-fn batch(at: u64, rows: Vec<Row>) -> Batch {
+pub(crate) fn batch(at: u64, rows: Vec<Row>) -> Batch {
     Batch { now: Timestamp::from_millis(NOW_MILLIS), at: RequestNumber(at), rows, ..Batch::default() }
 }
 
@@ -154,15 +154,39 @@ pub(crate) fn fill_many(place: &Path, users: usize) {
     fill_with(place, rows);
 }
 
-fn fill_with(place: &Path, rows: Vec<Row>) {
+/// Opens the store for writing.
+pub(crate) fn open(place: &Path) -> Store {
     let dir = place.join(ORG_DIR);
-    let store = Store::open(StoreConfig { dir, brake: Brake::default(), credential: "test".to_owned() }).unwrap();
+    let changes = ChangeRetention::default();
+    Store::open(StoreConfig { dir, brake: Brake::default(), credential: "test".to_owned(), changes }).unwrap()
+}
+
+/// Lets the list of users of a store that [`fill_many`] made come without those many: the brake holds them.
+pub(crate) async fn hold_users(store: &Store, at: u64) {
+    let rows = rows().into_iter().filter(|row| matches!(row, Row::User(_))).collect();
+    let mut walked = batch(at, rows);
+    let from = RequestNumber(at);
+    let state = WalkState::Finished { from, began: Timestamp::default(), known_empty: false };
+    walked.walks = vec![WalkUpdate { scope: Scope::Users, state }];
+    store.writer.commit(Box::new(walked)).await.unwrap().await.unwrap().unwrap();
+}
+
+/// A user of this number and no other meaning.
+pub(crate) fn some_user(number: usize) -> Row {
+    user(&format!("00usome{number}"), &format!("some{number}"), "", "Some", UserStatus::Active)
+}
+
+fn fill_with(place: &Path, rows: Vec<Row>) {
+    let store = open(place);
     let mut first = batch(1, Vec::new());
     first.crawl = Some(CrawlMark::Begin { id: CrawlId(1), fingerprint: "test".to_owned() });
     let mut last = batch(3, Vec::new());
     last.walks = complete()
         .into_iter()
-        .map(|scope| WalkUpdate { scope, state: WalkState::Finished { from: RequestNumber(2) } })
+        .map(|scope| WalkUpdate {
+            scope,
+            state: WalkState::Finished { from: RequestNumber(2), began: Timestamp::default(), known_empty: false },
+        })
         .collect();
     let hidden = Scope::AppUsers(app_id("0oa2"));
     last.walks.push(WalkUpdate { scope: hidden.clone(), state: WalkState::GivenUp });

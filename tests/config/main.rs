@@ -16,6 +16,8 @@ use okta_idmap::config::{
     Config, ConfigErrors, ConfigFile, ConfigWarning, Credential, Flags, GroupMembers, LogFormat, NameRule, SecretFile,
     Sources, keys, load,
 };
+use okta_idmap::core::pending::Patience;
+use okta_idmap::engine::{FollowSettings, OrgSettings};
 
 /// No message, listing or `Debug` may hold it. It looks like a real token but for its words.
 const CANARY: &str = "00CanaryTokenNeverShown-abcdefghijklmnop_42";
@@ -108,6 +110,7 @@ fn nothing_given_is_a_configuration_without_orgs() {
     assert!(config.orgs.is_empty());
     assert_eq!(config.data_dir, PathBuf::from("./okta-idmap-data"));
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8450");
+    assert_eq!(config.server.http_listen, None);
     assert_eq!(config.log.format, LogFormat::Text);
 }
 
@@ -166,6 +169,96 @@ fn an_org_overrides_the_top_level_key_by_key() {
         acme.resolve.name_rules.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
     assert_eq!(rules, [("Jira", NameRule::IgnoreCase), ("Slack", NameRule::Default), ("Wiki", NameRule::IgnoreCase)]);
     assert_eq!(other.resolve.name_rules.len(), 2);
+}
+
+#[test]
+fn following_is_set_per_org_and_its_nets_can_be_off() {
+    let config = Case::file(
+        r#"
+        [follow]
+        poll_interval = "1s"
+        users_delta_interval = "0s"
+        quiet = "10m"
+        quiet_max = "20m"
+        [changes]
+        max_rows = 1000
+        [orgs.acme]
+        domain = "acme.okta.com"
+        api_token_file = "token"
+        follow = { poll_interval = "2s", users_delta_interval = "1h", relist_interval = "0s", quiet = "20m" }
+        brake = { retry_interval = "1h", retry_interval_max = "24h" }
+        changes.retention = "30d"
+        [orgs.other]
+        domain = "other.okta.com"
+        api_token_file = "token"
+        follow.enabled = false
+        "#,
+    )
+    .config();
+    let (acme, other) = (&config.orgs["acme"], &config.orgs["other"]);
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    assert_eq!((acme.follow.poll_interval, other.follow.poll_interval), (minutes(1) / 30, minutes(1) / 60));
+    assert_eq!((acme.follow.users_delta_interval, other.follow.users_delta_interval), (Some(minutes(60)), None));
+    assert_eq!((acme.follow.relist_interval, other.follow.relist_interval), (None, Some(minutes(1440))));
+    assert_eq!((acme.follow.apps_interval, other.follow.apps_interval), (Some(minutes(30)), Some(minutes(30))));
+    assert_eq!((acme.follow.quiet, acme.follow.quiet_max), (minutes(20), minutes(20)));
+    assert_eq!((acme.follow.enabled, other.follow.enabled), (true, false));
+    assert_eq!((acme.brake.retry_interval, acme.brake.retry_interval_max), (minutes(60), minutes(1440)));
+    assert_eq!((other.brake.retry_interval, other.brake.retry_interval_max), (minutes(1) / 2, minutes(15)));
+    assert_eq!((acme.changes.retention, other.changes.retention), (minutes(30 * 1440), minutes(7 * 1440)));
+    assert_eq!((acme.changes.max_rows, other.changes.max_rows), (1_000, 1_000));
+}
+
+#[test]
+fn the_engine_takes_over_what_is_configured() {
+    let config = Case::file(
+        r#"
+        [orgs.acme]
+        domain = "acme.okta.com"
+        api_token_file = "token"
+        crawl.interval = "90m"
+        brake = { retry_interval = "2s", retry_interval_max = "7s" }
+        changes = { retention = "3h", max_rows = 2000 }
+        [orgs.acme.follow]
+        enabled = false
+        poll_interval = "100ms"
+        debounce = "0s"
+        quiet = "3ms"
+        quiet_max = "4ms"
+        second_look = "500ms"
+        users_delta_interval = "6s"
+        groups_delta_interval = "0s"
+        apps_interval = "8s"
+        relist_interval = "9s"
+        unknown_events_max = 10
+        "#,
+    )
+    .config();
+    let settings = OrgSettings::from_config(&config, &config.orgs["acme"]).unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        settings.follow,
+        FollowSettings {
+            enabled: false,
+            poll_interval: Duration::from_millis(100),
+            patience: Patience { debounce_millis: 0, quiet_millis: 3, quiet_millis_max: 4, later_millis: 500 },
+            users_delta_interval: Some(seconds(6)),
+            groups_delta_interval: None,
+            apps_interval: Some(seconds(8)),
+            relist_interval: Some(seconds(9)),
+            unknown_events_max: 10,
+        }
+    );
+    assert_eq!((settings.crawl_interval, settings.hold_retry), (seconds(5_400), (seconds(2), seconds(7))));
+    assert_eq!((settings.change_retention, settings.change_rows_max), (seconds(10_800), 2_000));
+}
+
+/// What waits by default is what the core takes for usual.
+#[test]
+fn the_default_patience_is_the_one_of_the_core() {
+    let config = Case::env(&[("OKTA_IDMAP_DOMAIN", "acme.okta.com"), ("OKTA_IDMAP_API_TOKEN", CANARY)]).config();
+    let settings = OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
+    assert_eq!(settings.follow.patience, Patience::default());
 }
 
 #[test]
@@ -245,7 +338,11 @@ fn every_key_is_a_variable() {
     for key in keys().iter().filter(|key| key.default.is_some()) {
         let suffix = key.path.replace('.', "__").to_uppercase();
         let value = key.default.clone().unwrap();
-        let value = value.trim_matches('"').to_owned();
+        // An empty variable counts as unset: a text that is empty by default is set to something else.
+        let value = match value.trim_matches('"') {
+            "" if key.path == "server.http_listen" => "127.0.0.1:8451".to_owned(),
+            value => value.to_owned(),
+        };
         for name in [format!("OKTA_IDMAP_{suffix}"), format!("OKTA_IDMAP_ORGS__ACME__{suffix}")] {
             if name.contains("ORGS__") && !key.per_org {
                 continue;
@@ -346,6 +443,7 @@ fn the_effective_configuration_names_its_sources() {
 
         [server]
         listen = "[::1]:9000" # flag --listen
+        http_listen = "" # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
         max_concurrent_streams = 200 # default
@@ -372,9 +470,28 @@ fn the_effective_configuration_names_its_sources() {
         max_in_flight_per_bucket = 4 # default
         rate_limit_reserve = 0.1 # default
 
+        [orgs.acme.follow]
+        enabled = true # default
+        poll_interval = "15s" # default
+        debounce = "250ms" # default
+        quiet = "30s" # default
+        quiet_max = "5m" # default
+        second_look = "3m" # default
+        users_delta_interval = "30m" # default
+        groups_delta_interval = "30m" # default
+        apps_interval = "30m" # default
+        relist_interval = "24h" # default
+        unknown_events_max = 1000 # default
+
         [orgs.acme.brake]
         share = 0.2 # default
         rows = 50 # default
+        retry_interval = "30s" # default
+        retry_interval_max = "15m" # default
+
+        [orgs.acme.changes]
+        retention = "7d" # default
+        max_rows = 5000000 # default
 
         [orgs.acme.groups]
         members = "all" # default
@@ -405,6 +522,7 @@ fn the_effective_configuration_names_its_sources() {
 
         [server]
         listen = "127.0.0.1:8450" # default
+        http_listen = "" # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
         max_concurrent_streams = 200 # default
@@ -417,7 +535,7 @@ fn the_effective_configuration_names_its_sources() {
         writer_heap_bytes = "64MB" # default
 
         [crawl]
-        interval = "6h" # default
+        interval = "24h" # default
         users_page_size = 200 # default
         groups_page_size = 200 # default
         group_members_page_size = 1000 # default
@@ -427,9 +545,28 @@ fn the_effective_configuration_names_its_sources() {
         max_in_flight_per_bucket = 4 # default
         rate_limit_reserve = 0.1 # default
 
+        [follow]
+        enabled = true # default
+        poll_interval = "15s" # default
+        debounce = "250ms" # default
+        quiet = "30s" # default
+        quiet_max = "5m" # default
+        second_look = "3m" # default
+        users_delta_interval = "30m" # default
+        groups_delta_interval = "30m" # default
+        apps_interval = "30m" # default
+        relist_interval = "24h" # default
+        unknown_events_max = 1000 # default
+
         [brake]
         share = 0.2 # default
         rows = 50 # default
+        retry_interval = "30s" # default
+        retry_interval_max = "15m" # default
+
+        [changes]
+        retention = "7d" # default
+        max_rows = 5000000 # default
 
         [groups]
         members = "all" # default

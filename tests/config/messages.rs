@@ -50,12 +50,12 @@ fn unknown_keys_are_all_told_with_what_was_meant() {
             "data_dri = 'x'\n[crawl]\nintervall = '1h'\nusr_page_size = 1\n[oauth]\nkey = 'x'\n[orgs.acme]\ninterval = '1h'\nlog = 'x'\n[orgs.acme.crawl]\nusers = 1",
         ),
         expect![[r#"
-            okta-idmap.toml:1:1: unknown key "data_dri" (did you mean data_dir?); valid keys: data_dir, log, server, client, index, crawl, brake, groups, apps, resolve, orgs
+            okta-idmap.toml:1:1: unknown key "data_dri" (did you mean data_dir?); valid keys: data_dir, log, server, client, index, crawl, follow, brake, changes, groups, apps, resolve, orgs
             okta-idmap.toml:3:1: unknown key "intervall" (did you mean interval?); valid keys of [crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             okta-idmap.toml:4:1: unknown key "usr_page_size" (did you mean users_page_size?); valid keys of [crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
-            okta-idmap.toml:5:2: unknown key "oauth"; valid keys: data_dir, log, server, client, index, crawl, brake, groups, apps, resolve, orgs
-            okta-idmap.toml:8:1: unknown key "interval" (did you mean crawl.interval?); valid keys of [orgs.acme]: domain, api_token, api_token_file, crawl, brake, groups, apps, resolve
-            okta-idmap.toml:9:1: unknown key "log"; valid keys of [orgs.acme]: domain, api_token, api_token_file, crawl, brake, groups, apps, resolve
+            okta-idmap.toml:5:2: unknown key "oauth"; valid keys: data_dir, log, server, client, index, crawl, follow, brake, changes, groups, apps, resolve, orgs
+            okta-idmap.toml:8:1: unknown key "interval" (did you mean crawl.interval?); valid keys of [orgs.acme]: domain, api_token, api_token_file, crawl, follow, brake, changes, groups, apps, resolve
+            okta-idmap.toml:9:1: unknown key "log"; valid keys of [orgs.acme]: domain, api_token, api_token_file, crawl, follow, brake, changes, groups, apps, resolve
             okta-idmap.toml:11:1: unknown key "users"; valid keys of [orgs.acme.crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             org acme has no domain: set OKTA_IDMAP_ORGS__ACME__DOMAIN or domain in [orgs.acme]
             org acme has no credential: set OKTA_IDMAP_ORGS__ACME__API_TOKEN_FILE or api_token_file in [orgs.acme]"#]],
@@ -63,8 +63,8 @@ fn unknown_keys_are_all_told_with_what_was_meant() {
     check_error(
         Case::file("domain = 'acme.okta.com'\ninterval = '1h'"),
         expect![[r#"
-            okta-idmap.toml:1:1: unknown key "domain" (did you mean orgs.<name>.domain?); valid keys: data_dir, log, server, client, index, crawl, brake, groups, apps, resolve, orgs
-            okta-idmap.toml:2:1: unknown key "interval" (did you mean crawl.interval?); valid keys: data_dir, log, server, client, index, crawl, brake, groups, apps, resolve, orgs"#]],
+            okta-idmap.toml:1:1: unknown key "domain" (did you mean orgs.<name>.domain?); valid keys: data_dir, log, server, client, index, crawl, follow, brake, changes, groups, apps, resolve, orgs
+            okta-idmap.toml:2:1: unknown key "interval" (did you mean crawl.interval?); valid keys: data_dir, log, server, client, index, crawl, follow, brake, changes, groups, apps, resolve, orgs"#]],
     );
     check_error(
         Case::file("crawl = 5\norgs = 'acme'\n[log.level]\nx = 1"),
@@ -124,6 +124,7 @@ level = "warning"
 format = "xml"
 [server]
 listen = "0.0.0.0:8450"
+http_listen = "0.0.0.0:8451"
 reflection = "yes"
 max_message_bytes = "1GB"
 max_concurrent_streams = 0
@@ -138,9 +139,26 @@ users_page_size = 201
 app_groups_page_size = 19
 max_in_flight_per_bucket = 99999999999999999999
 rate_limit_reserve = 0.95
+[follow]
+enabled = "on"
+poll_interval = "99ms"
+debounce = "61s"
+quiet = "2h"
+quiet_max = "2h"
+second_look = "0s"
+users_delta_interval = "999ms"
+groups_delta_interval = "8d"
+apps_interval = 0
+relist_interval = "never"
+unknown_events_max = 0
 [brake]
 share = nan
 rows = -1
+retry_interval = "0s"
+retry_interval_max = "25h"
+[changes]
+retention = "59m"
+max_rows = 999
 [groups]
 members = "some"
 [apps]
@@ -162,29 +180,45 @@ Jira = "fuzzy"
             okta-idmap.toml:4:1: log.level: "warning" is none of off, error, warn, info, debug, trace, nor <module>=<level>
             okta-idmap.toml:5:1: log.format: expected one of "text", "json", got "xml"
             okta-idmap.toml:7:1: server.listen: 0.0.0.0:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front
-            okta-idmap.toml:8:1: server.reflection: expected true or false, got "yes"
-            okta-idmap.toml:9:1: server.max_message_bytes: expected a size from 64KiB to 64MiB, written like "64MB", "64MiB" or a number of bytes, got "1GB"
-            okta-idmap.toml:10:1: server.max_concurrent_streams: expected a whole number from 1 to 10000, got 0
-            okta-idmap.toml:12:1: client.server: TLS is not available in this version: write http:// and a loopback host
-            okta-idmap.toml:14:1: index.commit_interval: expected a duration from 100ms to 1m, written like "15s", "6h" or "1h30m", got "1ms"
-            okta-idmap.toml:15:1: index.writer_heap_bytes: expected a size from 15MB to 2GB, written like "64MB", "64MiB" or a number of bytes, got 1000
-            okta-idmap.toml:17:1: crawl.interval: expected a duration from 1m to 7d, written like "15s", "6h" or "1h30m", got 6
-            okta-idmap.toml:18:1: crawl.users_page_size: expected a whole number from 1 to 200, got 201
-            okta-idmap.toml:19:1: crawl.app_groups_page_size: expected a whole number from 20 to 200, got 19
-            okta-idmap.toml:20:1: crawl.max_in_flight_per_bucket: expected a whole number from 1 to 10, got a number beyond 64 bits
-            okta-idmap.toml:21:1: crawl.rate_limit_reserve: expected a share from 0 to 0.9, got 0.95
-            okta-idmap.toml:23:1: brake.share: expected a share from 0 to 1, got NaN
-            okta-idmap.toml:24:1: brake.rows: expected a whole number from 0 to 1000000000, got -1
-            okta-idmap.toml:26:1: groups.members: expected one of "all", "assigned", got "some"
-            okta-idmap.toml:28:1: apps.include: expected a list of texts, got "Jira"
-            okta-idmap.toml:29:1: apps.exclude: an item is 5, not a text
-            okta-idmap.toml:30:1: apps.built_in: expected true or false, got 1
-            okta-idmap.toml:32:1: resolve.user_statuses: "active" is none of ACTIVE, PASSWORD_EXPIRED, RECOVERY, LOCKED_OUT, STAGED, PROVISIONED (did you mean ACTIVE?)
-            okta-idmap.toml:33:1: resolve.app_user_statuses: is empty: nobody would be granted anything
-            okta-idmap.toml:34:1: resolve.second_email: expected true or false, got a date
-            okta-idmap.toml:35:1: resolve.reuse_quarantine: expected a duration from 0s to 365d, written like "15s", "6h" or "1h30m", got "1y"
-            okta-idmap.toml:38:1: resolve.name_rules: " " has blanks at its ends or control characters
-            okta-idmap.toml:37:1: resolve.name_rules: expected one of "default", "exact", "ignore_case", got "fuzzy""#]],
+            okta-idmap.toml:8:1: server.http_listen: 0.0.0.0:8451 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front
+            okta-idmap.toml:9:1: server.reflection: expected true or false, got "yes"
+            okta-idmap.toml:10:1: server.max_message_bytes: expected a size from 64KiB to 64MiB, written like "64MB", "64MiB" or a number of bytes, got "1GB"
+            okta-idmap.toml:11:1: server.max_concurrent_streams: expected a whole number from 1 to 10000, got 0
+            okta-idmap.toml:13:1: client.server: TLS is not available in this version: write http:// and a loopback host
+            okta-idmap.toml:15:1: index.commit_interval: expected a duration from 100ms to 1m, written like "15s", "6h" or "1h30m", got "1ms"
+            okta-idmap.toml:16:1: index.writer_heap_bytes: expected a size from 15MB to 2GB, written like "64MB", "64MiB" or a number of bytes, got 1000
+            okta-idmap.toml:18:1: crawl.interval: expected a duration from 1m to 7d, written like "15s", "6h" or "1h30m", got 6
+            okta-idmap.toml:19:1: crawl.users_page_size: expected a whole number from 1 to 200, got 201
+            okta-idmap.toml:20:1: crawl.app_groups_page_size: expected a whole number from 20 to 200, got 19
+            okta-idmap.toml:21:1: crawl.max_in_flight_per_bucket: expected a whole number from 1 to 10, got a number beyond 64 bits
+            okta-idmap.toml:22:1: crawl.rate_limit_reserve: expected a share from 0 to 0.9, got 0.95
+            okta-idmap.toml:24:1: follow.enabled: expected true or false, got "on"
+            okta-idmap.toml:25:1: follow.poll_interval: expected a duration from 100ms to 1h, written like "15s", "6h" or "1h30m", got "99ms"
+            okta-idmap.toml:26:1: follow.debounce: expected a duration from 0s to 1m, written like "15s", "6h" or "1h30m", got "61s"
+            okta-idmap.toml:27:1: follow.quiet: expected a duration from 0s to 1h, written like "15s", "6h" or "1h30m", got "2h"
+            okta-idmap.toml:28:1: follow.quiet_max: expected a duration from 0s to 1h, written like "15s", "6h" or "1h30m", got "2h"
+            okta-idmap.toml:29:1: follow.second_look: expected a duration from 100ms to 1h, written like "15s", "6h" or "1h30m", got "0s"
+            okta-idmap.toml:30:1: follow.users_delta_interval: expected a duration from 1s to 7d, written like "15s", "6h" or "1h30m", or "0s" for never, got "999ms"
+            okta-idmap.toml:31:1: follow.groups_delta_interval: expected a duration from 1s to 7d, written like "15s", "6h" or "1h30m", or "0s" for never, got "8d"
+            okta-idmap.toml:32:1: follow.apps_interval: expected a duration from 1s to 7d, written like "15s", "6h" or "1h30m", or "0s" for never, got 0
+            okta-idmap.toml:33:1: follow.relist_interval: expected a duration from 1s to 7d, written like "15s", "6h" or "1h30m", or "0s" for never, got "never"
+            okta-idmap.toml:34:1: follow.unknown_events_max: expected a whole number from 1 to 1000000000, got 0
+            okta-idmap.toml:36:1: brake.share: expected a share from 0 to 1, got NaN
+            okta-idmap.toml:37:1: brake.rows: expected a whole number from 0 to 1000000000, got -1
+            okta-idmap.toml:38:1: brake.retry_interval: expected a duration from 1s to 1h, written like "15s", "6h" or "1h30m", got "0s"
+            okta-idmap.toml:39:1: brake.retry_interval_max: expected a duration from 1s to 24h, written like "15s", "6h" or "1h30m", got "25h"
+            okta-idmap.toml:41:1: changes.retention: expected a duration from 1h to 365d, written like "15s", "6h" or "1h30m", got "59m"
+            okta-idmap.toml:42:1: changes.max_rows: expected a whole number from 1000 to 1000000000, got 999
+            okta-idmap.toml:44:1: groups.members: expected one of "all", "assigned", got "some"
+            okta-idmap.toml:46:1: apps.include: expected a list of texts, got "Jira"
+            okta-idmap.toml:47:1: apps.exclude: an item is 5, not a text
+            okta-idmap.toml:48:1: apps.built_in: expected true or false, got 1
+            okta-idmap.toml:50:1: resolve.user_statuses: "active" is none of ACTIVE, PASSWORD_EXPIRED, RECOVERY, LOCKED_OUT, STAGED, PROVISIONED (did you mean ACTIVE?)
+            okta-idmap.toml:51:1: resolve.app_user_statuses: is empty: nobody would be granted anything
+            okta-idmap.toml:52:1: resolve.second_email: expected true or false, got a date
+            okta-idmap.toml:53:1: resolve.reuse_quarantine: expected a duration from 0s to 365d, written like "15s", "6h" or "1h30m", got "1y"
+            okta-idmap.toml:56:1: resolve.name_rules: " " has blanks at its ends or control characters
+            okta-idmap.toml:55:1: resolve.name_rules: expected one of "default", "exact", "ignore_case", got "fuzzy""#]],
     );
     check_error(
         Case::env(&[
@@ -208,6 +242,23 @@ Jira = "fuzzy"
             r#"okta-idmap.toml:1:7: crawl.interval: expected a duration from 1m to 7d, written like "15s", "6h" or "1h30m", got "soon""#
         ]],
     );
+}
+
+#[test]
+fn two_servers_do_not_listen_on_one_address() {
+    check_error(
+        Case::env(&[("OKTA_IDMAP_SERVER__HTTP_LISTEN", "localhost:8450")]),
+        expect![
+            "OKTA_IDMAP_SERVER__HTTP_LISTEN: server.http_listen: 127.0.0.1:8450 is also server.listen: gRPC has it"
+        ],
+    );
+    check_error(
+        Case::file("[server]\nlisten = '[::1]:9000'\nhttp_listen = '[::1]:9000'")
+            .and_env(&[("OKTA_IDMAP_SERVER__HTTP_LISTEN", "")]),
+        expect!["okta-idmap.toml:3:1: server.http_listen: [::1]:9000 is also server.listen: gRPC has it"],
+    );
+    let both_chosen = Case::file("[server]\nlisten = '127.0.0.1:0'\nhttp_listen = '127.0.0.1:0'").config();
+    assert_eq!(both_chosen.server.http_listen, Some(both_chosen.server.listen));
 }
 
 #[test]
@@ -240,6 +291,15 @@ fn orgs_are_complete_or_refused() {
             "apps.exclude = ['Jira']\n[orgs.a]\ndomain = 'a.okta.com'\napi_token_file = 'token'\napps.include = ['Jira']",
         ),
         expect![[r#"okta-idmap.toml:5:6: orgs.a.apps.include: "Jira" is also in apps.exclude"#]],
+    );
+    check_error(
+        Case::file(
+            "[follow]\nquiet = '6m'\n[orgs.a]\ndomain = 'a.okta.com'\napi_token_file = 'token'\n[orgs.b]\ndomain = 'b.okta.com'\napi_token_file = 'token'\nfollow.quiet_max = '1m'\nbrake.retry_interval = '20m'\n[orgs.c]\ndomain = 'c.okta.com'\napi_token_file = 'token'\nfollow.quiet_max = '6m'",
+        ),
+        expect![[r#"
+            default: orgs.a.follow.quiet_max: 5m is less than follow.quiet, which is 6m
+            okta-idmap.toml:9:8: orgs.b.follow.quiet_max: 1m is less than follow.quiet, which is 6m
+            default: orgs.b.brake.retry_interval_max: 15m is less than brake.retry_interval, which is 20m"#]],
     );
     check_error(
         Case::env(&[("BATON_DOMAIN", "a.okta.com"), ("OKTA_IDMAP_DOMAIN", "b.okta.com"), ("BATON_API_TOKEN", CANARY)]),
@@ -391,8 +451,8 @@ fn what_has_a_limit_says_it() {
     check(
         format!("{} = 1\n[log]\nlevel = '{}'", "k".repeat(500), "v".repeat(500)),
         expect![[r#"
-        okta-idmap.toml:1:1: unknown key "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…"; valid keys: data_dir, log, server, client, index, crawl, brake, groups, apps, resolve, orgs
-        okta-idmap.toml:3:1: log.level: "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv…" is none of off, error, warn, info, debug, trace, nor <module>=<level>"#]],
+            okta-idmap.toml:1:1: unknown key "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…"; valid keys: data_dir, log, server, client, index, crawl, follow, brake, changes, groups, apps, resolve, orgs
+            okta-idmap.toml:3:1: log.level: "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv…" is none of off, error, warn, info, debug, trace, nor <module>=<level>"#]],
     );
 }
 

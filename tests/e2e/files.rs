@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use okta_idmap::engine::EngineError;
-use okta_idmap::store::{Store, StoreConfig, StoreError};
+use okta_idmap::store::{ChangeRetention, Store, StoreConfig, StoreError};
 
 use crate::harness::World;
 
@@ -90,7 +90,12 @@ async fn a_store_in_use_is_refused() {
     let world = World::paged(20, 404);
     world.sync_whole().await;
     let settings = world.settings();
-    let config = StoreConfig { dir: settings.dir, brake: settings.brake, credential: String::new() };
+    let config = StoreConfig {
+        dir: settings.dir,
+        brake: settings.brake,
+        credential: String::new(),
+        changes: ChangeRetention::default(),
+    };
     let held = Store::open(config).unwrap();
     let error = world.try_sync().await.unwrap_err();
     assert!(matches!(error, EngineError::Store(StoreError::Locked { .. })), "{error:?}");

@@ -234,8 +234,8 @@ const CASES: &[Case] = &[
     Case {
         name: "none of the biggest group",
         rig: |sim, target| sim.rules.push(Rule::on(&target.members(), Action::EmptyList)),
-        gaps: &["HELD:group_members({group})"],
-        evidence: "no longer shows",
+        gaps: &["EMPTY_SUSPECT:group_members({group})"],
+        evidence: "is empty",
     },
     Case {
         name: "no role",

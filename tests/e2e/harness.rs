@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use okta_idmap::config::{Config, Flags, Sources, load};
 use okta_idmap::core::ids::Revision;
-use okta_idmap::engine::crawl::CrawlOutcome;
+use okta_idmap::engine::machine::CrawlOutcome;
 use okta_idmap::engine::progress::Progress;
 use okta_idmap::engine::sync::{self, SyncReport};
 use okta_idmap::engine::{EngineError, OrgSettings};
@@ -39,7 +39,12 @@ impl World {
 
     /// An org whose every answer takes `latency_ms`.
     pub(crate) fn slow(org: Org, latency_ms: u64) -> Self {
-        let config = ServerConfig { token: Some(TOKEN.to_owned()), latency_ms, ..ServerConfig::default() };
+        Self::served(org, ServerConfig { latency_ms, ..ServerConfig::default() })
+    }
+
+    /// An org that is served in another way, by a clock that moves for example.
+    pub(crate) fn served(org: Org, config: ServerConfig) -> Self {
+        let config = ServerConfig { token: Some(TOKEN.to_owned()), ..config };
         let server = SimServer::start(org, &config).unwrap();
         Self { server, dir: tempfile::tempdir().unwrap(), environment: Vec::new() }
     }
@@ -195,7 +200,8 @@ pub(crate) fn assert_index(settings: &OrgSettings, stored: &Picture, label: &str
         .chain(expected.iter().filter(|key| keys.binary_search(key).is_err()))
         .collect();
     assert!(different.is_empty(), "{label}: only in one of index and store: {different:?}");
-    assert_eq!(keys.len(), expected.len(), "{label}: a key is in the index twice");
+    let twice: Vec<&[String]> = keys.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert_eq!(keys.len(), expected.len(), "{label}: keys are in the index twice: {twice:?}");
     let revision = Reader::open(&settings.dir).unwrap().read(|snapshot| Ok(snapshot.revision())).unwrap();
     assert_eq!(index.mark().map(|mark| mark.revision), Some(revision.0), "{label}: the index is behind the store");
 }

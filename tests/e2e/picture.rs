@@ -55,6 +55,16 @@ fn all<T>(mut page: impl FnMut(Option<i64>) -> Result<PageOf<T>, StoreError>) ->
 
 const PAGE: usize = 997;
 
+/// What is compared of an app: (name, status, label), the shared account, (sign-on, scheme, kind of OIDC app), features.
+fn app_text(
+    names: (&str, &str, &str),
+    shared_user_name: Option<&str>,
+    kinds: (Option<&str>, Option<&str>, Option<&str>),
+    features: &[&str],
+) -> String {
+    format!("{names:?} {shared_user_name:?} {kinds:?} {features:?}")
+}
+
 impl Picture {
     pub(crate) fn of_store(reader: &Reader) -> Self {
         reader.read(|snapshot| Ok(Self::of_snapshot(snapshot))).unwrap()
@@ -78,17 +88,23 @@ impl Picture {
             }
         }
         for app in all(|after| snapshot.apps(after, PAGE)) {
+            let features: Vec<&str> = app.features.iter().map(AsRef::as_ref).collect();
+            let kinds =
+                (app.sign_on_mode.as_deref(), app.credential_scheme.as_deref(), app.oauth_application_type.as_deref());
             rows.insert(
                 format!("app {}", app.id),
-                format!("{} {} {:?} {:?}", app.name, app.status.as_str(), app.label, app.shared_user_name),
+                app_text(
+                    (&app.name, app.status.as_str(), &app.label),
+                    app.shared_user_name.as_deref(),
+                    kinds,
+                    &features,
+                ),
             );
             for row in all(|after| snapshot.app_users(&app.id, after, PAGE)) {
                 let names = (row.user_name.as_deref(), row.external_id.as_deref());
                 let via = row.via_group.as_ref().map(GroupId::as_str);
-                rows.insert(
-                    format!("app_user {} {}", row.app, row.user),
-                    format!("{names:?} {} {} {via:?}", row.status.as_str(), row.scope.as_str()),
-                );
+                let state = (row.status.as_str(), row.scope.as_str(), row.sync_state.as_deref());
+                rows.insert(format!("app_user {} {}", row.app, row.user), format!("{names:?} {state:?} {via:?}"));
             }
             for row in all(|after| snapshot.app_groups(&app.id, after, PAGE)) {
                 rows.insert(format!("app_group {} {}", row.app, row.group), format!("{:?}", row.priority));
@@ -106,9 +122,16 @@ impl Picture {
         }
         let mut assigned = BTreeSet::new();
         for app in org.truth_apps().filter(want.app) {
+            let kinds =
+                (app.sign_on.map(|mode| mode.as_str()), app.scheme.map(|scheme| scheme.as_str()), app.oauth_type);
             rows.insert(
                 format!("app {}", app.id),
-                format!("{} {} {:?} {:?}", app.name, app.status.as_str(), app.label, app.shared_user_name),
+                app_text(
+                    (&app.name, app.status.as_str(), &app.label),
+                    app.shared_user_name.as_deref(),
+                    kinds,
+                    &app.features,
+                ),
             );
             if (want.assignments)(&app) {
                 Self::assignments_of_org(sim, &app, want, &mut rows, &mut assigned);
@@ -138,10 +161,9 @@ impl Picture {
         let reference = AppRef::parse(&app.id).unwrap();
         for row in sim.org.truth_app_users(reference) {
             let names = (row.user_name.as_deref(), row.external_id.as_deref());
-            rows.insert(
-                format!("app_user {} {}", row.app_id, row.user_id),
-                format!("{names:?} {} {} {:?}", row.status.as_str(), row.scope.as_str(), row.link_group.as_deref()),
-            );
+            let state = (row.status.as_str(), row.scope.as_str(), Some(row.sync.as_str()));
+            let via = row.link_group.as_deref();
+            rows.insert(format!("app_user {} {}", row.app_id, row.user_id), format!("{names:?} {state:?} {via:?}"));
         }
         for row in sim.org.truth_app_groups(reference).iter().filter(|_| want.app_groups) {
             rows.insert(format!("app_group {} {}", row.app_id, row.group_id), format!("{:?}", Some(row.priority)));
@@ -164,24 +186,26 @@ impl Picture {
         self.rows.keys().filter_map(key).collect()
     }
 
-    /// The rows whose key begins so.
-    pub(crate) fn count(&self, prefix: &str) -> usize {
-        self.rows.keys().filter(|key| key.starts_with(prefix)).count()
-    }
-
-    pub(crate) fn assert_equals(&self, other: &Self, label: &str) {
+    /// The first of the rows that differ, and how many do; `None` where everything is the same.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         let keys: BTreeSet<_> = self.rows.keys().chain(other.rows.keys()).collect();
         let different: Vec<String> = keys
             .into_iter()
             .filter(|key| self.rows.get(*key) != other.rows.get(*key))
             .map(|key| format!("{key}: stored {:?}, expected {:?}", self.rows.get(key), other.rows.get(key)))
             .collect();
-        assert!(
-            different.is_empty(),
-            "{label}: {} of {} rows differ:\n{}",
-            different.len(),
-            other.rows.len(),
-            different[..different.len().min(20)].join("\n")
-        );
+        let shown = different[..different.len().min(20)].join("\n");
+        (!different.is_empty()).then(|| format!("{} of {} rows differ:\n{shown}", different.len(), other.rows.len()))
+    }
+
+    /// The rows whose key begins so.
+    pub(crate) fn count(&self, prefix: &str) -> usize {
+        self.rows.keys().filter(|key| key.starts_with(prefix)).count()
+    }
+
+    pub(crate) fn assert_equals(&self, other: &Self, label: &str) {
+        if let Some(difference) = self.difference(other) {
+            panic!("{label}: {difference}");
+        }
     }
 }

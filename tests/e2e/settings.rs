@@ -2,7 +2,7 @@
 
 use okta_idmap::config::{Flags, Sources, load};
 use okta_idmap::engine::OrgSettings;
-use okta_idmap::engine::crawl::CrawlOutcome;
+use okta_idmap::engine::machine::CrawlOutcome;
 use okta_sim::Spec;
 
 use crate::harness::{NO_GAPS, World, assert_index, gap_ids, try_sync};

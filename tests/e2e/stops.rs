@@ -1,7 +1,7 @@
 //! What ends a crawl early, and how it goes on.
 
 use okta_idmap::core::coverage::ReadFailure;
-use okta_idmap::engine::crawl::CrawlOutcome;
+use okta_idmap::engine::machine::CrawlOutcome;
 use okta_sim::{Action, ApiToken, Auth, PageMatch, Refusal, Rule, Spec};
 
 use crate::harness::{NO_GAPS, TOKEN, World, gap_ids};

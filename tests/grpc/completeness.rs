@@ -81,7 +81,21 @@ async fn gaps_stand_against_what_they_could_change() {
         (app_users("0oaeu"), &["resolve", "accounts", "app users"]),
         (app_users("0oaoff"), &["accounts"]),
         (members("00gimp"), &["groups of user"]),
-        (Scope::Log, &[]),
+        (
+            Scope::Log,
+            &[
+                "resolve",
+                "user",
+                "accounts",
+                "groups of user",
+                "members",
+                "everyone",
+                "apps",
+                "app users",
+                "app groups",
+                "groups",
+            ],
+        ),
     ];
     for (scope, expected) in cases {
         world.open_gap(scope.clone(), GapKind::Forbidden, "GET: 403 E0000006").await;

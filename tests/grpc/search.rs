@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use okta_idmap::core::ids::UserId;
 use okta_idmap::core::model::{Key, Row, UserStatus};
+use okta_idmap::serve::user_key;
+use okta_idmap_index::{DocKind, IndexDoc};
 use okta_idmap_proto::v1;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -135,6 +137,26 @@ async fn what_is_gone_is_dropped_and_what_has_changed_is_shown_as_it_is() {
     let context = Some(v1::RequestContext { at_least_revision: world.revision(), ..Default::default() });
     let status = client.search(v1::SearchRequest { context, ..query("müller") }).await.unwrap_err();
     assert_eq!(reason(&status), "FailedPrecondition REVISION_NOT_REACHED");
+}
+
+#[tokio::test]
+async fn a_key_that_is_in_the_index_twice_is_one_hit() {
+    let world = World::crawled().await;
+    let old = IndexDoc::new(DocKind::User, user_key(&user(4).id), "Maiden");
+    let similar = IndexDoc::new(DocKind::User, user_key(&user(4).id), "First4 Maiden");
+    world.index_and(&[old, similar]);
+    let server = world.serve().await;
+    let mut client = server.search().await;
+    for text in ["\"first4\"", "maiden"] {
+        let answer = client.search(query(text)).await.unwrap().into_inner();
+        assert_eq!(answer.hits.iter().map(id_of).collect::<Vec<_>>(), [user_id(4)], "{text}");
+        assert_eq!((answer.total_count, answer.next_page_token.as_str()), (2, ""), "{text}");
+        let request =
+            v1::SuggestRequest { context: None, prefix: text.to_owned(), max_suggestions: 5, granting_only: false };
+        let suggestions = client.suggest(request).await.unwrap().into_inner().suggestions;
+        let ids: Vec<String> = suggestions.into_iter().filter_map(|suggestion| Some(suggestion.user?.id)).collect();
+        assert_eq!(ids.iter().filter(|id| **id == user_id(4)).count(), 1, "{text}: {ids:?}");
+    }
 }
 
 #[tokio::test]

@@ -19,10 +19,12 @@ use okta_idmap::serve::{
     OrgView, Orgs, RuntimeStatus, SearchHandle, ServeError, ServerSettings, Services, StatusSource, app_key, group_key,
     mapping_key, serve, user_key,
 };
-use okta_idmap::store::{Store, StoreConfig};
+use okta_idmap::store::{ChangeRetention, Store, StoreConfig};
 use okta_idmap_index::{DocKind, Expect, HEAP_BYTES_MIN, IndexDoc, Mark, Opened};
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::v1;
+use okta_idmap_proto::v1::admin_client::AdminClient;
+use okta_idmap_proto::v1::changes_client::ChangesClient;
 use okta_idmap_proto::v1::coverage_client::CoverageClient;
 use okta_idmap_proto::v1::lookup_client::LookupClient;
 use okta_idmap_proto::v1::search_client::SearchClient;
@@ -241,7 +243,10 @@ impl World {
     pub(crate) async fn read(&self, scope: Scope, rows: Vec<Row>) {
         let mut batch = self.batch();
         batch.rows = rows;
-        batch.walks = vec![WalkUpdate { scope, state: WalkState::Finished { from: batch.at } }];
+        batch.walks = vec![WalkUpdate {
+            scope,
+            state: WalkState::Finished { from: batch.at, began: Timestamp::default(), known_empty: false },
+        }];
         self.commit(batch).await;
     }
 
@@ -278,6 +283,11 @@ impl World {
 
     /// Writes everything that the store has into the index, as of the present revision.
     pub(crate) fn index(&self) {
+        self.index_and(&[]);
+    }
+
+    /// The same, and further documents, whether or not their keys are there already.
+    pub(crate) fn index_and(&self, further: &[IndexDoc]) {
         let store_id = self.view().store_id().to_owned();
         let revision = self.revision();
         let dir = self.dir.path().join("index");
@@ -288,6 +298,9 @@ impl World {
         let mut writer = index.writer(HEAP_BYTES_MIN).unwrap();
         for doc in documents() {
             writer.put(&doc).unwrap();
+        }
+        for doc in further {
+            writer.put_new(doc).unwrap();
         }
         writer.commit_at(&Mark { store_id, revision }).unwrap();
         writer.finish().unwrap();
@@ -301,7 +314,12 @@ impl World {
 }
 
 pub(crate) fn open_store(dir: &Path) -> Store {
-    let config = StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential: "c".to_owned() };
+    let config = StoreConfig {
+        dir: dir.to_owned(),
+        brake: Brake::default(),
+        credential: "c".to_owned(),
+        changes: ChangeRetention::default(),
+    };
     Store::open(config).unwrap()
 }
 
@@ -374,6 +392,14 @@ impl Server {
 
     pub(crate) async fn coverage(&self) -> CoverageClient<Channel> {
         CoverageClient::new(self.channel().await).max_decoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    pub(crate) async fn changes(&self) -> ChangesClient<Channel> {
+        ChangesClient::new(self.channel().await).max_decoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    pub(crate) async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel().await).max_decoding_message_size(RESPONSE_BYTES_MAX)
     }
 
     /// Ends the server and waits for it.

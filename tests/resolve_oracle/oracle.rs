@@ -220,16 +220,8 @@ fn former_holders(world: &World, question: &Question, users: &Users, tier: &str,
             _ => (IdentifierKind::Email, NameRule::Default),
         };
         let is_second = holder.field == NameField::SecondEmail;
-        let counts = match tier {
-            "T0" => family == IdentifierKind::ExternalId,
-            "T1" | "T2" => family == IdentifierKind::UserName,
-            "T3" => family == IdentifierKind::Email && !is_second,
-            "T5" => family == IdentifierKind::Email,
-            _ => {
-                (question.kind == IdentifierKind::Untyped || question.kind == family)
-                    && (!is_second || world.second_email)
-            }
-        };
+        let is_asked = question.kind == IdentifierKind::Untyped || question.kind == family;
+        let counts = is_asked && (!is_second || world.second_email);
         let rule = if tier == "T1" { NameRule::Exact } else { rule };
         if counts && holder.name.is_same(question.name, rule) {
             former.insert(holder.user);

@@ -12,23 +12,23 @@ use okta_idmap::core::model::{
     Row, Scope, User, UserStatus,
 };
 use okta_idmap::core::reconcile::{Brake, Verdict};
-use okta_idmap::store::{ChangeOp, STORE_FILE, Store, StoreConfig, StoreError};
+use okta_idmap::store::{ChangeOp, ChangeRetention, STORE_FILE, Store, StoreConfig, StoreError};
 
 use super::{commit, wait};
 
-fn user_id(n: usize) -> UserId {
+pub(super) fn user_id(n: usize) -> UserId {
     UserId::new(&format!("00u{n:04}")).unwrap()
 }
 
-fn app_id() -> AppId {
+pub(super) fn app_id() -> AppId {
     AppId::new("0oa1").unwrap()
 }
 
-fn group_id() -> GroupId {
+pub(super) fn group_id() -> GroupId {
     GroupId::new("00g1").unwrap()
 }
 
-fn user(n: usize) -> Row {
+pub(super) fn user(n: usize) -> Row {
     Row::User(User {
         id: user_id(n),
         status: UserStatus::Active,
@@ -44,7 +44,7 @@ fn user(n: usize) -> Row {
     })
 }
 
-fn app(label: &str) -> Row {
+pub(super) fn app(label: &str) -> Row {
     Row::App(App {
         id: app_id(),
         name: "jira".into(),
@@ -62,7 +62,7 @@ fn app(label: &str) -> Row {
     })
 }
 
-fn group(name: &str, group_type: GroupType) -> Row {
+pub(super) fn group(name: &str, group_type: GroupType) -> Row {
     Row::Group(Group {
         id: group_id(),
         name: name.into(),
@@ -75,7 +75,7 @@ fn group(name: &str, group_type: GroupType) -> Row {
     })
 }
 
-fn app_user(n: usize) -> Row {
+pub(super) fn app_user(n: usize) -> Row {
     Row::AppUser(AppUser {
         app: app_id(),
         user: user_id(n),
@@ -92,31 +92,46 @@ fn app_user(n: usize) -> Row {
     })
 }
 
-fn app_group() -> Row {
+pub(super) fn app_group() -> Row {
     Row::AppGroup(AppGroup { app: app_id(), group: group_id(), priority: Some(1), last_updated: None })
 }
 
-fn member(n: usize) -> Row {
+pub(super) fn member(n: usize) -> Row {
     Row::GroupMember(GroupMember { group: group_id(), user: user_id(n) })
 }
 
-fn open(dir: &Path, credential: &str) -> Store {
-    let config = StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential: credential.to_owned() };
+pub(super) fn open(dir: &Path, credential: &str) -> Store {
+    let config = StoreConfig {
+        dir: dir.to_owned(),
+        brake: Brake::default(),
+        credential: credential.to_owned(),
+        changes: ChangeRetention::default(),
+    };
     Store::open(config).unwrap()
 }
 
-fn batch(at: u64, rows: Vec<Row>) -> Batch {
+pub(super) fn batch(at: u64, rows: Vec<Row>) -> Batch {
     Batch { now: Timestamp::from_millis(1_770_000_000_000), at: RequestNumber(at), rows, ..Batch::default() }
 }
 
-fn finished(mut batch: Batch, scope: Scope, from: u64) -> Batch {
-    batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from: RequestNumber(from) } });
+pub(super) fn finished(mut batch: Batch, scope: Scope, from: u64) -> Batch {
+    batch.walks.push(WalkUpdate {
+        scope,
+        state: WalkState::Finished { from: RequestNumber(from), began: Timestamp::default(), known_empty: false },
+    });
     batch
 }
 
-fn walking(mut batch: Batch, scope: Scope, from: u64, page: u32) -> Batch {
+pub(super) fn walking(mut batch: Batch, scope: Scope, from: u64, page: u32) -> Batch {
     let next = format!("https://x.example/?page={page}");
-    let position = Position { next, page, rows: 1, from: RequestNumber(from), listing: Listing::Usual };
+    let position = Position {
+        next,
+        page,
+        rows: 1,
+        from: RequestNumber(from),
+        began: Timestamp::default(),
+        listing: Listing::Usual,
+    };
     batch.walks.push(WalkUpdate { scope, state: WalkState::Walking(position) });
     batch
 }
@@ -129,13 +144,13 @@ fn put(store: &Store, batch: Batch) -> Vec<Verdict> {
 }
 
 #[track_caller]
-fn check_users(store: &Store, expected: usize) {
+pub(super) fn check_users(store: &Store, expected: usize) {
     let users = store.reader.read(|snapshot| snapshot.users(None, 100_000)).unwrap();
     assert_eq!(users.rows.len(), expected, "users");
 }
 
 #[track_caller]
-fn check_open_gaps(store: &Store, expected: &[&str]) {
+pub(super) fn check_open_gaps(store: &Store, expected: &[&str]) {
     let gaps = store.reader.read(|snapshot| snapshot.gaps(true, 100)).unwrap();
     let ids: Vec<String> = gaps.iter().map(|record| record.gap.id().to_string()).collect();
     assert_eq!(ids, expected, "open gaps");
@@ -143,7 +158,7 @@ fn check_open_gaps(store: &Store, expected: &[&str]) {
 
 /// Everything in the file, read beside the store: one line a row.
 #[expect(clippy::disallowed_methods, reason = "reads the file beside the store")]
-fn dump(dir: &Path) -> Vec<String> {
+pub(super) fn dump(dir: &Path) -> Vec<String> {
     let sql = rusqlite::Connection::open(dir.join(STORE_FILE)).unwrap();
     let mut lines = Vec::new();
     let mut tables = sql.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
@@ -198,7 +213,10 @@ fn a_refused_batch_changes_nothing() {
         rows: vec![user(2), app("Other")],
         removals: vec![Key::User(user_id(1))],
         quarantined: vec![Quarantined { scope: Scope::Users, id: None, reason: "no id".to_owned() }],
-        walks: vec![WalkUpdate { scope: Scope::Users, state: WalkState::Finished { from: RequestNumber(9) } }],
+        walks: vec![WalkUpdate {
+            scope: Scope::Users,
+            state: WalkState::Finished { from: RequestNumber(9), began: Timestamp::default(), known_empty: false },
+        }],
         gaps: vec![Gap { scope: Scope::Apps, kind: GapKind::Failed, evidence: "503".to_owned() }],
         crawl,
         ..batch(9, Vec::new())

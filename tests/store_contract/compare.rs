@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use okta_idmap::core::batch::{WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{GapId, GapKind, completeness};
 use okta_idmap::core::ids::{AppId, GroupId, Revision};
-use okta_idmap::core::model::{AppGroup, AppUser, Key, Kind, Row, User};
+use okta_idmap::core::model::{AppGroup, AppUser, Key, Kind, Row, Scope, User};
 use okta_idmap::core::normalize::lookup_key;
 use okta_idmap::store::{ChangeKey, ChangeOp, PageOf, Reader, Snapshot, StoreError};
 
@@ -31,6 +31,8 @@ pub(crate) fn compare(reader: &Reader, model: &Model, random: &mut fastrand::Rng
             compare_groups(snapshot, model, random)?;
             compare_books(snapshot, model)?;
             compare_changes(snapshot, model, random)?;
+            compare_gap_changes(snapshot, model, random)?;
+            compare_follow(snapshot, model)?;
             compare_keys(snapshot, model, random)?;
             let mut apps: Vec<_> = reader.apps(snapshot)?.iter().map(|app| Row::App(app.clone())).collect();
             apps.sort_by_key(Row::key);
@@ -74,6 +76,7 @@ fn compare_meta(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
     assert_eq!(meta.revision, model.revision, "revision in meta");
     assert_eq!(meta.crawl, model.crawl, "crawl");
     assert_eq!(meta.cursor, model.cursor, "cursor");
+    assert_eq!(meta.deltas, model.deltas, "deltas");
     assert_eq!(meta.observed_through, model.observed_through, "observed through");
     assert_eq!(snapshot.times()?, (model.crawl.completed_at, model.observed_through), "times");
     for scope in scopes() {
@@ -270,20 +273,28 @@ fn compare_books(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
         WalkState::Walking(_) => "walking",
         WalkState::Finished { .. } => "finished",
         WalkState::GivenUp => "given_up",
-        WalkState::Unwanted => unreachable!("the model never drops a scope"),
+        WalkState::Unwanted | WalkState::Released => unreachable!("the model never drops a scope"),
     };
     let expected: Vec<_> = model
         .scopes
         .iter()
         .map(|(scope, book)| {
-            let state = if book.is_idle { "idle" } else { state(&book.state) };
+            let state = match book.state {
+                _ if book.is_idle => "idle",
+                _ if book.is_held => "held",
+                _ => state(&book.state),
+            };
             (scope.clone(), state.to_owned(), book.crawl, book.completed_at)
         })
         .collect();
     assert_eq!(found, expected, "scopes");
     // Where a finished walk began is of no use any more, so it is not compared.
     let plain = |state: WalkState| match state {
-        WalkState::Finished { .. } => WalkState::Finished { from: okta_idmap::core::ids::RequestNumber(0) },
+        WalkState::Finished { .. } => WalkState::Finished {
+            from: okta_idmap::core::ids::RequestNumber(0),
+            began: okta_idmap::core::ids::Timestamp::default(),
+            known_empty: false,
+        },
         state => state,
     };
     let mut walks = snapshot.crawl_walks(model.crawl.id)?;
@@ -341,7 +352,7 @@ fn natural(snapshot: &Snapshot<'_>, key: ChangeKey) -> Read<Key> {
 
 /// Reads the change log from a random revision on, in pieces of random size, and expects every line exactly once.
 fn compare_changes(snapshot: &Snapshot<'_>, model: &Model, random: &mut fastrand::Rng) -> Read<()> {
-    let first = Revision(random.u64(0..=model.revision.0));
+    let first = Revision(random.u64(snapshot.meta()?.changes_from.0..=model.revision.0));
     let mut found: BTreeMap<Revision, BTreeMap<Key, ChangeOp>> = BTreeMap::new();
     let mut after = first;
     loop {
@@ -363,6 +374,79 @@ fn compare_changes(snapshot: &Snapshot<'_>, model: &Model, random: &mut fastrand
         model.log.range((std::ops::Bound::Excluded(first), std::ops::Bound::Unbounded)).collect();
     assert_eq!(found.iter().collect::<BTreeMap<_, _>>(), expected, "changes after {first}");
     Ok(())
+}
+
+fn compare_gap_changes(snapshot: &Snapshot<'_>, model: &Model, random: &mut fastrand::Rng) -> Read<()> {
+    let first = Revision(random.u64(snapshot.meta()?.changes_from.0..=model.revision.0));
+    let (mut found, mut after) = (BTreeMap::new(), first);
+    loop {
+        let changes = snapshot.gap_changes_after(after, random.usize(1..5))?;
+        let Some(last) = changes.last() else { break };
+        after = last.revision;
+        for change in changes {
+            let id = GapId::of(change.kind, &change.scope).as_str().to_owned();
+            let old = found.insert((change.revision, id), change.opened);
+            assert_eq!(old, None, "one line for a gap and revision");
+        }
+    }
+    let after_first = model.gap_log.range((std::ops::Bound::Excluded(first), std::ops::Bound::Unbounded));
+    let expected: BTreeMap<_, _> = after_first
+        .flat_map(|(revision, gaps)| gaps.iter().map(|(id, opened)| ((*revision, id.clone()), *opened)))
+        .collect();
+    assert_eq!(found, expected, "gaps after {first}");
+    Ok(())
+}
+
+/// What following the log starts with.
+fn compare_follow(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
+    let found = snapshot.follow()?;
+    assert_eq!(found.pending, model.debts(), "debts");
+    assert_eq!(snapshot.pending_count()?, model.pending.len() as u64, "number of debts");
+    assert_eq!((&found.cursor, found.observed_through), (&model.cursor, model.observed_through));
+    assert_eq!(found.deltas, model.deltas);
+    assert_eq!(found.everyone, model.everyone().into_iter().collect::<Vec<_>>(), "Everyone");
+    assert_eq!(found.apps.len(), model.of_kind(Kind::App).count(), "apps");
+    let is_list = |scope: &Scope| matches!(scope, Scope::AppUsers(_));
+    let listed: BTreeMap<_, _> = model
+        .scopes
+        .iter()
+        .filter(|(scope, _)| is_list(scope))
+        .filter_map(|(scope, book)| Some((scope.clone(), book.completed_at?)))
+        .collect();
+    assert_eq!(found.listed, listed, "lists of app users that were read");
+    let open =
+        model.gaps.values().filter(|record| record.open).map(|record| (record.gap.scope.clone(), record.gap.kind));
+    assert_eq!(found.open_gaps, open.collect::<Vec<_>>(), "open gaps");
+    let held: Vec<&Scope> = found.held.iter().map(|(scope, ..)| scope).collect();
+    let mut expected: Vec<&Scope> =
+        model.scopes.iter().filter(|(_, book)| book.is_held).map(|(scope, _)| scope).collect();
+    expected.sort_by_key(|scope| scope.name());
+    assert_eq!(held, expected, "held scopes");
+    for (scope, missing, sample) in &found.held {
+        let expected = model.missing(scope);
+        assert_eq!(*missing, expected.len() as u64, "missing rows of {scope}");
+        let distinct: BTreeSet<&Key> = sample.iter().collect();
+        assert_eq!(distinct.len(), expected.len().min(5), "sample of {scope}: {sample:?}");
+        assert!(sample.iter().all(|key| expected.contains(key)), "{sample:?} of {expected:?}");
+    }
+    for user in user_ids() {
+        let is_of_user = |key: &&Key| matches!(key, Key::AppUser(_, u) if *u == user);
+        let apps: BTreeSet<AppId> = model.rows.keys().filter(is_of_user).filter_map(app_of).collect();
+        assert_eq!(snapshot.app_users_of_user_ids(&user)?.into_iter().collect::<BTreeSet<_>>(), apps, "{user}");
+        assert_eq!(snapshot.count_user_apps(&user, 2)?, apps.len().min(2) as u64, "accounts of {user}");
+    }
+    for app in app_ids() {
+        let users = model.rows.keys().filter(|key| matches!(key, Key::AppUser(a, _) if *a == app)).count();
+        assert_eq!(snapshot.count_app_users(&app, 3)?, users.min(3) as u64, "accounts in {app}");
+    }
+    Ok(())
+}
+
+fn app_of(key: &Key) -> Option<AppId> {
+    match key {
+        Key::AppUser(app, _) => Some(app.clone()),
+        _ => None,
+    }
 }
 
 fn compare_keys(snapshot: &Snapshot<'_>, model: &Model, random: &mut fastrand::Rng) -> Read<()> {
@@ -390,7 +474,8 @@ fn compare_coverage(reader: &Reader, model: &Model) {
         let mut expected: BTreeSet<GapId> = model
             .gaps
             .values()
-            .filter(|record| record.open && record.gap.scope == scope)
+            // What the log did not tell may have changed anything.
+            .filter(|record| record.open && (record.gap.scope == scope || record.gap.scope == Scope::Log))
             .map(|record| record.gap.id())
             .collect();
         if model.scopes.get(&scope).is_none_or(|book| book.completed_at.is_none()) {

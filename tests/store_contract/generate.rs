@@ -2,13 +2,15 @@
 //!
 //! Entry points: [`free_batch`] (anything), [`walk_batch`] (the next page of a walk).
 
-use okta_idmap::core::batch::{Batch, CursorMove, Listing, Position, WalkState, WalkUpdate};
+use okta_idmap::core::batch::{Batch, CursorMove, Delta, Listing, Position, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Gap, GapKind};
+use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};
 use okta_idmap::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Quarantined,
     Row, Scope, User, UserStatus,
 };
+use okta_idmap::core::pending::{Answered, PendingRead, Target};
 
 use super::model::Model;
 
@@ -234,9 +236,84 @@ impl Source {
     }
 }
 
-/// Anything that is not a page of a walk: late answers, removals, gaps, bad records, the log position.
+impl Source {
+    /// An empty batch of now.
+    fn batch(&mut self, at: RequestNumber) -> Batch {
+        let members_since = RequestNumber(self.request);
+        Batch { now: self.now, okta_now: self.now, at, members_since, ..Batch::default() }
+    }
+
+    /// A time of Okta's, near enough to the walks of the last minutes to fall before, into and after them.
+    fn lately(&mut self) -> Timestamp {
+        self.now.plus_millis(-self.random.i64(0..20) * 1000)
+    }
+
+    fn target(&mut self) -> Target {
+        match self.random.u8(0..6) {
+            0 => Target::User(self.user()),
+            1 => Target::Group(self.group()),
+            2 => Target::UserApps(self.user()),
+            3 => Target::Everything,
+            _ => Target::List(self.pick(&scopes())),
+        }
+    }
+
+    fn number(&mut self) -> RequestNumber {
+        RequestNumber(self.request.saturating_sub(self.random.u64(0..6)))
+    }
+
+    /// Debts and events, as a page of the log brings them.
+    fn follow(&mut self, batch: &mut Batch, model: &Model) {
+        while self.one_in(2) {
+            let (group, user, added) = (self.group(), self.user(), self.random.bool());
+            let published = if self.one_in(12) { None } else { Some(self.lately()) };
+            batch.members.push(MemberChange { group, user, added, published });
+        }
+        while self.one_in(3) {
+            batch.pending.push(PendingRead {
+                target: self.target(),
+                since: self.number(),
+                first_at: self.lately(),
+                due_at: self.lately(),
+                again_at: self.random.bool().then_some(self.now),
+                attempts: self.random.u32(0..3),
+                cause: self.pick(&["user.lifecycle.create", "safety net"]).to_owned(),
+            });
+        }
+        while self.one_in(2) {
+            let known: Vec<Target> = model.pending.keys().cloned().collect();
+            let target = if known.is_empty() || self.one_in(4) { self.target() } else { self.pick(&known) };
+            batch.answered.push(Answered { target, by: self.number() });
+        }
+        while self.one_in(3) {
+            batch.needed.push(self.pick(&scopes()));
+        }
+        batch.is_followed = self.random.bool();
+        if self.one_in(4) {
+            batch.observed_through = Some(self.lately());
+        }
+        if self.one_in(6) {
+            let delta = self.pick(&[Delta::Users, Delta::Groups]);
+            batch.deltas.push((delta, self.lately()));
+        }
+        let next = LogCursor(format!("https://x.example/{}", self.now.as_millis()));
+        batch.cursor = match (self.random.u8(0..12), &model.cursor) {
+            (0, _) => Some(CursorMove::Anchor(next)),
+            (1..4, Some(expect)) => Some(CursorMove::Advance { expect: expect.clone(), next }),
+            (4, _) => Some(CursorMove::Advance { expect: LogCursor("https://x.example/other".to_owned()), next }),
+            _ => None,
+        };
+    }
+}
+
+/// Anything that is not a page of a walk: late answers, removals, events, debts, gaps, bad records, the log position.
 pub(crate) fn free_batch(source: &mut Source, model: &Model) -> Batch {
-    let mut batch = Batch { now: source.now, at: source.request(), ..Batch::default() };
+    let at = source.request();
+    let mut batch = source.batch(at);
+    batch.is_reread = source.one_in(2);
+    if source.one_in(2) {
+        source.follow(&mut batch, model);
+    }
     for _ in 0..source.random.usize(0..12) {
         let key = source.key();
         batch.rows.push(source.row_near(model, key));
@@ -255,9 +332,6 @@ pub(crate) fn free_batch(source: &mut Source, model: &Model) -> Batch {
         let scope = source.pick(&scopes());
         batch.quarantined.push(source.bad_record(scope));
     }
-    if source.one_in(8) {
-        batch.cursor = Some(CursorMove::Anchor(LogCursor(format!("https://x.example/{}", source.now.as_millis()))));
-    }
     batch
 }
 
@@ -266,27 +340,35 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
     let scope = source.pick(&scopes());
     source.request += 1;
     let at = RequestNumber(source.request);
-    let mut batch = Batch { now: source.now, at, ..Batch::default() };
+    let mut batch = source.batch(at);
+    batch.is_reread = source.one_in(4);
     let position = model.scopes.get(&scope).filter(|book| !book.is_idle).and_then(|book| match &book.state {
         WalkState::Walking(position) => Some(position.clone()),
         _ => None,
     });
-    if source.one_in(10) {
-        let state = source.pick(&[WalkState::Todo, WalkState::GivenUp]);
+    if source.one_in(8) {
+        let mut states = vec![WalkState::Todo, WalkState::GivenUp, WalkState::Released, WalkState::Released];
+        if matches!(scope, Scope::GroupMembers(_) | Scope::AppUsers(_) | Scope::AppGroups(_)) {
+            states.push(WalkState::Unwanted);
+        }
+        let state = source.pick(&states);
+        let held: Vec<Scope> = model.scopes.iter().filter(|(_, book)| book.is_held).map(|(s, _)| s.clone()).collect();
+        let scope = if state == WalkState::Released && !held.is_empty() { source.pick(&held) } else { scope };
         batch.walks.push(WalkUpdate { scope, state });
         return batch;
     }
     // Most of what is stored is shown; how much is left out differs from walk to walk, so that the brake is met.
     let share = source.pick(&[0_usize, 1, 3, 9]);
+    let is_empty = source.one_in(6);
     let stored: Vec<Row> =
         model.rows.iter().filter(|(key, _)| key.scope() == scope).map(|(_, stored)| stored.row.clone()).collect();
     for row in stored {
-        if source.random.usize(0..=share) > 0 {
+        if !is_empty && source.random.usize(0..=share) > 0 {
             let is_changed = source.one_in(4);
             batch.rows.push(if is_changed { source.row_near(model, row.key()) } else { row });
         }
     }
-    while source.one_in(2) {
+    while !is_empty && source.one_in(2) {
         if let Some(key) = source.key_of(&scope) {
             batch.rows.push(source.row_near(model, key));
         }
@@ -294,15 +376,19 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
     if source.one_in(8) {
         batch.quarantined.push(source.bad_record(scope.clone()));
     }
+    if source.one_in(8) {
+        batch.gaps.push(Gap { scope: scope.clone(), kind: source.gap_kind(), evidence: String::new() });
+    }
     let from = position.as_ref().map_or(at, |position| position.from);
+    let began = position.as_ref().map_or_else(|| source.lately(), |position| position.began);
     let state = if source.one_in(2) {
-        WalkState::Finished { from }
+        WalkState::Finished { from, began, known_empty: source.one_in(4) }
     } else {
         let page = position.as_ref().map_or(0, |position| position.page) + 1;
         let rows = position.as_ref().map_or(0, |position| position.rows) + batch.rows.len() as u64;
         let listing = source.pick(&[Listing::Usual, Listing::PlainUsers, Listing::DeactivatedUsers]);
         let next = if source.one_in(5) { String::new() } else { format!("https://x.example/?after={page}") };
-        WalkState::Walking(Position { next, page, rows, from, listing })
+        WalkState::Walking(Position { next, page, rows, from, began, listing })
     };
     batch.walks.push(WalkUpdate { scope, state });
     batch

@@ -153,12 +153,14 @@ pub enum ErrorReason {
     NotServing = 18,
     /// NOT_FOUND: no gap has this id (Admin.ReleaseHold).
     GapUnknown = 19,
-    /// FAILED_PRECONDITION: the gap is closed or not of kind HELD (Admin.ReleaseHold).
+    /// FAILED_PRECONDITION: the gap is closed or holds no rows (Admin.ReleaseHold).
     GapNotHeld = 20,
     /// FAILED_PRECONDITION: the held scope is no longer as the operator saw it; metadata `missing_row_count`.
     HoldChanged = 21,
     /// INTERNAL: the store or the index failed; the server's log has the cause.
     StorageFailed = 22,
+    /// FAILED_PRECONDITION: this process only reads the store; nothing here reads from Okta (Admin).
+    NoEngine = 23,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -190,6 +192,7 @@ impl ErrorReason {
             Self::GapNotHeld => "ERROR_REASON_GAP_NOT_HELD",
             Self::HoldChanged => "ERROR_REASON_HOLD_CHANGED",
             Self::StorageFailed => "ERROR_REASON_STORAGE_FAILED",
+            Self::NoEngine => "ERROR_REASON_NO_ENGINE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -218,6 +221,7 @@ impl ErrorReason {
             "ERROR_REASON_GAP_NOT_HELD" => Some(Self::GapNotHeld),
             "ERROR_REASON_HOLD_CHANGED" => Some(Self::HoldChanged),
             "ERROR_REASON_STORAGE_FAILED" => Some(Self::StorageFailed),
+            "ERROR_REASON_NO_ENGINE" => Some(Self::NoEngine),
             _ => None,
         }
     }
@@ -3163,7 +3167,7 @@ pub struct TriggerSyncResponse {
     /// Whether anything was started.
     #[prost(enumeration = "StartOutcome", tag = "2")]
     pub outcome: i32,
-    /// Number of the full crawl; 0 unless that was asked for.
+    /// Number of the full crawl that reads it: the one that is going on, or the next one; 0 unless that was asked for.
     #[prost(uint64, tag = "3")]
     pub crawl_id: u64,
 }
@@ -3173,11 +3177,11 @@ pub struct ReleaseHoldRequest {
     /// Which org; the rest is not minded.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<RequestContext>,
-    /// The gap of kind HELD.
+    /// The gap of kind HELD; or of kind EMPTY_SUSPECT, where rows are kept because the list came empty.
     #[prost(string, tag = "2")]
     pub gap_id: ::prost::alloc::string::String,
-    /// `HoldEvidence.missing_row_count` as the operator saw it: what is released must be what was looked at. Must be at
-    /// least 1; if it is no longer so, FAILED_PRECONDITION (HOLD_CHANGED).
+    /// `HoldEvidence.missing_row_count`, of EMPTY_SUSPECT `CountEvidence.expected_row_count`, as the operator saw it: what is
+    /// released must be what was looked at. Must be at least 1; if it is no longer so, FAILED_PRECONDITION (HOLD_CHANGED).
     #[prost(uint64, tag = "3")]
     pub expected_missing_row_count: u64,
 }
@@ -3341,7 +3345,8 @@ pub mod admin_client {
             self
         }
         /// Reads something again: everything, one collection or one row.
-        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. RESOURCE_EXHAUSTED: too many reads are pending.
+        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE.
+        /// RESOURCE_EXHAUSTED: too many reads are pending.
         pub async fn trigger_sync(
             &mut self,
             request: impl tonic::IntoRequest<super::TriggerSyncRequest>,
@@ -3367,7 +3372,7 @@ pub mod admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Lets the deletion brake go: the rows that the last walk of the held collection did not see are removed.
-        /// NOT_FOUND: no such gap. FAILED_PRECONDITION: GAP_NOT_HELD, HOLD_CHANGED.
+        /// NOT_FOUND: no such gap. FAILED_PRECONDITION: GAP_NOT_HELD, HOLD_CHANGED, NO_ENGINE.
         pub async fn release_hold(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseHoldRequest>,
@@ -3430,7 +3435,8 @@ pub mod admin_server {
     #[async_trait]
     pub trait Admin: std::marker::Send + std::marker::Sync + 'static {
         /// Reads something again: everything, one collection or one row.
-        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. RESOURCE_EXHAUSTED: too many reads are pending.
+        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE.
+        /// RESOURCE_EXHAUSTED: too many reads are pending.
         async fn trigger_sync(
             &self,
             request: tonic::Request<super::TriggerSyncRequest>,
@@ -3439,7 +3445,7 @@ pub mod admin_server {
             tonic::Status,
         >;
         /// Lets the deletion brake go: the rows that the last walk of the held collection did not see are removed.
-        /// NOT_FOUND: no such gap. FAILED_PRECONDITION: GAP_NOT_HELD, HOLD_CHANGED.
+        /// NOT_FOUND: no such gap. FAILED_PRECONDITION: GAP_NOT_HELD, HOLD_CHANGED, NO_ENGINE.
         async fn release_hold(
             &self,
             request: tonic::Request<super::ReleaseHoldRequest>,
@@ -4018,7 +4024,8 @@ pub mod changes_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// The same events by polling: the pages of one call chain end where the store stood when it began; poll again from
-        /// the revision of the last page's meta.
+        /// the revision of the last page's meta. That page ends with a checkpoint, unless the chain was a snapshot during which
+        /// the store went on: the copy is consistent only after the next poll then.
         /// INVALID_ARGUMENT: no start, an unknown kind. FAILED_PRECONDITION: the start's revision is ahead of the store, or
         /// the page token has expired.
         pub async fn list_changes(
@@ -4076,7 +4083,8 @@ pub mod changes_server {
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
         /// The same events by polling: the pages of one call chain end where the store stood when it began; poll again from
-        /// the revision of the last page's meta.
+        /// the revision of the last page's meta. That page ends with a checkpoint, unless the chain was a snapshot during which
+        /// the store went on: the copy is consistent only after the next poll then.
         /// INVALID_ARGUMENT: no start, an unknown kind. FAILED_PRECONDITION: the start's revision is ahead of the store, or
         /// the page token has expired.
         async fn list_changes(

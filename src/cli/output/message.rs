@@ -46,6 +46,7 @@ named!(
     App,
     AppGroupEntry,
     AppSubject,
+    ChangeEvent,
     CheckAppMembershipResponse,
     Gap,
     GetStatusResponse,

@@ -1,4 +1,6 @@
 //! Which walk goes next: one queue per rate-limit bucket, so that no bucket waits for another (facts 6.2, 12.1).
+//!
+//! Invariant: a scope is walked at most once at a time, whoever wants it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -43,31 +45,53 @@ pub struct ScopeCounts {
     pub rows: u64,
 }
 
-/// All walks of a crawl by state.
+/// All walks by state.
 #[derive(Debug)]
 pub(super) struct Lanes {
+    /// Walks that a hint asked for: they go before those of a crawl.
+    urgent: BTreeMap<Lane, VecDeque<Walk>>,
     waiting: BTreeMap<Lane, VecDeque<Walk>>,
     active: BTreeMap<Lane, usize>,
     in_flight_max: usize,
+    /// Scopes in a queue or under way.
+    busy: BTreeSet<Scope>,
+    /// Scopes of the crawl, and those of them that are not done.
     known: BTreeSet<Scope>,
+    outstanding: BTreeSet<Scope>,
     counts: BTreeMap<Kind, ScopeCounts>,
-    closed: bool,
 }
 
 impl Lanes {
     pub(super) fn new(in_flight_max: usize) -> Self {
         Self {
+            urgent: BTreeMap::new(),
             waiting: BTreeMap::new(),
             active: BTreeMap::new(),
             in_flight_max: in_flight_max.max(1),
+            busy: BTreeSet::new(),
             known: BTreeSet::new(),
+            outstanding: BTreeSet::new(),
             counts: BTreeMap::new(),
-            closed: false,
         }
+    }
+
+    /// A new crawl begins: everything under way is forgotten. Returns the scopes that were asked for by a hint.
+    pub(super) fn begin_crawl(&mut self) -> BTreeSet<Scope> {
+        self.urgent.clear();
+        self.waiting.clear();
+        self.active.clear();
+        self.known.clear();
+        self.outstanding.clear();
+        self.counts.clear();
+        std::mem::take(&mut self.busy)
     }
 
     pub(super) fn is_new(&self, scope: &Scope) -> bool {
         !self.known.contains(scope)
+    }
+
+    pub(super) fn is_busy(&self, scope: &Scope) -> bool {
+        self.busy.contains(scope)
     }
 
     fn note(&mut self, scope: &Scope) {
@@ -78,11 +102,23 @@ impl Lanes {
         }
     }
 
-    /// Puts a new walk at the end of its queue.
+    /// Puts a walk of the crawl at the end of its queue; one that is under way already becomes part of the crawl.
     pub(super) fn push(&mut self, walk: Walk) {
         self.note(&walk.scope);
-        if let Some(lane) = Lane::of(&walk.scope) {
+        self.outstanding.insert(walk.scope.clone());
+        if let Some(lane) = Lane::of(&walk.scope)
+            && self.busy.insert(walk.scope.clone())
+        {
             self.waiting.entry(lane).or_default().push_back(walk);
+        }
+    }
+
+    /// Puts a walk that a hint asks for into the queue, unless the scope is being walked or about to be.
+    pub(super) fn request(&mut self, scope: Scope) {
+        if let Some(lane) = Lane::of(&scope)
+            && self.busy.insert(scope.clone())
+        {
+            self.urgent.entry(lane).or_default().push_back(Walk::urgent(scope));
         }
     }
 
@@ -95,7 +131,7 @@ impl Lanes {
                 self.note(&update.scope);
                 self.count_done(&update.scope);
             }
-            WalkState::Unwanted => {}
+            WalkState::Unwanted | WalkState::Released => {}
         }
     }
 
@@ -103,9 +139,11 @@ impl Lanes {
     pub(super) fn take(&mut self) -> Option<Walk> {
         for lane in Lane::ALL {
             let active = self.active.entry(lane).or_default();
-            if *active < self.in_flight_max
-                && let Some(walk) = self.waiting.get_mut(&lane).and_then(VecDeque::pop_front)
-            {
+            if *active >= self.in_flight_max {
+                continue;
+            }
+            let urgent = self.urgent.get_mut(&lane).and_then(VecDeque::pop_front);
+            if let Some(walk) = urgent.or_else(|| self.waiting.get_mut(&lane).and_then(VecDeque::pop_front)) {
                 *active += 1;
                 return Some(walk);
             }
@@ -117,18 +155,28 @@ impl Lanes {
     pub(super) fn go_on(&mut self, walk: Walk) {
         if let Some(lane) = Lane::of(&walk.scope) {
             self.release(lane);
-            self.waiting.entry(lane).or_default().push_front(walk);
+            let queues = if walk.is_urgent { &mut self.urgent } else { &mut self.waiting };
+            queues.entry(lane).or_default().push_front(walk);
         }
     }
 
-    /// A walk is over; also for scopes that never were walked.
+    /// A walk that was taken is over.
     pub(super) fn finish(&mut self, scope: &Scope) {
-        if self.is_new(scope) {
-            self.note(scope);
-        } else if let Some(lane) = Lane::of(scope) {
+        if let Some(lane) = Lane::of(scope) {
             self.release(lane);
         }
-        self.count_done(scope);
+        self.busy.remove(scope);
+        if self.outstanding.remove(scope) {
+            self.count_done(scope);
+        }
+    }
+
+    /// A scope of the crawl that needs no walk.
+    pub(super) fn finish_unwalked(&mut self, scope: &Scope) {
+        if self.is_new(scope) {
+            self.note(scope);
+            self.count_done(scope);
+        }
     }
 
     fn release(&mut self, lane: Lane) {
@@ -143,8 +191,9 @@ impl Lanes {
         }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.values().all(VecDeque::is_empty) && self.active.values().all(|active| *active == 0)
+    /// Whether every scope of the crawl is read or given up.
+    pub(super) fn is_crawl_done(&self) -> bool {
+        self.outstanding.is_empty()
     }
 
     pub(super) fn count_rows(&mut self, scope: &Scope, rows: usize) {
@@ -155,13 +204,5 @@ impl Lanes {
 
     pub(super) fn counts(&self, kind: Kind) -> ScopeCounts {
         self.counts.get(&kind).copied().unwrap_or_default()
-    }
-
-    pub(super) fn close(&mut self) {
-        self.closed = true;
-    }
-
-    pub(super) fn closed(&self) -> bool {
-        self.closed
     }
 }

@@ -1,36 +1,68 @@
-//! The crawl as a state machine: what happened goes in, what to do next comes out.
+//! Crawling and following as one state machine: what happened goes in, what to do next comes out.
 //!
-//! Entry points: [`SyncState::start`], then [`SyncState::step`] with every [`Input`] until [`Effect::End`].
+//! Entry points: [`SyncState::start`], then [`SyncState::step`] with every [`Input`], at the latest at
+//! [`SyncState::wake_at`], until [`Effect::End`].
 //!
 //! ```text
-//! start ─▶ log anchor ─▶ users ─┐
-//!                     ─▶ groups ┼─▶ members of groups ─┐
-//!                     ─▶ apps ──┴─▶ app users, app groups ─▶ unlisted apps by id ─▶ end
+//! log ─▶ events ─▶ debts ─▶ plan ─▶ reads by id, selections, walks ─▶ batches
+//! crawl: log anchor ─▶ users, groups, apps ─▶ members, app users, app groups ─▶ unlisted apps by id ─▶ end
+//! nets:  delta walks, app list, rolling re-lists, held lists, the next crawl ─▶ debts
 //! ```
 //!
 //! Invariants:
-//! - The log position is taken before the first list is asked for (facts 11).
+//! - The log position is taken before the first list is asked for (facts 11), and moves only together with the debts of
+//!   its events.
 //! - A page's rows and the walk's new position are one [`Batch`]; a crash repeats at most the pages in flight.
-//! - Nothing is removed unless a walk reached its last page without an error; the store asks [`super::reconcile`] then.
-//! - A failed scope becomes a gap and stops nothing else; only a dead credential or an unreachable org end the crawl,
-//!   and then it can be resumed.
+//! - A debt is paid in the batch that holds what its read showed, and only by a request sent after its last hint.
+//! - Nothing is removed unless a walk reached its last page without an error (the store asks [`super::reconcile`] then), or
+//!   a read by id says that it is gone.
+//! - A failed scope becomes a gap and stops nothing else; only a dead credential or an unreachable org end the machine,
+//!   and then it can be started again from the store.
 //! - An answer that the state does not wait for changes nothing.
 
+mod accounts;
+mod calls;
+mod crawl;
+mod debts;
+mod holds;
 mod lanes;
+mod log;
+mod nets;
+mod reads;
+mod selections;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod walks;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::accounts::Accounts;
+pub use self::calls::{
+    ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, Selection, StoredCrawl, UserAppSeen,
+};
+use self::crawl::Crawl;
+use self::debts::{BatchNumber, Debts};
+use self::holds::Holds;
 use self::lanes::Lanes;
 pub use self::lanes::{Lane, ScopeCounts};
+use self::log::Log;
+pub use self::log::{LogState, LogStatus};
+use self::nets::Nets;
+use self::reads::Ready;
+use self::selections::Selected;
 use self::walk::Walk;
-use super::batch::{Batch, CrawlMark, CursorMove, Listing, Receipt, WalkState, WalkUpdate};
-use super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
+use super::batch::{Batch, CrawlMark, Delta, Receipt};
+use super::coverage::{GapKind, ReadFailure};
 use super::filter::AppFilter;
 use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
-use super::model::{App, GroupStats, Key, Kind, Quarantined, Row, Scope};
+use super::model::{App, AppStatus, Key, Kind, Scope};
+use super::pending::{Answered, Patience, PendingRead, Target, When};
+use super::plan::Costs;
+use super::reconcile::Verdict;
+
+/// Debts that are kept one by one; at some hundred bytes each, more would cost more than a crawl.
+const DEBTS_MAX: usize = 200_000;
 
 /// Which groups' members are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +73,7 @@ pub enum Members {
     Assigned,
 }
 
-/// What the crawl is asked to do, and within which limits.
+/// What is read, and within which limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Calls under way at once per rate-limit bucket, at least 1.
@@ -54,122 +86,29 @@ pub struct Limits {
     pub skip_app_groups: bool,
 }
 
-/// How often a walk may start again (stale cursors, smaller pages) before it is given up. Halving 1000 down to the
-/// floor of 10 takes 7; the rest is for stale cursors ("at most a few times", facts 0.1).
-const WALK_RESTARTS_MAX: u8 = 10;
-
-/// Pages of one walk. A list of 1,000,000 rows in pages of 10 has 100,000; more is an endless list.
-const WALK_PAGES_MAX: u32 = 200_000;
-
-/// Names a call and its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
-
-/// A read that the shell is asked to make.
+/// How an org is followed. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// Open a System Log position a few minutes back.
-    AnchorLog,
-    /// The first page of a list; `limit` is set only where the usual page size was too big.
-    FirstPage {
-        /// The collection.
-        scope: Scope,
-        /// Its form.
-        listing: Listing,
-        /// Page size, when not the configured one.
-        limit: Option<u32>,
-    },
-    /// The page behind a `next` link, verbatim.
-    NextPage {
-        /// The collection.
-        scope: Scope,
-        /// Its form.
-        listing: Listing,
-        /// The link.
-        next: String,
-    },
-    /// One app by id.
-    ReadApp(AppId),
-}
-
-/// A page of a list as the shell hands it in.
-#[derive(Clone, Debug, Default)]
-pub struct PageSeen {
-    /// Number of the request that got it, taken when it was sent.
-    pub at: RequestNumber,
-    /// Good records.
-    pub rows: Vec<Row>,
-    /// `expand=stats` of groups.
-    pub group_stats: Vec<(GroupId, GroupStats)>,
-    /// Bad records.
-    pub quarantined: Vec<Quarantined>,
-    /// Link to the next page.
-    pub next: Option<String>,
-}
-
-/// What a read by id told.
-#[derive(Clone, Debug)]
-pub enum ByIdSeen {
-    /// The object, with the number of the request.
-    Found(Box<App>, RequestNumber),
-    /// Object-level 404: gone, or not visible to this credential.
-    NotFound(RequestNumber),
-}
-
-/// Everything that can happen.
-#[derive(Debug)]
-pub enum Input {
-    /// The log position was opened.
-    LogAnchored(CallId, LogCursor),
-    /// A page arrived.
-    Page(CallId, PageSeen),
-    /// A read by id was answered.
-    ById(CallId, ByIdSeen),
-    /// A call failed for good.
-    Failed(CallId, ReadFailure),
-    /// The oldest uncommitted batch is stored.
-    Committed(Receipt),
-    /// Answer to [`Effect::LoadAssignedGroups`]; without `Everyone`.
-    AssignedGroups {
-        /// Groups that are assigned to an app.
-        assigned: Vec<GroupId>,
-        /// Groups that are not, but whose members are in the books: read under other settings or before the last assignment
-        /// was taken away. Nobody reads them again, so what is stored would grow old unnoticed.
-        unwanted: Vec<GroupId>,
-    },
-}
-
-/// Everything that can be asked of the shell.
-#[derive(Debug)]
-pub enum Effect {
-    /// Make this read; answer with its id.
-    Call(CallId, Call),
-    /// Store this; answer with [`Input::Committed`], in order.
-    Commit(Box<Batch>),
-    /// Tell the groups that are assigned to an app, and those with stored members that are not.
-    LoadAssignedGroups,
-    /// The crawl is over.
-    End(CrawlEnd),
-}
-
-/// How a crawl ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CrawlEnd {
-    /// Everything was read that could be; gaps may be open.
-    Finished,
-    /// Nothing more can be read now; the crawl is resumed by the next start.
-    Stopped(ReadFailure),
-}
-
-/// What the store holds of an unfinished crawl.
-#[derive(Clone, Debug, Default)]
-pub struct StoredCrawl {
-    /// Its number.
-    pub id: CrawlId,
-    /// The scopes of the crawl and where their walks stand.
-    pub walks: Vec<WalkUpdate>,
-    /// Apps that the finished list did not show, as far as they have not been asked for by id.
-    pub unlisted_apps: Vec<AppId>,
+pub struct FollowLimits {
+    /// Time between polls of the log when nothing is left to drain.
+    pub poll_millis: i64,
+    /// How long hints wait.
+    pub patience: Patience,
+    /// Users delta walk; `None`: off.
+    pub users_delta_millis: Option<i64>,
+    /// Groups delta walk; `None`: off.
+    pub groups_delta_millis: Option<i64>,
+    /// List of apps, compared with what is stored; `None`: off.
+    pub apps_millis: Option<i64>,
+    /// Within which time each app's users are listed again; `None`: off.
+    pub relist_millis: Option<i64>,
+    /// From the end of a crawl to the next one.
+    pub crawl_millis: i64,
+    /// So many events of unknown type bring the next crawl forward.
+    pub unknown_events_max: u64,
+    /// First and longest wait until a held list is read again.
+    pub hold_retry_millis: (i64, i64),
+    /// Rows on a page of the lists that the planner chooses between.
+    pub costs: Costs,
 }
 
 /// How to begin.
@@ -179,146 +118,356 @@ pub enum Begin {
     New {
         /// Its number.
         id: CrawlId,
-        /// What it depends on, see [`CrawlMark::Begin`].
+        /// What it depends on, see [`super::batch::CrawlMark::Begin`].
         fingerprint: String,
     },
     /// Go on with an unfinished one.
     Resume(StoredCrawl),
+    /// No crawl now.
+    Follow {
+        /// Number of the last crawl.
+        last: CrawlId,
+        /// What the next one depends on.
+        fingerprint: String,
+        /// When the next one is due.
+        due_at: Timestamp,
+    },
 }
 
-/// State of one crawl.
+/// What is known from before, for following.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Log position.
+    pub cursor: Option<LogCursor>,
+    /// Up to when the log has been followed, by Okta's clock.
+    pub observed_through: Option<Timestamp>,
+    /// When the last crawl began.
+    pub read_since: Option<Timestamp>,
+    /// Begin of the last delta walks, by Okta's clock.
+    pub deltas: BTreeMap<Delta, Timestamp>,
+    /// Debts.
+    pub pending: Vec<PendingRead>,
+    /// Stored apps.
+    pub apps: Vec<App>,
+    /// The groups `Everyone`, whose members are never read.
+    pub everyone: BTreeSet<GroupId>,
+    /// Groups that are assigned to an app.
+    pub assigned_groups: BTreeSet<GroupId>,
+    /// When the app users of an app were last listed completely.
+    pub listed: BTreeMap<AppId, Timestamp>,
+    /// Held scopes.
+    pub held: Vec<Scope>,
+    /// Scopes with an open gap `UNAUTHORIZED`.
+    pub unauthorized: BTreeSet<Scope>,
+    /// Open gaps of the log.
+    pub log_gaps: BTreeSet<GapKind>,
+    /// What following looked like when it last ended in this process; its counts go on.
+    pub status: LogStatus,
+}
+
+/// An app as far as following needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KnownApp {
+    /// Its app users and groups are read.
+    is_read: bool,
+    is_active: bool,
+}
+
+impl KnownApp {
+    fn of(app: &App, filter: &AppFilter) -> Self {
+        let is_read = filter.wants(app) && filter.wants_assignments(app);
+        Self { is_read, is_active: app.status == AppStatus::Active }
+    }
+}
+
+/// The state.
 #[derive(Debug)]
 pub struct SyncState {
-    id: CrawlId,
     limits: Limits,
+    /// `None`: one crawl, then the end.
+    follow: Option<FollowLimits>,
+    moment: Moment,
     lanes: Lanes,
+    crawl: Crawl,
+    log: Log,
+    debts: Debts,
+    ready: Ready,
+    accounts: Accounts,
+    holds: Holds,
+    nets: Nets,
+    /// The groups `Everyone`.
+    everyone: BTreeSet<GroupId>,
+    /// Groups that are assigned to an app; only with [`Members::Assigned`].
+    assigned_groups: BTreeSet<GroupId>,
+    /// Apps that were seen, wanted or not.
+    apps: BTreeMap<AppId, KnownApp>,
     in_flight: BTreeMap<CallId, Pending>,
     next_call: u64,
-    uncommitted: usize,
-    anchored: bool,
-    /// What the mark says that opens the crawl; taken by the first commit.
-    begin: Option<CrawlMark>,
-    /// Groups that a list showed to be empty: their members need no request.
-    empty_groups: BTreeMap<GroupId, RequestNumber>,
-    assigned: Assigned,
-    /// Apps that the list did not show, still to be asked for by id.
-    unlisted: VecDeque<AppId>,
+    /// Batches on their way to the store, oldest first.
+    uncommitted: VecDeque<Uncommitted>,
+    unauthorized: BTreeSet<Scope>,
+    /// Calls that were made to pay debts.
+    reads: u64,
     stopped: Option<ReadFailure>,
     ended: bool,
 }
 
+/// A batch on its way to the store.
+#[derive(Debug)]
+struct Uncommitted {
+    number: BatchNumber,
+    /// What it pays.
+    answered: Vec<Answered>,
+    /// Whether its receipt can bring more work to the crawl.
+    has_walks: bool,
+    /// Whether it ends the crawl.
+    ends_crawl: bool,
+}
+
+/// What waits for an answer.
 #[derive(Debug)]
 enum Pending {
     Anchor,
+    Poll(LogCursor),
     Walk(Walk),
-    App(AppId),
-}
-
-/// Whether the groups with an app have been asked for; only with [`Members::Assigned`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Assigned {
-    NotAsked,
-    Asked,
-    Known,
+    /// An app that the list did not show.
+    Unlisted(AppId),
+    /// A debt, and when it was asked for.
+    Read(Key, Timestamp),
+    Select(Selected),
+    /// A missing row of a held scope.
+    Probe(Scope),
+    /// One account of a user whose selection came back empty.
+    EmptyProbe(Box<Selected>),
 }
 
 impl SyncState {
-    /// Begins or resumes a crawl.
-    pub fn start(begin: Begin, limits: Limits, now: Timestamp) -> (Self, Vec<Effect>) {
+    /// Begins or resumes. Without `follow` one crawl is made; with it the machine goes on for ever.
+    pub fn start(
+        begin: Begin,
+        known: Known,
+        limits: Limits,
+        follow: Option<FollowLimits>,
+        moment: Moment,
+    ) -> (Self, Vec<Effect>) {
+        let is_lost = known.log_gaps.contains(&GapKind::LogLost)
+            && known.pending.iter().any(|read| read.target == Target::Everything);
+        let patience = follow.as_ref().map(|follow| follow.patience).unwrap_or_default();
+        let apps = known.apps.iter().map(|app| (app.id.clone(), KnownApp::of(app, &limits.apps))).collect();
         let mut state = Self {
-            id: CrawlId::default(),
             lanes: Lanes::new(limits.in_flight_per_lane),
+            crawl: Crawl::default(),
+            log: Log::new(
+                known.cursor,
+                known.observed_through,
+                known.read_since,
+                known.log_gaps,
+                is_lost,
+                known.status,
+            ),
+            debts: Debts::new(if follow.is_some() { known.pending } else { Vec::new() }, patience),
+            ready: Ready::default(),
+            accounts: Accounts::default(),
+            holds: Holds::default(),
+            nets: Nets::new(known.deltas, known.listed, moment.now),
+            everyone: known.everyone,
+            assigned_groups: known.assigned_groups,
+            apps,
             limits,
+            follow,
+            moment,
             in_flight: BTreeMap::new(),
             next_call: 0,
-            uncommitted: 0,
-            anchored: false,
-            begin: None,
-            empty_groups: BTreeMap::new(),
-            assigned: Assigned::NotAsked,
-            unlisted: VecDeque::new(),
+            uncommitted: VecDeque::new(),
+            unauthorized: known.unauthorized,
+            reads: 0,
             stopped: None,
             ended: false,
         };
         let mut effects = Vec::new();
-        match begin {
-            Begin::New { id, fingerprint } => {
-                state.id = id;
-                state.begin = Some(CrawlMark::Begin { id, fingerprint });
-                for scope in [Scope::Users, Scope::Groups, Scope::Apps] {
-                    state.lanes.push(Walk::new(scope));
-                }
-                let mut batch = state.batch(now);
-                batch.walks = [Scope::Users, Scope::Groups, Scope::Apps]
-                    .map(|scope| WalkUpdate { scope, state: WalkState::Todo })
-                    .into();
-                state.commit(batch, &mut effects);
-                state.call(Call::AnchorLog, Pending::Anchor, &mut effects);
-            }
-            Begin::Resume(stored) => {
-                state.id = stored.id;
-                // The anchor is stored before the first list is asked for, so a resumed crawl has one or never will.
-                state.anchored = stored.walks.iter().any(|walk| walk.scope == Scope::Log);
-                for update in stored.walks {
-                    state.lanes.resume(update);
-                }
-                if state.anchored {
-                    state.unlisted.extend(stored.unlisted_apps);
-                    state.fill(&mut effects);
-                    state.end_when_done(now, &mut effects);
-                } else {
-                    state.call(Call::AnchorLog, Pending::Anchor, &mut effects);
-                }
-            }
+        state.begin(begin, &mut effects);
+        for scope in known.held {
+            // Whether its rows may be asked for by id is known only when the list is read again.
+            state.hold(scope, Vec::new(), &mut effects);
         }
+        state.go_on(&mut effects);
         (state, effects)
     }
 
-    /// Takes in one thing that happened and tells what to do. Deterministic; `now` is only written into batches.
-    pub fn step(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+    /// Takes in one thing that happened and tells what to do. Deterministic.
+    pub fn step(&mut self, input: Input, moment: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.ended {
             return effects;
         }
+        self.moment = moment;
         match input {
-            Input::LogAnchored(call, cursor) => self.on_anchored(call, cursor, now, &mut effects),
-            Input::Page(call, page) => self.on_page(call, page, now, &mut effects),
-            Input::ById(call, seen) => self.on_app(call, seen, now, &mut effects),
-            Input::Failed(call, failure) => self.on_failed(call, failure, now, &mut effects),
-            Input::Committed(receipt) => self.on_committed(receipt),
+            Input::Tick => {}
+            Input::Log(call, page) => self.on_log(call, page, &mut effects),
+            Input::Page(call, page) => self.on_page(call, page, &mut effects),
+            Input::ById(call, seen) => self.on_by_id(call, seen, &mut effects),
+            Input::Failed(call, failure) => self.on_failed(call, failure, &mut effects),
+            Input::Committed(receipt) => self.on_committed(receipt, &mut effects),
             Input::AssignedGroups { assigned, unwanted } => {
-                self.on_assigned_groups(assigned, unwanted, now, &mut effects);
+                self.on_assigned_groups(assigned, unwanted, &mut effects);
+            }
+            Input::Counted(sizes) => self.on_counted(&sizes),
+            Input::UserApps(call, stored) => self.on_user_apps_stored(call, stored, &mut effects),
+            Input::Asked(target) => self.on_asked(target, &mut effects),
+            Input::Released(scope, unlisted_apps) => {
+                self.holds.ended(&scope);
+                self.crawl.unlisted.extend(unlisted_apps);
             }
         }
-        if self.stopped.is_none() && self.anchored {
-            self.fill(&mut effects);
-        }
-        self.end_when_done(now, &mut effects);
+        self.go_on(&mut effects);
         effects
     }
 
-    /// Scopes read and to be read, by kind of row; for progress bars.
+    /// Whatever the input was: everything that can begin now, and the end.
+    fn go_on(&mut self, effects: &mut Vec<Effect>) {
+        if self.stopped.is_none() {
+            if self.follow.is_some() {
+                self.cast_nets();
+                self.poll(effects);
+                self.begin_crawl_when_due(effects);
+            }
+            if self.log.lets_lists_go() {
+                self.take_due_debts(effects);
+                self.fill(effects);
+                self.read_ready(effects);
+            }
+        }
+        self.end_when_done(effects);
+    }
+
+    /// When the machine wants a step even if nothing happens.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        if self.follow.is_none() || self.stopped.is_some() {
+            return None;
+        }
+        // What cannot begin yet is begun by the answer that it waits for, not by the clock.
+        let lets_lists_go = self.log.lets_lists_go();
+        let debts = self.debts.next_due().filter(|_| lets_lists_go);
+        let nets = self.nets.next().filter(|_| !self.crawl.is_running);
+        let crawl = self.crawl.due_at.filter(|_| lets_lists_go && !self.crawl.is_running);
+        [self.log.poll_at(), debts, nets, crawl].into_iter().flatten().min()
+    }
+
+    /// Scopes read and to be read by the crawl, by kind of row; for progress bars.
     pub fn counts(&self, kind: Kind) -> ScopeCounts {
         self.lanes.counts(kind)
     }
 
-    fn batch(&self, now: Timestamp) -> Batch {
-        Batch { now, ..Batch::default() }
+    /// Whether a crawl is going on.
+    pub fn is_crawling(&self) -> bool {
+        self.crawl.is_running
     }
 
+    /// When the next crawl is due; `None` while one is going on or when none is planned.
+    pub fn next_crawl_at(&self) -> Option<Timestamp> {
+        self.crawl.due_at
+    }
+
+    /// What following looks like from outside.
+    pub fn log_status(&self) -> LogStatus {
+        LogStatus { debts: self.debts.len(), held: self.holds.len(), reads: self.reads, ..self.log.status() }
+    }
+
+    /// Every debt, with whether somebody has taken it; and those that changed since the last batch.
+    #[cfg(test)]
+    fn debts_for_tests(&self) -> (Vec<(PendingRead, bool)>, BTreeSet<Target>) {
+        self.debts.for_tests()
+    }
+
+    fn batch(&self) -> Batch {
+        Batch { now: self.moment.now, okta_now: self.moment.okta_now, ..Batch::default() }
+    }
+
+    /// Hands a batch to the store if there is anything in it.
+    fn commit_if_any(&mut self, batch: Batch, effects: &mut Vec<Effect>) {
+        let is_empty = batch.rows.is_empty()
+            && batch.removals.is_empty()
+            && batch.answered.is_empty()
+            && batch.quarantined.is_empty()
+            && batch.walks.is_empty()
+            && batch.closed_gaps.is_empty();
+        if !is_empty || self.debts.has_changed() {
+            self.commit(batch, effects);
+        }
+    }
+
+    /// Hands a batch to the store, with everything that changed in memory since the last one.
     fn commit(&mut self, mut batch: Batch, effects: &mut Vec<Effect>) {
-        if let Some(begin) = self.begin.take() {
+        for scope in self.debts.works_again(&batch.answered) {
+            if batch.gaps.iter().all(|gap| gap.scope != scope) {
+                let kinds = [GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed];
+                batch.closed_gaps.extend(kinds.map(|kind| (scope.clone(), kind)));
+            }
+        }
+        if let Some(begin) = self.crawl.begin.take() {
             batch.crawl = Some(begin);
         }
-        self.uncommitted += 1;
+        let (number, pending) = self.debts.begin_batch();
+        batch.pending = pending;
+        batch.patience = self.debts.patience();
+        batch.members_since = self.moment.newest;
+        batch.is_followed = self.follow.is_some();
+        self.uncommitted.push_back(Uncommitted {
+            number,
+            answered: batch.answered.clone(),
+            has_walks: !batch.walks.is_empty(),
+            ends_crawl: matches!(batch.crawl, Some(CrawlMark::End { .. })),
+        });
         effects.push(Effect::Commit(Box::new(batch)));
     }
 
-    fn call(&mut self, call: Call, pending: Pending, effects: &mut Vec<Effect>) {
+    fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
+        let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
+        for read in receipt.owed {
+            self.debts.adopt(read, number);
+        }
+        let is_held = receipt.finished.iter().any(|finished| finished.verdict.is_hold());
+        for answered in answered {
+            // The store pays nothing in a batch whose walk is held: what the walk did not show is not settled.
+            if is_held {
+                self.debts.give_back(&answered.target);
+            } else {
+                self.debts.pay(&answered, number);
+            }
+            self.accounts.unblock(&answered.target);
+        }
+        for finished in receipt.finished {
+            self.crawl.unlisted.extend(finished.unlisted_apps);
+            if finished.verdict.is_hold() {
+                // With another credential a 404 may mean "not visible" (facts 7.2): such a hold is not probed.
+                let can_tell = matches!(finished.verdict, Verdict::HoldShrunk | Verdict::HoldEmpty);
+                self.hold(finished.scope, if can_tell { finished.sample } else { Vec::new() }, effects);
+            } else {
+                self.holds.ended(&finished.scope);
+                self.nets.listed(&finished.scope, self.moment.now);
+                // The accounts that the groups gave go later, and where a group was deleted no event of its own says so.
+                if let (Scope::AppGroups(app), true) = (finished.scope, finished.removed > 0) {
+                    self.owe(Target::List(Scope::AppUsers(app)), When::Quiet, "groups are no longer assigned");
+                }
+            }
+        }
+        if ends_crawl {
+            self.crawl_is_over(effects);
+        }
+    }
+
+    fn call(&mut self, call: Call, pending: Pending, effects: &mut Vec<Effect>) -> CallId {
         let id = CallId(self.next_call);
         self.next_call += 1;
+        let is_urgent = match &call {
+            Call::FirstPage { is_urgent, .. } | Call::NextPage { is_urgent, .. } => *is_urgent,
+            Call::Read(_) | Call::Select { .. } => true,
+            Call::AnchorLog { .. } | Call::PollLog(_) => false,
+        };
+        self.reads += u64::from(is_urgent);
         self.in_flight.insert(id, pending);
         effects.push(Effect::Call(id, call));
+        id
     }
 
     /// What waits for the answer to a call; a call that waits for an answer of another kind goes on waiting.
@@ -326,270 +475,104 @@ impl SyncState {
         self.in_flight.get(&call).is_some_and(is_expected).then(|| self.in_flight.remove(&call))?
     }
 
-    /// Starts walks while their lanes have room, and reads by id, which draw on a bucket of their own.
-    fn fill(&mut self, effects: &mut Vec<Effect>) {
-        let by_id = self.in_flight.values().filter(|pending| matches!(pending, Pending::App(_))).count();
-        for _ in by_id..self.limits.in_flight_per_lane.max(1) {
-            let Some(app) = self.unlisted.pop_front() else { break };
-            self.call(Call::ReadApp(app.clone()), Pending::App(app), effects);
+    fn owe(&mut self, target: Target, when: When, cause: &str) {
+        if let Target::List(Scope::GroupMembers(group)) = &target {
+            // What a list said of its size before is not to be relied on.
+            self.crawl.empty_groups.remove(group);
         }
-        while let Some(walk) = self.lanes.take() {
-            let call = walk.next_call();
-            self.call(call, Pending::Walk(walk), effects);
+        if self.follow.is_none() {
+            return;
         }
-    }
-
-    fn on_anchored(&mut self, call: CallId, cursor: LogCursor, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Pending::Anchor) = self.answered(call, |pending| matches!(pending, Pending::Anchor)) else { return };
-        self.anchored = true;
-        let mut batch = self.batch(now);
-        batch.cursor = Some(CursorMove::Anchor(cursor));
-        batch.walks =
-            vec![WalkUpdate { scope: Scope::Log, state: WalkState::Finished { from: RequestNumber::default() } }];
-        self.commit(batch, effects);
-    }
-
-    fn on_page(&mut self, call: CallId, page: PageSeen, now: Timestamp, effects: &mut Vec<Effect>) {
-        let is_walk = |pending: &Pending| matches!(pending, Pending::Walk(_));
-        let Some(Pending::Walk(mut walk)) = self.answered(call, is_walk) else { return };
-        let from = *walk.from.get_or_insert(page.at);
-        let mut batch = self.batch(now);
-        batch.at = page.at;
-        batch.quarantined = page.quarantined;
-        for (group, stats) in page.group_stats {
-            if stats.users == 0 {
-                self.empty_groups.insert(group, page.at);
-            }
-        }
-        let rows = page.rows.len();
-        for row in page.rows {
-            self.on_row(row, &mut batch);
-        }
-        self.lanes.count_rows(&walk.scope, rows);
-        match walk.advance(rows, page.next, WALK_PAGES_MAX) {
-            walk::Advance::Next(position) => {
-                batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Walking(position) });
-                self.lanes.go_on(walk);
-            }
-            walk::Advance::End => {
-                batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Finished { from } });
-                self.lanes.finish(&walk.scope);
-            }
-            walk::Advance::Empty => {
-                let evidence = "200 with an empty list, but an org always has users, groups and apps".to_owned();
-                self.give_up(&walk.scope, GapKind::EmptySuspect, evidence, &mut batch);
-            }
-            walk::Advance::Endless(evidence) => {
-                self.give_up(&walk.scope, GapKind::Failed, evidence, &mut batch);
-            }
-        }
-        self.commit(batch, effects);
-    }
-
-    fn give_up(&mut self, scope: &Scope, kind: GapKind, evidence: String, batch: &mut Batch) {
-        batch.gaps.push(Gap { scope: scope.clone(), kind, evidence });
-        batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp });
-        self.lanes.finish(scope);
-    }
-
-    /// Puts a row into the batch and the walks that it makes necessary on the list.
-    fn on_row(&mut self, row: Row, batch: &mut Batch) {
-        match &row {
-            Row::App(app) => {
-                if !self.limits.apps.wants(app) {
-                    // No row, and what an earlier configuration stored goes.
-                    batch.removals.push(row.key());
-                    return;
-                }
-                self.on_app_row(app, batch);
-            }
-            Row::Group(group) => {
-                // `Everyone` is derived from the user list (facts 3).
-                if self.limits.members == Members::All && !group.is_everyone() {
-                    self.add_members_walk(group.id.clone(), batch);
-                }
-            }
-            Row::User(_) | Row::GroupMember(_) | Row::AppUser(_) | Row::AppGroup(_) => {}
-        }
-        batch.rows.push(row);
-    }
-
-    fn on_app_row(&mut self, app: &App, batch: &mut Batch) {
-        if app.implicit_assignment {
-            batch.gaps.push(Gap {
-                scope: Scope::AppUsers(app.id.clone()),
-                kind: GapKind::ImplicitAssignment,
-                evidence: "the app's settings say implicitAssignment".to_owned(),
-            });
+        if self.debts.len() >= DEBTS_MAX && self.debts.get(&target).is_none() {
+            // Reading everything is cheaper by now, and covers it.
+            self.debts.owe(Target::Everything, When::Now, "too many reads are owed", self.moment);
         } else {
-            batch.closed_gaps.push((Scope::AppUsers(app.id.clone()), GapKind::ImplicitAssignment));
-        }
-        let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
-        for scope in scopes {
-            if matches!(scope, Scope::AppGroups(_)) && self.limits.skip_app_groups {
-                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
-            } else if self.limits.apps.wants_assignments(app) {
-                self.add_walk(scope, batch);
-            } else if app.is_service_app() {
-                // Service apps have no app users (facts 4): known to be empty without a request.
-                self.add_empty(scope, batch.at, batch);
-            } else {
-                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
-            }
+            self.debts.owe(target, when, cause, self.moment);
         }
     }
 
-    fn add_members_walk(&mut self, group: GroupId, batch: &mut Batch) {
-        match self.empty_groups.get(&group) {
-            Some(at) => {
-                let at = *at;
-                self.add_empty(Scope::GroupMembers(group), at, batch);
-            }
-            None => self.add_walk(Scope::GroupMembers(group), batch),
+    /// A read that was asked for at `asked_at` pays a debt, if it was due by then: who waits, waits for something to happen,
+    /// and an earlier look does not show it.
+    fn settle(&mut self, target: Target, by: RequestNumber, asked_at: Timestamp, batch: &mut Batch) {
+        let Some(read) = self.debts.get(&target) else { return };
+        if read.due_at <= asked_at || read.attempts > 0 {
+            batch.answered.push(paid(target, by));
+        } else {
+            self.debts.give_back(&target);
+            self.accounts.unblock(&target);
         }
     }
 
-    fn add_walk(&mut self, scope: Scope, batch: &mut Batch) {
-        if self.lanes.is_new(&scope) {
-            batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
-            self.lanes.push(Walk::new(scope));
-        }
+    /// A read with the credential was answered: what a dead credential had left behind is over.
+    fn credential_lives(&mut self, batch: &mut Batch) {
+        batch
+            .closed_gaps
+            .extend(std::mem::take(&mut self.unauthorized).into_iter().map(|scope| (scope, GapKind::Unauthorized)));
     }
 
-    /// A scope that is known to be empty: finished without a request.
-    fn add_empty(&mut self, scope: Scope, from: RequestNumber, batch: &mut Batch) {
-        if self.lanes.is_new(&scope) {
-            self.lanes.finish(&scope);
-            // Begun and ended at once, so that nothing of an earlier walk is taken for a part of this one.
-            batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
-            batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from } });
-        }
-    }
-
-    fn on_app(&mut self, call: CallId, seen: ByIdSeen, now: Timestamp, effects: &mut Vec<Effect>) {
-        let is_app = |pending: &Pending| matches!(pending, Pending::App(_));
-        let Some(Pending::App(id)) = self.answered(call, is_app) else { return };
-        let mut batch = self.batch(now);
-        // The credential lives again; the list, whose end would close this gap, may have been read before it died.
-        batch.closed_gaps.push((Scope::Apps, GapKind::Unauthorized));
-        match seen {
-            ByIdSeen::NotFound(at) => {
-                batch.at = at;
-                batch.removals.push(Key::App(id));
-            }
-            ByIdSeen::Found(app, at) => {
-                batch.at = at;
-                self.on_row(Row::App(*app), &mut batch);
-            }
-        }
-        self.commit(batch, effects);
-    }
-
-    fn on_failed(&mut self, call: CallId, failure: ReadFailure, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn on_failed(&mut self, call: CallId, failure: ReadFailure, effects: &mut Vec<Effect>) {
         let Some(pending) = self.in_flight.remove(&call) else { return };
-        let ends_everything = matches!(failure, ReadFailure::Unauthorized { .. } | ReadFailure::Unreachable { .. });
-        let scope = match &pending {
-            Pending::Anchor => Scope::Log,
-            Pending::Walk(walk) => walk.scope.clone(),
-            Pending::App(_) => Scope::Apps,
-        };
-        let mut batch = self.batch(now);
-        if ends_everything {
-            // An unreachable org says nothing about any scope; a dead credential is worth a gap.
-            if matches!(failure, ReadFailure::Unauthorized { .. }) {
-                batch.gaps.extend(gap_of_failure(&scope, &failure));
-                self.commit(batch, effects);
-            }
-            self.stopped.get_or_insert(failure);
+        if matches!(failure, ReadFailure::Unauthorized { .. } | ReadFailure::Unreachable { .. }) {
+            self.stop(&pending, failure, effects);
             return;
         }
         match pending {
-            Pending::Anchor => {
-                self.anchored = true;
-                let evidence = gap_of_failure(&scope, &failure).map_or_else(String::new, |gap| gap.evidence);
-                batch.gaps.extend(gap_of_failure(&scope, &failure));
-                batch.gaps.push(Gap { scope: Scope::Log, kind: GapKind::LogLost, evidence });
-                batch.walks.push(WalkUpdate { scope: Scope::Log, state: WalkState::GivenUp });
+            Pending::Anchor | Pending::Poll(_) => self.on_log_failed(pending, &failure, effects),
+            Pending::Walk(walk) => self.on_walk_failed(walk, &failure, effects),
+            Pending::Unlisted(app) => {
+                // Kept: neither shown nor proven gone.
+                let mut batch = self.batch();
+                batch.gaps.extend(super::coverage::gap_of_failure(&Scope::Apps, &failure));
+                let target = Target::App(app);
+                self.owe(target.clone(), When::Now, "app could not be read");
+                self.debts.failed(&target, self.moment.now, 0);
+                self.commit(batch, effects);
             }
-            Pending::Walk(walk) => self.on_walk_failed(walk, &failure, &mut batch),
-            // Kept: neither shown nor proven gone.
-            Pending::App(_) => batch.gaps.extend(gap_of_failure(&scope, &failure)),
-        }
-        self.commit(batch, effects);
-    }
-
-    fn on_walk_failed(&mut self, mut walk: Walk, failure: &ReadFailure, batch: &mut Batch) {
-        match walk.restart(failure, WALK_RESTARTS_MAX) {
-            Ok(()) => {
-                batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Todo });
-                self.lanes.go_on(walk);
-            }
-            Err(evidence) => {
-                let (kind, evidence) = gap_of_failure(&walk.scope, failure)
-                    .map_or((GapKind::Failed, evidence), |gap| (gap.kind, gap.evidence));
-                self.give_up(&walk.scope, kind, evidence, batch);
-            }
+            Pending::Read(key, _) => self.on_read_failed(&key, &failure, effects),
+            Pending::Select(selected) => self.on_selection_failed(selected, &failure, effects),
+            Pending::EmptyProbe(selected) => self.on_selection_failed(*selected, &failure, effects),
+            Pending::Probe(scope) => self.holds.not_gone(&scope),
         }
     }
 
-    fn on_committed(&mut self, receipt: Receipt) {
-        let Some(uncommitted) = self.uncommitted.checked_sub(1) else { return };
-        self.uncommitted = uncommitted;
-        self.unlisted.extend(receipt.finished.into_iter().flat_map(|finished| finished.unlisted_apps));
-    }
-
-    fn on_assigned_groups(
-        &mut self,
-        assigned: Vec<GroupId>,
-        unwanted: Vec<GroupId>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.assigned != Assigned::Asked {
-            return;
-        }
-        self.assigned = Assigned::Known;
-        let mut batch = self.batch(now);
-        for group in assigned {
-            self.add_members_walk(group, &mut batch);
-        }
-        let unwanted = unwanted.into_iter().map(Scope::GroupMembers);
-        batch.walks.extend(unwanted.map(|scope| WalkUpdate { scope, state: WalkState::Unwanted }));
-        if !batch.walks.is_empty() {
+    /// Nothing can be read any more.
+    fn stop(&mut self, pending: &Pending, failure: ReadFailure, effects: &mut Vec<Effect>) {
+        // An unreachable org says nothing about any scope; a dead credential is worth a gap.
+        if matches!(failure, ReadFailure::Unauthorized { .. }) {
+            let scope = match pending {
+                Pending::Anchor | Pending::Poll(_) => Scope::Log,
+                Pending::Walk(walk) => walk.scope.clone(),
+                Pending::Unlisted(_) => Scope::Apps,
+                Pending::Read(key, _) => key.scope(),
+                Pending::Select(selected) => selected.scope(),
+                Pending::EmptyProbe(selected) => selected.scope(),
+                Pending::Probe(scope) => scope.clone(),
+            };
+            let mut batch = self.batch();
+            batch.gaps.extend(super::coverage::gap_of_failure(&scope, &failure));
             self.commit(batch, effects);
         }
+        self.stopped.get_or_insert(failure);
     }
+}
 
-    fn end_when_done(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if let Some(failure) = &self.stopped {
-            // Pages already under way are dropped; their walks are read again from the stored position.
-            if self.uncommitted == 0 {
-                self.ended = true;
-                effects.push(Effect::End(CrawlEnd::Stopped(failure.clone())));
-            }
-            return;
-        }
-        if self.uncommitted > 0 || !self.in_flight.is_empty() || !self.unlisted.is_empty() || !self.lanes.is_idle() {
-            return;
-        }
-        match (self.limits.members, self.assigned) {
-            (Members::Assigned, Assigned::NotAsked) => {
-                self.assigned = Assigned::Asked;
-                effects.push(Effect::LoadAssignedGroups);
-            }
-            (Members::Assigned, Assigned::Asked) => {}
-            _ => {
-                // One more commit, then the end: `ended` is set when its receipt arrives.
-                if !self.lanes.closed() {
-                    self.lanes.close();
-                    let mut batch = self.batch(now);
-                    batch.crawl = Some(CrawlMark::End { id: self.id });
-                    self.commit(batch, effects);
-                } else {
-                    self.ended = true;
-                    effects.push(Effect::End(CrawlEnd::Finished));
-                }
-            }
-        }
-    }
+/// The debt that a read by id pays; `None` for what has no such read.
+fn target_of(key: &Key) -> Option<Target> {
+    Some(match key {
+        Key::User(user) => Target::User(user.clone()),
+        Key::Group(group) => Target::Group(group.clone()),
+        Key::App(app) => Target::App(app.clone()),
+        Key::AppUser(app, user) => Target::AppUser(app.clone(), user.clone()),
+        Key::GroupMember(..) | Key::AppGroup(..) => return None,
+    })
+}
+
+/// Groups whose members a list of groups obliges to read, and the like.
+fn members_of(group: &GroupId) -> Target {
+    Target::List(Scope::GroupMembers(group.clone()))
+}
+
+/// A debt paid by a read.
+fn paid(target: Target, by: RequestNumber) -> Answered {
+    Answered { target, by }
 }

@@ -2,19 +2,28 @@
 //!
 //! A failure prints the seed; `CRAWL_SEEDS=100000` tries more of them.
 
+mod books;
+mod by_hand;
 mod driver;
+mod follow;
+mod follow_sim;
+mod follower;
 mod org;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::driver::{Driver, Faults, NOW, scope_of};
 use self::org::{EXCLUDED, Org, UNLISTED, app, app_id, gone_app, group_id};
-use super::{ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, Limits, Members, PageSeen, ReadFailure, SyncState};
+use super::{
+    ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, Known, Limits, LogSeen, Members, Moment, PageSeen, ReadFailure,
+    SyncState,
+};
 use crate::core::batch::{Listing, Receipt, WalkState};
 use crate::core::coverage::GapKind;
 use crate::core::filter::AppFilter;
 use crate::core::ids::{CrawlId, LogCursor, RequestNumber, Revision};
-use crate::core::model::{Key, Kind, Scope};
+use crate::core::model::{Key, Kind, Row, Scope};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
@@ -40,6 +49,14 @@ fn driver(seed: u64) -> Driver {
     driver.memory.rows.insert(Key::AppUser(gone_app(), org::user_id(0)), 1);
     driver.memory.rows.insert(Key::App(app_id(3)), 1);
     driver
+}
+
+fn moment() -> Moment {
+    Moment { now: NOW, okta_now: NOW, newest: RequestNumber(0) }
+}
+
+fn log_page(cursor: &str) -> LogSeen {
+    LogSeen { next: Some(LogCursor(cursor.to_owned())), ..LogSeen::default() }
 }
 
 fn seeds() -> u64 {
@@ -101,7 +118,7 @@ fn without_faults_every_page_is_asked_for_once() {
         let mut driver = driver(seed);
         assert_eq!(driver.run(Faults::default()), CrawlEnd::Finished);
         let scopes = lists_to_read(&driver);
-        assert_eq!(driver.calls[0], Call::AnchorLog);
+        assert!(matches!(driver.calls[0], Call::AnchorLog { .. }));
         let asked: BTreeSet<Scope> = driver.calls.iter().filter_map(scope_of).cloned().collect();
         assert_eq!(asked, scopes, "lists that were asked for");
         let mut once = BTreeSet::new();
@@ -144,7 +161,7 @@ fn with_faults_and_crashes_the_crawl_ends_and_tells_what_it_missed() {
                 WalkState::Finished { .. } if *scope == Scope::Log => assert!(driver.memory.has_cursor),
                 WalkState::Finished { .. } => check_read(&driver, scope),
                 WalkState::GivenUp => assert!(has_gap(scope), "{scope} was given up without a gap"),
-                WalkState::Unwanted => {}
+                WalkState::Unwanted | WalkState::Released => {}
                 WalkState::Todo | WalkState::Walking(_) => panic!("{scope} is still {state:?}"),
             }
         }
@@ -201,7 +218,7 @@ fn fail(driver: &mut Driver, wanted: &Scope, failure: ReadFailure) -> Option<Cal
 }
 
 fn anchor(driver: &mut Driver) {
-    let (id, call, at) = driver.take_call(|call| *call == Call::AnchorLog).unwrap();
+    let (id, call, at) = driver.take_call(|call| matches!(call, Call::AnchorLog { .. })).unwrap();
     let answer = driver.org.answer(id, &call, at);
     driver.step(answer, Some(&call));
 }
@@ -213,7 +230,8 @@ fn failures_start_a_walk_again_or_leave_a_gap() {
         let mut driver = small();
         anchor(&mut driver);
         let next = fail(&mut driver, &scope, failure);
-        let expected = again.map(|(listing, limit)| Call::FirstPage { scope: scope.clone(), listing, limit });
+        let expected =
+            again.map(|(listing, limit)| Call::FirstPage { scope: scope.clone(), listing, limit, is_urgent: false });
         assert_eq!(next, expected, "the next call");
         while driver.has_commits() {
             driver.commit_one();
@@ -265,7 +283,8 @@ fn the_plain_user_list_has_two_halves() {
             driver.start();
         }
         let (id, call, at) = driver.take_call(is_list(Scope::Users)).unwrap();
-        let expected = Call::FirstPage { scope: Scope::Users, listing: Listing::DeactivatedUsers, limit: None };
+        let expected =
+            Call::FirstPage { scope: Scope::Users, listing: Listing::DeactivatedUsers, limit: None, is_urgent: false };
         assert_eq!(call, expected);
         driver.put_back(id, call, at);
         assert_eq!(driver.run_on(), CrawlEnd::Finished);
@@ -317,7 +336,7 @@ fn a_dead_credential_or_org_stops_the_crawl_until_the_next_start() {
 #[test]
 fn a_log_that_may_not_be_read_stops_nothing_else() {
     let mut driver = small();
-    let (id, call, _) = driver.take_call(|call| *call == Call::AnchorLog).unwrap();
+    let (id, call, _) = driver.take_call(|call| matches!(call, Call::AnchorLog { .. })).unwrap();
     let failure = ReadFailure::Forbidden { missing_scope: None, detail: "GET /logs: 403".to_owned() };
     driver.step(Input::Failed(id, failure), Some(&call));
     assert_eq!(driver.run_on(), CrawlEnd::Finished);
@@ -335,7 +354,7 @@ fn reads_by_id_keep_to_the_limit_too() {
         driver.memory.rows.insert(Key::App(app_id(n)), 1);
     }
     assert_eq!(driver.run(Faults::default()), CrawlEnd::Finished);
-    let by_id = driver.calls.iter().filter(|call| matches!(call, Call::ReadApp(_))).count();
+    let by_id = driver.calls.iter().filter(|call| matches!(call, Call::Read(_))).count();
     assert_eq!(by_id, 42);
     assert!(!driver.memory.rows.contains_key(&Key::App(app_id(500))));
 }
@@ -344,7 +363,7 @@ fn reads_by_id_keep_to_the_limit_too() {
 fn an_app_that_cannot_be_read_by_id_is_kept() {
     let mut driver = driver(3);
     driver.start();
-    let is_gone = |call: &Call| *call == Call::ReadApp(gone_app());
+    let is_gone = |call: &Call| *call == Call::Read(Key::App(gone_app()));
     let (id, call) = loop {
         match driver.take_call(is_gone) {
             Some((id, call, _)) => break (id, call),
@@ -362,12 +381,13 @@ fn an_app_that_cannot_be_read_by_id_is_kept() {
 fn answers_that_nobody_waits_for_change_nothing() {
     let state = || {
         let begin = super::Begin::New { id: CrawlId(1), fingerprint: String::new() };
-        let (mut state, effects) = SyncState::start(begin, limits(2, Members::Assigned), NOW);
+        let (mut state, effects) =
+            SyncState::start(begin, Known::default(), limits(2, Members::Assigned), None, moment());
         let anchor = effects.iter().find_map(|effect| match effect {
-            Effect::Call(id, Call::AnchorLog) => Some(*id),
+            Effect::Call(id, Call::AnchorLog { .. }) => Some(*id),
             _ => None,
         });
-        let effects = state.step(Input::LogAnchored(anchor.unwrap(), LogCursor("1".to_owned())), NOW);
+        let effects = state.step(Input::Log(anchor.unwrap(), log_page("1")), moment());
         let calls: BTreeMap<Option<Scope>, CallId> = effects
             .iter()
             .filter_map(|effect| match effect {
@@ -385,26 +405,26 @@ fn answers_that_nobody_waits_for_change_nothing() {
     let at = RequestNumber(9);
     for input in [
         Input::Page(unknown, page()),
-        Input::LogAnchored(unknown, LogCursor("2".to_owned())),
+        Input::Log(unknown, log_page("2")),
         Input::ById(unknown, ByIdSeen::NotFound(at)),
         Input::Failed(unknown, ReadFailure::Unauthorized { detail: String::new() }),
         // Answers of another kind to a call that is under way.
-        Input::LogAnchored(users, LogCursor("2".to_owned())),
-        Input::ById(users, ByIdSeen::Found(Box::new(app(1, "jira", None)), at)),
+        Input::Log(users, log_page("2")),
+        Input::ById(users, ByIdSeen::Found(Box::new(Row::App(app(1, "jira", None))), at)),
         Input::AssignedGroups { assigned: vec![group_id(1)], unwanted: Vec::new() },
     ] {
         let what = format!("{input:?}");
-        assert!(state.step(input, NOW).is_empty(), "{what}");
+        assert!(state.step(input, moment()).is_empty(), "{what}");
         assert_eq!(format!("{state:?}"), before, "{what}");
     }
     // Two batches are uncommitted: a third receipt is nobody's.
-    let receipt = || Receipt { revision: Revision(1), finished: Vec::new() };
-    state.step(Input::Committed(receipt()), NOW);
-    state.step(Input::Committed(receipt()), NOW);
+    let receipt = || Receipt { revision: Revision(1), finished: Vec::new(), owed: Vec::new() };
+    state.step(Input::Committed(receipt()), moment());
+    state.step(Input::Committed(receipt()), moment());
     let before = format!("{state:?}");
-    assert!(state.step(Input::Committed(receipt()), NOW).is_empty());
+    assert!(state.step(Input::Committed(receipt()), moment()).is_empty());
     assert_eq!(format!("{state:?}"), before);
-    assert!(!state.step(Input::Page(users, page()), NOW).is_empty(), "the answer that is waited for");
+    assert!(!state.step(Input::Page(users, page()), moment()).is_empty(), "the answer that is waited for");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::batch::{Listing, Position};
 use super::super::coverage::ReadFailure;
-use super::super::ids::RequestNumber;
+use super::super::ids::{RequestNumber, Timestamp};
 use super::super::model::Scope;
 use super::Call;
 
@@ -14,7 +14,15 @@ use super::Call;
 pub(super) struct Walk {
     pub(super) scope: Scope,
     pub(super) from: Option<RequestNumber>,
+    /// When the first page was asked for, by Okta's clock.
+    pub(super) began: Timestamp,
+    /// The same by our clock.
+    pub(super) asked_at: Timestamp,
+    /// When the page under way was asked for, by Okta's clock.
+    pub(super) asked: Timestamp,
     listing: Listing,
+    /// Asked for by a hint rather than by a crawl.
+    pub(super) is_urgent: bool,
     limit: Option<u32>,
     next: Option<String>,
     page: u32,
@@ -40,7 +48,11 @@ impl Walk {
         Self {
             scope,
             from: None,
+            began: Timestamp::default(),
+            asked_at: Timestamp::default(),
+            asked: Timestamp::default(),
             listing: Listing::Usual,
+            is_urgent: false,
             limit: None,
             next: None,
             page: 0,
@@ -50,9 +62,20 @@ impl Walk {
         }
     }
 
+    /// A walk that a hint asks for.
+    pub(super) fn urgent(scope: Scope) -> Self {
+        Self { is_urgent: true, ..Self::new(scope) }
+    }
+
+    /// Whether nothing has been read yet.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.next.is_none() && self.page == 0
+    }
+
     pub(super) fn at(scope: Scope, position: Position) -> Self {
         let mut walk = Self::new(scope);
         walk.from = Some(position.from);
+        walk.began = position.began;
         walk.listing = position.listing;
         walk.next = Some(position.next);
         walk.page = position.page;
@@ -61,10 +84,10 @@ impl Walk {
     }
 
     pub(super) fn next_call(&self) -> Call {
-        let (scope, listing) = (self.scope.clone(), self.listing);
+        let (scope, listing, is_urgent) = (self.scope.clone(), self.listing, self.is_urgent);
         match &self.next {
-            Some(next) => Call::NextPage { scope, listing, next: next.clone() },
-            None => Call::FirstPage { scope, listing, limit: self.limit },
+            Some(next) => Call::NextPage { scope, listing, next: next.clone(), is_urgent },
+            None => Call::FirstPage { scope, listing, limit: self.limit, is_urgent },
         }
     }
 
@@ -91,7 +114,14 @@ impl Walk {
     }
 
     fn position(&self, next: String) -> Position {
-        Position { next, page: self.page, rows: self.rows, from: self.from.unwrap_or_default(), listing: self.listing }
+        Position {
+            next,
+            page: self.page,
+            rows: self.rows,
+            from: self.from.unwrap_or_default(),
+            began: self.began,
+            listing: self.listing,
+        }
     }
 
     /// The plain user list omits the deactivated ones: they come by a second list of the same walk (facts 2.2).
@@ -115,6 +145,7 @@ impl Walk {
             ReadFailure::Forbidden { detail, .. }
             | ReadFailure::Unauthorized { detail }
             | ReadFailure::Failed { detail }
+            | ReadFailure::NotFound { detail }
             | ReadFailure::Unreachable { detail } => return Err(detail.clone()),
         }
         if self.restarts >= restarts_max {

@@ -1,7 +1,7 @@
 //! App instances. Entry point: [`decode`].
 
 use super::lenient::{Field, Items, lenient_object};
-use super::record::{FEATURES_MAX, Unusable, date, kept, required, required_id};
+use super::record::{FEATURES_MAX, Unusable, date, kept, required, required_id, required_word};
 use crate::core::ids::AppId;
 use crate::core::model::{App, AppStatus};
 
@@ -65,7 +65,7 @@ pub(super) fn decode(body: &AppBody<'_>) -> Result<App, Unusable> {
         id: required_id("id", &body.id, AppId::new)?,
         label: kept("label", &body.label)?.unwrap_or_else(|| name.clone()),
         name,
-        status: AppStatus::parse(&required("status", &body.status)?),
+        status: AppStatus::parse(&required_word("status", &body.status)?),
         sign_on_mode: kept("signOnMode", &body.sign_on_mode)?,
         features,
         credential_scheme: kept("credentials.scheme", &body.credentials.scheme)?,

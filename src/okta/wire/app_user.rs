@@ -1,7 +1,7 @@
 //! App users, the mapping rows, and app-group assignments. Entry points: [`decode`], [`decode_app_group`].
 
 use super::lenient::{Field, lenient_object};
-use super::record::{Unusable, date, group_in_link, kept, required, required_id, word};
+use super::record::{Unusable, date, group_in_link, kept, required_id, required_word, word};
 use crate::core::ids::{AppId, GroupId, UserId};
 use crate::core::model::{AppGroup, AppUser, AppUserStatus, AssignmentScope};
 
@@ -42,6 +42,16 @@ lenient_object! {
     Link<'a> { href: Field<'a> = "href", }
 }
 
+lenient_object! {
+    /// An app in a list with `expand=user/{id}`: of the app itself only the id is wanted (facts 1.3).
+    UserAppBody<'a> { id: Field<'a> = "id", embedded: EmbeddedUser<'a> = "_embedded", }
+}
+
+lenient_object! {
+    /// The app user of the user asked for; may be missing on any page (facts 0.1).
+    EmbeddedUser<'a> { user: AppUserBody<'a> = "user", }
+}
+
 pub(super) fn decode(body: &AppUserBody<'_>, app: &AppId) -> Result<AppUser, Unusable> {
     let group = group_in_link(&body.links.group.href);
     let scope = match &*word("scope", &body.scope)? {
@@ -55,7 +65,7 @@ pub(super) fn decode(body: &AppUserBody<'_>, app: &AppId) -> Result<AppUser, Unu
         user_name: kept("credentials.userName", &body.credentials.user_name)?,
         external_id: kept("externalId", &body.external_id)?,
         email: kept("profile.email", &body.profile.email)?,
-        status: AppUserStatus::parse(&required("status", &body.status)?),
+        status: AppUserStatus::parse(&required_word("status", &body.status)?),
         via_group: group.filter(|_| scope == AssignmentScope::Group),
         scope,
         sync_state: kept("syncState", &body.sync_state)?,

@@ -4,7 +4,7 @@
 
 use super::lenient::{Field, Items, NESTED_ITEMS_MAX, lenient_object};
 use super::record::{Unusable, date, required};
-use crate::core::ids::Timestamp;
+pub use crate::core::event::{LogEvent, LogTarget, TARGETS_MAX};
 
 /// Keys of `debugContext.debugData` that are kept. The map is unstable and may hold personal data (facts 8.2, 8.3, 15.13).
 pub const DEBUG_KEYS_KEPT: [&str; 5] =
@@ -13,49 +13,11 @@ pub const DEBUG_KEYS_KEPT: [&str; 5] =
 /// Longest kept value of `debugData`, in bytes; a longer one is dropped, the event stays.
 const DEBUG_VALUE_BYTES_MAX: usize = 4 * 1024;
 
-/// Most targets of an event that are kept. Samples have up to three; bulk events name tens.
-pub const TARGETS_MAX: usize = 1_000;
 // One more is decoded, to tell that there are more.
 const _: () = assert!(NESTED_ITEMS_MAX > TARGETS_MAX);
 
 /// Longest target id or type that is kept, in bytes; a target with a longer one is dropped.
 const TARGET_WORD_BYTES_MAX: usize = 256;
-
-/// One event: a hint to read something again, never a change to apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogEvent {
-    /// `uuid`: the key to recognise a repeated event.
-    pub uuid: Box<str>,
-    /// `published`: when it happened by Okta's clock; may go backwards from event to event (facts 8.1).
-    pub published: Option<Timestamp>,
-    /// `eventType`.
-    pub event_type: Box<str>,
-    /// `outcome.result` in upper case: `SUCCESS`, `FAILURE`, … (mixed case was seen, facts 15.12).
-    pub outcome: Option<Box<str>>,
-    /// `transaction.type`, `JOB` for the effects of a group or a deactivation.
-    pub transaction_type: Option<Box<str>>,
-    /// `transaction.detail.requestApiTokenId`: the API token that caused it.
-    pub api_token: Option<Box<str>>,
-    /// `target`, in Okta's order, which means nothing: select by type.
-    pub targets: Vec<LogTarget>,
-    /// More than [`TARGETS_MAX`] targets: treat it as a bulk change.
-    pub targets_cut: bool,
-    /// The values of [`DEBUG_KEYS_KEPT`] that are there.
-    pub debug_data: Vec<(&'static str, Box<str>)>,
-}
-
-/// What an event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogTarget {
-    /// `type`: `User`, `AppInstance`, `AppUser`, `UserGroup`, `AppGroup`, `ROLE`, …
-    pub target_type: Box<str>,
-    /// `id`. Of an `AppUser` target it is the assignment's id and not the user's (facts 5.3).
-    pub id: Box<str>,
-    /// `detailEntry.user_id`, where provisioning events name the user (facts 8.3).
-    pub detail_user_id: Option<Box<str>>,
-    /// `detailEntry.app_instance_id`, where provisioning events name the app.
-    pub detail_app_id: Option<Box<str>>,
-}
 
 lenient_object! {
     /// The wanted part of an event.

@@ -28,8 +28,8 @@ pub use log::{DEBUG_KEYS_KEPT, LogEvent, LogTarget, TARGETS_MAX};
 pub use record::ATTRIBUTE_BYTES_MAX;
 
 use super::resource::{ObjectPath, Resource};
-use crate::core::ids::{GroupId, OKTA_ID_BYTES_MAX};
-use crate::core::model::{GroupStats, Quarantined, Row, Scope};
+use crate::core::ids::{AppId, GroupId, OKTA_ID_BYTES_MAX, UserId};
+use crate::core::model::{AppUser, GroupStats, Quarantined, Row, Scope};
 
 /// Why a body with status 200 is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,10 +102,22 @@ pub struct DecodedPage {
     pub rows: Vec<Row>,
     /// Counts that came with groups.
     pub group_stats: Vec<(GroupId, GroupStats)>,
+    /// The apps of a user, of [`Resource::UserApps`] only, which has no rows.
+    pub user_apps: Vec<UserAppSeen>,
     /// Records that are no rows.
     pub quarantined: Vec<Quarantined>,
     /// Records on the page, usable or not.
     pub items: usize,
+}
+
+/// An app of a user, as [`Resource::UserApps`] shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserAppSeen {
+    /// The app.
+    pub app: AppId,
+    /// The user's account in it. `None` says nothing about the account: what is embedded may be lost on any page (facts
+    /// 13.3), be unusable (then it is quarantined too) or belong to somebody else; the pair has to be read by itself.
+    pub app_user: Option<AppUser>,
 }
 
 /// The events of a log page.
@@ -143,33 +155,63 @@ macro_rules! read_record {
     };
 }
 
-fn read_row(resource: &Resource, item: &[u8]) -> Result<(Row, Option<GroupStats>), Rejected> {
-    let plain = |row| (row, None);
+/// What one record of a list is.
+enum Read {
+    Row(Row),
+    Group(Row, Option<GroupStats>),
+    /// An app of a user, with what was wrong with the embedded app user.
+    UserApp(UserAppSeen, Option<Rejected>),
+}
+
+fn read_record(resource: &Resource, item: &[u8]) -> Result<Read, Rejected> {
     match resource {
-        Resource::Users | Resource::UsersPlain | Resource::UsersDeprovisioned => {
-            read_record!(item, user::UserBody<'_>, id, |read| user::decode(&read)).map(Row::User).map(plain)
+        Resource::Users
+        | Resource::UsersPlain
+        | Resource::UsersDeprovisioned
+        | Resource::UsersChanged { .. }
+        | Resource::UsersByIds(_) => {
+            read_record!(item, user::UserBody<'_>, id, |read| user::decode(&read)).map(Row::User).map(Read::Row)
         }
-        Resource::Groups => {
+        Resource::Groups | Resource::UserGroups(_) | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => {
             let read = read_record!(item, group::GroupBody<'_>, id, |read| group::decode(&read));
-            read.map(|(group, stats)| (Row::Group(group), stats))
+            read.map(|(group, stats)| Read::Group(Row::Group(group), stats))
         }
         Resource::GroupMembers(group) => {
             read_record!(item, user::MemberBody<'_>, id, |read| user::decode_member(&read, group))
                 .map(Row::GroupMember)
-                .map(plain)
+                .map(Read::Row)
         }
-        Resource::Apps => read_record!(item, app::AppBody<'_>, id, |read| app::decode(&read)).map(Row::App).map(plain),
+        Resource::Apps => {
+            read_record!(item, app::AppBody<'_>, id, |read| app::decode(&read)).map(Row::App).map(Read::Row)
+        }
         Resource::AppUsers(app) => {
             read_record!(item, app_user::AppUserBody<'_>, id, |read| app_user::decode(&read, app))
                 .map(Row::AppUser)
-                .map(plain)
+                .map(Read::Row)
         }
         Resource::AppGroups(app) => {
             read_record!(item, app_user::AppGroupBody<'_>, id, |read| app_user::decode_app_group(&read, app))
                 .map(Row::AppGroup)
-                .map(plain)
+                .map(Read::Row)
+        }
+        Resource::UserApps(user) => {
+            read_record!(item, app_user::UserAppBody<'_>, id, |read| read_user_app(&read, user))
         }
     }
+}
+
+fn read_user_app(body: &app_user::UserAppBody<'_>, user: &UserId) -> Result<Read, Unusable> {
+    let app = record::required_id("id", &body.id, AppId::new)?;
+    let embedded = &body.embedded.user;
+    // `expand=user` embeds app users here and Okta users elsewhere, and it may be lost: only the one asked for counts.
+    if embedded.id.text().is_none_or(|id| *id != *user.as_str()) {
+        return Ok(Read::UserApp(UserAppSeen { app, app_user: None }, None));
+    }
+    let (app_user, rejected) = match app_user::decode(embedded, &app) {
+        Ok(app_user) => (Some(app_user), None),
+        Err(Unusable(reason)) => (None, Some(Rejected { id: Some(user.as_str().into()), reason })),
+    };
+    Ok(Read::UserApp(UserAppSeen { app, app_user }, rejected))
 }
 
 /// Decodes a page of a list.
@@ -177,20 +219,21 @@ pub fn decode_page(resource: &Resource, body: &[u8]) -> Result<DecodedPage, Body
     let items = split_array(body).map_err(|error| BodyError::of_split(&error, body))?;
     let mut page = DecodedPage { rows: Vec::with_capacity(items.len()), items: items.len(), ..DecodedPage::default() };
     for item in items {
-        match read_row(resource, item) {
-            Ok((row, stats)) => {
+        let quarantine = |scope, Rejected { id, reason }| Quarantined { scope, id, reason };
+        match read_record(resource, item) {
+            Ok(Read::Row(row)) => page.rows.push(row),
+            Ok(Read::Group(row, stats)) => {
                 if let (Row::Group(group), Some(stats)) = (&row, stats) {
                     page.group_stats.push((group.id.clone(), stats));
                 }
                 page.rows.push(row);
             }
-            Err(rejected) => {
-                page.quarantined.push(Quarantined {
-                    scope: resource.scope(),
-                    id: rejected.id,
-                    reason: rejected.reason,
-                });
+            Ok(Read::UserApp(seen, rejected)) => {
+                let scope = || Scope::AppUsers(seen.app.clone());
+                page.quarantined.extend(rejected.map(|rejected| quarantine(scope(), rejected)));
+                page.user_apps.push(seen);
             }
+            Err(rejected) => page.quarantined.push(quarantine(resource.scope(), rejected)),
         }
     }
     Ok(page)
@@ -208,7 +251,8 @@ pub fn decode_object(path: &ObjectPath, body: &[u8]) -> Result<Row, BodyError> {
         ObjectPath::AppUser(app, _) => Resource::AppUsers(app.clone()),
         ObjectPath::AppGroup(app, _) => Resource::AppGroups(app.clone()),
     };
-    let (row, _) = read_row(&resource, body).map_err(|rejected| BodyError::Unusable { reason: rejected.reason })?;
+    let read = read_record(&resource, body).map_err(|rejected| BodyError::Unusable { reason: rejected.reason })?;
+    let (Read::Row(row) | Read::Group(row, _)) = read else { return Err(BodyError::OtherObject) };
     let is_the_one = match (path, &row) {
         (ObjectPath::User(id), Row::User(row)) => row.id == *id,
         (ObjectPath::Group(id), Row::Group(row)) => row.id == *id,

@@ -44,6 +44,14 @@ pub(super) fn required(name: &str, field: &Field<'_>) -> Result<Box<str>, Unusab
     kept(name, field)?.ok_or_else(|| Unusable(format!("{name} is missing")))
 }
 
+/// A word of an enumeration. A number or a flag in its place says that the record is something else.
+pub(super) fn required_word(name: &str, field: &Field<'_>) -> Result<Box<str>, Unusable> {
+    if !matches!(field, Field::Text(_) | Field::Absent) {
+        return Err(Unusable(format!("{name} is no text")));
+    }
+    required(name, field)
+}
+
 /// An optional text; empty counts as absent. One that is too long makes the record unusable: cut short it would be
 /// somebody else's name.
 pub(super) fn kept(name: &str, field: &Field<'_>) -> Result<Option<Box<str>>, Unusable> {

@@ -10,7 +10,12 @@ fn app() -> AppId {
     AppId::new("0oa9trackerProd00001").unwrap()
 }
 
-fn every_resource() -> [Resource; 8] {
+fn user() -> UserId {
+    UserId::new("00u4kq7mznAdaLov0001").unwrap()
+}
+
+fn every_resource() -> [Resource; 14] {
+    let since = Timestamp::from_millis(0);
     let group = GroupId::new("00g7toolsTeamAcme001").unwrap();
     [
         Resource::Users,
@@ -21,6 +26,12 @@ fn every_resource() -> [Resource; 8] {
         Resource::Apps,
         Resource::AppUsers(app()),
         Resource::AppGroups(app()),
+        Resource::UsersChanged { since },
+        Resource::UsersByIds(vec![user()]),
+        Resource::UserGroups(user()),
+        Resource::GroupsChanged { since },
+        Resource::GroupsOfApp(app()),
+        Resource::UserApps(user()),
     ]
 }
 
@@ -46,9 +57,16 @@ const EVENTS: &str = r#"[{"uuid":"5b1f0c1e","published":"2026-08-02T09:00:03.511
 /// One page of each resource, made up from facts 14.
 fn body_of(resource: &Resource) -> &'static str {
     match resource {
-        Resource::Users | Resource::UsersPlain | Resource::UsersDeprovisioned | Resource::GroupMembers(_) => USERS,
-        Resource::Groups => GROUPS,
-        Resource::Apps => APPS,
+        Resource::Users
+        | Resource::UsersPlain
+        | Resource::UsersDeprovisioned
+        | Resource::UsersChanged { .. }
+        | Resource::UsersByIds(_)
+        | Resource::GroupMembers(_) => USERS,
+        Resource::Groups | Resource::UserGroups(_) | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => {
+            GROUPS
+        }
+        Resource::Apps | Resource::UserApps(_) => APPS,
         Resource::AppUsers(_) => APP_USERS,
         Resource::AppGroups(_) => APP_GROUPS,
     }
@@ -122,6 +140,57 @@ fn app_users_become_rows() {
         })
         .collect();
     assert_eq!(priorities, [Some(0), Some(7), None]);
+}
+
+#[test]
+fn parts_of_lists_become_the_same_rows_as_the_whole() {
+    let since = Timestamp::from_millis(0);
+    assert_eq!(rows_of(&Resource::UsersChanged { since }), rows_of(&Resource::Users));
+    assert_eq!(rows_of(&Resource::UsersByIds(vec![user()])), rows_of(&Resource::Users));
+    for resource in [Resource::UserGroups(user()), Resource::GroupsChanged { since }, Resource::GroupsOfApp(app())] {
+        assert_eq!(rows_of(&resource), rows_of(&Resource::Groups));
+    }
+}
+
+#[test]
+fn apps_of_a_user_come_with_the_account() {
+    /// One app with this beside its id; expects the account's user name and the reasons of quarantine.
+    #[track_caller]
+    fn check(rest: &str, expected: Option<&str>, quarantined: &[&str]) {
+        let body = format!(r#"[{{"id":"0oa9trackerProd00001"{rest}}}]"#);
+        let page = decode_page(&Resource::UserApps(user()), body.as_bytes()).unwrap();
+        assert_eq!((page.rows.len(), page.items, page.user_apps.len()), (0, 1, 1), "{body}");
+        let seen = &page.user_apps[0];
+        assert_eq!(seen.app, app());
+        let account = seen.app_user.as_ref();
+        assert!(account.is_none_or(|row| row.app == app() && row.user == user()), "{body}");
+        assert_eq!(account.and_then(|row| row.user_name.as_deref()), expected, "{body}");
+        let reasons: Vec<_> = page.quarantined.iter().map(|record| record.reason.as_str()).collect();
+        assert_eq!(reasons, quarantined, "{body}");
+        for record in &page.quarantined {
+            assert_eq!((&record.scope, record.id.as_deref()), (&Scope::AppUsers(app()), Some(user().as_str())));
+        }
+    }
+    let account = |id: &str, rest: &str| format!(r#","_embedded":{{"user":{{"id":{id}{rest}}}}}"#);
+    let (own, other) = (r#""00u4kq7mznAdaLov0001""#, r#""00u4kq7mznChenWe0003""#);
+    let active = r#","status":"ACTIVE","credentials":{"userName":"ada"}"#;
+    check(&account(own, active), Some("ada"), &[]);
+    check(&account(own, r#","status":"STAGED""#), None, &[]);
+    check(&account(other, active), None, &[]);
+    check(&account("7", active), None, &[]);
+    check(&account("null", active), None, &[]);
+    check(&account(own, ""), None, &["status is missing"]);
+    // What an Okta user looks like under the same key.
+    check(&account(other, r#","status":"ACTIVE","profile":{"login":"ada"}"#), None, &[]);
+    for lost in ["", r#","_embedded":null"#, r#","_embedded":{}"#, r#","_embedded":[1]"#, r#","_embedded":{"user":7}"#]
+    {
+        check(lost, None, &[]);
+    }
+    let long = format!(r#","status":"ACTIVE","credentials":{{"userName":"{}"}}"#, "x".repeat(5_000));
+    check(&account(own, &long), None, &["credentials.userName has 5000 bytes, more than 4096"]);
+    let broken = decode_page(&Resource::UserApps(user()), br#"[{"label":"x"},3,{"id":"0oa1"}]"#).unwrap();
+    assert_eq!((broken.user_apps.len(), broken.quarantined.len(), broken.items), (1, 2, 3));
+    assert!(broken.quarantined.iter().all(|record| record.scope == Scope::Apps));
 }
 
 #[test]
@@ -257,7 +326,10 @@ fn org_metadata_is_read() {
 fn decode_as_everything(body: &[u8]) {
     for resource in every_resource() {
         if let Ok(page) = decode_page(&resource, body) {
-            assert_eq!(page.rows.len() + page.quarantined.len(), page.items);
+            // An app of a user counts even if the embedded account does not.
+            let of_apps = page.quarantined.iter().filter(|record| record.scope == resource.scope()).count();
+            assert_eq!(page.rows.len() + page.user_apps.len() + of_apps, page.items);
+            assert!(page.user_apps.is_empty() || page.rows.is_empty());
         }
     }
     if let Ok(page) = decode_log(body) {

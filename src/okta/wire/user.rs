@@ -1,7 +1,7 @@
 //! Users, in full and as the members of a group. Entry points: [`decode`], [`decode_member`].
 
 use super::lenient::{Field, lenient_object};
-use super::record::{Unusable, date, kept, required, required_id};
+use super::record::{Unusable, date, kept, required_id, required_word};
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{GroupMember, User, UserStatus};
 
@@ -33,7 +33,7 @@ pub(super) fn decode(body: &UserBody<'_>) -> Result<User, Unusable> {
     let profile = &body.profile;
     Ok(User {
         id: required_id("id", &body.id, UserId::new)?,
-        status: UserStatus::parse(&required("status", &body.status)?),
+        status: UserStatus::parse(&required_word("status", &body.status)?),
         login: kept("profile.login", &profile.login)?,
         email: kept("profile.email", &profile.email)?,
         second_email: kept("profile.secondEmail", &profile.second_email)?,

@@ -1,7 +1,9 @@
-//! The client against canned bytes on a loopback socket, under a paused clock.
+//! The client against canned bytes on a loopback socket, under a paused clock; and against the simulated org.
 
 mod failures;
+mod following;
 mod server;
+mod simulated;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -159,7 +161,7 @@ async fn a_stale_log_cursor_is_gone_and_a_foreign_one_is_refused() {
     let error = client.log_page(&cursor(format!("{}/api/v1/logs?after=1", server.url))).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::CursorGone);
     let error = client.log_page(&cursor("https://evil.example/api/v1/logs?after=1".to_owned())).await.unwrap_err();
-    assert!(matches!(error, OktaError::Next { source: NextError::ForeignOrigin { .. }, .. }), "{error}");
+    assert!(matches!(error, OktaError::Place { source: NextError::ForeignOrigin { .. }, .. }), "{error}");
     assert_eq!(server.requests().len(), 1);
 }
 

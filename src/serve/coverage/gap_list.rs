@@ -2,6 +2,7 @@
 //!
 //! Entry point: [`list_gaps`].
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap_proto::limits::{GAP_ID_FILTER_MAX, ID_BYTES_MAX, TEXT_BYTES_MAX};
@@ -129,9 +130,10 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
     let page: Vec<(&String, &Known)> = wanted.by_ref().take(page_size).collect();
     let has_more = wanted.next().is_some();
     let meta = ask.meta(&org_gaps);
+    let held = HeldCounts::default();
     fitting(page_size, |limit| {
         let shown = &page[..page.len().min(limit)];
-        let gaps = shown.iter().map(|(id, gap)| to_proto(ask, id, gap)).collect::<Result<Vec<_>, Failure>>()?;
+        let gaps = shown.iter().map(|(id, gap)| to_proto(ask, &held, id, gap)).collect::<Result<Vec<_>, Failure>>()?;
         let next_page_token = match shown.last() {
             Some((id, _)) if has_more || shown.len() < page.len() => {
                 PageToken { start, position: id.as_bytes().to_vec() }.encode(binding)
@@ -140,6 +142,54 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
         };
         Ok(v1::ListGapsResponse { meta: Some(meta.clone()), next_page_token, gaps })
     })
+}
+
+/// How many rows are missing of each held collection by now, which is what a release has to name; found when it is first
+/// asked for, since it costs a look at all rows of these.
+#[derive(Default)]
+struct HeldCounts(OnceCell<BTreeMap<Scope, u64>>);
+
+impl HeldCounts {
+    fn missing(&self, ask: &Ask<'_>, scope: &Scope) -> Result<Option<u64>, Failure> {
+        let counts = match self.0.get() {
+            Some(counts) => counts,
+            None => {
+                let held = ask.snapshot.held()?;
+                self.0.get_or_init(|| held.into_iter().map(|(scope, missing, _)| (scope, missing)).collect())
+            }
+        };
+        Ok(counts.get(scope).copied())
+    }
+}
+
+/// A gap of which there is no record any more: what its id says, closed. `None` for an id that names no gap.
+pub(in crate::serve) fn forgotten_gap(ask: &Ask<'_>, id: &str) -> Option<v1::Gap> {
+    let (kind, scope) = id.split_once(':')?;
+    let (kind, scope) = (GapKind::parse(kind)?, Scope::parse(scope)?);
+    Some(v1::Gap {
+        id: id.to_owned(),
+        org: ask.view.name().to_owned(),
+        scope: Some(scope_to_proto(&scope)),
+        kind: kind_to_proto(kind).into(),
+        state: v1::GapState::Closed.into(),
+        hides: bounded(hides(&scope, kind)),
+        remedy: bounded(remedy(&scope, kind)),
+        ..v1::Gap::default()
+    })
+}
+
+/// Recorded gaps by id, as they are now; ids without a record are left out.
+pub(in crate::serve) fn gaps_by_id(ask: &Ask<'_>, ids: &BTreeSet<&str>) -> Result<BTreeMap<String, v1::Gap>, Failure> {
+    let mut gaps = BTreeMap::new();
+    let held = HeldCounts::default();
+    for record in ask.snapshot.gaps(false, RECORDED_MAX)? {
+        let id = record.gap.id().as_str().to_owned();
+        if ids.contains(id.as_str()) {
+            let shown = to_proto(ask, &held, &id, &Known::Recorded(Box::new(record)))?;
+            gaps.insert(id, shown);
+        }
+    }
+    Ok(gaps)
 }
 
 /// The collection that a gap of kind NOT_READ is about.
@@ -153,7 +203,7 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-fn to_proto(ask: &Ask<'_>, id: &str, gap: &Known) -> Result<v1::Gap, Failure> {
+fn to_proto(ask: &Ask<'_>, held: &HeldCounts, id: &str, gap: &Known) -> Result<v1::Gap, Failure> {
     let mut shown = v1::Gap {
         id: id.to_owned(),
         org: ask.view.name().to_owned(),
@@ -174,7 +224,7 @@ fn to_proto(ask: &Ask<'_>, id: &str, gap: &Known) -> Result<v1::Gap, Failure> {
             };
             shown.hides = bounded(format!("{}{seen}", hides(scope, record.gap.kind)));
             shown.remedy = bounded(remedy(scope, record.gap.kind));
-            shown.evidence = evidence(ask, record)?;
+            shown.evidence = evidence(ask, held, record)?;
         }
         Known::NotRead(scope) => {
             shown.scope = Some(named_scope(ask, scope)?);
@@ -214,7 +264,7 @@ fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
 }
 
 /// What the API says of the evidence in numbers; its wording stands in `hides`.
-fn evidence(ask: &Ask<'_>, record: &GapRecord) -> Result<Option<Evidence>, Failure> {
+fn evidence(ask: &Ask<'_>, held: &HeldCounts, record: &GapRecord) -> Result<Option<Evidence>, Failure> {
     let scope = &record.gap.scope;
     let text = record.gap.evidence.as_str();
     Ok(match record.gap.kind {
@@ -222,10 +272,20 @@ fn evidence(ask: &Ask<'_>, record: &GapRecord) -> Result<Option<Evidence>, Failu
             Some(Evidence::Http(http_evidence(scope, record.gap.kind, text)))
         }
         GapKind::EmptySuspect => {
-            let expected_row_count = ask.snapshot.rows_in(scope)?;
+            // Of a list that came empty, and whose rows are held, what has not been shown since.
+            let expected_row_count = match held.missing(ask, scope)? {
+                Some(missing) => missing,
+                None => ask.snapshot.rows_in(scope)?,
+            };
             Some(Evidence::Counts(v1::CountEvidence { expected_row_count, seen_row_count: 0 }))
         }
         GapKind::Held => {
+            if let Some(missing_row_count) = held.missing(ask, scope)? {
+                let stored_row_count = ask.snapshot.rows_in(scope)?;
+                let hold = v1::HoldEvidence { stored_row_count, missing_row_count, ..v1::HoldEvidence::default() };
+                return Ok(Some(Evidence::Hold(hold)));
+            }
+            // Over: what it was about, as far as the wording tells.
             let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
             let (missing_row_count, stored_row_count) =
                 (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
@@ -252,7 +312,10 @@ fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_status =
         |word: &&str| word.len() == 3 && word.parse::<u32>().is_ok_and(|status| (100..600).contains(&status));
-    let http_status = words.clone().find(is_status).and_then(|word| word.parse().ok()).unwrap_or_default();
+    // The address stands before the answer, and may hold numbers of its own.
+    let answer = text.split_once(": ").map_or(text, |(_, answer)| answer);
+    let mut numbers = answer.split(|c: char| !c.is_ascii_alphanumeric());
+    let http_status = numbers.find(is_status).and_then(|word| word.parse().ok()).unwrap_or_default();
     let is_code = |word: &&str| {
         word.strip_prefix('E').is_some_and(|digits| digits.len() == 7 && digits.bytes().all(|b| b.is_ascii_digit()))
     };
@@ -312,6 +375,7 @@ mod tests {
             "GET /api/v1/groups: 403; missing OAuth scope okta.groups.read",
             (403, "", "", "okta.groups.read"),
         );
+        check(GapKind::Failed, "GET http://127.0.0.1:443/api/v1/users/500: 503 E0000010", (503, "E0000010", "", ""));
         check(GapKind::Failed, "no answer within 30000 ms", (0, "", "", ""));
         check(GapKind::Failed, "", (0, "", "", ""));
     }

@@ -10,16 +10,14 @@ use super::super::ask::Ask;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
 use super::super::rows::timestamp;
-use super::super::status::{CredentialKind, IndexState, KindProgress, RuntimeStatus};
+use super::super::status::{CredentialKind, FollowState, IndexState, KindProgress, RuntimeStatus};
 use super::gap_list::count_by_kind;
 use crate::core::coverage::GapKind;
 use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::{Kind, Scope};
 use crate::core::normalize::NORMALIZE_VERSION;
+use crate::core::token;
 use crate::store::{FORMAT_VERSION, Meta};
-
-/// Okta revokes an API token that was not used for this long (facts 10.1).
-const TOKEN_IDLE_MILLIS_MAX: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// Stale collections whose rows are counted for the status; those beyond are left out of the count, so that the status of a
 /// large org that has become unreadable still comes at once.
@@ -42,7 +40,7 @@ fn duration(millis: i64) -> prost_types::Duration {
 }
 
 /// Answers the request.
-pub(super) fn get_status(ask: &Ask<'_>, org_names: Vec<String>) -> Result<v1::GetStatusResponse, Failure> {
+pub(in crate::serve) fn get_status(ask: &Ask<'_>, org_names: Vec<String>) -> Result<v1::GetStatusResponse, Failure> {
     let meta = ask.snapshot.meta()?;
     let runtime = ask.view.status().now();
     let gaps = ask.wide_gaps(Wide::Org)?;
@@ -54,7 +52,7 @@ pub(super) fn get_status(ask: &Ask<'_>, org_names: Vec<String>) -> Result<v1::Ge
         connector_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: known.started_at.map(timestamp),
         crawl: Some(crawl_status(&meta, &known)),
-        log: Some(log_status(ask, &meta, &known, &open)),
+        log: Some(log_status(ask, &meta, runtime.as_ref(), &open)?),
         credential: Some(credential_status(&meta, &known, &open)),
         store: Some(store_status(ask, &meta, &open)?),
         index: Some(index_status(ask, runtime.as_ref())),
@@ -111,8 +109,15 @@ fn progress(kinds: &[KindProgress]) -> Vec<v1::ScopeProgress> {
     shown
 }
 
-fn log_status(ask: &Ask<'_>, meta: &Meta, known: &RuntimeStatus, open: &[(Scope, GapKind)]) -> v1::LogStatus {
-    let is_lost = open.iter().any(|(scope, kind)| *scope == Scope::Log && *kind == GapKind::LogLost);
+fn log_status(
+    ask: &Ask<'_>,
+    meta: &Meta,
+    runtime: Option<&RuntimeStatus>,
+    open: &[(Scope, GapKind)],
+) -> Result<v1::LogStatus, Failure> {
+    let known = runtime.cloned().unwrap_or_default();
+    let is_lost = known.follow.state == FollowState::Lost
+        || open.iter().any(|(scope, kind)| *scope == Scope::Log && *kind == GapKind::LogLost);
     let state = match &meta.cursor {
         _ if is_lost => v1::FollowState::Lost,
         None => v1::FollowState::Unanchored,
@@ -122,15 +127,20 @@ fn log_status(ask: &Ask<'_>, meta: &Meta, known: &RuntimeStatus, open: &[(Scope,
         (Some(polled_at), Some(through)) => Some(duration(polled_at.millis_since(through))),
         _ => None,
     };
+    // The engine's own count is as of this moment; without one there is what the last left behind.
+    let pending_read_count = match runtime {
+        Some(runtime) => runtime.follow.pending_reads,
+        None => ask.snapshot.pending_count()?,
+    };
     let interval_millis = i64::try_from(known.poll_interval_millis).unwrap_or(i64::MAX);
-    v1::LogStatus {
+    Ok(v1::LogStatus {
         state: state.into(),
         observed_through: ask.observed_through().map(timestamp),
         lag,
         polled_at: known.log_polled_at.map(timestamp),
         poll_interval: (interval_millis > 0).then(|| duration(interval_millis)),
-        pending_read_count: 0,
-    }
+        pending_read_count,
+    })
 }
 
 fn credential_status(meta: &Meta, known: &RuntimeStatus, open: &[(Scope, GapKind)]) -> v1::CredentialStatus {
@@ -142,9 +152,7 @@ fn credential_status(meta: &Meta, known: &RuntimeStatus, open: &[(Scope, GapKind
         Some(_) => v1::CredentialState::Accepted,
     };
     let (kind, lapses_at) = match known.credential {
-        CredentialKind::ApiToken => {
-            (v1::CredentialKind::ApiToken, used_at.map(|used_at| used_at.plus_millis(TOKEN_IDLE_MILLIS_MAX)))
-        }
+        CredentialKind::ApiToken => (v1::CredentialKind::ApiToken, used_at.map(token::lapses_at)),
         CredentialKind::OauthServiceApp => (v1::CredentialKind::OauthServiceApp, None),
     };
     v1::CredentialStatus {

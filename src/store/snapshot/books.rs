@@ -4,6 +4,7 @@ use rusqlite::params;
 
 use super::super::StoreError;
 use super::super::columns::{app_id, kind_of_code};
+use super::super::missing::HELD;
 use super::{Snapshot, size};
 use crate::core::batch::{Listing, Position, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind, GapRecord};
@@ -48,12 +49,25 @@ pub enum ChangeOp {
 pub struct ScopeRecord {
     /// The scope.
     pub scope: Scope,
-    /// `todo`, `walking`, `finished`, `given_up` or `idle`.
+    /// `todo`, `walking`, `finished`, `held` (finished, and its missing rows are kept), `given_up` or `idle`.
     pub state: String,
     /// The crawl that it was last part of.
     pub crawl: CrawlId,
     /// When it was last read to its end.
     pub completed_at: Option<Timestamp>,
+}
+
+/// A gap that was opened or closed: what followers learn beside the changes of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapChange {
+    /// When (in revisions).
+    pub revision: Revision,
+    /// The collection.
+    pub scope: Scope,
+    /// Why something may be missing.
+    pub kind: GapKind,
+    /// Opened, or closed.
+    pub opened: bool,
 }
 
 /// A bad record.
@@ -101,6 +115,33 @@ impl Snapshot<'_> {
             .into_iter()
             .map(|(change, kind)| Ok(Change { key: ChangeKey { kind: kind_of_code(kind)?, ..change.key }, ..change }))
             .collect()
+    }
+
+    /// Gaps that were opened or closed after `revision`, oldest first, whole revisions only unless one alone exceeds
+    /// `limit`. To be merged with [`Snapshot::changes_after`] by revision.
+    pub fn gap_changes_after(&self, revision: Revision, limit: usize) -> Result<Vec<GapChange>, StoreError> {
+        let mut changes = self.rows(
+            "SELECT revision, gap, op FROM gap_changes WHERE revision > ?1 ORDER BY revision, gap LIMIT ?2",
+            params![i64::try_from(revision.0).unwrap_or(i64::MAX), size(limit) + 1],
+            read_gap_change,
+        )?;
+        if changes.len() > limit {
+            let last = changes.last().map(|(revision, ..)| *revision).unwrap_or_default();
+            changes.retain(|(revision, ..)| *revision < last);
+            if changes.is_empty() {
+                changes = self.rows(
+                    "SELECT revision, gap, op FROM gap_changes WHERE revision = ?1 ORDER BY gap",
+                    [i64::try_from(last.0).unwrap_or(i64::MAX)],
+                    read_gap_change,
+                )?;
+            }
+        }
+        // A kind or scope that this version does not know is none that its readers could ask for.
+        let known = changes.into_iter().filter_map(|(revision, gap, opened)| {
+            let (kind, scope) = gap.split_once(':')?;
+            Some(GapChange { revision, scope: Scope::parse(scope)?, kind: GapKind::parse(kind)?, opened })
+        });
+        Ok(known.collect())
     }
 
     /// The id behind a surrogate.
@@ -157,7 +198,7 @@ impl Snapshot<'_> {
             .collect())
     }
 
-    /// The scopes of the unfinished crawl `id` with the position of each walk.
+    /// The scopes of the unfinished crawl `id` with the position of each walk; of finished ones only that they are.
     pub fn crawl_walks(&self, id: CrawlId) -> Result<Vec<WalkUpdate>, StoreError> {
         walks_of(self, id)
     }
@@ -240,26 +281,34 @@ fn read_change(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Change, i64)> {
     Ok((Change { revision, key, op }, row.get(1)?))
 }
 
+fn read_gap_change(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Revision, String, bool)> {
+    let revision = Revision(u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default());
+    Ok((revision, row.get(1)?, row.get(2)?))
+}
+
 fn walks_of(snapshot: &Snapshot<'_>, id: CrawlId) -> Result<Vec<WalkUpdate>, StoreError> {
     let unsigned = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default();
     let rows = snapshot.rows(
-        "SELECT scope, state, next, page, rows, walk_from, listing FROM scopes WHERE crawl = ?1 ORDER BY scope",
+        "SELECT scope, state, next, page, rows, walk_from, listing, walk_began FROM scopes WHERE crawl = ?1 ORDER BY scope",
         [i64::try_from(id.0).unwrap_or(i64::MAX)],
         |row| {
             let (scope, state): (String, String) = (row.get(0)?, row.get(1)?);
             let from = RequestNumber(unsigned(row.get(5)?));
+            // Version 1 did not know it: then any event may be newer than the walk.
+            let began = Timestamp::from_millis(row.get::<_, Option<i64>>(7)?.unwrap_or_default());
             let state = match (state.as_str(), row.get::<_, Option<String>>(2)?) {
                 ("walking", Some(next)) => WalkState::Walking(Position {
                     next,
                     page: row.get(3)?,
                     rows: unsigned(row.get(4)?),
                     from,
+                    began,
                     listing: row
                         .get::<_, Option<String>>(6)?
                         .and_then(|name| Listing::parse(&name))
                         .unwrap_or(Listing::Usual),
                 }),
-                ("finished", _) => WalkState::Finished { from },
+                ("finished" | HELD, _) => WalkState::Finished { from, began, known_empty: false },
                 ("given_up", _) => WalkState::GivenUp,
                 _ => WalkState::Todo,
             };

@@ -4,11 +4,13 @@
 //! that appear or vanish between two pages do so naturally, nothing is repeated.
 
 mod books;
+mod follow;
 mod lists;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-pub use self::books::{Change, ChangeKey, ChangeOp, QuarantineRecord, ScopeRecord};
+pub use self::books::{Change, ChangeKey, ChangeOp, GapChange, QuarantineRecord, ScopeRecord};
+pub use self::follow::{FollowRecord, HeldScope};
 use super::StoreError;
 use super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, kind_code, read_app, read_app_user,

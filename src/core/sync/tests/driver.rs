@@ -86,14 +86,15 @@ impl Driver {
             Begin::New { id: CrawlId(self.memory.crawl + 1), fingerprint: "f".to_owned() }
         };
         let is_anchored = self.resumed.contains_key(&Scope::Log);
-        let (state, effects) = SyncState::start(begin, self.limits.clone(), NOW);
+        let (state, effects) =
+            SyncState::start(begin, super::super::Known::default(), self.limits.clone(), None, super::moment());
         self.state = Some(state);
         let first = effects.iter().find_map(|effect| match effect {
             Effect::Call(_, call) => Some(call.clone()),
             _ => None,
         });
         if !is_anchored {
-            assert_eq!(first, Some(Call::AnchorLog), "the log position is taken first");
+            assert!(matches!(first, Some(Call::AnchorLog { .. })), "the log position is taken first");
             assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Call(..))).count(), 1, "and alone");
         }
         self.take(effects);
@@ -204,13 +205,13 @@ impl Driver {
             Input::Page(_, page) => page.next.is_none(),
             _ => false,
         };
-        let effects = self.state.as_mut().expect("a running crawl").step(input, NOW);
+        let effects = self.state.as_mut().expect("a running crawl").step(input, super::moment());
         let answered = match answered {
             Some(Call::FirstPage { scope, listing, .. } | Call::NextPage { scope, listing, .. }) => {
                 Some((scope, *listing))
             }
-            Some(Call::AnchorLog) => Some((&Scope::Log, Listing::Usual)),
-            Some(Call::ReadApp(_)) | None => None,
+            Some(Call::AnchorLog { .. }) => Some((&Scope::Log, Listing::Usual)),
+            Some(Call::Read(_) | Call::PollLog(_) | Call::Select { .. }) | None => None,
         };
         for effect in &effects {
             if let Effect::Commit(batch) = effect {
@@ -232,7 +233,7 @@ impl Driver {
                 WalkState::GivenUp => {
                     assert!(batch.gaps.iter().any(|gap| gap.scope == update.scope), "{} without a gap", update.scope);
                 }
-                WalkState::Todo | WalkState::Walking(_) | WalkState::Unwanted => {}
+                WalkState::Todo | WalkState::Walking(_) | WalkState::Unwanted | WalkState::Released => {}
             }
         }
     }
@@ -260,6 +261,10 @@ impl Driver {
                     self.check_lanes();
                 }
                 Effect::Commit(batch) => self.commits.push_back(*batch),
+                Effect::CrawlBegins(_) => {}
+                Effect::Count { .. } | Effect::LoadUserApps(..) | Effect::CrawlEnded(_) => {
+                    panic!("one crawl does not ask for {effect:?}")
+                }
                 Effect::LoadAssignedGroups => {
                     assert_eq!(self.limits.members, Members::Assigned);
                     assert!(self.commits.is_empty(), "the groups are asked for when all rows are stored");
@@ -283,7 +288,7 @@ impl Driver {
         let (scope, position) = match call {
             Call::FirstPage { scope, listing, .. } => (scope, (*listing == Listing::DeactivatedUsers).then_some("")),
             Call::NextPage { scope, next, .. } => (scope, Some(next.as_str())),
-            Call::AnchorLog | Call::ReadApp(_) => return,
+            Call::AnchorLog { .. } | Call::Read(_) | Call::PollLog(_) | Call::Select { .. } => return,
         };
         match scope {
             Scope::GroupMembers(group) => {
@@ -315,6 +320,7 @@ impl Driver {
             Some(state @ (WalkState::Finished { .. } | WalkState::GivenUp | WalkState::Unwanted)) => {
                 panic!("{scope} again after {state:?}")
             }
+            Some(WalkState::Released) => panic!("{scope} was never held"),
             Some(WalkState::Todo) => assert_eq!(position, None, "{scope} was not begun"),
             None => {}
         }
@@ -327,7 +333,7 @@ impl Driver {
                 *lanes.entry(lane).or_default() += 1;
             }
         }
-        let by_id = self.in_flight.iter().filter(|(_, call, _)| matches!(call, Call::ReadApp(_))).count();
+        let by_id = self.in_flight.iter().filter(|(_, call, _)| matches!(call, Call::Read(_))).count();
         let max = self.limits.in_flight_per_lane;
         assert!(lanes.values().all(|calls| *calls <= max), "{lanes:?}, more than {max} at once");
         assert!(by_id <= max, "{by_id} reads by id, more than {max} at once");
@@ -337,11 +343,13 @@ impl Driver {
     fn check_deaf(&mut self) {
         let state = self.state.as_mut().expect("a crawl that has ended");
         for (id, call, at) in self.in_flight.drain(..) {
-            let effects = state.step(self.org.answer(id, &call, at), NOW);
+            let effects = state.step(self.org.answer(id, &call, at), super::moment());
             assert!(effects.is_empty(), "{effects:?} after the end");
         }
         assert!(
-            state.step(Input::AssignedGroups { assigned: Vec::new(), unwanted: Vec::new() }, NOW).is_empty(),
+            state
+                .step(Input::AssignedGroups { assigned: Vec::new(), unwanted: Vec::new() }, super::moment())
+                .is_empty(),
             "an end is an end"
         );
     }
@@ -363,6 +371,6 @@ impl Driver {
 pub(super) fn scope_of(call: &Call) -> Option<&Scope> {
     match call {
         Call::FirstPage { scope, .. } | Call::NextPage { scope, .. } => Some(scope),
-        Call::AnchorLog | Call::ReadApp(_) => None,
+        Call::AnchorLog { .. } | Call::Read(_) | Call::PollLog(_) | Call::Select { .. } => None,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::{ByIdSeen, Call, CallId, Input, PageSeen};
 use crate::core::batch::{Batch, CrawlMark, Finished, Listing, Receipt, WalkState};
 use crate::core::coverage::GapKind;
-use crate::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Revision, UserId};
+use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, UserId};
 use crate::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupStats, GroupType, Key,
     Row, Scope, User, UserStatus,
@@ -54,7 +54,7 @@ pub(super) fn gone_app() -> AppId {
     app_id(900)
 }
 
-fn user(n: usize, status: UserStatus) -> User {
+pub(super) fn user(n: usize, status: UserStatus) -> User {
     User {
         id: user_id(n),
         status,
@@ -70,7 +70,7 @@ fn user(n: usize, status: UserStatus) -> User {
     }
 }
 
-fn group(n: usize, name: &str, group_type: GroupType) -> Group {
+pub(super) fn group(n: usize, name: &str, group_type: GroupType) -> Group {
     Group {
         id: group_id(n),
         name: name.into(),
@@ -202,20 +202,22 @@ impl Org {
     /// The answer to a call that was sent as request `at`.
     pub(super) fn answer(&self, id: CallId, call: &Call, at: RequestNumber) -> Input {
         match call {
-            Call::AnchorLog => Input::LogAnchored(id, LogCursor("log?after=1".to_owned())),
-            Call::FirstPage { scope, listing, limit } => {
+            Call::AnchorLog { .. } => Input::Log(id, super::log_page("log?after=1")),
+            Call::FirstPage { scope, listing, limit, .. } => {
                 let limit = limit.map_or(self.page_rows, |limit| limit as usize);
                 Input::Page(id, self.page(scope, *listing, limit, 0, at))
             }
-            Call::NextPage { scope, listing, next } => {
+            Call::NextPage { scope, listing, next, .. } => {
                 let (limit, offset) = parse_link(scope, *listing, next);
                 Input::Page(id, self.page(scope, *listing, limit, offset, at))
             }
-            Call::ReadApp(app) => {
-                let found = self.apps.iter().find(|known| known.id == *app);
-                let seen = found.map_or(ByIdSeen::NotFound(at), |app| ByIdSeen::Found(Box::new(app.clone()), at));
+            Call::Read(key) => {
+                let found = self.apps.iter().find(|known| *key == Key::App(known.id.clone()));
+                let seen =
+                    found.map_or(ByIdSeen::NotFound(at), |app| ByIdSeen::Found(Box::new(Row::App(app.clone())), at));
                 Input::ById(id, seen)
             }
+            Call::PollLog(_) | Call::Select { .. } => panic!("a crawl does not ask for {call:?}"),
         }
     }
 
@@ -234,7 +236,7 @@ impl Org {
             true => Some(link(scope, listing, limit, 0)),
             false => (end < all.len()).then(|| link(scope, listing, limit, end)),
         };
-        PageSeen { at, rows, group_stats, quarantined: Vec::new(), next }
+        PageSeen { at, rows, group_stats, next, ..PageSeen::default() }
     }
 }
 
@@ -291,7 +293,7 @@ impl Memory {
         }
         let mut finished = Vec::new();
         for update in &batch.walks {
-            if let WalkState::Finished { from } = update.state {
+            if let WalkState::Finished { from, .. } = update.state {
                 finished.push(self.finish(&update.scope, from));
             }
             self.walks.insert(update.scope.clone(), update.state.clone());
@@ -302,7 +304,7 @@ impl Memory {
         }
         self.has_cursor |= batch.cursor.is_some();
         self.revision += 1;
-        Receipt { revision: Revision(self.revision), finished }
+        Receipt { revision: Revision(self.revision), finished, owed: Vec::new() }
     }
 
     fn remove(&mut self, key: &Key) {
@@ -322,7 +324,14 @@ impl Memory {
         let missing: Vec<Key> =
             self.rows.iter().filter(|(key, at)| in_scope(key) && **at < from.0).map(|(key, _)| key.clone()).collect();
         let verdict = if missing.is_empty() { Verdict::Nothing } else { Verdict::Remove };
-        let mut finished = Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new() };
+        let mut finished = Finished {
+            scope: scope.clone(),
+            verdict,
+            removed: 0,
+            unlisted_apps: Vec::new(),
+            sample: Vec::new(),
+            missing: 0,
+        };
         for key in missing {
             match key {
                 Key::App(app) => finished.unlisted_apps.push(app),

@@ -1,0 +1,344 @@
+//! `okta-idmap watch`: prints what changes, as it changes. Entry point: [`run`].
+//!
+//! Invariants:
+//! - After a lost connection it goes on behind the last checkpoint that was printed: some events may come twice, none is
+//!   left out.
+//! - Only a server is watched: a process that only reads the store learns of gaps too late.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use okta_idmap_proto::v1::change_event::Event;
+use okta_idmap_proto::v1::{self, ErrorReason, change_start, row, row_key};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+use super::args::{Form, WatchArgs, WatchKind};
+use super::backend::Backend;
+use super::context::Context;
+use super::failure::{Exit, Failure};
+use super::output::text::clean;
+use super::output::{Output, to_json};
+use super::signals::until_done;
+use super::words;
+
+/// First wait before a connection is tried again; doubles up to [`RETRY_WAIT_MAX`].
+const RETRY_WAIT_MIN: Duration = Duration::from_millis(500);
+/// A server that is restarted is back within seconds; one that is down for hours need not be asked more often.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Silence after which a stream is given up: the server promises a word every second.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How a stream ended.
+enum Ended {
+    /// On request.
+    Stopped,
+    /// The connection or the server is gone; another try may help.
+    Lost(String),
+    /// There are no changes to be had from that position on.
+    TooOld(String),
+}
+
+/// Prints events until a signal.
+pub(super) async fn run(context: &Context, args: &WatchArgs) -> Result<Exit, Failure> {
+    if !matches!(context.output.form, Form::Table | Form::Jsonl) {
+        return Err(Failure::Usage(anyhow!("watch never ends: --output table or jsonl, which print line by line")));
+    }
+    let shutdown = CancellationToken::new();
+    until_done(Box::pin(follow(context, args, &shutdown)), &shutdown).await
+}
+
+async fn follow(context: &Context, args: &WatchArgs, shutdown: &CancellationToken) -> Result<Exit, Failure> {
+    let backend = context.server().await?;
+    let mut place = first_place(context, &backend, args).await?;
+    let mut printer = Printer { output: context.output, printed: None };
+    let mut wait = RETRY_WAIT_MIN;
+    loop {
+        let before = place.clone();
+        match stream(context, &backend, args, &mut place, &mut printer, shutdown).await? {
+            Ended::Stopped => return Ok(Exit::Done),
+            Ended::TooOld(why) if args.from_snapshot => {
+                context.output.note(&format!("{why}; beginning again with a snapshot"));
+                place = Place::Snapshot;
+            }
+            Ended::TooOld(why) => {
+                return Err(anyhow!("{why}; begin again with --from-snapshot").into());
+            }
+            Ended::Lost(why) => {
+                // What got on deserves a quick try.
+                wait = if place == before { (wait * 2).min(RETRY_WAIT_MAX) } else { RETRY_WAIT_MIN };
+                context.output.note(&format!("{why}; trying again in {wait:?}, {}", place.words()));
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(Exit::Done),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Where the next stream begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Snapshot,
+    After(v1::ChangePosition),
+}
+
+impl Place {
+    fn start(&self) -> v1::ChangeStart {
+        let start = match self {
+            Self::Snapshot => change_start::Start::Snapshot(v1::SnapshotStart {}),
+            Self::After(position) => change_start::Start::After(position.clone()),
+        };
+        v1::ChangeStart { start: Some(start) }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Snapshot => "from the beginning".to_owned(),
+            Self::After(position) => format!("after revision {}", position.revision),
+        }
+    }
+
+    /// A checkpoint was printed.
+    fn reached(&mut self, meta: &v1::ResponseMeta) {
+        *self = Self::After(v1::ChangePosition { revision: meta.revision, store_id: meta.store_id.clone() });
+    }
+}
+
+async fn first_place(context: &Context, backend: &Backend, args: &WatchArgs) -> Result<Place, Failure> {
+    if args.from_snapshot && args.after.is_none() {
+        return Ok(Place::Snapshot);
+    }
+    let (revision, store_id) = match (args.after, &args.store_id) {
+        (Some(0), None) => (0, String::new()),
+        (Some(revision), Some(store_id)) => (revision, store_id.clone()),
+        (asked, _) => {
+            let request = v1::GetStatusRequest { context: context.request_context()? };
+            let meta = backend.get_status(request).await?.meta.unwrap_or_default();
+            (asked.unwrap_or(meta.revision), meta.store_id)
+        }
+    };
+    Ok(Place::After(v1::ChangePosition { revision, store_id }))
+}
+
+fn kinds(args: &WatchArgs) -> Vec<i32> {
+    let kind = |kind: &WatchKind| match kind {
+        WatchKind::User => v1::RowKind::User,
+        WatchKind::Group => v1::RowKind::Group,
+        WatchKind::App => v1::RowKind::App,
+        WatchKind::AppUser => v1::RowKind::AppUser,
+        WatchKind::GroupMember => v1::RowKind::GroupMember,
+        WatchKind::AppGroup => v1::RowKind::AppGroup,
+    };
+    args.kinds.iter().map(|wanted| kind(wanted).into()).collect()
+}
+
+/// One connection: prints until it ends.
+async fn stream(
+    context: &Context,
+    backend: &Backend,
+    args: &WatchArgs,
+    place: &mut Place,
+    printer: &mut Printer,
+    shutdown: &CancellationToken,
+) -> Result<Ended, Failure> {
+    let request =
+        v1::WatchRequest { context: context.request_context()?, start: Some(place.start()), kinds: kinds(args) };
+    let opened = tokio::select! {
+        () = shutdown.cancelled() => return Ok(Ended::Stopped),
+        opened = backend.watch(request) => opened,
+    };
+    let mut messages = match opened {
+        Ok(messages) => messages,
+        Err(status) => return judged(backend, &status),
+    };
+    loop {
+        let message = tokio::select! {
+            () = shutdown.cancelled() => return Ok(Ended::Stopped),
+            message = next(&mut messages) => message,
+        };
+        let message = match message {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(Ended::Lost("the server ended the stream".to_owned())),
+            Err(status) => return judged(backend, &status),
+        };
+        printer.print(&message.events)?;
+        for event in &message.events {
+            match &event.event {
+                Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })) => place.reached(meta),
+                Some(Event::TooOld(too_old)) => return Ok(Ended::TooOld(words::too_old(too_old))),
+                _ => {}
+            }
+        }
+    }
+}
+
+async fn next(messages: &mut Streaming<v1::WatchResponse>) -> Result<Option<v1::WatchResponse>, Status> {
+    tokio::time::timeout(SILENCE_MAX, messages.message())
+        .await
+        .unwrap_or_else(|_| Err(Status::unavailable("the server has fallen silent")))
+}
+
+/// Whether another try can help.
+fn judged(backend: &Backend, status: &Status) -> Result<Ended, Failure> {
+    let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    match status.code() {
+        // The store was put back to an earlier state: what was applied since is not in it.
+        Code::FailedPrecondition if ErrorReason::from_reason(&reason) == Some(ErrorReason::RevisionNotReached) => {
+            Ok(Ended::TooOld("the store is behind the revision to go on from".to_owned()))
+        }
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::FailedPrecondition
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::Unimplemented
+        | Code::OutOfRange => Err(backend.failed("watch", status)),
+        _ if status.message().is_empty() => Ok(Ended::Lost(status.code().description().to_owned())),
+        _ => Ok(Ended::Lost(status.message().to_owned())),
+    }
+}
+
+/// Prints events, whole messages at a time.
+struct Printer {
+    output: Output,
+    /// Position of the last checkpoint that was printed: idle ones that say the same are left out.
+    printed: Option<(u64, String)>,
+}
+
+impl Printer {
+    fn print(&mut self, events: &[v1::ChangeEvent]) -> Result<(), Failure> {
+        let mut text = String::new();
+        for event in events {
+            if self.is_news(event) {
+                let line = match self.output.form {
+                    Form::Jsonl => Some(to_json(event).to_string()),
+                    Form::Table | Form::Json | Form::Csv => line(event),
+                };
+                if let Some(line) = line {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+        }
+        if !text.is_empty() {
+            self.output.text(&text)?;
+        }
+        Ok(())
+    }
+
+    fn is_news(&mut self, event: &v1::ChangeEvent) -> bool {
+        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })) = &event.event else { return true };
+        let position = (meta.revision, meta.store_id.clone());
+        if self.printed.as_ref() == Some(&position) {
+            return false;
+        }
+        self.printed = Some(position);
+        true
+    }
+}
+
+/// The event as a line for people: revision, what happened, to what. Checkpoints are for programs.
+fn line(event: &v1::ChangeEvent) -> Option<String> {
+    let (what, detail) = match event.event.as_ref()? {
+        Event::Upsert(row) => ("put", shown_row(row)?),
+        Event::Delete(key) => ("delete", shown_key(key)?),
+        Event::Checkpoint(_) => return None,
+        Event::GapOpened(gap) => ("gap opened", format!("{}: {}", gap.id, gap.hides)),
+        Event::GapClosed(gap) => ("gap closed", gap.id.clone()),
+        Event::SnapshotBegin(begin) => {
+            let rows: u64 = begin.row_counts.iter().map(|count| count.row_count).sum();
+            ("snapshot", format!("about {rows} rows"))
+        }
+        Event::SnapshotEnd(_) => ("snapshot", "complete".to_owned()),
+        Event::TooOld(too_old) => ("too old", words::too_old(too_old)),
+    };
+    Some(clean(&format!("{:>9}  {what:<10}  {detail}", event.revision)))
+}
+
+fn shown_row(row: &v1::Row) -> Option<String> {
+    Some(match row.row.as_ref()? {
+        row::Row::User(user) => {
+            let status = words::raw_or(words::user_status(user.status), &user.status_raw);
+            format!("user {} {} {status}", user.id, user.login)
+        }
+        row::Row::Group(group) => format!("group {} {}", group.id, group.name),
+        row::Row::App(app) => {
+            let status = words::raw_or(words::app_status(app.status), &app.status_raw);
+            format!("app {} {} {status}", app.id, app.label)
+        }
+        row::Row::AppUser(row) => {
+            let status = words::raw_or(words::app_user_status(row.status), &row.status_raw);
+            format!("app_user {} {} {} {status}", row.app_id, row.user_id, row.user_name)
+        }
+        row::Row::GroupMember(row) => format!("group_member {} {}", row.group_id, row.user_id),
+        row::Row::AppGroup(row) => format!("app_group {} {}", row.app_id, row.group_id),
+    })
+}
+
+fn shown_key(key: &v1::RowKey) -> Option<String> {
+    Some(match key.key.as_ref()? {
+        row_key::Key::UserId(id) => format!("user {id}"),
+        row_key::Key::GroupId(id) => format!("group {id}"),
+        row_key::Key::AppId(id) => format!("app {id}"),
+        row_key::Key::AppUser(key) => format!("app_user {} {}", key.app_id, key.user_id),
+        row_key::Key::GroupMember(key) => format!("group_member {} {}", key.group_id, key.user_id),
+        row_key::Key::AppGroup(key) => format!("app_group {} {}", key.app_id, key.group_id),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(event: Event) -> v1::ChangeEvent {
+        v1::ChangeEvent { revision: 12, event: Some(event) }
+    }
+
+    fn checkpoint(revision: u64) -> v1::ChangeEvent {
+        let meta = v1::ResponseMeta { revision, store_id: "s".to_owned(), ..Default::default() };
+        event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) }))
+    }
+
+    #[test]
+    fn events_are_lines() {
+        #[track_caller]
+        fn check(shown: Event, expected: Option<&str>) {
+            assert_eq!(line(&event(shown)).as_deref(), expected);
+        }
+        let user = v1::User { id: "00u1".into(), login: "a\u{1b}@x".into(), status: 3, ..Default::default() };
+        let row = |row| Event::Upsert(v1::Row { row: Some(row) });
+        check(row(row::Row::User(user)), Some("       12  put         user 00u1 a\\u{1b}@x ACTIVE"));
+        let member = v1::GroupMember { group_id: "00g1".into(), user_id: "00u1".into(), stale: false };
+        check(row(row::Row::GroupMember(member)), Some("       12  put         group_member 00g1 00u1"));
+        let key = v1::AppUserKey { app_id: "0oa1".into(), user_id: "00u1".into() };
+        let key = v1::RowKey { key: Some(row_key::Key::AppUser(key)) };
+        check(Event::Delete(key), Some("       12  delete      app_user 0oa1 00u1"));
+        let gap = v1::Gap { id: "HELD:users".into(), hides: "users".into(), ..Default::default() };
+        check(Event::GapOpened(gap.clone()), Some("       12  gap opened  HELD:users: users"));
+        check(Event::GapClosed(gap), Some("       12  gap closed  HELD:users"));
+        check(Event::Checkpoint(v1::Checkpoint::default()), None);
+        check(Event::Upsert(v1::Row { row: None }), None);
+        assert_eq!(line(&v1::ChangeEvent::default()), None);
+    }
+
+    #[test]
+    fn idle_checkpoints_are_not_repeated() {
+        let output = Output { form: Form::Jsonl, quiet: true };
+        let mut printer = Printer { output, printed: None };
+        let found: Vec<bool> =
+            [3, 3, 3, 4, 4].into_iter().map(|revision| printer.is_news(&checkpoint(revision))).collect();
+        assert_eq!(found, [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn the_place_follows_the_checkpoints() {
+        let mut place = Place::Snapshot;
+        assert_eq!(place.words(), "from the beginning");
+        place.reached(&v1::ResponseMeta { revision: 7, store_id: "s".to_owned(), ..Default::default() });
+        assert_eq!(place, Place::After(v1::ChangePosition { revision: 7, store_id: "s".to_owned() }));
+        assert_eq!(place.words(), "after revision 7");
+    }
+}

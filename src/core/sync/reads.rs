@@ -1,0 +1,267 @@
+//! Debts that are due become reads; reads by id are taken in.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::super::batch::{Batch, WalkState, WalkUpdate};
+use super::super::coverage::{ReadFailure, gap_of_failure};
+use super::super::ids::{AppId, GroupId, Timestamp, UserId};
+use super::super::model::{Key, Scope};
+use super::super::pending::Target;
+use super::super::plan::plan_users;
+use super::{
+    ByIdSeen, Call, CallId, Effect, KnownApp, Members, Pending, Selected, Selection, SyncState, members_of, paid,
+    target_of,
+};
+
+/// Reads that can begin as soon as their bucket has room. By-id reads of users, groups and apps, accounts and selections
+/// draw on buckets of their own (facts 6.2); each may have as many calls under way as a lane of walks.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    users: BTreeSet<UserId>,
+    groups: BTreeSet<GroupId>,
+    apps: BTreeSet<AppId>,
+    accounts: BTreeSet<(AppId, UserId)>,
+    selections: VecDeque<Selected>,
+    under_way: UnderWay,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    users: usize,
+    groups: usize,
+    apps: usize,
+    accounts: usize,
+    selections: usize,
+}
+
+impl Ready {
+    pub(super) fn account(&mut self, app: AppId, user: UserId) {
+        self.accounts.insert((app, user));
+    }
+
+    pub(super) fn user(&mut self, user: UserId) {
+        self.users.insert(user);
+    }
+
+    pub(super) fn select(&mut self, selected: Selected) {
+        self.selections.push_back(selected);
+    }
+
+    fn count(&mut self, key: &Key) -> &mut usize {
+        match key {
+            Key::User(_) => &mut self.under_way.users,
+            Key::Group(_) => &mut self.under_way.groups,
+            Key::App(_) => &mut self.under_way.apps,
+            Key::AppUser(..) | Key::AppGroup(..) | Key::GroupMember(..) => &mut self.under_way.accounts,
+        }
+    }
+
+    pub(super) fn selection_is_over(&mut self) {
+        self.under_way.selections = self.under_way.selections.saturating_sub(1);
+    }
+}
+
+impl SyncState {
+    /// Takes every debt that is due to where it is read.
+    pub(super) fn take_due_debts(&mut self, effects: &mut Vec<Effect>) {
+        let mut batch = self.batch();
+        while let Some(target) = self.debts.take_due(self.moment.now) {
+            match target {
+                Target::User(user) => self.ready.user(user),
+                Target::Group(group) => {
+                    self.ready.groups.insert(group);
+                }
+                Target::App(app) => {
+                    self.ready.apps.insert(app);
+                }
+                Target::AppUser(app, user) => self.accounts.wait(app, user),
+                Target::List(scope) => self.take_list(scope, &mut batch),
+                Target::Everything => self.want_crawl(),
+                Target::UserApps(user) => self.ready.select(Selected::user_apps(user, Vec::new())),
+                target @ (Target::SourceGroups(_) | Target::UsersDelta | Target::GroupsDelta) => {
+                    self.take_selection(target);
+                }
+            }
+        }
+        self.plan_accounts(&mut batch, effects);
+        if !batch.answered.is_empty() {
+            self.commit(batch, effects);
+        }
+        self.begin_crawl_when_due(effects);
+    }
+
+    fn take_list(&mut self, scope: Scope, batch: &mut Batch) {
+        let is_wanted = match &scope {
+            Scope::Users | Scope::Groups | Scope::Apps => true,
+            Scope::AppUsers(app) => self.apps.get(app).is_none_or(|known| known.is_read),
+            Scope::AppGroups(app) => {
+                !self.limits.skip_app_groups && self.apps.get(app).is_none_or(|known| known.is_read)
+            }
+            Scope::GroupMembers(group) => {
+                !self.everyone.contains(group)
+                    && (self.limits.members == Members::All || self.assigned_groups.contains(group))
+            }
+            Scope::Log => false,
+        };
+        // An app that was never seen is read first: its own read obliges to its lists.
+        if let Scope::AppUsers(app) | Scope::AppGroups(app) = &scope
+            && !self.apps.contains_key(app)
+        {
+            self.owe(Target::App(app.clone()), super::When::Now, "app of a list");
+            batch.answered.extend(self.debts.unwanted(&Target::List(scope)));
+        } else if is_wanted || self.lanes.is_busy(&scope) {
+            // A walk under way is brought to its end, whoever wanted it: to drop what it has shown would leave half of it.
+            self.lanes.request(scope);
+        } else {
+            self.holds.ended(&scope);
+            batch.answered.extend(self.debts.unwanted(&Target::List(scope.clone())));
+            // What is stored of it grows old unnoticed: it counts as never read, so that it is read when it is wanted again.
+            batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+        }
+    }
+
+    /// Begins reads while their buckets have room.
+    pub(super) fn read_ready(&mut self, effects: &mut Vec<Effect>) {
+        self.batch_many_users();
+        let most = self.limits.in_flight_per_lane.max(1);
+        while self.ready.under_way.users < most
+            && let Some(user) = self.ready.users.pop_first()
+        {
+            self.read(Key::User(user), effects);
+        }
+        while self.ready.under_way.groups < most
+            && let Some(group) = self.ready.groups.pop_first()
+        {
+            self.read(Key::Group(group), effects);
+        }
+        while self.ready.under_way.apps < most
+            && let Some(app) = self.ready.apps.pop_first()
+        {
+            self.read(Key::App(app), effects);
+        }
+        while self.ready.under_way.accounts < most
+            && let Some((app, user)) = self.ready.accounts.pop_first()
+        {
+            self.read(Key::AppUser(app, user), effects);
+        }
+        while self.ready.under_way.selections < most
+            && let Some(mut selected) = self.ready.selections.pop_front()
+        {
+            self.ready.under_way.selections += 1;
+            (selected.began, selected.asked_at) = (self.moment.okta_now, self.moment.now);
+            let call = selected.next_call();
+            self.call(call, Pending::Select(selected), effects);
+        }
+    }
+
+    /// Very many changed users are cheaper read by search (facts 12.2).
+    fn batch_many_users(&mut self) {
+        let plan = plan_users(&self.ready.users);
+        for users in plan.batches {
+            for user in &users {
+                self.ready.users.remove(user);
+            }
+            self.ready.select(Selected::new(Selection::UsersByIds(users), None));
+        }
+    }
+
+    fn read(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        // Paid in the meantime by another read.
+        if target_of(&key).is_none_or(|target| self.debts.get(&target).is_none()) {
+            return;
+        }
+        *self.ready.count(&key) += 1;
+        self.call(Call::Read(key.clone()), Pending::Read(key, self.moment.now), effects);
+    }
+
+    pub(super) fn on_by_id(&mut self, call: CallId, seen: ByIdSeen, effects: &mut Vec<Effect>) {
+        let is_by_id = |pending: &Pending| {
+            matches!(pending, Pending::Unlisted(_) | Pending::Read(..) | Pending::Probe(_) | Pending::EmptyProbe(_))
+        };
+        match self.answered(call, is_by_id) {
+            Some(Pending::Unlisted(app)) => self.take_in(&Key::App(app), seen, self.moment.now, effects),
+            Some(Pending::Read(key, asked_at)) => {
+                let count = self.ready.count(&key);
+                *count = count.saturating_sub(1);
+                self.take_in(&key, seen, asked_at, effects);
+            }
+            Some(Pending::Probe(scope)) => self.on_probe(&scope, matches!(seen, ByIdSeen::NotFound(_)), effects),
+            Some(Pending::EmptyProbe(selected)) => self.on_empty_probe(*selected, seen, effects),
+            _ => {}
+        }
+    }
+
+    /// A read by id is the authoritative source (facts 11).
+    fn take_in(&mut self, key: &Key, seen: ByIdSeen, asked_at: Timestamp, effects: &mut Vec<Effect>) {
+        let at = seen.at();
+        let mut batch = self.batch();
+        self.credential_lives(&mut batch);
+        batch.at = at;
+        batch.is_reread = true;
+        let is_gone = matches!(seen, ByIdSeen::NotFound(_));
+        match seen {
+            ByIdSeen::Found(row, _) if row.key() == *key => self.on_row(*row, &mut batch),
+            ByIdSeen::Found(..) => {
+                self.commit_if_any(batch, effects);
+                let detail = "the answer to a read by id shows another object".to_owned();
+                self.on_read_failed(key, &ReadFailure::Failed { detail }, effects);
+                return;
+            }
+            ByIdSeen::NotFound(_) => {
+                batch.removals.push(key.clone());
+                self.pay_what_is_gone(key, &mut batch);
+            }
+        }
+        if let Some(target) = target_of(key) {
+            if is_gone {
+                batch.answered.push(paid(target, at));
+            } else {
+                self.settle(target, at, asked_at, &mut batch);
+            }
+        }
+        self.commit(batch, effects);
+    }
+
+    /// What hangs on an object that is gone needs no read of its own.
+    fn pay_what_is_gone(&mut self, key: &Key, batch: &mut Batch) {
+        let at = batch.at;
+        let mut targets = Vec::new();
+        match key {
+            Key::User(user) => {
+                targets.push(Target::UserApps(user.clone()));
+                targets.extend(self.debts.accounts_of_user(user));
+            }
+            Key::Group(group) => {
+                targets.push(members_of(group));
+                self.holds.ended(&Scope::GroupMembers(group.clone()));
+            }
+            Key::App(app) => {
+                self.holds.ended(&Scope::AppUsers(app.clone()));
+                self.holds.ended(&Scope::AppGroups(app.clone()));
+                targets.push(Target::List(Scope::AppUsers(app.clone())));
+                targets.push(Target::List(Scope::AppGroups(app.clone())));
+                // The groups that it brought may outlive it: they are still asked for.
+                targets.extend(self.debts.accounts_of_app(app));
+                // Events about it may still come; they are answered without another read.
+                self.apps.insert(app.clone(), KnownApp { is_read: false, is_active: false });
+                self.nets.forget(app);
+            }
+            Key::AppUser(..) | Key::AppGroup(..) | Key::GroupMember(..) => {}
+        }
+        targets.retain(|target| self.debts.get(target).is_some());
+        batch.answered.extend(targets.into_iter().map(|target| paid(target, at)));
+    }
+
+    pub(super) fn on_read_failed(&mut self, key: &Key, failure: &ReadFailure, effects: &mut Vec<Effect>) {
+        let count = self.ready.count(key);
+        *count = count.saturating_sub(1);
+        let mut batch = self.batch();
+        if let Some(target) = target_of(key).filter(|target| self.debts.get(target).is_some()) {
+            // Of an app that is gone or not wanted nothing can be missing; nor of what another read has answered meanwhile.
+            batch.gaps.extend(gap_of_failure(&key.scope(), failure).filter(|gap| !self.is_of_unread_app(&gap.scope)));
+            self.debts.failed(&target, self.moment.now, 0);
+            self.accounts.unblock(&target);
+        }
+        self.commit(batch, effects);
+    }
+}

@@ -1,0 +1,382 @@
+//! Lists that are no scopes: what changed lately, the groups of an app, the apps or groups of a user.
+//!
+//! A selection never says that something does not exist, except for accounts that an event named: what it leaves out is
+//! asked for by id.
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::super::batch::{Batch, Delta};
+use super::super::coverage::{ReadFailure, gap_of_failure};
+use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
+use super::super::model::{Group, Key, Row, Scope};
+use super::super::pending::{Target, When};
+use super::crawl::Asked;
+use super::walks::WALK_PAGES_MAX;
+use super::{
+    ByIdSeen, Call, CallId, Effect, Members, PageSeen, Pending, Selection, SyncState, UserAppSeen, members_of,
+};
+
+/// How far before the last delta walk the next one begins, in milliseconds: search results lag (facts 1.4).
+const DELTA_OVERLAP_MILLIS: i64 = 60_000;
+
+/// How often a selection may start again before it is given up.
+const RESTARTS_MAX: u8 = 5;
+
+/// A selection under way.
+#[derive(Debug)]
+pub(super) struct Selected {
+    selection: Selection,
+    /// The debt that it pays; beside those that follow from the selection itself.
+    target: Option<Target>,
+    from: Option<RequestNumber>,
+    pub(super) began: Timestamp,
+    /// The same by our clock.
+    pub(super) asked_at: Timestamp,
+    pages: u32,
+    restarts: u8,
+    limit: Option<u32>,
+    next: Option<String>,
+    visited: HashSet<u64>,
+    /// Apps of the user that were shown.
+    user_apps: Vec<UserAppSeen>,
+    /// Users that were shown.
+    users: BTreeSet<UserId>,
+    /// Accounts that events named: their absence is believed.
+    accounts: Vec<AppId>,
+    /// Accounts of the user that are stored.
+    stored: BTreeSet<AppId>,
+    /// The held scope that is probed, and the group that is looked for.
+    probe: Option<(Scope, GroupId)>,
+}
+
+impl Selected {
+    pub(super) fn new(selection: Selection, target: Option<Target>) -> Self {
+        Self {
+            selection,
+            target,
+            from: None,
+            began: Timestamp::default(),
+            asked_at: Timestamp::default(),
+            pages: 0,
+            restarts: 0,
+            limit: None,
+            next: None,
+            visited: HashSet::new(),
+            user_apps: Vec::new(),
+            users: BTreeSet::new(),
+            accounts: Vec::new(),
+            stored: BTreeSet::new(),
+            probe: None,
+        }
+    }
+
+    /// All accounts of a user, of which events named those in `accounts`.
+    pub(super) fn user_apps(user: UserId, accounts: Vec<AppId>) -> Self {
+        let target = Target::UserApps(user.clone());
+        Self { accounts, ..Self::new(Selection::UserApps(user), Some(target)) }
+    }
+
+    /// Whether a user is still in the group.
+    pub(super) fn probe(selection: Selection, scope: Scope, group: GroupId) -> Self {
+        Self { probe: Some((scope, group)), ..Self::new(selection, None) }
+    }
+
+    pub(super) fn next_call(&self) -> Call {
+        Call::Select { selection: self.selection.clone(), next: self.next.clone(), limit: self.limit }
+    }
+
+    /// Where a failure belongs.
+    pub(super) fn scope(&self) -> Scope {
+        match &self.selection {
+            Selection::UsersChanged(_) | Selection::UsersByIds(_) => Scope::Users,
+            Selection::GroupsChanged(_) | Selection::GroupsOfApp(_) | Selection::UserGroups(_) => Scope::Groups,
+            Selection::UserApps(_) => Scope::Apps,
+        }
+    }
+
+    /// Takes in a link; `Err` when the list does not end.
+    fn go_to(&mut self, next: String) -> Result<(), String> {
+        let mut hasher = DefaultHasher::new();
+        next.hash(&mut hasher);
+        if !self.visited.insert(hasher.finish()) || self.pages >= WALK_PAGES_MAX {
+            return Err(format!("the list does not end after {} pages", self.pages));
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+
+    /// Prepares it to start again, if that helps.
+    fn restart(&mut self, failure: &ReadFailure) -> bool {
+        match failure {
+            ReadFailure::CursorGone if self.next.is_some() => {}
+            ReadFailure::RestartWalk { limit } => self.limit = Some(*limit),
+            _ => return false,
+        }
+        self.restarts += 1;
+        self.next = None;
+        self.from = None;
+        self.pages = 0;
+        self.visited.clear();
+        self.user_apps.clear();
+        self.restarts <= RESTARTS_MAX
+    }
+}
+
+impl SyncState {
+    /// A debt that is paid by a selection.
+    pub(super) fn take_selection(&mut self, target: Target) {
+        // Where a list has never been read to its end, what is stored was read since the last crawl began.
+        let since = |delta| {
+            let began = self.nets.deltas.get(&delta).copied().or(self.log.read_since());
+            began.map(|at: Timestamp| at.plus_millis(-DELTA_OVERLAP_MILLIS))
+        };
+        let selection = match &target {
+            Target::SourceGroups(app) => Some(Selection::GroupsOfApp(app.clone())),
+            Target::UsersDelta => since(Delta::Users).map(Selection::UsersChanged),
+            Target::GroupsDelta => since(Delta::Groups).map(Selection::GroupsChanged),
+            _ => None,
+        };
+        match selection {
+            Some(selection) => self.ready.select(Selected::new(selection, Some(target))),
+            // Nothing was ever read: the crawl that does it comes anyway.
+            None => self.debts.failed(&target, self.moment.now, DELTA_OVERLAP_MILLIS),
+        }
+    }
+
+    pub(super) fn on_selected(&mut self, mut selected: Selected, page: PageSeen, effects: &mut Vec<Effect>) {
+        let from = *selected.from.get_or_insert(page.at);
+        selected.pages += 1;
+        let mut batch = self.batch();
+        self.credential_lives(&mut batch);
+        batch.at = page.at;
+        batch.quarantined = page.quarantined;
+        self.note_stats(page.group_stats, Asked { at: page.at, since: selected.began });
+        selected.user_apps.extend(page.user_apps);
+        if let Some((scope, group)) = selected.probe.clone() {
+            self.commit_if_any(batch, effects);
+            self.on_groups_of_member(selected, &scope, &group, &page.rows, page.next, effects);
+            return;
+        }
+        for row in page.rows {
+            self.on_selected_row(&mut selected, row, &mut batch);
+        }
+        if let Some(next) = page.next {
+            if let Err(detail) = selected.go_to(next) {
+                self.commit(batch, effects);
+                self.on_selection_failed(selected, &ReadFailure::Failed { detail }, effects);
+                return;
+            }
+            self.commit_if_any(batch, effects);
+            let call = selected.next_call();
+            self.call(call, Pending::Select(selected), effects);
+            return;
+        }
+        if let Selection::UserApps(user) = &selected.selection {
+            let user = user.clone();
+            self.commit_if_any(batch, effects);
+            let id = CallId(self.next_call);
+            self.next_call += 1;
+            self.in_flight.insert(id, Pending::Select(selected));
+            effects.push(Effect::LoadUserApps(id, user));
+            return;
+        }
+        self.ready.selection_is_over();
+        self.finish_selection(selected, from, &mut batch);
+        self.commit(batch, effects);
+    }
+
+    fn on_selected_row(&mut self, selected: &mut Selected, row: Row, batch: &mut Batch) {
+        match (&selected.selection, &row) {
+            (Selection::GroupsChanged(since), Row::Group(group))
+                if group.last_membership_updated.is_some_and(|at| at >= *since) =>
+            {
+                self.owe_members(group, "members changed", batch);
+            }
+            (Selection::GroupsOfApp(_), Row::Group(group)) => self.owe_members(group, "groups imported", batch),
+            (_, Row::User(user)) => {
+                selected.users.insert(user.id.clone());
+            }
+            _ => {}
+        }
+        self.on_row(row, batch);
+    }
+
+    fn owe_members(&mut self, group: &Group, cause: &str, batch: &mut Batch) {
+        let is_wanted = self.limits.members == Members::All || self.assigned_groups.contains(&group.id);
+        if group.is_everyone() || !is_wanted {
+            return;
+        }
+        match self.crawl.empty_groups.get(&group.id) {
+            Some(asked) if !self.is_crawl_open() => {
+                let asked = *asked;
+                self.add_empty(Scope::GroupMembers(group.id.clone()), asked, batch);
+            }
+            _ => self.owe(members_of(&group.id), When::Now, cause),
+        }
+    }
+
+    fn finish_selection(&mut self, selected: Selected, from: RequestNumber, batch: &mut Batch) {
+        match &selected.selection {
+            Selection::UsersChanged(_) => self.note_delta(Delta::Users, selected.began, batch),
+            Selection::GroupsChanged(_) => self.note_delta(Delta::Groups, selected.began, batch),
+            Selection::UsersByIds(users) => {
+                for user in users {
+                    if selected.users.contains(user) {
+                        self.settle(Target::User(user.clone()), from, selected.asked_at, batch);
+                    } else {
+                        // Not in the index: gone, or not yet there. Its own read tells.
+                        self.ready.user(user.clone());
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Some(target) = selected.target {
+            self.settle(target, from, selected.asked_at, batch);
+        }
+    }
+
+    /// A page of the groups of a user who is missing from a held list.
+    fn on_groups_of_member(
+        &mut self,
+        mut selected: Selected,
+        scope: &Scope,
+        group: &GroupId,
+        rows: &[Row],
+        next: Option<String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let shows = rows.iter().any(|row| matches!(row, Row::Group(shown) if shown.id == *group));
+        match next {
+            _ if shows => self.on_probe(scope, false, effects),
+            None => self.on_probe(scope, true, effects),
+            Some(next) => match selected.go_to(next) {
+                Ok(()) => {
+                    let call = selected.next_call();
+                    self.call(call, Pending::Select(selected), effects);
+                }
+                Err(_) => self.on_probe(scope, false, effects),
+            },
+        }
+    }
+
+    pub(super) fn on_user_apps_stored(&mut self, call: CallId, stored: BTreeSet<AppId>, effects: &mut Vec<Effect>) {
+        let Some(Pending::Select(mut selected)) = self.answered(call, |pending| matches!(pending, Pending::Select(_)))
+        else {
+            return;
+        };
+        let Selection::UserApps(user) = selected.selection.clone() else { return };
+        selected.stored = stored;
+        let sample = selected.stored.iter().find(|app| selected.accounts.contains(app)).or(selected.stored.first());
+        if selected.user_apps.is_empty()
+            && let Some(app) = sample.cloned()
+        {
+            // An empty list is hearsay until one of the accounts is known to be gone (facts 7.2).
+            let key = Key::AppUser(app, user);
+            self.call(Call::Read(key), Pending::EmptyProbe(Box::new(selected)), effects);
+            return;
+        }
+        self.apply_user_apps(selected, &user, true, effects);
+    }
+
+    pub(super) fn on_empty_probe(&mut self, selected: Selected, seen: ByIdSeen, effects: &mut Vec<Effect>) {
+        if let Selection::UserApps(user) = selected.selection.clone() {
+            self.apply_user_apps(selected, &user, matches!(seen, ByIdSeen::NotFound(_)), effects);
+        }
+    }
+
+    /// Accounts that were shown are stored; those that were not are removed where an event named them, else asked for by id.
+    fn apply_user_apps(&mut self, selected: Selected, user: &UserId, is_believed: bool, effects: &mut Vec<Effect>) {
+        self.ready.selection_is_over();
+        let from = selected.from.unwrap_or_default();
+        let mut batch = self.batch();
+        batch.at = from;
+        batch.is_reread = true;
+        let mut shown = BTreeSet::new();
+        for seen in selected.user_apps {
+            let target = Target::AppUser(seen.app.clone(), user.clone());
+            shown.insert(seen.app.clone());
+            match (self.apps.get(&seen.app), seen.app_user) {
+                (None, _) => {
+                    self.owe(Target::App(seen.app), When::Now, "app of a user");
+                    self.debts.give_back(&target);
+                }
+                (Some(known), _) if !known.is_read => batch.answered.extend(self.debts.unwanted(&target)),
+                (Some(_), Some(app_user)) => {
+                    batch.rows.push(Row::AppUser(app_user));
+                    self.settle(target, from, selected.asked_at, &mut batch);
+                }
+                (Some(_), None) => self.read_account(seen.app, user, "account not in the answer"),
+            }
+        }
+        let absent = selected.stored.iter().chain(&selected.accounts).filter(|app| !shown.contains(*app));
+        for app in absent.collect::<BTreeSet<_>>() {
+            // Whether the list shows inactive apps is not documented.
+            let is_active = self.apps.get(app).is_some_and(|known| known.is_active);
+            let target = Target::AppUser(app.clone(), user.clone());
+            // Named by an event that had arrived before the list was asked for.
+            let is_named =
+                selected.accounts.contains(app) || self.debts.get(&target).is_some_and(|read| read.since < from);
+            if is_believed && is_active && is_named {
+                batch.removals.push(Key::AppUser(app.clone(), user.clone()));
+                self.settle(target, from, selected.asked_at, &mut batch);
+            } else {
+                self.read_account(app.clone(), user, "not among the user's apps");
+            }
+        }
+        if let Some(target) = selected.target {
+            self.settle(target, from, selected.asked_at, &mut batch);
+        }
+        self.commit(batch, effects);
+    }
+
+    /// An account that has to be read by itself, whether it is owed already or not.
+    fn read_account(&mut self, app: AppId, user: &UserId, cause: &str) {
+        let target = Target::AppUser(app.clone(), user.clone());
+        if self.debts.get(&target).is_some() {
+            self.ready.account(app, user.clone());
+        } else {
+            self.owe(target, When::Now, cause);
+        }
+    }
+
+    pub(super) fn on_selection_failed(
+        &mut self,
+        mut selected: Selected,
+        failure: &ReadFailure,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some((scope, _)) = &selected.probe {
+            // A user who does not exist is in no group.
+            self.on_probe(&scope.clone(), matches!(failure, ReadFailure::NotFound { .. }), effects);
+            return;
+        }
+        if selected.restart(failure) {
+            let call = selected.next_call();
+            self.call(call, Pending::Select(selected), effects);
+            return;
+        }
+        self.ready.selection_is_over();
+        let mut batch = self.batch();
+        match &selected.selection {
+            // There is another way to read each of them.
+            Selection::UsersByIds(users) => users.iter().for_each(|user| self.ready.user(user.clone())),
+            Selection::UserApps(user) if !selected.accounts.is_empty() => {
+                for app in &selected.accounts {
+                    self.ready.account(app.clone(), user.clone());
+                }
+            }
+            _ if selected.target.as_ref().is_some_and(|target| self.debts.get(target).is_some()) => {
+                batch.gaps.extend(gap_of_failure(&selected.scope(), failure));
+            }
+            // Answered by another read meanwhile.
+            _ => {}
+        }
+        if let Some(target) = &selected.target {
+            self.debts.failed(target, self.moment.now, 0);
+            self.accounts.unblock(target);
+        }
+        self.commit(batch, effects);
+    }
+}

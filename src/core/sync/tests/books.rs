@@ -1,0 +1,616 @@
+//! What a store does with the batches of a follower, in plain maps: rows, debts, walks with their holds, gaps, the log
+//! position, and what only the writer remembers.
+//!
+//! Entry points: [`Books::commit`], [`Books::crash`].
+//!
+//! Invariants:
+//! - The order within a batch, and every rule about what is outdated, are those of the store; names, dates, revisions and
+//!   the change log are left out, because the state machine sees nothing of them.
+//! - What would be refused by the store panics here: a state machine never asks for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::batch::{Batch, CrawlMark, CursorMove, Delta, Finished, Receipt, WalkState, WalkUpdate};
+use crate::core::coverage::GapKind;
+use crate::core::event::MemberChange;
+use crate::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
+use crate::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
+use crate::core::model::{Group, GroupMember, Key, Row, Scope};
+use crate::core::pending::{PendingRead, Target, When};
+use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
+
+/// Rows of a hold that are named.
+const SAMPLE_MAX: usize = 5;
+
+/// Gaps that a complete walk ends.
+const CLOSED_BY_WALK: [GapKind; 6] = [
+    GapKind::Forbidden,
+    GapKind::ScopeMissing,
+    GapKind::Unauthorized,
+    GapKind::Failed,
+    GapKind::NotRead,
+    GapKind::LogLost,
+];
+
+/// What is known of a scope.
+#[derive(Clone, Debug)]
+pub(super) struct Book {
+    pub(super) state: WalkState,
+    pub(super) crawl: u64,
+    /// Its walk was given up for a newer crawl.
+    is_idle: bool,
+    pub(super) is_held: bool,
+    pub(super) completed_at: Option<Timestamp>,
+    window: Option<WalkWindow>,
+    walk_from: u64,
+    read_by: Option<String>,
+    seen: BTreeSet<Key>,
+}
+
+/// What a batch shows of a scope.
+#[derive(Clone, Default)]
+struct Shown {
+    seen: BTreeSet<Key>,
+    records: u64,
+}
+
+/// What the writer remembers and a restart forgets.
+#[derive(Clone, Debug, Default)]
+struct Guard {
+    reread: BTreeMap<Key, u64>,
+    walked: BTreeMap<Scope, u64>,
+    removed: BTreeMap<Key, u64>,
+}
+
+/// How a row is observed.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: u64,
+    is_reread: bool,
+}
+
+/// What has been stored; survives the death of the state machine.
+#[derive(Clone, Debug)]
+pub(super) struct Books {
+    pub(super) rows: BTreeMap<Key, (u64, Row)>,
+    pub(super) scopes: BTreeMap<Scope, Book>,
+    pub(super) pending: BTreeMap<Target, PendingRead>,
+    pub(super) gaps: BTreeSet<(Scope, GapKind)>,
+    pub(super) cursor: Option<LogCursor>,
+    pub(super) observed_through: Option<Timestamp>,
+    pub(super) deltas: BTreeMap<Delta, Timestamp>,
+    pub(super) crawl: u64,
+    pub(super) is_crawling: bool,
+    pub(super) crawl_began: Option<Timestamp>,
+    pub(super) crawl_ended: Option<Timestamp>,
+    pub(super) brake: Brake,
+    pub(super) credential: String,
+    /// Largest request number of any batch.
+    pub(super) newest: u64,
+    marks: BTreeMap<(GroupId, UserId), Applied>,
+    guard: Guard,
+    /// Debts that the store makes in the batch at hand.
+    owed: BTreeMap<Target, PendingRead>,
+    /// What groups and apps that were removed in the batch at hand leave behind.
+    orphans: BTreeSet<Target>,
+    gone: BTreeSet<Scope>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    New,
+    Known,
+    Older,
+}
+
+/// Whether `key` hangs on `parent`, or is it.
+fn hangs_on(key: &Key, parent: &Key) -> bool {
+    match (parent, key) {
+        (Key::User(gone), Key::GroupMember(_, user) | Key::AppUser(_, user)) => gone == user,
+        (Key::Group(gone), Key::GroupMember(group, _) | Key::AppGroup(_, group)) => gone == group,
+        (Key::App(gone), Key::AppUser(app, _) | Key::AppGroup(app, _)) => gone == app,
+        _ => parent == key,
+    }
+}
+
+impl Guard {
+    fn is_outdated(&self, key: &Key, at: u64) -> bool {
+        self.reread.get(key).is_some_and(|number| *number > at)
+            || self.walked.get(&key.scope()).is_some_and(|number| *number > at)
+            || self.removed.iter().any(|(parent, number)| *number > at && hangs_on(key, parent))
+    }
+
+    fn reread(&mut self, key: Key, seen: Seen) {
+        if seen.is_reread {
+            let number = self.reread.entry(key).or_default();
+            *number = seen.at.max(*number);
+        }
+    }
+}
+
+impl Books {
+    pub(super) fn new(brake: Brake) -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            scopes: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            gaps: BTreeSet::new(),
+            cursor: None,
+            observed_through: None,
+            deltas: BTreeMap::new(),
+            crawl: 0,
+            is_crawling: false,
+            crawl_began: None,
+            crawl_ended: None,
+            brake,
+            credential: "first".to_owned(),
+            newest: 0,
+            marks: BTreeMap::new(),
+            guard: Guard::default(),
+            owed: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            gone: BTreeSet::new(),
+        }
+    }
+
+    /// The process dies: only what is on disk is left.
+    pub(super) fn crash(&mut self) {
+        self.guard = Guard::default();
+    }
+
+    /// Stores a batch.
+    pub(super) fn commit(&mut self, batch: &Batch) -> Receipt {
+        self.begin(batch);
+        self.newest = self.newest.max(batch.at.0);
+        self.owed.clear();
+        self.gone.clear();
+        for debt in &batch.pending {
+            let since = self.pending.get(&debt.target).map_or(debt.since, |stored| stored.since.max(debt.since));
+            self.pending.insert(debt.target.clone(), PendingRead { since, ..debt.clone() });
+        }
+        let shown = self.take_in(batch);
+        for change in &batch.members {
+            self.member_event(change, batch);
+        }
+        for scope in std::mem::take(&mut self.gone) {
+            self.forget(&scope);
+        }
+        let mut finished = Vec::new();
+        for update in &batch.walks {
+            let shown = shown.get(&update.scope).cloned().unwrap_or_default();
+            finished.extend(self.walk(update, shown, batch));
+        }
+        self.gaps.extend(batch.gaps.iter().map(|gap| (gap.scope.clone(), gap.kind)));
+        for (scope, kind) in &batch.closed_gaps {
+            self.close_gap_by_read(scope, *kind);
+        }
+        if !finished.iter().any(|finished| finished.verdict.is_hold()) {
+            for answered in &batch.answered {
+                if let Some(left) = self.pending.remove(&answered.target).and_then(|debt| debt.answer(answered.by)) {
+                    self.pending.insert(left.target.clone(), left);
+                }
+            }
+        }
+        for scope in &batch.needed {
+            let target = Target::List(scope.clone());
+            if self.is_unread(scope) && !self.pending.contains_key(&target) {
+                self.owe(target, When::Now, batch.at, batch);
+            }
+        }
+        for target in std::mem::take(&mut self.orphans) {
+            let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
+            if batch.is_followed {
+                self.owe(target, when, batch.members_since, batch);
+            }
+        }
+        self.end(batch);
+        Receipt {
+            revision: Revision::default(),
+            finished,
+            owed: std::mem::take(&mut self.owed).into_values().collect(),
+        }
+    }
+
+    fn begin(&mut self, batch: &Batch) {
+        if let Some(CursorMove::Advance { expect, .. }) = &batch.cursor {
+            assert_eq!(self.cursor.as_ref(), Some(expect), "the log goes on from where it stands");
+        }
+        if let Some(CrawlMark::Begin { id, .. }) = &batch.crawl {
+            assert!(id.0 > self.crawl, "a crawl begins once");
+            self.crawl = id.0;
+            self.is_crawling = true;
+            self.crawl_began = Some(batch.now);
+            for book in self.scopes.values_mut().filter(|book| !book.is_held) {
+                book.seen.clear();
+                book.is_idle |= matches!(book.state, WalkState::Todo | WalkState::Walking(_));
+            }
+        }
+    }
+
+    fn end(&mut self, batch: &Batch) {
+        match &batch.cursor {
+            Some(CursorMove::Anchor(cursor)) => {
+                self.cursor = Some(cursor.clone());
+                self.observed_through = Some(batch.okta_now);
+            }
+            Some(CursorMove::Advance { next, .. }) => self.cursor = Some(next.clone()),
+            None => {}
+        }
+        self.observed_through = batch.observed_through.or(self.observed_through);
+        self.deltas.extend(batch.deltas.iter().copied());
+        if let Some(CrawlMark::End { id }) = &batch.crawl {
+            assert!(self.is_crawling && id.0 == self.crawl, "the crawl that runs ends");
+            self.is_crawling = false;
+            self.crawl_ended = Some(batch.now);
+        }
+    }
+
+    fn take_in(&mut self, batch: &Batch) -> BTreeMap<Scope, Shown> {
+        let mut shown: BTreeMap<Scope, Shown> = BTreeMap::new();
+        let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
+        for key in &batch.removals {
+            self.remove_seen(key, seen);
+            shown.entry(key.scope()).or_default().records += 1;
+        }
+        for row in &batch.rows {
+            let put = self.put(row, seen);
+            let shown = shown.entry(row.key().scope()).or_default();
+            shown.records += 1;
+            if put != Put::New {
+                shown.seen.insert(row.key());
+            }
+        }
+        shown
+    }
+
+    fn put(&mut self, row: &Row, seen: Seen) -> Put {
+        let key = row.key();
+        if self.guard.is_outdated(&key, seen.at) {
+            return Put::Older;
+        }
+        let stored = self.rows.get(&key);
+        if stored.is_some_and(|(at, _)| *at > seen.at) {
+            return Put::Older;
+        }
+        let is_new = stored.is_none();
+        let is_same = stored.is_some_and(|(_, stored)| stored == row);
+        self.guard.reread(key.clone(), seen);
+        if !is_same || seen.is_reread {
+            self.rows.insert(key, (seen.at, row.clone()));
+        }
+        if is_new { Put::New } else { Put::Known }
+    }
+
+    /// Removes what was seen to be gone; `false` when something newer is known.
+    fn remove_seen(&mut self, key: &Key, seen: Seen) -> bool {
+        if self.guard.is_outdated(key, seen.at) || self.rows.get(key).is_some_and(|(at, _)| *at > seen.at) {
+            return false;
+        }
+        self.guard.reread(key.clone(), seen);
+        self.remove(key);
+        if matches!(key, Key::User(_) | Key::Group(_) | Key::App(_)) {
+            let number = self.guard.removed.entry(key.clone()).or_default();
+            *number = seen.at.max(*number);
+        }
+        true
+    }
+
+    fn remove(&mut self, key: &Key) -> u64 {
+        let before = self.rows.len();
+        match key {
+            Key::Group(group) => {
+                let with_group = self.rows.keys().filter_map(|other| match other {
+                    Key::AppGroup(app, other) if other == group => Some(Target::List(Scope::AppUsers(app.clone()))),
+                    _ => None,
+                });
+                self.orphans.extend(with_group);
+                self.marks.retain(|(other, _), _| other != group);
+                self.gone.insert(Scope::GroupMembers(group.clone()));
+            }
+            Key::App(app) => {
+                let of_app = self.rows.values().filter_map(|(_, row)| match row {
+                    Row::Group(group) if group.source_app.as_ref() == Some(app) => {
+                        Some(Target::Group(group.id.clone()))
+                    }
+                    _ => None,
+                });
+                self.orphans.extend(of_app);
+                self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
+            }
+            _ => {}
+        }
+        self.rows.retain(|other, _| !hangs_on(other, key));
+        (before - self.rows.len()) as u64
+    }
+
+    fn forget(&mut self, scope: &Scope) {
+        self.scopes.remove(scope);
+        self.gaps.retain(|(other, _)| other != scope);
+    }
+
+    fn owe(&mut self, target: Target, when: When, since: RequestNumber, batch: &Batch) {
+        let debt = match self.pending.remove(&target) {
+            Some(mut debt) => {
+                debt.owe(when, since, batch.now, batch.patience);
+                debt
+            }
+            None => PendingRead::new(target.clone(), when, "the store", since, batch.now, batch.patience),
+        };
+        self.pending.insert(target.clone(), debt.clone());
+        self.owed.insert(target, debt);
+    }
+
+    fn group(&self, group: &GroupId) -> Option<&Group> {
+        match self.rows.get(&Key::Group(group.clone())) {
+            Some((_, Row::Group(group))) => Some(group),
+            _ => None,
+        }
+    }
+
+    fn member_event(&mut self, change: &MemberChange, batch: &Batch) {
+        let is_known = self.group(&change.group).is_some();
+        if self.group(&change.group).is_some_and(Group::is_everyone) {
+            return;
+        }
+        let since = batch.members_since;
+        if !is_known {
+            self.owe(Target::Group(change.group.clone()), When::Now, since, batch);
+        }
+        let scope = Scope::GroupMembers(change.group.clone());
+        let Some(book) = self.scopes.get(&scope).filter(|_| !self.gone.contains(&scope)) else { return };
+        let pair = (change.group.clone(), change.user.clone());
+        if is_known && book.completed_at.is_some() {
+            let (is_applied, is_read) =
+                match decide(change.added, change.published, book.window, self.marks.get(&pair).copied()) {
+                    Decision::Ignore => return,
+                    Decision::Apply => (true, false),
+                    Decision::ApplyAndRead => (true, true),
+                    Decision::Read => (false, true),
+                };
+            let is_refused = is_applied && !self.apply(change, pair, batch);
+            if is_read || is_refused {
+                self.owe(Target::List(scope), When::Quiet, since, batch);
+            }
+        } else {
+            self.owe(Target::List(scope), When::Now, since, batch);
+        }
+        if change.added && !self.rows.contains_key(&Key::User(change.user.clone())) {
+            self.owe(Target::User(change.user.clone()), When::Now, since, batch);
+        }
+    }
+
+    fn apply(&mut self, change: &MemberChange, pair: (GroupId, UserId), batch: &Batch) -> bool {
+        let Some(published) = change.published else { return false };
+        let row = Row::GroupMember(GroupMember { group: change.group.clone(), user: change.user.clone() });
+        let seen = Seen { at: batch.at.0, is_reread: true };
+        let is_done =
+            if change.added { self.put(&row, seen) != Put::Older } else { self.remove_seen(&row.key(), seen) };
+        if is_done {
+            self.marks.insert(pair, Applied { published, added: change.added });
+        }
+        is_done
+    }
+
+    fn book(&mut self, scope: &Scope) -> &mut Book {
+        self.scopes.entry(scope.clone()).or_insert_with(|| Book {
+            state: WalkState::Todo,
+            crawl: 0,
+            is_idle: false,
+            is_held: false,
+            completed_at: None,
+            window: None,
+            walk_from: 0,
+            read_by: None,
+            seen: BTreeSet::new(),
+        })
+    }
+
+    fn walk(&mut self, update: &WalkUpdate, shown: Shown, batch: &Batch) -> Option<Finished> {
+        match &update.state {
+            WalkState::Unwanted => {
+                self.drop_scope(&update.scope);
+                return None;
+            }
+            WalkState::Released => return self.release(&update.scope),
+            _ => {}
+        }
+        let (crawl, credential) = (self.crawl, self.credential.clone());
+        let book = self.book(&update.scope);
+        if std::mem::take(&mut book.is_held) {
+            book.seen.clear();
+        }
+        let before = std::mem::replace(&mut book.state, update.state.clone());
+        let was_idle = std::mem::take(&mut book.is_idle);
+        book.crawl = crawl;
+        match &update.state {
+            WalkState::Walking(_) => {
+                book.read_by.get_or_insert(credential);
+                book.seen.extend(shown.seen);
+                None
+            }
+            WalkState::Finished { from, began, known_empty } => {
+                book.seen.extend(shown.seen);
+                let earlier = match before {
+                    WalkState::Walking(position) if !was_idle && position.from == *from => position.rows,
+                    _ => 0,
+                };
+                book.walk_from = from.0;
+                book.window = Some(WalkWindow { began: *began, ended: (*began).max(batch.okta_now) });
+                let is_empty = earlier + shown.records == 0 && !known_empty;
+                Some(self.finish(&update.scope, is_empty, batch))
+            }
+            _ => {
+                book.seen.clear();
+                None
+            }
+        }
+    }
+
+    /// Rows that the last walk of a scope did not show, and the number of those that were stored before it.
+    fn missing(&self, scope: &Scope) -> (Vec<Key>, u64) {
+        let Some(book) = self.scopes.get(scope) else { return (Vec::new(), 0) };
+        let of_scope = self.rows.iter().filter(|(key, _)| key.scope() == *scope);
+        let (seen, unseen): (Vec<_>, Vec<_>) = of_scope.partition(|(key, _)| book.seen.contains(*key));
+        let missing: Vec<Key> =
+            unseen.into_iter().filter(|(_, (at, _))| *at < book.walk_from).map(|(key, _)| key.clone()).collect();
+        let stored = (seen.len() + missing.len()) as u64;
+        (missing, stored)
+    }
+
+    fn finish(&mut self, scope: &Scope, is_empty: bool, batch: &Batch) -> Finished {
+        let (missing, stored) = self.missing(scope);
+        let (brake, credential) = (self.brake, self.credential.clone());
+        let book = self.book(scope);
+        let walked = Walked {
+            stored,
+            missing: missing.len() as u64,
+            same_credential: book.read_by.as_ref().is_none_or(|by| *by == credential),
+            unknown_records: false,
+            is_empty,
+        };
+        let verdict = verdict(walked, brake);
+        book.completed_at = Some(batch.now);
+        book.is_held = verdict.is_hold();
+        if !verdict.is_hold() {
+            book.seen.clear();
+            book.read_by = Some(credential);
+        }
+        let (began, from) = (book.window.map(|window| window.began), book.walk_from);
+        let mut finished = nothing_of(scope, verdict);
+        self.gaps.retain(|(other, kind)| other != scope || !CLOSED_BY_WALK.contains(kind));
+        if verdict.is_hold() {
+            finished.missing = walked.missing;
+            let kind = if verdict == Verdict::HoldEmpty { GapKind::EmptySuspect } else { GapKind::Held };
+            self.gaps.insert((scope.clone(), kind));
+            finished.sample = missing.into_iter().take(SAMPLE_MAX).collect();
+        } else {
+            self.end_hold(scope);
+            self.remove_missing(missing, &mut finished);
+        }
+        self.forget_marks(scope, began);
+        let number = self.guard.walked.entry(scope.clone()).or_default();
+        *number = from.max(*number);
+        finished
+    }
+
+    fn end_hold(&mut self, scope: &Scope) {
+        self.gaps.remove(&(scope.clone(), GapKind::Held));
+        self.gaps.remove(&(scope.clone(), GapKind::EmptySuspect));
+    }
+
+    fn remove_missing(&mut self, missing: Vec<Key>, finished: &mut Finished) {
+        for key in missing {
+            match key {
+                Key::App(app) => finished.unlisted_apps.push(app),
+                key => finished.removed += self.remove(&key),
+            }
+        }
+        for scope in std::mem::take(&mut self.gone) {
+            self.forget(&scope);
+        }
+    }
+
+    /// Ends a hold; `None` when there is none.
+    pub(super) fn release(&mut self, scope: &Scope) -> Option<Finished> {
+        let (missing, _) = self.missing(scope);
+        let credential = self.credential.clone();
+        let book = self.scopes.get_mut(scope).filter(|book| book.is_held)?;
+        book.is_held = false;
+        book.seen.clear();
+        book.read_by = Some(credential);
+        let mut finished = nothing_of(scope, Verdict::Remove);
+        self.end_hold(scope);
+        self.remove_missing(missing, &mut finished);
+        Some(finished)
+    }
+
+    fn drop_scope(&mut self, scope: &Scope) {
+        let before = self.rows.len();
+        self.rows.retain(|key, _| key.scope() != *scope);
+        if self.rows.len() < before || self.scopes.contains_key(scope) {
+            self.forget_marks(scope, None);
+            self.forget(scope);
+        }
+    }
+
+    fn forget_marks(&mut self, scope: &Scope, began: Option<Timestamp>) {
+        let Scope::GroupMembers(group) = scope else { return };
+        let oldest = began.map(|began| began.plus_millis(-CLOCK_MARGIN_MILLIS));
+        self.marks.retain(|(other, _), mark| other != group || oldest.is_some_and(|oldest| mark.published >= oldest));
+    }
+
+    /// A good read of one object says nothing about a list that was given up.
+    fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) {
+        let of_a_list = matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
+        let is_walked = |book: &Book| !book.is_idle && matches!(book.state, WalkState::Finished { .. });
+        if !of_a_list || self.scopes.get(scope).is_some_and(is_walked) {
+            self.gaps.remove(&(scope.clone(), kind));
+        }
+    }
+
+    /// Whether a collection was never read to its end, and is not about to be by the running crawl.
+    fn is_unread(&self, scope: &Scope) -> bool {
+        self.scopes.get(scope).is_none_or(|book| {
+            let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
+            book.completed_at.is_none() && !(is_open && self.is_crawling && book.crawl == self.crawl)
+        })
+    }
+
+    /// Where the walks of the running crawl stand.
+    pub(super) fn crawl_walks(&self) -> Vec<WalkUpdate> {
+        let of_crawl = self.scopes.iter().filter(|(_, book)| book.crawl == self.crawl && !book.is_idle);
+        of_crawl.map(|(scope, book)| WalkUpdate { scope: scope.clone(), state: book.state.clone() }).collect()
+    }
+
+    /// Apps that the finished list of the running crawl did not show.
+    pub(super) fn unlisted_apps(&self) -> Vec<AppId> {
+        let is_of_crawl = |scope: &Scope| self.scopes.get(scope).is_some_and(|book| book.crawl == self.crawl);
+        let is_read = self.scopes.get(&Scope::Apps).is_some_and(|book| {
+            book.crawl == self.crawl && !book.is_held && matches!(book.state, WalkState::Finished { .. })
+        });
+        let apps = self.rows.keys().filter_map(|key| match key {
+            Key::App(app) if is_read && !is_of_crawl(&Scope::AppUsers(app.clone())) => Some(app.clone()),
+            _ => None,
+        });
+        apps.collect()
+    }
+
+    /// Groups that are assigned to an app, and groups that are not but whose members are in the books; without `Everyone`.
+    pub(super) fn assigned_groups(&self) -> (Vec<GroupId>, Vec<GroupId>) {
+        let everyone = self.everyone();
+        let assigned: BTreeSet<GroupId> = self
+            .rows
+            .keys()
+            .filter_map(|key| match key {
+                Key::AppGroup(_, group) if !everyone.contains(group) => Some(group.clone()),
+                _ => None,
+            })
+            .collect();
+        let unwanted = self.scopes.keys().filter_map(|scope| match scope {
+            Scope::GroupMembers(group) if !assigned.contains(group) => Some(group.clone()),
+            _ => None,
+        });
+        (assigned.iter().cloned().collect(), unwanted.collect())
+    }
+
+    pub(super) fn everyone(&self) -> BTreeSet<GroupId> {
+        let groups = self.rows.values().filter_map(|(_, row)| match row {
+            Row::Group(group) if group.is_everyone() => Some(group.id.clone()),
+            _ => None,
+        });
+        groups.collect()
+    }
+
+    /// Apps in which the user has a stored account.
+    pub(super) fn apps_of(&self, user: &UserId) -> BTreeSet<AppId> {
+        let apps = self.rows.keys().filter_map(|key| match key {
+            Key::AppUser(app, other) if other == user => Some(app.clone()),
+            _ => None,
+        });
+        apps.collect()
+    }
+}
+
+fn nothing_of(scope: &Scope, verdict: Verdict) -> Finished {
+    Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new(), sample: Vec::new(), missing: 0 }
+}

@@ -1,0 +1,269 @@
+//! Following, by table: crawls among debts, safety nets, walks of changes, restarts.
+
+use super::super::by_hand::{failed, name, other_app, small, small_with, the_app, the_group, user};
+use super::super::driver::NOW;
+use super::super::follower::{Follower, all_limits, calm_limits};
+use super::super::world::{of_app, of_user};
+use crate::core::batch::{CrawlMark, Delta};
+use crate::core::coverage::GapKind;
+use crate::core::ids::AppId;
+use crate::core::model::{AppStatus, Scope};
+use crate::core::pending::Target;
+use crate::core::sync::{Call, CrawlEnd, FollowLimits, Input, LogState, ReadFailure};
+
+/// A crawl begins, and its lists are asked for.
+fn crawling(follower: &mut Follower) {
+    follower.step(Input::Asked(Target::Everything));
+    follower.commit_all();
+    follower.debounce();
+    follower.commit_all();
+    assert!(follower.state().is_crawling());
+}
+
+#[test]
+fn a_crawl_begins_the_walks_under_way_anew_and_loses_none() {
+    let mut follower = small();
+    follower.world.page_rows = 1;
+    follower.hear("system.import.complete", vec![of_app(&the_app())]);
+    follower.wait(30_000);
+    follower.reply("list app_users(0oa030)");
+    follower.commit_all();
+    follower.send("list app_users(0oa030) on");
+    crawling(&mut follower);
+    let urgent: Vec<bool> = follower
+        .flights
+        .iter()
+        .filter_map(|flight| match &flight.call {
+            Call::FirstPage { scope: Scope::AppUsers(app), is_urgent, .. } if *app == the_app() => Some(*is_urgent),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(urgent, [true], "from its first page");
+    // The answer of the walk that was given up comes late: nobody waits for it.
+    let batches = follower.commits.len();
+    follower.reply("list app_users(0oa030) on");
+    assert_eq!(follower.commits.len(), batches);
+    assert!(follower.owes(&Target::List(Scope::AppUsers(the_app()))));
+    follower.run_until_quiet();
+    let begun = follower.calls.iter().filter(|call| name(call) == "list app_users(0oa030)").count();
+    assert_eq!(begun, 2, "what began after the crawl is a part of it");
+}
+
+#[test]
+fn a_crawl_that_is_asked_for_while_one_runs_comes_after_it() {
+    let mut follower = small();
+    crawling(&mut follower);
+    follower.send("list users");
+    follower.step(Input::Asked(Target::Everything));
+    follower.commit_all();
+    follower.run_until_quiet();
+    let marks = follower.batches.iter().filter_map(|batch| batch.crawl.as_ref());
+    let begun = marks.filter(|mark| matches!(mark, CrawlMark::Begin { .. })).count();
+    assert_eq!((begun, follower.crawls_ended), (2, 3), "with the first of all");
+}
+
+#[test]
+fn what_a_crawl_shows_at_its_very_end_is_read_after_it() {
+    let mut follower = small();
+    crawling(&mut follower);
+    up_to_its_end(&mut follower);
+    follower.world.add_app_as(40, "jira");
+    let app = AppId::new("0oa040").unwrap();
+    follower.world.give(&app, &user(1), None);
+    // The app is read while the last batch of the crawl is on its way to the store.
+    follower.world.log_now("application.lifecycle.create", vec![of_app(&app)]);
+    follower.poll();
+    follower.debounce();
+    follower.reply("read 0oa040");
+    follower.commit_all();
+    follower.crash();
+    follower.start();
+    follower.run_until_quiet();
+    assert_eq!(follower.stored(&Scope::AppUsers(app)).len(), 1, "nothing of it hangs on the crawl that is over");
+}
+
+/// Lets a crawl go on up to the moment at which its last batch waits to be stored.
+fn up_to_its_end(follower: &mut Follower) {
+    for _ in 0..1_000 {
+        if follower.commits.iter().any(|batch| matches!(batch.crawl, Some(CrawlMark::End { .. }))) {
+            return;
+        }
+        match follower.under_way().first().cloned() {
+            Some(wanted) => follower.reply(&wanted),
+            None => follower.commit_one(),
+        }
+    }
+    panic!("the crawl does not end");
+}
+
+#[test]
+fn an_app_that_comes_back_while_a_crawl_runs_is_read_again() {
+    let mut limits = all_limits();
+    limits.apps.sync_inactive = false;
+    let mut follower = small_with(limits, calm_limits());
+    crawling(&mut follower);
+    while follower.under_way().iter().any(|call| call.starts_with("list app")) {
+        let wanted = follower.under_way().into_iter().find(|call| call.starts_with("list app")).unwrap();
+        follower.reply(&wanted);
+    }
+    for (status, what) in [(AppStatus::Inactive, "deactivate"), (AppStatus::Active, "update")] {
+        follower.world.apps.get_mut(&the_app()).unwrap().status = status;
+        follower.hear(&format!("application.lifecycle.{what}"), vec![of_app(&the_app())]);
+        follower.debounce();
+        follower.reply("read 0oa030");
+        follower.commit_all();
+    }
+    follower.run_until_quiet();
+    assert_eq!(follower.stored(&Scope::AppUsers(the_app())).len(), 3);
+    assert_eq!(follower.stored(&Scope::AppGroups(the_app())).len(), 1);
+}
+
+#[test]
+fn selections_have_pages_and_start_again() {
+    let mut follower = small();
+    follower.world.page_rows = 2;
+    for n in 1..=5 {
+        let user = follower.world.users.get_mut(&user(n)).unwrap();
+        (user.login, user.last_updated) = (Some("imported".into()), Some(NOW.plus_millis(1_000_000)));
+    }
+    follower.hear("user.lifecycle.password_mass_expiry", Vec::new());
+    follower.wait(30_000);
+    let first = follower.under_way();
+    follower.reply(&first[0]);
+    let on = format!("{} on", first[0]);
+    follower.fail(&on, ReadFailure::CursorGone);
+    assert_eq!(follower.under_way(), first, "from the first page");
+    follower.fail(&first[0], ReadFailure::RestartWalk { limit: 1 });
+    let limit = follower.flights.iter().find_map(|flight| match &flight.call {
+        Call::Select { limit, .. } => *limit,
+        _ => None,
+    });
+    assert_eq!(limit, Some(1));
+    for _ in 0..4 {
+        let wanted = follower.under_way();
+        follower.fail(&wanted[0], ReadFailure::RestartWalk { limit: 1 });
+    }
+    follower.commit_all();
+    assert_eq!(follower.under_way(), Vec::<String>::new(), "not for ever");
+    assert!(follower.owes(&Target::UsersDelta), "but later");
+    follower.run_until_quiet();
+}
+
+#[test]
+fn a_walk_of_changes_goes_on_from_where_the_last_one_began() {
+    let nets = FollowLimits { users_delta_millis: Some(600_000), ..calm_limits() };
+    let mut follower = small_with(all_limits(), nets);
+    let mut expected = follower.books.deltas[&Delta::Users].millis_since(NOW) - 60_000;
+    for _ in 0..3 {
+        while follower.under_way().is_empty() {
+            let at = follower.state().wake_at().unwrap();
+            follower.pass(at);
+            if follower.flights.iter().any(|flight| name(&flight.call) == "poll") {
+                follower.reply("poll");
+            }
+            follower.commit_all();
+        }
+        assert_eq!(follower.under_way(), [format!("select users since {expected}")]);
+        let began = follower.now.millis_since(NOW);
+        follower.wait(5_000);
+        let wanted = follower.under_way();
+        follower.reply(&wanted[0]);
+        follower.commit_all();
+        expected = began - 60_000;
+    }
+}
+
+#[test]
+fn groups_that_changed_get_their_members_read() {
+    let mut follower = small();
+    follower.wait(100_000);
+    follower.reply("poll");
+    follower.world.set_member(&the_group(), &user(5), true);
+    follower.hear("group.user_membership.rule.trigger", Vec::new());
+    follower.wait(30_000);
+    let wanted = follower.under_way();
+    follower.reply(&wanted[0]);
+    follower.commit_all();
+    follower.debounce();
+    assert_eq!(follower.under_way(), ["list group_members(00g020)"]);
+    follower.run_until_quiet();
+    assert_eq!(follower.stored(&Scope::GroupMembers(the_group())).len(), 4);
+}
+
+#[test]
+fn a_dead_credential_ends_the_machine_and_a_restart_goes_on() {
+    // Whatever is answered first with a credential that works, closes the gap.
+    #[track_caller]
+    fn check(first: &str, event_type: &str, named: Vec<crate::core::event::LogTarget>) {
+        let mut follower = small();
+        follower.hear(event_type, named);
+        follower.debounce();
+        follower.commit_all();
+        follower.wait(follower.follow.poll_millis);
+        follower.fail("poll", ReadFailure::Unauthorized { detail: "401".to_owned() });
+        follower.commit_all();
+        assert_eq!(follower.ends, [CrawlEnd::Stopped(ReadFailure::Unauthorized { detail: "401".to_owned() })]);
+        assert_eq!(follower.books.gaps.iter().collect::<Vec<_>>(), [&(Scope::Log, GapKind::Unauthorized)]);
+        assert!(!follower.books.pending.is_empty(), "the debt is stored");
+        follower.crash();
+        follower.start();
+        follower.debounce();
+        follower.reply(first);
+        follower.commit_all();
+        assert!(follower.books.gaps.is_empty(), "{first}");
+        follower.run_until_quiet();
+    }
+    check("read 00u001", "user.account.update_profile", vec![of_user(&user(1))]);
+    check("select apps of 00u001", "application.user_membership.update", vec![of_user(&user(1))]);
+    check("list app_groups(0oa030)", "group.application_assignment.update", vec![of_app(&the_app())]);
+    check("poll", "user.account.update_profile", vec![of_user(&user(1))]);
+}
+
+#[test]
+fn an_org_that_cannot_be_reached_leaves_no_gap() {
+    let mut follower = small();
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::Unreachable { detail: "no route".to_owned() });
+    assert!(matches!(follower.ends[..], [CrawlEnd::Stopped(ReadFailure::Unreachable { .. })]));
+    assert!(follower.books.gaps.is_empty());
+    follower.start();
+    follower.run_until_quiet();
+}
+
+#[test]
+fn an_app_that_no_list_shows_and_that_cannot_be_read_is_asked_for_again() {
+    let mut follower = small();
+    follower.world.unlisted.insert(other_app());
+    follower.step(Input::Asked(Target::List(Scope::Apps)));
+    follower.commit_all();
+    follower.debounce();
+    follower.reply("list apps");
+    follower.commit_all();
+    follower.fail("read 0oa031", failed());
+    follower.commit_all();
+    assert!(follower.books.gaps.contains(&(Scope::Apps, GapKind::Failed)));
+    assert!(follower.owes(&Target::App(other_app())));
+    follower.run_until_quiet();
+    assert!(follower.books.gaps.is_empty());
+}
+
+#[test]
+fn a_gap_of_the_log_that_opens_while_a_crawl_ends_is_not_closed_by_it() {
+    let mut follower = small();
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::CursorGone);
+    follower.reply("anchor");
+    follower.commit_all();
+    follower.debounce();
+    up_to_its_end(&mut follower);
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", failed());
+    follower.commit_all();
+    assert_eq!(follower.books.gaps.len(), 2, "{:?}", follower.books.gaps);
+    follower.wait(60_000);
+    follower.reply("poll");
+    follower.commit_all();
+    assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
+    assert_eq!(follower.state().log_status().state, LogState::Following);
+    follower.run_until_quiet();
+}

@@ -1,0 +1,269 @@
+//! Pages of the lists that are scopes, for the crawl and for debts alike.
+
+use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
+use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
+use super::super::ids::{GroupId, RequestNumber, Timestamp};
+use super::super::model::{App, Group, GroupStats, Row, Scope};
+use super::super::pending::{Target, When};
+use super::crawl::Asked;
+use super::walk::{self, Walk};
+use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState};
+
+/// How often a walk may start again (stale cursors, smaller pages) before it is given up. Halving 1000 down to the
+/// floor of 10 takes 7; the rest is for stale cursors ("at most a few times", facts 0.1).
+const WALK_RESTARTS_MAX: u8 = 10;
+
+/// Pages of one walk. A list of 1,000,000 rows in pages of 10 has 100,000; more is an endless list.
+pub(super) const WALK_PAGES_MAX: u32 = 200_000;
+
+/// A list that failed is tried again at the earliest after this time for every list that fails, in milliseconds: many
+/// forbidden lists must not eat the budget of those that can be read.
+const FAILING_LIST_MILLIS: i64 = 5_000;
+
+impl SyncState {
+    pub(super) fn on_page(&mut self, call: CallId, page: PageSeen, effects: &mut Vec<Effect>) {
+        let is_page = |pending: &Pending| matches!(pending, Pending::Walk(_) | Pending::Select(_));
+        match self.answered(call, is_page) {
+            Some(Pending::Walk(walk)) => self.on_walk_page(walk, page, effects),
+            Some(Pending::Select(selected)) => self.on_selected(selected, page, effects),
+            _ => {}
+        }
+    }
+
+    fn on_walk_page(&mut self, mut walk: Walk, page: PageSeen, effects: &mut Vec<Effect>) {
+        let from = *walk.from.get_or_insert(page.at);
+        let mut batch = self.batch();
+        self.credential_lives(&mut batch);
+        if self.is_of_unread_app(&walk.scope) {
+            self.break_off(&walk.scope, &mut batch);
+            self.commit(batch, effects);
+            return;
+        }
+        batch.at = page.at;
+        batch.quarantined = page.quarantined;
+        if walk.is_at_start() && walk.is_urgent {
+            // What an earlier walk of the scope has shown says nothing about this one.
+            batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Todo });
+        }
+        self.note_stats(page.group_stats, Asked { at: page.at, since: walk.asked });
+        let rows = page.rows.len();
+        for row in page.rows {
+            self.on_row(row, &mut batch);
+        }
+        self.lanes.count_rows(&walk.scope, rows);
+        match walk.advance(rows, page.next, WALK_PAGES_MAX) {
+            walk::Advance::Next(position) => {
+                batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Walking(position) });
+                self.lanes.go_on(walk);
+            }
+            walk::Advance::End => self.finish_walk(&walk, from, &mut batch),
+            walk::Advance::Empty => {
+                let evidence = "200 with an empty list, but an org always has users, groups and apps".to_owned();
+                self.give_up(&walk.scope, GapKind::EmptySuspect, evidence, &mut batch);
+            }
+            walk::Advance::Endless(evidence) => {
+                self.give_up(&walk.scope, GapKind::Failed, evidence, &mut batch);
+            }
+        }
+        self.commit(batch, effects);
+    }
+
+    /// Whether the settings do not want what the scope holds, or its app is gone.
+    pub(super) fn is_of_unread_app(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::AppUsers(app) | Scope::AppGroups(app) => self.apps.get(app).is_some_and(|known| !known.is_read),
+            _ => false,
+        }
+    }
+
+    /// While the list was on its way, it has become known that nobody wants it: to store it would leave rows that nobody
+    /// reads again.
+    fn break_off(&mut self, scope: &Scope, batch: &mut Batch) {
+        batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Unwanted });
+        self.lanes.finish(scope);
+        self.holds.ended(scope);
+        let accounts = match scope {
+            Scope::AppUsers(app) => self.debts.accounts_of_app(app),
+            _ => Vec::new(),
+        };
+        let targets = accounts.into_iter().chain([Target::List(scope.clone())]);
+        batch.answered.extend(targets.filter_map(|target| self.debts.unwanted(&target)));
+    }
+
+    /// Groups without members need no walk.
+    pub(super) fn note_stats(&mut self, stats: Vec<(GroupId, GroupStats)>, asked: Asked) {
+        for (group, stats) in stats {
+            if stats.users == 0 && !self.log.has_hinted_since(&group, asked.at) {
+                self.crawl.empty_groups.insert(group, asked);
+            } else {
+                self.crawl.empty_groups.remove(&group);
+            }
+        }
+    }
+
+    /// A walk of everything, or of what changed, began then: the next delta walk goes on from there.
+    pub(super) fn note_delta(&mut self, delta: Delta, began: Timestamp, batch: &mut Batch) {
+        self.nets.deltas.insert(delta, began);
+        batch.deltas.push((delta, began));
+    }
+
+    fn finish_walk(&mut self, walk: &Walk, from: RequestNumber, batch: &mut Batch) {
+        let scope = walk.scope.clone();
+        let state = WalkState::Finished { from, began: walk.began, known_empty: false };
+        batch.walks.push(WalkUpdate { scope: scope.clone(), state });
+        self.lanes.finish(&scope);
+        match &scope {
+            Scope::Users => self.note_delta(Delta::Users, walk.began, batch),
+            // By itself the list says nothing about members: those of every group are read only with a crawl.
+            Scope::Groups if self.is_crawl_open() => self.note_delta(Delta::Groups, walk.began, batch),
+            // An event that came meanwhile is newer than some pages and older than others.
+            Scope::GroupMembers(group) if self.log.has_hinted_since(group, from) => {
+                self.owe(Target::List(scope.clone()), When::Quiet, "members changed while they were listed");
+            }
+            Scope::AppUsers(app) => {
+                let accounts = self.debts.accounts_of_app(app);
+                for account in accounts {
+                    self.settle(account, from, walk.asked_at, batch);
+                }
+            }
+            _ => {}
+        }
+        self.settle(Target::List(scope), from, walk.asked_at, batch);
+    }
+
+    fn give_up(&mut self, scope: &Scope, kind: GapKind, evidence: String, batch: &mut Batch) {
+        batch.gaps.push(Gap { scope: scope.clone(), kind, evidence });
+        batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp });
+        self.lanes.finish(scope);
+        self.try_list_again(scope);
+    }
+
+    /// A list that could not be read is owed, at an ever slower pace, until it can.
+    fn try_list_again(&mut self, scope: &Scope) {
+        if self.follow.is_none() {
+            return;
+        }
+        let target = Target::List(scope.clone());
+        if self.debts.get(&target).is_none() {
+            self.owe(target.clone(), When::Now, "list could not be read");
+        }
+        let failing = i64::try_from(self.debts.failing_lists()).unwrap_or(i64::MAX);
+        let wait_min = failing.saturating_mul(FAILING_LIST_MILLIS);
+        self.debts.failed(&target, self.moment.now, wait_min);
+        if let Scope::AppUsers(app) = scope {
+            for account in self.debts.accounts_of_app(app) {
+                if self.accounts.is_by_list(&account) {
+                    self.debts.failed(&account, self.moment.now, wait_min);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_walk_failed(&mut self, mut walk: Walk, failure: &ReadFailure, effects: &mut Vec<Effect>) {
+        let mut batch = self.batch();
+        match walk.restart(failure, WALK_RESTARTS_MAX) {
+            Ok(()) => {
+                batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Todo });
+                self.lanes.go_on(walk);
+            }
+            Err(evidence) => {
+                let (kind, evidence) = gap_of_failure(&walk.scope, failure)
+                    .map_or((GapKind::Failed, evidence), |gap| (gap.kind, gap.evidence));
+                if matches!(failure, ReadFailure::NotFound { .. }) {
+                    self.owe_parent(&walk.scope);
+                }
+                self.give_up(&walk.scope, kind, evidence, &mut batch);
+            }
+        }
+        self.commit(batch, effects);
+    }
+
+    /// The list's group or app may be gone: then nothing is missing, and its removal ends the gap.
+    fn owe_parent(&mut self, scope: &Scope) {
+        match scope {
+            Scope::AppUsers(app) | Scope::AppGroups(app) => {
+                self.owe(Target::App(app.clone()), When::Now, "its list is not found");
+            }
+            Scope::GroupMembers(group) => {
+                self.owe(Target::Group(group.clone()), When::Now, "its list is not found");
+            }
+            Scope::Users | Scope::Groups | Scope::Apps | Scope::Log => {}
+        }
+    }
+
+    /// Puts a row into the batch, and the reads that it makes necessary on the list.
+    pub(super) fn on_row(&mut self, row: Row, batch: &mut Batch) {
+        match &row {
+            Row::App(app) => {
+                let known = KnownApp::of(app, &self.limits.apps);
+                let before = self.apps.insert(app.id.clone(), known);
+                if before.is_some_and(|before| before.is_active) && known.is_read && !known.is_active {
+                    // Lists of users' apps may have left it out since, as if the accounts were gone.
+                    self.owe(Target::List(Scope::AppUsers(app.id.clone())), When::Now, "app switched off");
+                }
+                if !self.limits.apps.wants(app) {
+                    // No row, and what an earlier configuration stored goes.
+                    batch.removals.push(row.key());
+                    return;
+                }
+                self.on_app_row(app, batch);
+            }
+            Row::Group(group) => self.on_group_row(group, batch),
+            Row::AppGroup(row) => {
+                let is_new = self.assigned_groups.insert(row.group.clone());
+                if self.limits.members == Members::Assigned {
+                    self.need_members(row.group.clone(), is_new, batch);
+                }
+            }
+            // Asked for before it became known that the app's accounts are not wanted.
+            Row::AppUser(account) if self.is_of_unread_app(&Scope::AppUsers(account.app.clone())) => return,
+            Row::User(_) | Row::GroupMember(_) | Row::AppUser(_) => {}
+        }
+        batch.rows.push(row);
+    }
+
+    fn on_group_row(&mut self, group: &Group, batch: &mut Batch) {
+        // `Everyone` is derived from the user list (facts 3).
+        if group.is_everyone() {
+            self.everyone.insert(group.id.clone());
+            return;
+        }
+        if self.limits.members != Members::All {
+            return;
+        }
+        if self.is_crawl_open() {
+            self.add_members_walk(group.id.clone(), batch);
+        } else {
+            batch.needed.push(Scope::GroupMembers(group.id.clone()));
+        }
+    }
+
+    fn on_app_row(&mut self, app: &App, batch: &mut Batch) {
+        if app.implicit_assignment {
+            batch.gaps.push(Gap {
+                scope: Scope::AppUsers(app.id.clone()),
+                kind: GapKind::ImplicitAssignment,
+                evidence: "the app's settings say implicitAssignment".to_owned(),
+            });
+        } else {
+            batch.closed_gaps.push((Scope::AppUsers(app.id.clone()), GapKind::ImplicitAssignment));
+        }
+        let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
+        for scope in scopes {
+            if matches!(scope, Scope::AppGroups(_)) && self.limits.skip_app_groups {
+                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+            } else if self.limits.apps.wants_assignments(app) {
+                if self.is_crawl_open() {
+                    self.add_walk(scope.clone(), batch);
+                }
+                // Also in a crawl: it may have read the scope before it was dropped as unwanted.
+                batch.needed.push(scope);
+            } else if app.is_service_app() {
+                // Service apps have no app users (facts 4): known to be empty without a request.
+                self.add_empty(scope, Asked { at: batch.at, since: self.moment.okta_now }, batch);
+            } else {
+                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The service `Admin`: what operators may start.
+//!
+//! Entry point: [`AdminService`].
+//!
+//! Invariants:
+//! - Every call is logged with its caller and its outcome at the level info. There is no authentication yet; who reaches the
+//!   server may call this, which is why the configuration lets it listen on loopback addresses only.
+//! - Nothing here changes the store: the engine does, or nobody.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use okta_idmap_proto::limits::ID_BYTES_MAX;
+use okta_idmap_proto::v1::{self, admin_server::Admin, row_key, trigger_sync_request};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::ask::{Ask, Call};
+use super::control::{Control, ReadOutcome, ReleaseRefusal};
+use super::coverage::gaps_by_id;
+use super::errors::Failure;
+use super::gaps::{Wide, unseen_user_of};
+use super::{CallLog, Services, door};
+use crate::core::coverage::{GapId, GapKind};
+use crate::core::model::Scope;
+use crate::core::pending::Target;
+
+/// The service `Admin`.
+#[derive(Clone, Debug)]
+pub struct AdminService(pub(super) Services);
+
+impl AdminService {
+    /// Begins a call, and logs how it ended.
+    async fn logged<R>(
+        &self,
+        rpc: &'static str,
+        peer: Option<SocketAddr>,
+        context: Option<&v1::RequestContext>,
+        what: String,
+        answer: impl AsyncFnOnce(&Call) -> Result<R, Failure>,
+    ) -> Result<Response<R>, Status> {
+        let peer = peer.map_or_else(|| "this process".to_owned(), |peer| peer.to_string());
+        let log = CallLog::start(rpc);
+        let call = match Call::begin_undemanding(&self.0, context) {
+            Ok(call) => call,
+            Err(failure) => {
+                tracing::info!(rpc, peer, what, outcome = failure.name(), "admin call");
+                return log.refuse(&failure);
+            }
+        };
+        let answered = answer(&call).await;
+        let outcome = answered.as_ref().map_or_else(Failure::name, |_| "OK");
+        tracing::info!(rpc, org = call.view().name(), peer, what, outcome, "admin call");
+        log.finish(&call, answered)
+    }
+}
+
+/// The way to the engine.
+fn control(call: &Call) -> Result<&Control, Failure> {
+    call.view().control().ok_or(Failure::NoEngine)
+}
+
+#[async_trait]
+impl Admin for AdminService {
+    async fn trigger_sync(
+        &self,
+        request: Request<v1::TriggerSyncRequest>,
+    ) -> Result<Response<v1::TriggerSyncResponse>, Status> {
+        let peer = request.remote_addr();
+        let request = request.into_inner();
+        let target = read_target(request.target.as_ref());
+        let what = target.as_ref().map_or_else(|_| String::new(), Target::name);
+        self.logged("Admin.TriggerSync", peer, request.context.as_ref(), what, async |call| {
+            trigger_sync(call, target?).await
+        })
+        .await
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<v1::ReleaseHoldRequest>,
+    ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
+        let peer = request.remote_addr();
+        let request = request.into_inner();
+        // Not what was sent: only what was understood goes into the log.
+        let what = held_scope(&request.gap_id).map_or_else(String::new, |scope| scope.name());
+        self.logged("Admin.ReleaseHold", peer, request.context.as_ref(), what, async |call| {
+            release_hold(call, &request).await
+        })
+        .await
+    }
+
+    async fn reindex(&self, _request: Request<v1::ReindexRequest>) -> Result<Response<v1::ReindexResponse>, Status> {
+        self.0.unimplemented("Admin.Reindex")
+    }
+}
+
+async fn trigger_sync(call: &Call, target: Target) -> Result<v1::TriggerSyncResponse, Failure> {
+    let control = control(call)?;
+    let is_crawl = target == Target::Everything;
+    let (meta, crawl) = call.scan(|ask| Ok((org_meta(ask)?, ask.snapshot.meta()?.crawl))).await?;
+    let outcome = match control.read(target).await? {
+        ReadOutcome::Started => v1::StartOutcome::Started,
+        ReadOutcome::AlreadyRunning => v1::StartOutcome::AlreadyRunning,
+        ReadOutcome::Refused { detail } => return Err(Failure::FieldInvalid { field: "target", detail }),
+    };
+    let is_running = crawl.running && outcome == v1::StartOutcome::AlreadyRunning;
+    let crawl_id = match (is_crawl, is_running) {
+        (false, _) => 0,
+        (true, true) => crawl.id.0,
+        (true, false) => crawl.id.0.saturating_add(1),
+    };
+    Ok(v1::TriggerSyncResponse { meta: Some(meta), outcome: outcome.into(), crawl_id })
+}
+
+async fn release_hold(call: &Call, request: &v1::ReleaseHoldRequest) -> Result<v1::ReleaseHoldResponse, Failure> {
+    let gap_id = request.gap_id.as_str();
+    if gap_id.is_empty() {
+        return Err(Failure::FieldMissing { field: "gap_id" });
+    }
+    if gap_id.len() > ID_BYTES_MAX {
+        let detail = format!("longer than {ID_BYTES_MAX} bytes");
+        return Err(Failure::FieldInvalid { field: "gap_id", detail });
+    }
+    if request.expected_missing_row_count == 0 {
+        return Err(Failure::FieldMissing { field: "expected_missing_row_count" });
+    }
+    let id = gap_id.to_owned();
+    call.scan(move |ask| check_held(ask, &id)).await?;
+    let Some(scope) = held_scope(gap_id) else { return Err(Failure::GapNotHeld) };
+    let released = match control(call)?.release(scope, request.expected_missing_row_count).await? {
+        Ok(released) => released,
+        Err(ReleaseRefusal::NotHeld) => return Err(Failure::GapNotHeld),
+        Err(ReleaseRefusal::Changed { missing }) => return Err(Failure::HoldChanged { missing }),
+        Err(ReleaseRefusal::Failed { detail }) => {
+            tracing::error!(rpc = "Admin.ReleaseHold", org = call.view().name(), detail, "release failed");
+            return Err(Failure::NotServing(None));
+        }
+    };
+    let id = gap_id.to_owned();
+    let (meta, gap) = call.scan(move |ask| Ok((org_meta(ask)?, gap_now(ask, &id)?))).await?;
+    Ok(v1::ReleaseHoldResponse { meta: Some(meta), gap, removed_row_count: released.removed })
+}
+
+fn org_meta(ask: &Ask<'_>) -> Result<v1::ResponseMeta, Failure> {
+    Ok(ask.meta(&ask.wide_gaps(Wide::Org)?))
+}
+
+fn gap_now(ask: &Ask<'_>, id: &str) -> Result<Option<v1::Gap>, Failure> {
+    Ok(gaps_by_id(ask, &BTreeSet::from([id]))?.remove(id))
+}
+
+/// Whether the gap is there, open, and one that can be released.
+fn check_held(ask: &Ask<'_>, id: &str) -> Result<(), Failure> {
+    match gap_now(ask, id)? {
+        Some(gap) if gap.kind() == v1::GapKind::Held && gap.state() == v1::GapState::Open => Ok(()),
+        // A list that came empty is held as well, unless there was nothing to hold.
+        Some(gap) if gap.kind() == v1::GapKind::EmptySuspect && gap.state() == v1::GapState::Open => {
+            let scope = held_scope(id);
+            let is_held = ask.snapshot.held()?.into_iter().any(|(held, ..)| Some(held) == scope);
+            if is_held { Ok(()) } else { Err(Failure::GapNotHeld) }
+        }
+        // Gaps that follow from what is not there are in no book, but they are gaps.
+        None if unseen_user_of(id).is_none() && !ask.wide_gaps(Wide::Org)?.many().iter().any(|known| known == id) => {
+            Err(Failure::GapUnknown)
+        }
+        _ => Err(Failure::GapNotHeld),
+    }
+}
+
+/// The collection of a gap whose rows may be held.
+fn held_scope(gap_id: &str) -> Option<Scope> {
+    let (_, scope) = gap_id.split_once(':')?;
+    let scope = Scope::parse(scope)?;
+    let is_hold = |kind| GapId::of(kind, &scope).as_str() == gap_id;
+    (is_hold(GapKind::Held) || is_hold(GapKind::EmptySuspect)).then_some(scope)
+}
+
+/// What is to be read.
+fn read_target(target: Option<&trigger_sync_request::Target>) -> Result<Target, Failure> {
+    match target {
+        None => Err(Failure::FieldMissing { field: "target" }),
+        Some(trigger_sync_request::Target::FullCrawl(v1::FullCrawl {})) => Ok(Target::Everything),
+        Some(trigger_sync_request::Target::Scope(scope)) => Ok(Target::List(read_scope(scope)?)),
+        Some(trigger_sync_request::Target::Row(key)) => read_row(key),
+    }
+}
+
+fn read_scope(scope: &v1::Scope) -> Result<Scope, Failure> {
+    let field = "scope.resource_id";
+    let id = scope.resource_id.as_str();
+    let whole = |whole: Scope| match id {
+        "" => Ok(whole),
+        _ => Err(Failure::FieldInvalid { field, detail: "this kind of collection has no resource".to_owned() }),
+    };
+    let unreadable = |why: &str| Err(Failure::FieldInvalid { field: "scope.kind", detail: why.to_owned() });
+    match scope.kind() {
+        // Unknown numbers read as UNSPECIFIED.
+        v1::ScopeKind::Unspecified if scope.kind == 0 => Err(Failure::FieldMissing { field: "scope.kind" }),
+        v1::ScopeKind::Unspecified => unreadable("no such kind of collection"),
+        v1::ScopeKind::Users => whole(Scope::Users),
+        v1::ScopeKind::Groups => whole(Scope::Groups),
+        v1::ScopeKind::Apps => whole(Scope::Apps),
+        v1::ScopeKind::GroupMembers => Ok(Scope::GroupMembers(door::group_id(field, id)?)),
+        v1::ScopeKind::AppUsers => Ok(Scope::AppUsers(door::app_id(field, id)?)),
+        v1::ScopeKind::AppGroups => Ok(Scope::AppGroups(door::app_id(field, id)?)),
+        v1::ScopeKind::Log => unreadable("the log is always followed"),
+        v1::ScopeKind::Roles | v1::ScopeKind::ApiTokens => unreadable("this version does not read these"),
+    }
+}
+
+fn read_row(key: &v1::RowKey) -> Result<Target, Failure> {
+    let Some(key) = &key.key else { return Err(Failure::FieldMissing { field: "row.key" }) };
+    Ok(match key {
+        row_key::Key::UserId(id) => Target::User(door::user_id("row.user_id", id)?),
+        row_key::Key::GroupId(id) => Target::Group(door::group_id("row.group_id", id)?),
+        row_key::Key::AppId(id) => Target::App(door::app_id("row.app_id", id)?),
+        row_key::Key::AppUser(key) => {
+            let app = door::app_id("row.app_user.app_id", &key.app_id)?;
+            Target::AppUser(app, door::user_id("row.app_user.user_id", &key.user_id)?)
+        }
+        // These two have no read of their own.
+        row_key::Key::GroupMember(key) => {
+            door::user_id("row.group_member.user_id", &key.user_id)?;
+            Target::List(Scope::GroupMembers(door::group_id("row.group_member.group_id", &key.group_id)?))
+        }
+        row_key::Key::AppGroup(key) => {
+            door::group_id("row.app_group.group_id", &key.group_id)?;
+            Target::List(Scope::AppGroups(door::app_id("row.app_group.app_id", &key.app_id)?))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read() {
+        use row_key::Key;
+        use trigger_sync_request::Target as Asked;
+        #[track_caller]
+        fn check(target: Option<Asked>, expected: &str) {
+            let found = match read_target(target.as_ref()) {
+                Ok(target) => target.name(),
+                Err(failure) => failure.name().to_owned(),
+            };
+            assert_eq!(found, expected);
+        }
+        let scope = |kind: v1::ScopeKind, id: &str| {
+            let scope = v1::Scope { kind: kind.into(), resource_id: id.to_owned(), resource_name: "x".to_owned() };
+            Some(Asked::Scope(scope))
+        };
+        let row = |key: Key| Some(Asked::Row(v1::RowKey { key: Some(key) }));
+        let (a, b) = (|| "a".to_owned(), || "b".to_owned());
+        check(None, "FIELD_MISSING");
+        check(Some(Asked::FullCrawl(v1::FullCrawl {})), "everything");
+        check(scope(v1::ScopeKind::Users, ""), "list(users)");
+        check(scope(v1::ScopeKind::Groups, ""), "list(groups)");
+        check(scope(v1::ScopeKind::Apps, ""), "list(apps)");
+        check(scope(v1::ScopeKind::Apps, "a"), "FIELD_INVALID");
+        check(scope(v1::ScopeKind::GroupMembers, "a"), "list(group_members(a))");
+        check(scope(v1::ScopeKind::AppUsers, "a"), "list(app_users(a))");
+        check(scope(v1::ScopeKind::AppGroups, "a"), "list(app_groups(a))");
+        check(scope(v1::ScopeKind::AppGroups, ""), "FIELD_MISSING");
+        check(scope(v1::ScopeKind::AppGroups, "a/b"), "FIELD_INVALID");
+        check(scope(v1::ScopeKind::Log, ""), "FIELD_INVALID");
+        check(scope(v1::ScopeKind::Roles, ""), "FIELD_INVALID");
+        check(scope(v1::ScopeKind::ApiTokens, ""), "FIELD_INVALID");
+        check(scope(v1::ScopeKind::Unspecified, ""), "FIELD_MISSING");
+        check(Some(Asked::Scope(v1::Scope { kind: 99, ..v1::Scope::default() })), "FIELD_INVALID");
+        check(Some(Asked::Row(v1::RowKey { key: None })), "FIELD_MISSING");
+        check(row(Key::UserId(a())), "user(a)");
+        check(row(Key::UserId(String::new())), "FIELD_MISSING");
+        check(row(Key::GroupId(a())), "group(a)");
+        check(row(Key::AppId(a())), "app(a)");
+        check(row(Key::AppUser(v1::AppUserKey { app_id: a(), user_id: b() })), "app_user(a,b)");
+        check(row(Key::GroupMember(v1::GroupMemberKey { group_id: a(), user_id: b() })), "list(group_members(a))");
+        check(row(Key::GroupMember(v1::GroupMemberKey { group_id: a(), user_id: String::new() })), "FIELD_MISSING");
+        check(row(Key::AppGroup(v1::AppGroupKey { app_id: a(), group_id: b() })), "list(app_groups(a))");
+    }
+
+    #[test]
+    fn held_gaps_name_their_collection() {
+        assert_eq!(held_scope("HELD:users"), Some(Scope::Users));
+        assert_eq!(held_scope("EMPTY_SUSPECT:apps"), Some(Scope::Apps));
+        for other in ["FAILED:users", "HELD:nothing", "HELD", "", "held:users"] {
+            assert_eq!(held_scope(other), None, "{other}");
+        }
+    }
+}

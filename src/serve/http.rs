@@ -1,0 +1,195 @@
+//! Health and metrics over HTTP: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! Entry point: [`serve_http`].
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/healthz` | 200 while the process lives |
+//! | `/readyz` | 200 once every org had its first complete crawl and while nothing shuts down; else 503 with the reason |
+//! | `/metrics` | Prometheus text; 503 when a store cannot be read |
+//!
+//! Invariants:
+//! - A connection is for one request, is over within [`CONNECTION_MILLIS_MAX`], and there are at most [`CONNECTIONS_MAX`]:
+//!   who connects and says nothing costs little and not for long.
+//! - Every task ends with [`serve_http`].
+//! - Nothing here names a person or a credential; there is no way to change anything.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics;
+use super::orgs::Orgs;
+
+/// Connections at once: a few scrapers and probes. More wait in the system's queue.
+const CONNECTIONS_MAX: usize = 32;
+
+/// How long a connection may take, in milliseconds: longer than any answer, and shorter than the patience of those who wait
+/// behind 32 that say nothing.
+const CONNECTION_MILLIS_MAX: u64 = 5_000;
+
+/// Bytes of a request's head at most; hyper takes no less than 8 KiB, a scraper sends some hundred.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// How long to wait after the system refused a connection, in milliseconds: it lacks descriptors or memory, which pass.
+const ACCEPT_PAUSE_MILLIS: u64 = 100;
+
+/// Refusals in a row after which the listener is given up: a minute of them does not pass by itself.
+const ACCEPT_FAILURES_MAX: u32 = 600;
+
+/// Why the HTTP server ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The system takes no more connections.
+    #[error("accept connections for health and metrics")]
+    Accept(#[source] std::io::Error),
+}
+
+/// Serves until `shutdown`, and then until the connections under way are over, which is soon.
+///
+/// # Errors
+/// [`HttpError`]; a shutdown is none.
+pub async fn serve_http(listener: TcpListener, orgs: Orgs, shutdown: CancellationToken) -> Result<(), HttpError> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut failures = 0;
+    loop {
+        while let Some(ended) = connections.try_join_next() {
+            told(ended);
+        }
+        // First a place, then a connection: who has none waits outside.
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                failures = 0;
+                let (orgs, shutdown) = (orgs.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    answer_one(stream, orgs, shutdown).await;
+                });
+            }
+            Err(error) => {
+                failures += 1;
+                if failures >= ACCEPT_FAILURES_MAX {
+                    return Err(HttpError::Accept(error));
+                }
+                tracing::warn!(%error, "a connection for health or metrics was refused by the system");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        told(ended);
+    }
+    Ok(())
+}
+
+fn told(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an answer about health or metrics failed");
+    }
+}
+
+/// One connection, one request.
+async fn answer_one(stream: TcpStream, orgs: Orgs, shutdown: CancellationToken) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (orgs, shutdown) = (orgs.clone(), shutdown.clone());
+        async move { Ok::<_, Infallible>(answer(&request, &orgs, &shutdown).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(CONNECTION_MILLIS_MAX))
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(Duration::from_millis(CONNECTION_MILLIS_MAX), connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "connection for health or metrics"),
+        Err(_) => tracing::debug!("connection for health or metrics: no request, or the answer was not taken"),
+    }
+}
+
+async fn answer(request: &Request<Incoming>, orgs: &Orgs, shutdown: &CancellationToken) -> Response<String> {
+    let path = request.uri().path();
+    if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
+        return plain(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n".to_owned());
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match path {
+        "/healthz" => plain(StatusCode::OK, "alive\n".to_owned()),
+        "/readyz" => ready(orgs, shutdown.is_cancelled()),
+        _ => all_metrics(orgs).await,
+    }
+}
+
+fn plain(status: StatusCode, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn ready(orgs: &Orgs, is_stopping: bool) -> Response<String> {
+    if is_stopping {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
+    }
+    let reasons: Vec<String> = orgs
+        .iter()
+        .filter_map(|org| match org.is_crawled() {
+            Ok(true) => None,
+            Ok(false) => Some(format!("{}: the first full crawl is not complete\n", org.name())),
+            Err(error) => {
+                tracing::warn!(org = org.name(), %error, "cannot tell whether the first crawl is complete");
+                Some(format!("{}: the store cannot be read; the log has the cause\n", org.name()))
+            }
+        })
+        .collect();
+    match reasons.is_empty() {
+        true => plain(StatusCode::OK, "ready\n".to_owned()),
+        false => plain(StatusCode::SERVICE_UNAVAILABLE, reasons.concat()),
+    }
+}
+
+async fn all_metrics(orgs: &Orgs) -> Response<String> {
+    let mut states = Vec::new();
+    for org in orgs.iter() {
+        match metrics::read(org).await {
+            Ok(state) => states.push(state),
+            Err(failure) => {
+                tracing::warn!(org = org.name(), %failure, "no metrics");
+                let reason = format!("{}: {failure}\n", org.name());
+                return plain(StatusCode::SERVICE_UNAVAILABLE, reason);
+            }
+        }
+    }
+    let mut response = plain(StatusCode::OK, metrics::render(&states));
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
+}

@@ -1,0 +1,318 @@
+//! The state of the orgs as Prometheus text.
+//!
+//! Entry points: [`read`] gathers what is known of an org, [`render`] writes it.
+//!
+//! Invariants:
+//! - Names begin with `okta_idmap_`, values are in base units; a name once given keeps its meaning.
+//! - Labels are org, kind, gap kind and bucket: closed sets, and nothing that identifies a person, a credential or a resource.
+//! - What is not known has no sample: a time of 0 would be taken for 1970.
+
+use std::fmt::Write as _;
+
+use okta_idmap_proto::v1;
+
+use super::ask::Call;
+use super::coverage::get_status;
+use super::errors::Failure;
+use super::orgs::OrgView;
+use super::status::RuntimeStatus;
+use crate::core::ids::Timestamp;
+
+/// What is known of an org.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OrgState {
+    pub(super) status: v1::GetStatusResponse,
+    /// `None` without an engine.
+    pub(super) runtime: Option<RuntimeStatus>,
+}
+
+/// Gathers the state of an org.
+///
+/// # Errors
+/// The store cannot be read, or too many wait to read it.
+pub(super) async fn read(org: &OrgView) -> Result<OrgState, Failure> {
+    let status = Call::timeless(org.clone()).scan(|ask| get_status(ask, Vec::new())).await?;
+    Ok(OrgState { status, runtime: org.status().now() })
+}
+
+/// How the samples of a name are to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Gauge,
+    Counter,
+}
+
+/// A text in the making.
+#[derive(Debug, Default)]
+struct Text(String);
+
+/// Labels of a sample, after the org.
+type Labels<'a> = &'a [(&'static str, &'a str)];
+
+impl Text {
+    /// Begins a name; its samples follow.
+    fn family(&mut self, name: &'static str, kind: Type, help: &str) -> Family<'_> {
+        let kind = match kind {
+            Type::Gauge => "gauge",
+            Type::Counter => "counter",
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "# HELP okta_idmap_{name} {help}\n# TYPE okta_idmap_{name} {kind}\n");
+        Family { text: self, name }
+    }
+}
+
+struct Family<'a> {
+    text: &'a mut Text,
+    name: &'static str,
+}
+
+impl Family<'_> {
+    fn sample(&mut self, labels: Labels<'_>, value: impl std::fmt::Display) {
+        let out = &mut self.text.0;
+        let _ = write!(out, "okta_idmap_{}", self.name);
+        for (index, (name, value)) in labels.iter().enumerate() {
+            let separator = if index == 0 { '{' } else { ',' };
+            let _ = write!(out, "{separator}{name}=\"{}\"", escaped(value));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(out, "{end} {value}");
+    }
+}
+
+/// A label's value as the format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// `USER` of `ROW_KIND_USER`, in small letters.
+fn short(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+fn seconds_of(time: Option<&prost_types::Timestamp>) -> Option<String> {
+    time.map(|time| format!("{}.{:03}", time.seconds, time.nanos / 1_000_000))
+}
+
+fn seconds(time: Option<Timestamp>) -> Option<String> {
+    seconds_of(time.map(super::rows::timestamp).as_ref())
+}
+
+/// Writes the state of all orgs.
+pub(super) fn render(orgs: &[OrgState]) -> String {
+    let mut text = Text::default();
+    text.family("build_info", Type::Gauge, "Version of the connector; always 1.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    store(&mut text, orgs);
+    gaps(&mut text, orgs);
+    crawl(&mut text, orgs);
+    log(&mut text, orgs);
+    requests(&mut text, orgs);
+    credential(&mut text, orgs);
+    text.0
+}
+
+/// One sample per org, where there is a value.
+fn one_each<T: std::fmt::Display>(
+    text: &mut Text,
+    (name, kind, help): (&'static str, Type, &str),
+    orgs: &[OrgState],
+    value: impl Fn(&OrgState, &v1::OrgStatus) -> Option<T>,
+) {
+    let mut family = text.family(name, kind, help);
+    for org in orgs {
+        let Some(status) = &org.status.status else { continue };
+        if let Some(value) = value(org, status) {
+            family.sample(&[("org", &status.org)], value);
+        }
+    }
+}
+
+fn store(text: &mut Text, orgs: &[OrgState]) {
+    use Type::Gauge;
+    let of = |status: &v1::OrgStatus| status.store.clone().unwrap_or_default();
+    let help = ("store_revision", Gauge, "Revision of the store.");
+    one_each(text, help, orgs, |_, status| Some(of(status).revision));
+    let help = ("store_size_bytes", Gauge, "Size of the store's files, write-ahead log included.");
+    one_each(text, help, orgs, |_, status| Some(of(status).size_bytes));
+    let help = ("quarantined_records", Gauge, "Records that Okta sent and that could not become rows.");
+    one_each(text, help, orgs, |_, status| Some(of(status).quarantined_count));
+    let help = ("index_revision", Gauge, "Revision up to which the search index shows the store.");
+    one_each(text, help, orgs, |_, status| status.index.map(|index| index.revision));
+    let mut family = text.family("store_rows", Gauge, "Rows in the store, by kind.");
+    for status in orgs.iter().filter_map(|org| org.status.status.as_ref()) {
+        for count in of(status).row_counts {
+            let kind = short(count.kind().as_str_name(), "ROW_KIND_");
+            family.sample(&[("org", &status.org), ("kind", &kind)], count.row_count);
+        }
+    }
+}
+
+fn open_gaps(org: &OrgState, kind: v1::GapKind) -> u32 {
+    org.status.open_gaps.iter().filter(|count| count.kind() == kind).map(|count| count.gap_count).sum()
+}
+
+fn gaps(text: &mut Text, orgs: &[OrgState]) {
+    let mut family = text.family("open_gaps", Type::Gauge, "Open gaps, by kind.");
+    for org in orgs {
+        let Some(status) = &org.status.status else { continue };
+        // Numbers are dense, so the first unknown one is the end. Kinds without gaps are told too: an alert needs the 0.
+        for kind in (1..).map_while(|number| v1::GapKind::try_from(number).ok()) {
+            let name = short(kind.as_str_name(), "GAP_KIND_");
+            family.sample(&[("org", &status.org), ("gap_kind", &name)], open_gaps(org, kind));
+        }
+    }
+    let help = ("held_scopes", Type::Gauge, "Collections that the deletion brake holds.");
+    one_each(text, help, orgs, |org, _| match &org.runtime {
+        Some(runtime) => Some(runtime.follow.held),
+        None => Some(open_gaps(org, v1::GapKind::Held).into()),
+    });
+}
+
+fn crawl(text: &mut Text, orgs: &[OrgState]) {
+    use Type::Gauge;
+    let of = |status: &v1::OrgStatus| status.crawl.clone().unwrap_or_default();
+    let help = ("crawl_running", Gauge, "Whether a full crawl is going on.");
+    one_each(text, help, orgs, |_, status| Some(u8::from(of(status).state() == v1::CrawlState::Running)));
+    let help = ("crawl_completed_timestamp_seconds", Gauge, "When a full crawl was last completed.");
+    one_each(text, help, orgs, |_, status| seconds_of(of(status).completed_at.as_ref()));
+}
+
+fn log(text: &mut Text, orgs: &[OrgState]) {
+    use Type::{Counter, Gauge};
+    let of = |status: &v1::OrgStatus| status.log.unwrap_or_default();
+    let help = ("log_following", Gauge, "Whether there is a position in the System Log that can be gone on from.");
+    one_each(text, help, orgs, |_, status| Some(u8::from(of(status).state() == v1::FollowState::Following)));
+    let help = ("log_observed_through_timestamp_seconds", Gauge, "Time in the System Log up to which it was followed.");
+    one_each(text, help, orgs, |_, status| seconds_of(of(status).observed_through.as_ref()));
+    let help = ("log_last_poll_timestamp_seconds", Gauge, "When the System Log was last polled successfully.");
+    one_each(text, help, orgs, |_, status| seconds_of(of(status).polled_at.as_ref()));
+    let follow = |org: &OrgState| org.runtime.as_ref().map(|runtime| runtime.follow.clone());
+    let help = ("log_last_event_timestamp_seconds", Gauge, "When an event of the System Log was last seen.");
+    one_each(text, help, orgs, |org, _| seconds(follow(org)?.last_event_at));
+    let help = ("pending_reads", Gauge, "Reads that are owed.");
+    one_each(text, help, orgs, |_, status| Some(of(status).pending_read_count));
+    let help = ("log_polls_total", Counter, "Polls of the System Log that were answered.");
+    one_each(text, help, orgs, |org, _| Some(follow(org)?.polls));
+    let help = ("log_events_total", Counter, "Events of the System Log that were seen.");
+    one_each(text, help, orgs, |org, _| Some(follow(org)?.events_seen));
+    let help = ("log_unknown_events_total", Counter, "Events of types that this version does not know.");
+    one_each(text, help, orgs, |org, _| Some(follow(org)?.unknown_events));
+    let help = ("log_position_lost_total", Counter, "How often the position in the System Log was lost.");
+    one_each(text, help, orgs, |org, _| Some(follow(org)?.cursor_lost));
+    let help = ("reads_total", Counter, "Requests that were sent because something was owed.");
+    one_each(text, help, orgs, |org, _| Some(follow(org)?.reads_sent));
+}
+
+fn requests(text: &mut Text, orgs: &[OrgState]) {
+    let help = ("requests_total", Type::Counter, "Requests that were sent to Okta.");
+    one_each(text, help, orgs, |org, _| org.runtime.as_ref().map(|runtime| runtime.requests));
+    type Read = fn(&v1::RateLimitBucket) -> u64;
+    let families: [(&'static str, Type, &str, Read); 3] = [
+        ("rate_limit_requests", Type::Gauge, "Requests per window that this connector may send.", |bucket| {
+            bucket.request_limit.into()
+        }),
+        ("rate_limit_remaining_requests", Type::Gauge, "Of those, requests left in the window.", |bucket| {
+            bucket.remaining_request_count.into()
+        }),
+        ("rate_limit_refused_total", Type::Counter, "Answers 429.", |bucket| bucket.refused_request_count),
+    ];
+    for (name, kind, help, read) in families {
+        let mut family = text.family(name, kind, help);
+        for status in orgs.iter().filter_map(|org| org.status.status.as_ref()) {
+            for bucket in &status.rate_limits {
+                family.sample(&[("org", &status.org), ("bucket", &bucket.name)], read(bucket));
+            }
+        }
+    }
+}
+
+fn credential(text: &mut Text, orgs: &[OrgState]) {
+    let of = |status: &v1::OrgStatus| status.credential.unwrap_or_default();
+    let help = ("credential_accepted", Type::Gauge, "Whether Okta accepted the credential when it was last used.");
+    one_each(text, help, orgs, |_, status| Some(u8::from(of(status).state() == v1::CredentialState::Accepted)));
+    let help = ("credential_last_used_timestamp_seconds", Type::Gauge, "When the credential was last accepted.");
+    one_each(text, help, orgs, |_, status| seconds_of(of(status).used_at.as_ref()));
+    let help = ("credential_lapses_timestamp_seconds", Type::Gauge, "When the credential lapses if it is not used.");
+    one_each(text, help, orgs, |_, status| seconds_of(of(status).lapses_at.as_ref()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::FollowStatus;
+    use super::*;
+
+    fn state() -> OrgState {
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 5_000_000 });
+        let row_counts = vec![v1::RowCount { kind: v1::RowKind::AppUser.into(), row_count: 7, ..Default::default() }];
+        let status = v1::OrgStatus {
+            org: "a\"c\\me\n".to_owned(),
+            store: Some(v1::StoreStatus { revision: 12, row_counts, ..Default::default() }),
+            log: Some(v1::LogStatus { observed_through: time(1_770_000_000), ..Default::default() }),
+            rate_limits: vec![v1::RateLimitBucket { name: "apps".to_owned(), request_limit: 50, ..Default::default() }],
+            ..Default::default()
+        };
+        let open_gaps = vec![v1::GapCount { kind: v1::GapKind::Held.into(), gap_count: 2 }];
+        let follow = FollowStatus { polls: 3, held: 2, ..FollowStatus::default() };
+        OrgState {
+            status: v1::GetStatusResponse { status: Some(status), open_gaps, ..Default::default() },
+            runtime: Some(RuntimeStatus { follow, requests: 9, ..RuntimeStatus::default() }),
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, line: &str) {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+
+    #[test]
+    fn what_is_known_is_told() {
+        let text = render(&[state()]);
+        let org = r#"org="a\"c\\me\n""#;
+        check(&text, &format!("okta_idmap_store_revision{{{org}}} 12"));
+        check(&text, &format!("okta_idmap_store_rows{{{org},kind=\"app_user\"}} 7"));
+        check(&text, &format!("okta_idmap_open_gaps{{{org},gap_kind=\"held\"}} 2"));
+        check(&text, &format!("okta_idmap_open_gaps{{{org},gap_kind=\"stale\"}} 0"));
+        check(&text, &format!("okta_idmap_held_scopes{{{org}}} 2"));
+        check(&text, &format!("okta_idmap_log_observed_through_timestamp_seconds{{{org}}} 1770000000.005"));
+        check(&text, &format!("okta_idmap_log_polls_total{{{org}}} 3"));
+        check(&text, &format!("okta_idmap_requests_total{{{org}}} 9"));
+        check(&text, &format!("okta_idmap_rate_limit_requests{{{org},bucket=\"apps\"}} 50"));
+        check(&text, "# TYPE okta_idmap_log_polls_total counter");
+        check(&text, "# TYPE okta_idmap_store_revision gauge");
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_sample() {
+        let unknown = OrgState { runtime: None, ..state() };
+        let text = render(&[unknown, OrgState::default()]);
+        for name in ["log_polls_total", "requests_total", "log_last_poll_timestamp_seconds"] {
+            assert!(!text.lines().any(|line| line.starts_with(&format!("okta_idmap_{name}{{"))), "{name}:\n{text}");
+        }
+        assert!(render(&[]).contains("okta_idmap_build_info{version="));
+    }
+
+    /// The rules of the format that a scraper minds.
+    #[test]
+    fn the_text_is_well_formed() {
+        let text = render(&[state(), state()]);
+        let mut families = std::collections::BTreeSet::new();
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                family = rest.split(' ').next().unwrap().to_owned();
+                assert!(families.insert(family.clone()), "{family} twice");
+                assert!(family.starts_with("okta_idmap_"), "{family}");
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let is_counter = rest == format!("{family} counter");
+                assert!(is_counter || rest == format!("{family} gauge"), "{line}");
+                assert_eq!(is_counter, family.ends_with("_total"), "{family}");
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert_eq!(name, family);
+                line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+            }
+        }
+        assert!(text.ends_with('\n') && families.len() > 20);
+    }
+}

@@ -1,0 +1,330 @@
+//! One batch within the writer's transaction.
+//!
+//! Entry points: [`commit`], [`release`]. What a batch expects is checked before anything is written; then the order is:
+//! debts, removals, rows, memberships, bad records, walks, gaps, what was never read, log position, end of the crawl.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, params};
+
+use super::apply::{Apply, IdCache, Put};
+use super::debts::Debts;
+use super::members::apply_members;
+use super::meta::{self, Meta, REQUEST_NUMBER_BLOCK};
+use super::missing::{self, HELD};
+use super::recent::Guard;
+use super::walks::{Books, CoverageChange, Shown};
+use super::writer::ReleaseError;
+use super::{StoreConfig, StoreError, as_i64};
+use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
+use crate::core::ids::{RequestNumber, Revision, Timestamp};
+use crate::core::model::Scope;
+use crate::core::pending::{Target, When};
+use crate::core::reconcile::Brake;
+
+/// How long a released account name is remembered, in days. Longer than the longest quarantine window.
+const HISTORY_DAYS: i64 = 366;
+
+/// What the writer knows beside what is stored.
+pub(super) struct Memory {
+    ids: IdCache,
+    guard: Guard,
+    credential: String,
+    brake: Brake,
+}
+
+impl Memory {
+    pub(super) fn new(config: &StoreConfig) -> Self {
+        Self {
+            ids: IdCache::default(),
+            guard: Guard::default(),
+            credential: config.credential.clone(),
+            brake: config.brake,
+        }
+    }
+}
+
+/// What a batch did, published after the commit.
+pub(super) struct Done {
+    pub(super) receipt: Receipt,
+    pub(super) coverage: Vec<CoverageChange>,
+    /// Lines of the change log.
+    pub(super) lines: u64,
+}
+
+/// Carries out one batch within the transaction. A mismatch is found before anything is written.
+pub(super) fn commit(
+    sql: &Connection,
+    memory: &mut Memory,
+    meta: &mut Meta,
+    batch: &Batch,
+) -> Result<Done, StoreError> {
+    check(meta, batch)?;
+    begin_crawl(sql, meta, batch)?;
+    if batch.at.0 >= meta.request_numbers_end {
+        meta.request_numbers_end = batch.at.0 + REQUEST_NUMBER_BLOCK;
+        meta::put_integer(sql, "request_number", as_i64(meta.request_numbers_end))?;
+    }
+    memory.guard.forget_old(batch.now);
+    let mut debts = Debts { sql, now: batch.now, patience: batch.patience, owed: BTreeMap::new() };
+    for debt in &batch.pending {
+        debts.merge(debt)?;
+    }
+    let Memory { ids, guard, credential, brake } = memory;
+    let revision = Revision(meta.revision.0 + 1);
+    let mut apply = Apply {
+        sql,
+        ids,
+        guard,
+        revision,
+        at: batch.at,
+        now: batch.now,
+        dates_count: false,
+        is_reread: batch.is_reread,
+        changed: false,
+        lines: 0,
+        apps_changed: false,
+        gone: Vec::new(),
+        orphans: BTreeSet::new(),
+        rows: &mut meta.rows,
+    };
+    let shown = apply_rows(&mut apply, batch)?;
+    apply_members(&mut apply, &mut debts, batch)?;
+    let mut books = Books {
+        apply: &mut apply,
+        crawl: meta.crawl.id,
+        okta_now: batch.okta_now,
+        credential,
+        brake: *brake,
+        asks_for_missing: batch.is_followed,
+        found: &batch.gaps,
+        coverage: Vec::new(),
+    };
+    let finished = keep_books(&mut books, batch, &shown)?;
+    // What a held walk did not show is not settled: nothing is paid by it.
+    if !finished.iter().any(|finished| finished.verdict.is_hold()) {
+        for answered in &batch.answered {
+            debts.answer(answered)?;
+        }
+    }
+    let running = meta.crawl.running.then_some(meta.crawl.id);
+    for scope in &batch.needed {
+        if books.is_unread(scope, running)? {
+            debts.owe_once(Target::List(scope.clone()), When::Now, "never read", batch.at)?;
+        }
+    }
+    let coverage = std::mem::take(&mut books.coverage);
+    if batch.is_followed {
+        for target in std::mem::take(&mut apply.orphans) {
+            let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
+            debts.owe(target, when, "not shown any more", batch.members_since)?;
+        }
+    }
+    let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
+    make_revision(meta, revision, changed, apps_changed);
+    put_log_position(sql, meta, batch)?;
+    if let Some(CrawlMark::End { .. }) = &batch.crawl {
+        end_crawl(sql, meta, batch.now)?;
+    }
+    let owed = debts.owed.into_values().collect();
+    Ok(Done { receipt: Receipt { revision: meta.revision, finished, owed }, coverage, lines })
+}
+
+/// Rows and removals; returns what the batch shows of the scopes whose walks it moves.
+fn apply_rows(apply: &mut Apply<'_>, batch: &Batch) -> Result<BTreeMap<Scope, Shown>, StoreError> {
+    let mut shown: BTreeMap<Scope, Shown> =
+        batch.walks.iter().map(|update| (update.scope.clone(), Shown::default())).collect();
+    for key in &batch.removals {
+        apply.remove(key)?;
+        if !shown.is_empty()
+            && let Some(shown) = shown.get_mut(&key.scope())
+        {
+            shown.records += 1;
+        }
+    }
+    for row in &batch.rows {
+        let put = apply.put(row)?;
+        if shown.is_empty() {
+            continue;
+        }
+        let Some(shown) = shown.get_mut(&row.key().scope()) else { continue };
+        shown.records += 1;
+        if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = put
+            && let Ok(n) = u32::try_from(n)
+        {
+            shown.seen.insert(n);
+        }
+    }
+    Ok(shown)
+}
+
+/// Bad records, walks and gaps; returns what became of the walks that ended.
+fn keep_books(
+    books: &mut Books<'_, '_>,
+    batch: &Batch,
+    shown: &BTreeMap<Scope, Shown>,
+) -> Result<Vec<Finished>, StoreError> {
+    books.forget_gone()?;
+    for record in &batch.quarantined {
+        books.quarantine(record)?;
+    }
+    let mut finished = Vec::new();
+    let nothing = Shown::default();
+    for update in &batch.walks {
+        finished.extend(books.walk(update, shown.get(&update.scope).unwrap_or(&nothing))?);
+    }
+    for gap in &batch.gaps {
+        books.open_gap(gap)?;
+    }
+    for (scope, kind) in &batch.closed_gaps {
+        books.close_gap_by_read(scope, *kind)?;
+    }
+    Ok(finished)
+}
+
+fn make_revision(meta: &mut Meta, revision: Revision, changed: bool, apps_changed: bool) {
+    if changed {
+        meta.revision = revision;
+        if apps_changed {
+            meta.apps_revision = revision;
+        }
+    }
+}
+
+/// What the batch expects; nothing is written yet.
+fn check(meta: &Meta, batch: &Batch) -> Result<(), StoreError> {
+    let mismatch = |detail| Err(StoreError::Mismatch { detail });
+    match &batch.crawl {
+        Some(CrawlMark::Begin { id, .. }) if *id <= meta.crawl.id => {
+            return mismatch(format!("crawl {} is to begin, but crawl {} has begun already", id.0, meta.crawl.id.0));
+        }
+        Some(CrawlMark::End { id }) if !meta.crawl.running || *id != meta.crawl.id => {
+            return mismatch(format!("crawl {} is to end, but it is not running", id.0));
+        }
+        _ => {}
+    }
+    if let Some(CursorMove::Advance { expect, .. }) = &batch.cursor
+        && meta.cursor.as_ref() != Some(expect)
+    {
+        let stored = meta.cursor.as_ref().map_or("none", |cursor| cursor.0.as_str());
+        return mismatch(format!("the log is to be followed from {}, but the stored position is {stored}", expect.0));
+    }
+    Ok(())
+}
+
+fn begin_crawl(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<(), StoreError> {
+    let Some(CrawlMark::Begin { id, fingerprint }) = &batch.crawl else { return Ok(()) };
+    // What a held walk has shown is kept until the scope's next walk begins: it can be released until then.
+    sql.execute("DELETE FROM walk_seen WHERE scope NOT IN (SELECT scope FROM scopes WHERE state = ?1)", [HELD])?;
+    sql.execute("UPDATE scopes SET state = 'idle', next = NULL WHERE state IN ('todo', 'walking')", ())?;
+    meta::put_integer(sql, "crawl_id", as_i64(id.0))?;
+    meta::put_integer(sql, "crawl_running", 1)?;
+    meta::put_integer(sql, "crawl_started_at", batch.now.as_millis())?;
+    meta::put_text(sql, "crawl_fingerprint", fingerprint)?;
+    meta.crawl.id = *id;
+    meta.crawl.running = true;
+    meta.crawl.started_at = Some(batch.now);
+    meta.crawl.fingerprint.clone_from(fingerprint);
+    Ok(())
+}
+
+/// The log position, up to when the log was followed, and the delta walks: no revision by themselves.
+fn put_log_position(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<(), StoreError> {
+    let mut observed_through = batch.observed_through;
+    let cursor = match &batch.cursor {
+        Some(CursorMove::Anchor(cursor)) => {
+            // A caller that does not know Okta's clock has only its own.
+            let okta_now = if batch.okta_now == Timestamp::default() { batch.now } else { batch.okta_now };
+            observed_through = observed_through.or(Some(okta_now));
+            Some(cursor)
+        }
+        Some(CursorMove::Advance { next, .. }) => Some(next),
+        None => None,
+    };
+    if let Some(cursor) = cursor
+        && meta.cursor.as_ref() != Some(cursor)
+    {
+        meta::put_text(sql, "log_cursor", &cursor.0)?;
+        meta.cursor = Some(cursor.clone());
+    }
+    if let Some(through) = observed_through {
+        meta::put_integer(sql, "observed_through", through.as_millis())?;
+        meta.observed_through = Some(through);
+    }
+    for (delta, began) in &batch.deltas {
+        meta::put_integer(sql, meta::delta_name(*delta), began.as_millis())?;
+        meta.deltas.insert(*delta, *began);
+    }
+    Ok(())
+}
+
+fn end_crawl(sql: &Connection, meta: &mut Meta, now: Timestamp) -> Result<(), StoreError> {
+    meta::put_integer(sql, "crawl_running", 0)?;
+    meta::put_integer(sql, "crawl_completed_at", now.as_millis())?;
+    meta.crawl.running = false;
+    meta.crawl.completed_at = Some(now);
+    let oldest = now.plus_millis(-HISTORY_DAYS * 86_400_000).as_millis();
+    sql.execute("DELETE FROM account_history WHERE released_at < ?1", params![oldest])?;
+    Ok(())
+}
+
+/// An operator's order to release a hold.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    pub(super) scope: Scope,
+    pub(super) expected_missing: u64,
+    pub(super) now: Timestamp,
+}
+
+/// What became of a [`Release`].
+pub(super) enum Released {
+    Refused(ReleaseError),
+    Done(Done, Finished),
+}
+
+/// Carries out an operator's order within the transaction. A refusal is found before anything is written.
+pub(super) fn release(
+    sql: &Connection,
+    memory: &mut Memory,
+    meta: &mut Meta,
+    order: &Release,
+) -> Result<Released, StoreError> {
+    let Some(missing) = missing::held(sql, &order.scope)? else { return Ok(Released::Refused(ReleaseError::NotHeld)) };
+    let missing = missing.rows.len() as u64;
+    if missing != order.expected_missing {
+        return Ok(Released::Refused(ReleaseError::Changed { missing }));
+    }
+    let revision = Revision(meta.revision.0 + 1);
+    let mut apply = Apply {
+        sql,
+        ids: &mut memory.ids,
+        guard: &mut memory.guard,
+        revision,
+        at: RequestNumber::default(),
+        now: order.now,
+        dates_count: false,
+        is_reread: false,
+        changed: false,
+        lines: 0,
+        apps_changed: false,
+        gone: Vec::new(),
+        orphans: BTreeSet::new(),
+        rows: &mut meta.rows,
+    };
+    let mut books = Books {
+        apply: &mut apply,
+        crawl: meta.crawl.id,
+        okta_now: Timestamp::default(),
+        credential: &memory.credential,
+        brake: memory.brake,
+        asks_for_missing: false,
+        found: &[],
+        coverage: Vec::new(),
+    };
+    let Some(finished) = books.release(&order.scope)? else { return Ok(Released::Refused(ReleaseError::NotHeld)) };
+    let coverage = std::mem::take(&mut books.coverage);
+    let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
+    make_revision(meta, revision, changed, apps_changed);
+    let receipt = Receipt { revision: meta.revision, finished: vec![finished.clone()], owed: Vec::new() };
+    Ok(Released::Done(Done { receipt, coverage, lines }, finished))
+}

@@ -1,0 +1,192 @@
+//! Gaps and bad records, within the writer's transaction.
+//!
+//! Entry points: [`Books::open_gap`], [`Books::close_gap`], [`Books::quarantine`]. That a gap opens or closes is a change
+//! that readers see: it makes a revision and a line of its own log.
+
+use roaring::RoaringBitmap;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::missing::{HELD, find};
+use super::walks::{Books, CoverageChange};
+use super::{StoreError, as_i64};
+use crate::core::coverage::{Gap, GapId, GapKind};
+use crate::core::ids::RequestNumber;
+use crate::core::model::{Kind, Quarantined, Scope};
+
+/// Bad records that are kept per scope: enough to see what is wrong, however many there are.
+const QUARANTINE_ROWS_MAX: i64 = 1_000;
+
+/// Gaps that a complete walk of their scope ends. [`GapKind::EmptySuspect`] is the walk's own business.
+const CLOSED_BY_READING: [GapKind; 6] = [
+    GapKind::Forbidden,
+    GapKind::ScopeMissing,
+    GapKind::Unauthorized,
+    GapKind::Failed,
+    GapKind::NotRead,
+    GapKind::LogLost,
+];
+
+/// Gaps that say that a list could not be read, beside that one object could not: only the list's own walk can tell.
+const CLOSED_ONCE_WALKED: [GapKind; 3] = [GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed];
+
+/// `gap_changes.op`.
+const OP_CLOSED: i64 = 0;
+const OP_OPENED: i64 = 1;
+
+/// The kind of object whose ids the records of a list carry.
+const fn listed_kind(scope: &Scope) -> Option<Kind> {
+    match scope {
+        Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Some(Kind::User),
+        Scope::Groups | Scope::AppGroups(_) => Some(Kind::Group),
+        Scope::Apps => Some(Kind::App),
+        Scope::Log => None,
+    }
+}
+
+/// Records of a walk that could not be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreadable {
+    pub(super) records: u64,
+    /// Whether some do not say which row they are.
+    pub(super) some_are_unknown: bool,
+}
+
+impl Books<'_, '_> {
+    fn note_gap(&mut self, id: &str, op: i64) -> Result<(), StoreError> {
+        self.apply.changed = true;
+        self.apply.lines += 1;
+        self.run(
+            "REPLACE INTO gap_changes(revision, gap, op) VALUES (?1, ?2, ?3)",
+            params![as_i64(self.apply.revision.0), id, op],
+        )?;
+        Ok(())
+    }
+
+    /// Opens a gap or confirms an open one.
+    pub(super) fn open_gap(&mut self, gap: &Gap) -> Result<(), StoreError> {
+        let now = self.apply.now.as_millis();
+        let name = gap.scope.name();
+        let id = gap.id();
+        let mut select = self.apply.sql.prepare_cached("SELECT open FROM gaps WHERE id = ?1")?;
+        let was_open: Option<bool> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        self.run(
+            "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1)
+             ON CONFLICT(id) DO UPDATE SET evidence = excluded.evidence, last_seen = excluded.last_seen,
+             count = count + 1, open = 1",
+            params![id.as_str(), name, gap.kind.name(), gap.evidence, now],
+        )?;
+        if was_open != Some(true) {
+            self.note_gap(id.as_str(), OP_OPENED)?;
+            self.coverage.push(CoverageChange::Opened(gap.scope.clone(), gap.kind));
+        }
+        Ok(())
+    }
+
+    /// Closes a gap if it is open.
+    pub(super) fn close_gap(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
+        let id = GapId::of(kind, scope);
+        let closed = self.run(
+            "UPDATE gaps SET open = 0, last_seen = ?2 WHERE id = ?1 AND open = 1",
+            params![id.as_str(), self.apply.now.as_millis()],
+        )?;
+        if closed > 0 {
+            self.note_gap(id.as_str(), OP_CLOSED)?;
+            self.coverage.push(CoverageChange::Closed(scope.clone(), kind));
+        }
+        Ok(())
+    }
+
+    /// Closes a gap because a read has succeeded. A good read of one object says nothing about a list that was given up.
+    pub(super) fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
+        if CLOSED_ONCE_WALKED.contains(&kind) {
+            let state = self.book(&scope.name())?.state;
+            if state != "finished" && state != HELD {
+                return Ok(());
+            }
+        }
+        self.close_gap(scope, kind)
+    }
+
+    /// Closes what a complete walk ends. What the same batch finds again stays open.
+    pub(super) fn close_gaps_by_walk(&mut self, scope: &Scope, unreadable: Unreadable) -> Result<(), StoreError> {
+        for kind in CLOSED_BY_READING {
+            if kind != GapKind::Failed || unreadable.records == 0 {
+                self.close_gap_unless_found(scope, kind)?;
+            }
+        }
+        if unreadable.records > 0 {
+            let evidence = format!("records of the list that could not be read: {} (quarantined)", unreadable.records);
+            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
+        }
+        Ok(())
+    }
+
+    /// Closes a gap unless this very batch reports it: it would look as if it had been gone for a moment.
+    pub(super) fn close_gap_unless_found(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
+        let is_found = self.found.iter().any(|gap| gap.kind == kind && gap.scope == *scope);
+        if is_found { Ok(()) } else { self.close_gap(scope, kind) }
+    }
+
+    /// Closes all gaps of a scope that is forgotten.
+    pub(super) fn forget_gaps(&mut self, scope: &Scope) -> Result<(), StoreError> {
+        let name = scope.name();
+        let mut select = self.apply.sql.prepare_cached("SELECT id FROM gaps WHERE scope = ?1 AND open = 1")?;
+        let open = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        drop(select);
+        for id in &open {
+            self.note_gap(id, OP_CLOSED)?;
+        }
+        self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
+        self.coverage.push(CoverageChange::Forget(scope.clone()));
+        Ok(())
+    }
+
+    /// Keeps a bad record for people to see, and for the end of the walk; of too many, those seen last.
+    pub(super) fn quarantine(&self, record: &Quarantined) -> Result<(), StoreError> {
+        let scope = record.scope.name();
+        let at = as_i64(self.apply.at.0);
+        self.run(
+            "INSERT INTO quarantine(scope, item, reason, first_seen, last_seen, at) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+             ON CONFLICT(scope, item, reason) DO UPDATE SET last_seen = excluded.last_seen, at = excluded.at",
+            params![scope, record.id.as_deref().unwrap_or(""), record.reason, self.apply.now.as_millis(), at],
+        )?;
+        let mut count = self.apply.sql.prepare_cached("SELECT count(*) FROM quarantine WHERE scope = ?1")?;
+        let kept: i64 = count.query_row([&scope], |row| row.get(0))?;
+        if kept > QUARANTINE_ROWS_MAX {
+            self.run(
+                "DELETE FROM quarantine WHERE (scope, item, reason) IN
+                 (SELECT scope, item, reason FROM quarantine WHERE scope = ?1 ORDER BY at, item, reason LIMIT 1)",
+                [&scope],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Bad records of the walk that began with `from`; those of earlier walks are over. The rows that they name count as
+    /// shown: they are there, only not in a form that can be read.
+    pub(super) fn unreadable(
+        &self,
+        scope: &Scope,
+        from: RequestNumber,
+        seen: &mut RoaringBitmap,
+    ) -> Result<Unreadable, StoreError> {
+        let name = scope.name();
+        self.run("DELETE FROM quarantine WHERE scope = ?1 AND at < ?2", params![name, as_i64(from.0)])?;
+        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
+        let items = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let mut unreadable = Unreadable { records: items.len() as u64, some_are_unknown: false };
+        for item in &items {
+            unreadable.some_are_unknown |= item.is_empty();
+            if let Some(kind) = listed_kind(scope)
+                && let Some(n) = find(self.apply.sql, kind, item)?
+                && let Ok(n) = u32::try_from(n)
+            {
+                seen.insert(n);
+            }
+        }
+        // As many as are kept: there may have been more.
+        unreadable.some_are_unknown |= as_i64(unreadable.records) >= QUARANTINE_ROWS_MAX;
+        Ok(unreadable)
+    }
+}

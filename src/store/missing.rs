@@ -1,0 +1,147 @@
+//! What a walk did not show: by the bitmaps of what it did show, and the numbers of requests.
+//!
+//! Entry points: [`missing`] for any walk, [`held`] for one whose missing rows are kept.
+
+use roaring::RoaringBitmap;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::apply::N;
+use super::columns::kind_code;
+use super::{StoreError, as_i64};
+use crate::core::ids::{AppId, GroupId, IdError, RequestNumber, UserId};
+use crate::core::model::{Key, Kind, Scope};
+
+/// `scopes.state` of a walk that has reached its end and whose missing rows are kept.
+pub(super) const HELD: &str = "held";
+
+/// Missing rows that are named, to be probed by id: one that is found, or enough that are not, decide.
+const SAMPLE_MAX: usize = 5;
+
+/// What a walk did not show.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Missing {
+    /// Rows that were stored before the walk. New rows do not count: an org that shows a thousand others instead must
+    /// meet the brake.
+    pub(super) stored: u64,
+    /// Surrogate of the scope's group or app, else 0.
+    pub(super) outer: N,
+    /// Rows that the walk did not show, by surrogate within the scope.
+    pub(super) rows: Vec<N>,
+}
+
+/// Surrogate of an id.
+pub(super) fn find(sql: &Connection, kind: Kind, id: &str) -> Result<Option<N>, StoreError> {
+    let mut select = sql.prepare_cached("SELECT n FROM ids WHERE kind = ?1 AND id = ?2")?;
+    Ok(select.query_row(params![kind_code(kind), id], |row| row.get(0)).optional()?)
+}
+
+/// The rows of `scope` that were stored before request `from` and are not in `seen`.
+pub(super) fn missing(
+    sql: &Connection,
+    scope: &Scope,
+    from: RequestNumber,
+    seen: &RoaringBitmap,
+) -> Result<Missing, StoreError> {
+    let outer_of = |kind, id: &str| Ok::<_, StoreError>(find(sql, kind, id)?.unwrap_or(-1));
+    let (select, outer) = match scope {
+        Scope::Users => ("SELECT n, at FROM users WHERE ?1 = 0", 0),
+        Scope::Groups => ("SELECT n, at FROM groups WHERE ?1 = 0", 0),
+        Scope::Apps => ("SELECT n, at FROM apps WHERE ?1 = 0", 0),
+        Scope::GroupMembers(group) => {
+            ("SELECT user, at FROM group_members WHERE grp = ?1", outer_of(Kind::Group, group.as_str())?)
+        }
+        Scope::AppUsers(app) => ("SELECT user, at FROM app_users WHERE app = ?1", outer_of(Kind::App, app.as_str())?),
+        Scope::AppGroups(app) => ("SELECT grp, at FROM app_groups WHERE app = ?1", outer_of(Kind::App, app.as_str())?),
+        Scope::Log => return Ok(Missing::default()),
+    };
+    let mut select = sql.prepare_cached(select)?;
+    let mut rows = select.query([outer])?;
+    let mut found = Missing { outer, ..Missing::default() };
+    while let Some(row) = rows.next()? {
+        let (n, at): (N, i64) = (row.get(0)?, row.get(1)?);
+        if u32::try_from(n).is_ok_and(|n| seen.contains(n)) {
+            found.stored += 1;
+        } else if at < as_i64(from.0) {
+            found.stored += 1;
+            found.rows.push(n);
+        }
+    }
+    Ok(found)
+}
+
+/// What the pages of a walk have shown of the rows that were stored before.
+pub(super) fn seen(sql: &Connection, scope_name: &str) -> Result<RoaringBitmap, StoreError> {
+    let mut all = RoaringBitmap::new();
+    let mut select = sql.prepare_cached("SELECT seen FROM walk_seen WHERE scope = ?1")?;
+    let mut rows = select.query([scope_name])?;
+    while let Some(row) = rows.next()? {
+        let blob = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        all |= RoaringBitmap::deserialize_from(blob)
+            .map_err(|error| StoreError::Damaged { detail: format!("bitmap of seen rows: {error}") })?;
+    }
+    Ok(all)
+}
+
+/// The rows that a held walk did not show and nobody has shown since; `None` unless the scope is held.
+pub(super) fn held(sql: &Connection, scope: &Scope) -> Result<Option<Missing>, StoreError> {
+    let name = scope.name();
+    let mut select = sql.prepare_cached("SELECT walk_from FROM scopes WHERE scope = ?1 AND state = ?2")?;
+    let from: Option<Option<i64>> = select.query_row([&*name, HELD], |row| row.get(0)).optional()?;
+    let Some(from) = from else { return Ok(None) };
+    let from = RequestNumber(from.and_then(|from| u64::try_from(from).ok()).unwrap_or_default());
+    missing(sql, scope, from, &seen(sql, &name)?).map(Some)
+}
+
+/// Some of the missing rows, spread evenly over all of them.
+pub(super) fn sample(sql: &Connection, scope: &Scope, missing: &[N]) -> Result<Vec<Key>, StoreError> {
+    let keys = spread(missing.len()).map(|index| key_of(sql, scope, missing[index]));
+    Ok(keys.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// Up to [`SAMPLE_MAX`] indices below `count`, the first and the last among them.
+fn spread(count: usize) -> impl Iterator<Item = usize> {
+    let taken = count.min(SAMPLE_MAX);
+    (0..taken).map(move |place| if taken < 2 { 0 } else { place * (count - 1) / (taken - 1) })
+}
+
+/// The id behind a surrogate.
+pub(super) fn id_of(sql: &Connection, n: N) -> Result<String, StoreError> {
+    let mut select = sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
+    Ok(select.query_row([n], |row| row.get(0))?)
+}
+
+fn key_of(sql: &Connection, scope: &Scope, n: N) -> Result<Option<Key>, StoreError> {
+    let damaged = |error: IdError| StoreError::Damaged { detail: error.to_string() };
+    let id = id_of(sql, n)?;
+    let user = || UserId::new(&id).map_err(damaged);
+    let group = || GroupId::new(&id).map_err(damaged);
+    Ok(Some(match scope {
+        Scope::Users => Key::User(user()?),
+        Scope::Groups => Key::Group(group()?),
+        Scope::Apps => Key::App(AppId::new(&id).map_err(damaged)?),
+        Scope::GroupMembers(outer) => Key::GroupMember(outer.clone(), user()?),
+        Scope::AppUsers(outer) => Key::AppUser(outer.clone(), user()?),
+        Scope::AppGroups(outer) => Key::AppGroup(outer.clone(), group()?),
+        Scope::Log => return Ok(None),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(count: usize, expected: &[usize]) {
+        assert_eq!(spread(count).collect::<Vec<_>>(), expected, "{count}");
+    }
+
+    #[test]
+    fn samples_are_spread() {
+        check(0, &[]);
+        check(1, &[0]);
+        check(2, &[0, 1]);
+        check(5, &[0, 1, 2, 3, 4]);
+        check(6, &[0, 1, 2, 3, 5]);
+        check(101, &[0, 25, 50, 75, 100]);
+    }
+}

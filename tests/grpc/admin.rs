@@ -1,0 +1,177 @@
+//! What operators may start, with an engine that is played by the test.
+
+use okta_idmap::core::coverage::GapKind;
+use okta_idmap::core::model::Scope;
+use okta_idmap::serve::{Command, Control, QUEUE_COMMANDS_MAX, ReadOutcome, ReleaseRefusal, Released};
+use okta_idmap_proto::v1;
+use okta_idmap_proto::v1::trigger_sync_request::Target;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::world::{Server, World};
+
+fn shown(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    let metadata: Vec<String> = info.metadata.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{:?} {} {}", status.code(), info.reason, metadata.join(" ")).trim_end().to_owned()
+}
+
+/// A server over an org with an engine, whose commands come out of the receiver.
+async fn serve(world: &World) -> (Server, mpsc::Receiver<Command>) {
+    let (control, commands) = Control::channel();
+    (Server::start([world.view().with_control(control)]).await, commands)
+}
+
+fn row(key: v1::row_key::Key) -> Option<Target> {
+    Some(Target::Row(v1::RowKey { key: Some(key) }))
+}
+
+#[tokio::test]
+async fn reads_reach_the_engine() {
+    let world = World::crawled().await;
+    let (server, mut commands) = serve(&world).await;
+    let mut engine = JoinSet::new();
+    engine.spawn(async move {
+        let mut seen = Vec::new();
+        while let Some(command) = commands.recv().await {
+            let Command::Read { target, reply } = command else { panic!("{command:?}") };
+            let outcome = match seen.contains(&target.name()) {
+                false => ReadOutcome::Started,
+                true => ReadOutcome::AlreadyRunning,
+            };
+            seen.push(target.name());
+            let is_strange = target.name() == "app(0oaodd)";
+            let outcome = if is_strange { ReadOutcome::Refused { detail: "an odd one".to_owned() } } else { outcome };
+            reply.send(outcome).unwrap();
+        }
+        seen
+    });
+    let mut client = server.admin().await;
+    let scope =
+        v1::Scope { kind: v1::ScopeKind::AppUsers.into(), resource_id: "0oaeu".to_owned(), ..Default::default() };
+    let app_user = v1::AppUserKey { app_id: "0oaeu".to_owned(), user_id: "00u1".to_owned() };
+    let targets = [
+        (Some(Target::FullCrawl(v1::FullCrawl {})), v1::StartOutcome::Started, 2),
+        (Some(Target::FullCrawl(v1::FullCrawl {})), v1::StartOutcome::AlreadyRunning, 2),
+        (Some(Target::Scope(scope)), v1::StartOutcome::Started, 0),
+        (row(v1::row_key::Key::UserId("00u1".to_owned())), v1::StartOutcome::Started, 0),
+        (row(v1::row_key::Key::AppUser(app_user)), v1::StartOutcome::Started, 0),
+    ];
+    for (target, outcome, crawl_id) in targets {
+        let request = v1::TriggerSyncRequest { context: None, target };
+        let answer = client.trigger_sync(request).await.unwrap().into_inner();
+        assert_eq!((answer.outcome(), answer.crawl_id), (outcome, crawl_id));
+        assert_eq!(answer.meta.unwrap().revision, world.revision());
+    }
+    // While one is going on, that is the one.
+    world.begin_crawl(2).await;
+    let again = v1::TriggerSyncRequest { context: None, target: Some(Target::FullCrawl(v1::FullCrawl {})) };
+    let answer = client.trigger_sync(again).await.unwrap().into_inner();
+    assert_eq!((answer.outcome(), answer.crawl_id), (v1::StartOutcome::AlreadyRunning, 2));
+    let odd = v1::TriggerSyncRequest { context: None, target: row(v1::row_key::Key::AppId("0oaodd".to_owned())) };
+    let refused = client.trigger_sync(odd).await.unwrap_err();
+    assert_eq!((shown(&refused).as_str(), refused.message()), ("InvalidArgument FIELD_INVALID", "target: an odd one"));
+    let log = v1::Scope { kind: v1::ScopeKind::Log.into(), ..Default::default() };
+    for target in [None, Some(Target::Scope(log))] {
+        let status = client.trigger_sync(v1::TriggerSyncRequest { context: None, target }).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    let context = Some(v1::RequestContext { org: "nobody".to_owned(), ..Default::default() });
+    let request = v1::TriggerSyncRequest { context, target: Some(Target::FullCrawl(v1::FullCrawl {})) };
+    assert_eq!(shown(&client.trigger_sync(request).await.unwrap_err()), "NotFound ORG_UNKNOWN");
+    server.stop().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn holds_are_released_as_they_were_seen() {
+    let world = World::crawled().await;
+    let (server, mut commands) = serve(&world).await;
+    let mut client = server.admin().await;
+    let mut release = async |gap_id: &str, expected_missing_row_count| {
+        let request = v1::ReleaseHoldRequest { context: None, gap_id: gap_id.to_owned(), expected_missing_row_count };
+        client.release_hold(request).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(shown(&release("", 60).await.unwrap_err()), "InvalidArgument FIELD_MISSING");
+    assert_eq!(shown(&release(&"x".repeat(129), 60).await.unwrap_err()), "InvalidArgument FIELD_INVALID");
+    assert_eq!(shown(&release("HELD:users", 0).await.unwrap_err()), "InvalidArgument FIELD_MISSING");
+    assert_eq!(shown(&release("HELD:users", 60).await.unwrap_err()), "NotFound GAP_UNKNOWN");
+    assert_eq!(shown(&release("nonsense", 60).await.unwrap_err()), "NotFound GAP_UNKNOWN");
+    world.open_gap(Scope::Apps, GapKind::Failed, "GET /api/v1/apps: 500").await;
+    assert_eq!(shown(&release("FAILED:apps", 60).await.unwrap_err()), "FailedPrecondition GAP_NOT_HELD");
+    world.open_gap(Scope::Users, GapKind::Held, "the list no longer shows 60 of 250 rows").await;
+    world.close_gap(Scope::Users, GapKind::Held).await;
+    assert_eq!(shown(&release("HELD:users", 60).await.unwrap_err()), "FailedPrecondition GAP_NOT_HELD");
+    world.open_gap(Scope::Users, GapKind::Held, "the list no longer shows 60 of 250 rows").await;
+
+    let engine = async {
+        for answer in [
+            Err(ReleaseRefusal::Changed { missing: 61 }),
+            Err(ReleaseRefusal::NotHeld),
+            Err(ReleaseRefusal::Failed { detail: "secret /path".to_owned() }),
+            Ok(Released { removed: 61 }),
+        ] {
+            let Some(Command::ReleaseHold { scope, expected_missing, reply }) = commands.recv().await else { panic!() };
+            assert_eq!((scope, expected_missing), (Scope::Users, 60));
+            if answer.is_ok() {
+                world.close_gap(Scope::Users, GapKind::Held).await;
+            }
+            reply.send(answer).unwrap();
+        }
+    };
+    let operator = async {
+        let changed = release("HELD:users", 60).await.unwrap_err();
+        assert_eq!(shown(&changed), "FailedPrecondition HOLD_CHANGED missing_row_count=61");
+        assert_eq!(shown(&release("HELD:users", 60).await.unwrap_err()), "FailedPrecondition GAP_NOT_HELD");
+        let failed = release("HELD:users", 60).await.unwrap_err();
+        assert_eq!(shown(&failed), "Unavailable NOT_SERVING");
+        assert!(!failed.message().contains("secret"));
+        let answer = release("HELD:users", 60).await.unwrap();
+        let gap = answer.gap.unwrap();
+        assert_eq!((answer.removed_row_count, gap.id.as_str(), gap.state()), (61, "HELD:users", v1::GapState::Closed));
+        assert_eq!(answer.meta.unwrap().revision, world.revision());
+    };
+    tokio::join!(engine, operator);
+}
+
+#[tokio::test]
+async fn without_an_engine_nothing_is_started() {
+    let world = World::crawled().await;
+    world.open_gap(Scope::Users, GapKind::Held, "the list no longer shows 60 of 250 rows").await;
+    let server = world.serve().await;
+    let mut client = server.admin().await;
+    let request = v1::TriggerSyncRequest { context: None, target: Some(Target::FullCrawl(v1::FullCrawl {})) };
+    assert_eq!(shown(&client.trigger_sync(request.clone()).await.unwrap_err()), "FailedPrecondition NO_ENGINE");
+    let release =
+        v1::ReleaseHoldRequest { gap_id: "HELD:users".to_owned(), expected_missing_row_count: 60, context: None };
+    let refused = client.release_hold(release).await.unwrap_err();
+    assert_eq!(shown(&refused), "FailedPrecondition NO_ENGINE");
+    assert!(refused.message().contains("no engine runs here"), "{refused:?}");
+    // One that has ended is another matter: it may come back.
+    let (server, commands) = serve(&world).await;
+    drop(commands);
+    assert_eq!(shown(&server.admin().await.trigger_sync(request).await.unwrap_err()), "Unavailable NOT_SERVING");
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_listen_is_not_waited_for() {
+    let world = World::crawled().await;
+    let (server, commands) = serve(&world).await;
+    let request = v1::TriggerSyncRequest { context: None, target: Some(Target::FullCrawl(v1::FullCrawl {})) };
+    let mut calls = JoinSet::new();
+    for _ in 0..QUEUE_COMMANDS_MAX {
+        let (mut client, request) = (server.admin().await, request.clone());
+        calls.spawn(async move { client.trigger_sync(request).await });
+    }
+    while commands.len() < QUEUE_COMMANDS_MAX {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(shown(&server.admin().await.trigger_sync(request).await.unwrap_err()), "ResourceExhausted OVERLOADED");
+    drop(commands);
+    while let Some(answer) = calls.join_next().await {
+        assert_eq!(shown(&answer.unwrap().unwrap_err()), "Unavailable NOT_SERVING");
+    }
+}

@@ -1,0 +1,44 @@
+//! The connector follows a simulated org that changes while everything that can go wrong does: in the end store, index and
+//! org are the same.
+//!
+//! Entry points: [`runs::following`] and [`runs::nets`], one run under one seed; the tests below run many. A failure prints
+//! its seed and what happened in it:
+//!
+//! ```text
+//! SIMULATION_SEED=17 cargo test --test simulation       # one seed
+//! SIMULATION_SEEDS=5000 cargo test --test simulation    # the first 5,000
+//! ```
+//!
+//! A seed fixes the org, its changes and its faults, not the order in which tasks and answers come: a failure may need
+//! several runs of its seed to come again.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::disallowed_methods, reason = "the org lives in real time while it is followed")]
+
+mod converge;
+mod engine;
+#[path = "../e2e/harness.rs"]
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
+mod harness;
+#[path = "../e2e/picture.rs"]
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
+mod picture;
+mod requests;
+mod runs;
+mod seeds;
+mod story;
+mod weather;
+
+/// Seeds of a usual run. One takes seconds, most of them waiting for the wait times of the connector itself.
+const SEEDS_DEFAULT: u64 = 200;
+
+/// Every change is told by an event: following the log is enough, without any safety net.
+#[test]
+fn following_the_log_shows_everything() {
+    seeds::run_all("following", SEEDS_DEFAULT, runs::following);
+}
+
+/// Events are lost and some changes have none: the safety nets and the next full crawl find them.
+#[test]
+fn safety_nets_find_what_the_log_does_not_tell() {
+    seeds::run_all("nets", SEEDS_DEFAULT / 5, runs::nets);
+}
