@@ -21,7 +21,7 @@ use super::{EngineError, OrgRuntime, clock, failure};
 use crate::core::batch::Receipt;
 use crate::core::coverage::{GapKind, ReadFailure};
 use crate::core::ids::{AppId, CrawlId, Timestamp, UserId};
-use crate::core::model::{Kind, Scope};
+use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::plan::Sizes;
 use crate::core::rate::{Bucket, log_pause_millis};
@@ -172,6 +172,15 @@ impl Shell<'_> {
             Scope::AppUsers(app) => Some((app, at)),
             _ => None,
         });
+        // An empty list was held with the credential that its rows were read with: probes can tell (facts 7.2). Of a shrunken
+        // one that is not known any more.
+        let emptied: BTreeSet<Scope> = record
+            .open_gaps
+            .iter()
+            .filter(|(_, kind)| *kind == GapKind::EmptySuspect)
+            .map(|(scope, _)| scope.clone())
+            .collect();
+        let sample_of = |scope: &Scope, sample: Vec<Key>| if emptied.contains(scope) { sample } else { Vec::new() };
         let unauthorized = record.open_gaps.iter().filter(|(_, kind)| *kind == GapKind::Unauthorized);
         let known = Known {
             cursor: record.cursor,
@@ -183,7 +192,11 @@ impl Shell<'_> {
             everyone: record.everyone.into_iter().collect(),
             assigned_groups: assigned.into_iter().collect(),
             listed: listed.collect(),
-            held: record.held.into_iter().map(|(scope, _, _)| scope).collect(),
+            held: record
+                .held
+                .into_iter()
+                .map(|(scope, _, sample)| (scope.clone(), sample_of(&scope, sample)))
+                .collect(),
             status: LogStatus::default(),
             unauthorized: unauthorized.map(|(scope, _)| scope.clone()).collect::<BTreeSet<_>>(),
             log_gaps: record
@@ -193,7 +206,13 @@ impl Shell<'_> {
                 .map(|(_, kind)| *kind)
                 .collect(),
         };
-        Ok((self.begin(&meta, stored, fingerprint), known))
+        let begin = self.begin(&meta, stored, fingerprint);
+        let mut known = known;
+        if matches!(begin, Begin::New { .. }) {
+            // Perhaps with another credential; and every list is read anyway.
+            known.held.iter_mut().for_each(|(_, sample)| sample.clear());
+        }
+        Ok((begin, known))
     }
 
     fn begin(&self, meta: &Meta, stored: StoredCrawl, fingerprint: String) -> Begin {

@@ -155,8 +155,8 @@ pub struct Known {
     pub assigned_groups: BTreeSet<GroupId>,
     /// When the app users of an app were last listed completely.
     pub listed: BTreeMap<AppId, Timestamp>,
-    /// Held scopes.
-    pub held: Vec<Scope>,
+    /// Held scopes, each with some of the missing rows if probing them can end the hold.
+    pub held: Vec<(Scope, Vec<Key>)>,
     /// Scopes with an open gap `UNAUTHORIZED`.
     pub unauthorized: BTreeSet<Scope>,
     /// Open gaps of the log.
@@ -286,9 +286,8 @@ impl SyncState {
         };
         let mut effects = Vec::new();
         state.begin(begin, &mut effects);
-        for scope in known.held {
-            // Whether its rows may be asked for by id is known only when the list is read again.
-            state.hold(scope, Vec::new(), &mut effects);
+        for (scope, sample) in known.held {
+            state.hold(scope, sample, &mut effects);
         }
         state.go_on(&mut effects);
         (state, effects)

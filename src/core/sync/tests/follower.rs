@@ -168,7 +168,12 @@ impl Follower {
             everyone: books.everyone(),
             assigned_groups: books.assigned_groups().0.into_iter().collect(),
             listed: listed.collect(),
-            held: books.scopes.iter().filter(|(_, book)| book.is_held).map(|(scope, _)| scope.clone()).collect(),
+            held: books
+                .scopes
+                .iter()
+                .filter(|(_, book)| book.is_held)
+                .map(|(scope, _)| (scope.clone(), Vec::new()))
+                .collect(),
             unauthorized: of_kind(GapKind::Unauthorized).map(|(scope, _)| scope.clone()).collect(),
             log_gaps: books.gaps.iter().filter(|(scope, _)| *scope == Scope::Log).map(|(_, kind)| *kind).collect(),
         }
