@@ -246,7 +246,7 @@ mod tests {
     fn done(outcome: CrawlOutcome, gaps: usize, quarantined: usize) -> Done {
         let gap = Gap { scope: Scope::Groups, kind: GapKind::Forbidden, evidence: "GET /api/v1/groups: 403".into() };
         let (first_seen, last_seen) = (Timestamp::from_millis(0), Timestamp::from_millis(1));
-        let record = GapRecord { gap, first_seen, last_seen, count: 2, open: true };
+        let record = GapRecord { gap, first_seen, last_seen, count: 2, open: true, opened_at: None, closed_at: None };
         let meta = Meta { rows: [(Kind::AppUser, 7)].into(), ..Meta::default() };
         let report = SyncReport { outcome, meta, open_gaps: vec![record; gaps], quarantined, requests: 3 };
         Done { org: "acme".into(), seconds: 1.2345, result: Ok(report) }

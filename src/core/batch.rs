@@ -5,7 +5,7 @@
 
 use super::coverage::{Gap, GapKind};
 use super::event::MemberChange;
-use super::ids::{AppId, CrawlId, LogCursor, RequestNumber, Revision, Timestamp};
+use super::ids::{CrawlId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use super::model::{Key, Quarantined, Row, Scope};
 use super::pending::{Answered, Patience, PendingRead};
 use super::reconcile::Verdict;
@@ -98,6 +98,9 @@ pub enum WalkState {
         /// Another answer says that there are no rows (a group's member count, an app that cannot have users): then an
         /// empty walk is no reason to suspect anything.
         known_empty: bool,
+        /// Users whose account in this app has ended, as events say that were there before the walk began: if the walk does
+        /// not show it, it goes without further question.
+        ended: Vec<UserId>,
     },
     /// Given up in this crawl; a gap says why. Rows are kept.
     GivenUp,
@@ -203,11 +206,14 @@ pub struct Finished {
     pub verdict: Verdict,
     /// Number of rows removed.
     pub removed: u64,
-    /// For [`Scope::Apps`]: apps that the list did not show. They are not removed by the sweep, because an app may be
-    /// readable by id and absent from the list (facts 13.22): each is asked for by id.
-    pub unlisted_apps: Vec<AppId>,
-    /// For a walk that is held: some of the missing rows, at most five, to be probed by id.
+    /// Users, groups or apps that the list did not show. They are not removed by the sweep, because one may be readable by id
+    /// and absent from the list (facts 13.22): each is asked for by id. Empty where somebody follows: then each is a debt.
+    pub unlisted: Vec<Key>,
+    /// For a walk whose missing rows are probed: some of them, at most five.
     pub sample: Vec<Key>,
-    /// For a walk that is held: how many rows are missing. 0 for [`Verdict::HoldUnreadable`], which no probe can end.
+    /// For a walk whose missing rows are kept: how many are missing. 0 for [`Verdict::HoldUnreadable`], which no probe can
+    /// end.
     pub missing: u64,
+    /// Rows that were stored before the walk; what is missing is a part of them.
+    pub stored: u64,
 }

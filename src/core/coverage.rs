@@ -1,17 +1,24 @@
 //! What we know that we do not know: gaps, and which of them could change an answer.
 //!
-//! Entry points: [`gap_of_failure`] turns a failed read into a gap, [`completeness`] says which gaps stand against an answer.
+//! Entry points: [`gap_of_failure`] turns a failed read into a gap, [`Coverage::completeness`] says which gaps stand against
+//! an answer, [`CoveragePolicy::withholds`] whether a row is shown at all. What a gap means in words is in [`words`].
 //!
 //! Invariants:
 //! - A gap's id depends on its kind and scope only: the same gap keeps its id over restarts and re-occurrences.
-//! - An answer is [`Completeness::Complete`] only if every scope that could hold it was read to its end at least once and
-//!   no gap on these scopes is open.
-//! - An answer that rests on rows as of an earlier moment keeps the gaps that closed since: [`completeness_since`].
+//! - An answer is [`Completeness::Complete`] only if every scope that could hold it was read to its end at least once, not
+//!   longer ago than the policy allows, and no gap on these scopes is open.
+//! - An object that is named and not shown may be anybody, and may have got any account meanwhile: its gap stands on the whole
+//!   collection, unless the answer is about another object that was chosen by its id.
+//! - An answer that rests on rows as of an earlier moment keeps the gaps that closed since: [`Asked::generation`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ids::Timestamp;
-use super::model::Scope;
+use super::model::{Kind, Scope};
+
+mod words;
+
+pub use self::words::{hides, remedy};
 
 /// Why something may be missing (product terms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +29,7 @@ pub enum GapKind {
     ScopeMissing,
     /// 401: the credential is invalid, expired or revoked.
     Unauthorized,
-    /// The deletion brake: a walk would have removed suspiciously much.
+    /// A list lacks rows that are still there, or that nobody can tell are gone.
     Held,
     /// The app is open to everybody without assignments (Federation Broker Mode): users are not listed.
     ImplicitAssignment,
@@ -34,11 +41,17 @@ pub enum GapKind {
     NotRead,
     /// 200 with an empty list where there must be rows (facts 7.2: service app without an admin role).
     EmptySuspect,
+    /// Something names an object that is neither shown nor known to be deleted (facts 7.2: 404 may mean "not visible").
+    UnseenReference,
+    /// Okta counts more rows than it shows.
+    CountMismatch,
+    /// The last complete read, or the position in the log, is older than the policy allows.
+    Stale,
 }
 
 impl GapKind {
-    /// Every kind that this version can find.
-    pub const ALL: [GapKind; 9] = [
+    /// Every kind.
+    pub const ALL: [GapKind; 12] = [
         GapKind::Forbidden,
         GapKind::ScopeMissing,
         GapKind::Unauthorized,
@@ -48,6 +61,9 @@ impl GapKind {
         GapKind::LogLost,
         GapKind::NotRead,
         GapKind::EmptySuspect,
+        GapKind::UnseenReference,
+        GapKind::CountMismatch,
+        GapKind::Stale,
     ];
 
     /// Stable name, as stored and shown.
@@ -62,6 +78,9 @@ impl GapKind {
             GapKind::LogLost => "LOG_LOST",
             GapKind::NotRead => "NOT_READ",
             GapKind::EmptySuspect => "EMPTY_SUSPECT",
+            GapKind::UnseenReference => "UNSEEN_REFERENCE",
+            GapKind::CountMismatch => "COUNT_MISMATCH",
+            GapKind::Stale => "STALE",
         }
     }
 
@@ -69,9 +88,23 @@ impl GapKind {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+
+    /// Whether the scope can no longer be read, so that its rows are those of an earlier read and may be outdated.
+    pub const fn makes_stale(self) -> bool {
+        matches!(
+            self,
+            GapKind::Forbidden
+                | GapKind::ScopeMissing
+                | GapKind::Unauthorized
+                | GapKind::Failed
+                | GapKind::EmptySuspect
+                | GapKind::UnseenReference
+                | GapKind::Stale
+        )
+    }
 }
 
-/// Stable identity of a gap: `FORBIDDEN:app_users(0oa1)`.
+/// Stable identity of a gap: `FORBIDDEN:app_users(0oa1)`, `UNSEEN_REFERENCE:user(00u1)`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GapId(String);
 
@@ -79,6 +112,12 @@ impl GapId {
     /// The id of the gap of `kind` on `scope`.
     pub fn of(kind: GapKind, scope: &Scope) -> Self {
         Self(format!("{}:{scope}", kind.name()))
+    }
+
+    /// What an id says; `None` for a text that is none.
+    pub fn parse(id: &str) -> Option<(GapKind, Scope)> {
+        let (kind, scope) = id.split_once(':')?;
+        Some((GapKind::parse(kind)?, Scope::parse(scope)?))
     }
 
     /// Its text form.
@@ -96,7 +135,7 @@ impl std::fmt::Display for GapId {
 /// A gap as it is found; the store adds first and last seen, the count and whether it is still open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The collection that it stands on.
+    /// The collection or object that it stands on.
     pub scope: Scope,
     /// Why.
     pub kind: GapKind,
@@ -124,6 +163,10 @@ pub struct GapRecord {
     pub count: u64,
     /// Whether it still stands.
     pub open: bool,
+    /// When it was last opened, after a time in which it was closed.
+    pub opened_at: Option<Timestamp>,
+    /// When it was last closed; `None` while it is open, and where an older version did not note it.
+    pub closed_at: Option<Timestamp>,
 }
 
 /// How a read failed for good, in the words of the coverage model. `okta` decides it, once.
@@ -183,65 +226,27 @@ pub fn gap_of_failure(scope: &Scope, failure: &ReadFailure) -> Option<Gap> {
     Some(Gap { scope: scope.clone(), kind, evidence })
 }
 
-/// What the gap may hide, in words.
-pub fn hides(scope: &Scope, kind: GapKind) -> String {
-    let rows = match scope {
-        Scope::Users => "users, and whether a look-up that finds nobody is right".to_owned(),
-        Scope::Groups => "groups and all their members".to_owned(),
-        Scope::Apps => "apps and everything assigned to them".to_owned(),
-        Scope::GroupMembers(group) => format!("members of group {group}"),
-        Scope::AppUsers(app) => format!("accounts of app {app}"),
-        Scope::AppGroups(app) => format!("groups assigned to app {app}"),
-        Scope::Log => return "changes since the last complete crawl".to_owned(),
-    };
-    match kind {
-        GapKind::Held => format!("that rows were removed: {rows} are answered as last seen"),
-        GapKind::ImplicitAssignment => format!("{rows}: the app lets everybody in without an assignment"),
-        _ => rows,
-    }
+/// What becomes of rows of a scope that can no longer be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnGap {
+    /// They are answered as last seen, and marked.
+    #[default]
+    Keep,
+    /// They are not answered: as if they were not known.
+    Withhold,
 }
 
-/// What an operator can do about it, in words. Permission names are those of facts 1.5.
-pub fn remedy(scope: &Scope, kind: GapKind) -> String {
-    let (oauth_scope, permission) = match scope {
-        Scope::Users => ("okta.users.read", "okta.users.read"),
-        Scope::Groups | Scope::GroupMembers(_) => ("okta.groups.read", "okta.groups.read"),
-        Scope::Apps | Scope::AppUsers(_) | Scope::AppGroups(_) => ("okta.apps.read", "okta.apps.read"),
-        Scope::Log => ("okta.logs.read", ""),
-    };
-    match kind {
-        GapKind::Forbidden if permission.is_empty() => {
-            "give the credential's owner a standard role that reads the System Log: Read-only, Report, App, Org or \
-             Super Administrator (no custom-role permission covers it)"
-                .to_owned()
-        }
-        GapKind::Forbidden => format!(
-            "give the credential's owner the Read-only Administrator role, or a custom role with {permission} on this resource"
-        ),
-        GapKind::ScopeMissing => format!("grant the OAuth scope {oauth_scope} to the service app"),
-        GapKind::Unauthorized => {
-            "create a new API token (its owner must be active and keep the admin role) and configure it".to_owned()
-        }
-        GapKind::Held => {
-            "check in Okta whether the rows are really gone or only hidden from this credential; if they come back, the \
-             hold ends when the list is next read; if they are gone, `okta-idmap release` removes them"
-                .to_owned()
-        }
-        GapKind::ImplicitAssignment => {
-            "turn Federation Broker Mode off for this app, or accept that its users cannot be read".to_owned()
-        }
-        GapKind::Failed => "see the evidence; it is read again by itself, by `serve` after some seconds to minutes".to_owned(),
-        GapKind::LogLost => format!(
-            "if the log is forbidden, grant {oauth_scope} and a role that reads it; if only the position was lost, the \
-             full crawl that follows ends this by itself"
-        ),
-        GapKind::NotRead => "wait for the crawl to finish, or run `okta-idmap sync`".to_owned(),
-        GapKind::EmptySuspect => {
-            "check the admin role of the credential's owner: without one, Okta answers with empty lists; if the rows come \
-             back, this ends when the list is next read; if they are really gone, `okta-idmap release` removes them"
-                .to_owned()
-        }
-    }
+/// How old answers may be, and what becomes of rows that can no longer be confirmed. All times in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoveragePolicy {
+    /// A scope whose last complete read is older has the gap [`GapKind::Stale`]; `None`: never.
+    pub stale_after_millis: Option<i64>,
+    /// The same for the position in the log; `None`: never.
+    pub log_stale_after_millis: Option<i64>,
+    /// Rows of unreadable scopes.
+    pub on_gap: OnGap,
+    /// With [`OnGap::Keep`]: how long after the last complete read they are still answered; `None`: for ever.
+    pub max_stale_millis: Option<i64>,
 }
 
 /// Whether an answer could be changed by something that was not read.
@@ -254,6 +259,10 @@ pub enum Completeness {
 }
 
 impl Completeness {
+    fn of(gaps: BTreeSet<GapId>) -> Self {
+        if gaps.is_empty() { Completeness::Complete } else { Completeness::Partial(gaps.into_iter().collect()) }
+    }
+
     /// The gaps, empty when complete.
     pub fn gap_ids(&self) -> &[GapId] {
         match self {
@@ -273,13 +282,31 @@ impl Completeness {
 /// now, which makes an answer partial and never wrongly complete.
 const RECENT_CLOSINGS_MAX: usize = 1_024;
 
+/// The moment of a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// By our clock; together with `policy` it decides what is too old.
+    pub now: Timestamp,
+    /// Up to when the log has been followed, in the snapshot that the answer is read from.
+    pub observed_through: Option<Timestamp>,
+    /// From [`Coverage::generation`], before the rows were read: a gap that closed since still stands against the answer,
+    /// because the rows may be those of before. `None`: rows and coverage are of one moment.
+    pub generation: Option<u64>,
+    /// What is too old.
+    pub policy: CoveragePolicy,
+    /// Whether objects that are not shown could change the answer: not if it is about one that was chosen by its id.
+    pub with_objects: bool,
+}
+
 /// What is known of all scopes of an org; kept current by the store's writer.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    /// Scopes that were read to their end at least once.
-    complete: BTreeSet<Scope>,
+    /// Scopes that were read to their end at least once, and when last.
+    complete: BTreeMap<Scope, Timestamp>,
     /// Open gaps by scope.
     open: BTreeMap<Scope, BTreeSet<GapKind>>,
+    /// Those of `open` that are single objects.
+    objects: BTreeSet<Scope>,
     /// Number of changes so far.
     generation: u64,
     /// Gaps that were closed lately ([`GapKind::NotRead`]: scopes that were completed), each with the generation that
@@ -289,17 +316,28 @@ pub struct Coverage {
     closings_forgotten_through: u64,
 }
 
+/// The collection that an object stands in.
+const fn collection_of(kind: Kind) -> Option<Scope> {
+    match kind {
+        Kind::User => Some(Scope::Users),
+        Kind::Group => Some(Scope::Groups),
+        Kind::App => Some(Scope::Apps),
+        Kind::GroupMember | Kind::AppUser | Kind::AppGroup => None,
+    }
+}
+
 impl Coverage {
-    /// Notes that `scope` was read to its end.
-    pub fn completed(&mut self, scope: Scope) {
-        if self.complete.insert(scope.clone()) {
+    /// Notes that `scope` was read to its end at `at`.
+    pub fn completed(&mut self, scope: Scope, at: Timestamp) {
+        if self.complete.insert(scope.clone(), at).is_none() {
             self.remember_closing(scope, GapKind::NotRead);
         }
     }
 
     /// Forgets a scope whose object is gone.
     pub fn forget(&mut self, scope: &Scope) {
-        let was_complete = self.complete.remove(scope);
+        let was_complete = self.complete.remove(scope).is_some();
+        self.objects.remove(scope);
         for kind in self.open.remove(scope).unwrap_or_default() {
             self.remember_closing(scope.clone(), kind);
         }
@@ -308,6 +346,9 @@ impl Coverage {
 
     /// Notes an open gap.
     pub fn opened(&mut self, scope: Scope, kind: GapKind) {
+        if scope.object().is_some() {
+            self.objects.insert(scope.clone());
+        }
         let is_new = self.open.entry(scope).or_default().insert(kind);
         self.generation += u64::from(is_new);
     }
@@ -318,6 +359,7 @@ impl Coverage {
         let was_open = kinds.remove(&kind);
         if kinds.is_empty() {
             self.open.remove(scope);
+            self.objects.remove(scope);
         }
         if was_open {
             self.remember_closing(scope.clone(), kind);
@@ -341,22 +383,34 @@ impl Coverage {
 
     /// Whether `scope` can no longer be read, so that its rows are those of an earlier read and may be outdated.
     pub fn is_stale(&self, scope: &Scope) -> bool {
-        let Some(kinds) = self.open.get(scope) else { return false };
-        kinds.iter().any(|kind| {
-            matches!(
-                kind,
-                GapKind::Forbidden
-                    | GapKind::ScopeMissing
-                    | GapKind::Unauthorized
-                    | GapKind::Failed
-                    | GapKind::EmptySuspect
-            )
-        })
+        self.open.get(scope).is_some_and(|kinds| kinds.iter().any(|kind| kind.makes_stale()))
+    }
+
+    /// Whether the policy keeps rows of `scope` back: it can no longer be read, and what was seen may not be answered any
+    /// more.
+    pub fn withholds(&self, scope: &Scope, now: Timestamp, policy: CoveragePolicy) -> bool {
+        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() || !self.is_stale(scope) {
+            return false;
+        }
+        match (policy.on_gap, policy.max_stale_millis) {
+            (OnGap::Withhold, _) => true,
+            (OnGap::Keep, None) => false,
+            (OnGap::Keep, Some(max_millis)) => {
+                let collection = scope.object().and_then(|key| collection_of(key.kind()));
+                let read_at = self.complete.get(collection.as_ref().unwrap_or(scope));
+                read_at.is_none_or(|at| now.millis_since(*at) > max_millis)
+            }
+        }
     }
 
     /// Whether `scope` was ever read to its end.
     pub fn is_complete(&self, scope: &Scope) -> bool {
-        self.complete.contains(scope)
+        self.complete.contains_key(scope)
+    }
+
+    /// When `scope` was last read to its end.
+    pub fn completed_at(&self, scope: &Scope) -> Option<Timestamp> {
+        self.complete.get(scope).copied()
     }
 
     /// Number of open gaps.
@@ -368,145 +422,91 @@ impl Coverage {
     pub fn all_open(&self) -> impl Iterator<Item = (&Scope, GapKind)> {
         self.open.iter().flat_map(|(scope, kinds)| kinds.iter().map(move |kind| (scope, *kind)))
     }
-}
 
-/// Which gaps could change an answer that any of `scopes` could hold.
-pub fn completeness<'a>(coverage: &Coverage, scopes: impl IntoIterator<Item = &'a Scope>) -> Completeness {
-    let mut gaps = BTreeSet::new();
-    // What the log did not tell may have changed anything.
-    if let Some(kinds) = coverage.open.get(&Scope::Log) {
-        gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, &Scope::Log)));
+    /// Which gaps could change an answer that any of `scopes` could hold, at the moment of the question.
+    pub fn completeness<'a>(
+        &self,
+        asked: Asked,
+        scopes: impl IntoIterator<Item = &'a Scope> + Clone,
+    ) -> Completeness {
+        let mut gaps = BTreeSet::new();
+        // What the log did not tell may have changed anything.
+        self.gaps_now(&Scope::Log, false, &mut gaps);
+        if self.is_log_stale(asked) {
+            gaps.insert(GapId::of(GapKind::Stale, &Scope::Log));
+        }
+        for scope in scopes.clone() {
+            self.gaps_now(scope, asked.with_objects, &mut gaps);
+            match self.complete.get(scope) {
+                _ if scope.object().is_some() => {}
+                None => {
+                    gaps.insert(GapId::of(GapKind::NotRead, scope));
+                }
+                Some(at) => {
+                    let limit = asked.policy.stale_after_millis;
+                    if limit.is_some_and(|limit| asked.now.millis_since(*at) > limit) {
+                        gaps.insert(GapId::of(GapKind::Stale, scope));
+                    }
+                }
+            }
+        }
+        if asked.generation.is_some_and(|generation| generation != self.generation) {
+            self.gaps_closed_since(asked, scopes, &mut gaps);
+        }
+        Completeness::of(gaps)
     }
-    for scope in scopes {
-        if let Some(kinds) = coverage.open.get(scope) {
+
+    /// Open gaps of a scope, and those of objects that may belong to it.
+    fn gaps_now(&self, scope: &Scope, with_objects: bool, gaps: &mut BTreeSet<GapId>) {
+        if let Some(kinds) = self.open.get(scope) {
             gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));
         }
-        if !coverage.complete.contains(scope) {
-            gaps.insert(GapId::of(GapKind::NotRead, scope));
+        if !with_objects || self.objects.is_empty() {
+            return;
+        }
+        for object in self.objects.iter().filter(|object| may_hold(scope, object)) {
+            let kinds = self.open.get(object).into_iter().flatten();
+            gaps.extend(kinds.map(|kind| GapId::of(*kind, object)));
         }
     }
-    if gaps.is_empty() { Completeness::Complete } else { Completeness::Partial(gaps.into_iter().collect()) }
+
+    fn is_log_stale(&self, asked: Asked) -> bool {
+        let Some(limit) = asked.policy.log_stale_after_millis else { return false };
+        asked.observed_through.is_some_and(|through| asked.now.millis_since(through) > limit)
+    }
+
+    fn gaps_closed_since<'a>(
+        &self,
+        asked: Asked,
+        scopes: impl IntoIterator<Item = &'a Scope>,
+        gaps: &mut BTreeSet<GapId>,
+    ) {
+        let generation = asked.generation.unwrap_or_default();
+        let is_forgotten = self.closings_forgotten_through > generation;
+        let mut closed_since: BTreeMap<&Scope, Vec<GapKind>> = BTreeMap::new();
+        for (_, scope, kind) in self.closings.iter().filter(|(at, ..)| *at > generation) {
+            closed_since.entry(scope).or_default().push(*kind);
+        }
+        let of_log = closed_since.get(&Scope::Log).map(Vec::as_slice).unwrap_or_default();
+        gaps.extend(of_log.iter().map(|kind| GapId::of(*kind, &Scope::Log)));
+        for scope in scopes {
+            let kinds = closed_since.get(scope).map(Vec::as_slice).unwrap_or_default();
+            gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));
+            if asked.with_objects {
+                let those = closed_since.iter().filter(|(object, _)| may_hold(scope, object));
+                gaps.extend(those.flat_map(|(object, kinds)| kinds.iter().map(|kind| GapId::of(*kind, object))));
+            }
+            if is_forgotten && scope.object().is_none() {
+                gaps.insert(GapId::of(GapKind::NotRead, scope));
+            }
+        }
+    }
 }
 
-/// As [`completeness`], for an answer whose rows are read after `generation` was taken from [`Coverage::generation`]: a gap
-/// that closed since still stands against it, because the rows may be those of before.
-pub fn completeness_since<'a>(
-    coverage: &Coverage,
-    generation: u64,
-    scopes: impl IntoIterator<Item = &'a Scope> + Clone,
-) -> Completeness {
-    if coverage.generation == generation {
-        return completeness(coverage, scopes);
-    }
-    let mut gaps: BTreeSet<GapId> = completeness(coverage, scopes.clone()).gap_ids().iter().cloned().collect();
-    let is_forgotten = coverage.closings_forgotten_through > generation;
-    let mut closed_since: BTreeMap<&Scope, Vec<GapKind>> = BTreeMap::new();
-    for (_, scope, kind) in coverage.closings.iter().filter(|(closed, ..)| *closed > generation) {
-        closed_since.entry(scope).or_default().push(*kind);
-    }
-    let of_log = closed_since.get(&Scope::Log).map(Vec::as_slice).unwrap_or_default();
-    gaps.extend(of_log.iter().map(|kind| GapId::of(*kind, &Scope::Log)));
-    for scope in scopes {
-        let kinds = closed_since.get(scope).map(Vec::as_slice).unwrap_or_default();
-        gaps.extend(kinds.iter().map(|kind| GapId::of(*kind, scope)));
-        if is_forgotten {
-            gaps.insert(GapId::of(GapKind::NotRead, scope));
-        }
-    }
-    if gaps.is_empty() { Completeness::Complete } else { Completeness::Partial(gaps.into_iter().collect()) }
+/// Whether an object is one of those of a collection.
+fn may_hold(scope: &Scope, object: &Scope) -> bool {
+    object.object().is_some_and(|key| collection_of(key.kind()).as_ref() == Some(scope))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::ids::AppId;
-
-    fn app_users(id: &str) -> Scope {
-        Scope::AppUsers(AppId::new(id).unwrap())
-    }
-
-    #[test]
-    fn an_answer_is_complete_only_when_its_scopes_are() {
-        let mut coverage = Coverage::default();
-        let scopes = [Scope::Users, app_users("0oa1")];
-        let partial = |ids: &[&str]| Completeness::Partial(ids.iter().map(|id| GapId((*id).into())).collect());
-        assert_eq!(completeness(&coverage, &scopes), partial(&["NOT_READ:app_users(0oa1)", "NOT_READ:users"]));
-        coverage.completed(Scope::Users);
-        coverage.completed(app_users("0oa1"));
-        assert_eq!(completeness(&coverage, &scopes), Completeness::Complete);
-        coverage.opened(app_users("0oa1"), GapKind::Forbidden);
-        assert_eq!(completeness(&coverage, &scopes), partial(&["FORBIDDEN:app_users(0oa1)"]));
-        assert_eq!(completeness(&coverage, &[Scope::Users]), Completeness::Complete);
-        coverage.closed(&app_users("0oa1"), GapKind::Forbidden);
-        assert_eq!(completeness(&coverage, &scopes), Completeness::Complete);
-    }
-
-    #[test]
-    fn a_gap_that_closes_meanwhile_still_stands() {
-        #[track_caller]
-        fn check(coverage: &Coverage, generation: u64, expected: &[&str]) {
-            let scopes = [Scope::Users, app_users("0oa1")];
-            let found = completeness_since(coverage, generation, &scopes);
-            assert_eq!(found.gap_ids().iter().map(GapId::as_str).collect::<Vec<_>>(), expected);
-        }
-        let mut coverage = Coverage::default();
-        let start = coverage.generation();
-        coverage.completed(Scope::Users);
-        coverage.completed(app_users("0oa1"));
-        check(&coverage, start, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
-        let read = coverage.generation();
-        check(&coverage, read, &[]);
-        coverage.completed(Scope::Users); // Again: nothing new.
-        assert_eq!(coverage.generation(), read);
-        coverage.opened(Scope::Users, GapKind::Failed);
-        check(&coverage, read, &["FAILED:users"]);
-        let open = coverage.generation();
-        coverage.closed(&Scope::Users, GapKind::Failed);
-        check(&coverage, open, &["FAILED:users"]);
-        check(&coverage, coverage.generation(), &[]);
-        // What is not asked for does not matter, and what was forgotten counts against everything.
-        for number in 0..=RECENT_CLOSINGS_MAX {
-            coverage.completed(app_users(&format!("other{number}")));
-        }
-        check(&coverage, open, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
-        check(&coverage, coverage.generation() - 1, &[]);
-        coverage.opened(Scope::Users, GapKind::Forbidden);
-        let refused = coverage.generation();
-        coverage.forget(&Scope::Users);
-        check(&coverage, refused, &["FORBIDDEN:users", "NOT_READ:users"]);
-    }
-
-    #[test]
-    fn unreadable_rows_are_stale() {
-        let mut coverage = Coverage::default();
-        assert!(!coverage.is_stale(&Scope::Users));
-        for kind in GapKind::ALL {
-            coverage.opened(Scope::Users, kind);
-            let expected =
-                !matches!(kind, GapKind::Held | GapKind::ImplicitAssignment | GapKind::LogLost | GapKind::NotRead);
-            assert_eq!(coverage.is_stale(&Scope::Users), expected, "{kind:?}");
-            coverage.closed(&Scope::Users, kind);
-        }
-    }
-
-    #[test]
-    fn failures_become_gaps_or_another_try() {
-        let detail = || "GET /api/v1/groups: 403 E0000006".to_owned();
-        let kind = |failure| gap_of_failure(&Scope::Groups, &failure).map(|gap| gap.kind);
-        assert_eq!(kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }), Some(GapKind::Forbidden));
-        assert_eq!(
-            kind(ReadFailure::Forbidden { missing_scope: Some("okta.groups.read".into()), detail: detail() }),
-            Some(GapKind::ScopeMissing)
-        );
-        assert_eq!(kind(ReadFailure::Failed { detail: detail() }), Some(GapKind::Failed));
-        assert_eq!(kind(ReadFailure::CursorGone), None);
-        assert_eq!(kind(ReadFailure::RestartWalk { limit: 100 }), None);
-    }
-
-    #[test]
-    fn kind_names_read_back() {
-        for kind in GapKind::ALL {
-            assert_eq!(GapKind::parse(kind.name()), Some(kind));
-        }
-    }
-}
+mod tests;

@@ -44,6 +44,30 @@ pub const LOG_FILTER: &str = concat!(
     r#" and not (eventType eq "application.provision.integration.call_api")"#,
 );
 
+/// The `filter` that shows what [`deletions`] reads, and little else. Deletions are rare: it is asked for when an object is
+/// not found and nothing has said that it is gone.
+pub const DELETIONS_FILTER: &str = concat!(
+    r#"eventType sw "user.lifecycle.delete" or eventType eq "group.lifecycle.delete""#,
+    r#" or eventType eq "application.lifecycle.delete" or eventType eq "app.oauth2.client.lifecycle.delete""#,
+    r#" or eventType eq "system.import.user.delete" or eventType eq "system.identity_sources.user.delete""#,
+    r#" or eventType eq "app.realtimesync.import.details.delete_user" or eventType eq "system.import.group.delete""#,
+    r#" or eventType eq "system.identity_sources.group.delete""#,
+    r#" or eventType eq "app.user_management.user_group_import.delete_success""#,
+    r#" or eventType eq "application.provision.group_push.delete_appgroup""#,
+    r#" or eventType eq "application.provision.group_push.mapping.and.groups.deleted.rule.deleted""#,
+);
+
+/// Types that say that an account has ended. Others are hints that it has changed: a 404 then needs another proof.
+const ENDS_ASSIGNMENT: [&str; 7] = [
+    "application.user_membership.remove",
+    "application.user_membership.revoke",
+    "application.user_membership.deprovision",
+    "application.provision.user.deprovision",
+    "application.provision.user.delete",
+    "application.account.remove",
+    "application.account.decision.revoke",
+];
+
 /// Most targets of an event that are kept. Samples have up to three; bulk events name tens.
 pub const TARGETS_MAX: usize = 1_000;
 /// One event: a hint to read something again, never a change to apply.
@@ -102,6 +126,8 @@ pub struct Mark {
     pub target: Target,
     /// When.
     pub when: When,
+    /// The event says that it is gone. A read decides, but this makes its 404 a proof (facts 7.2).
+    pub announces_end: bool,
 }
 
 /// What an event obliges to.
@@ -129,6 +155,7 @@ pub fn effects(event: &LogEvent) -> Effects {
         named: Named::of(event),
         outcome: event.outcome.as_deref().unwrap_or_default(),
         published: event.published,
+        ends_assignment: ENDS_ASSIGNMENT.contains(&&*event.event_type),
         effects: Effects::default(),
     };
     match table::line_for(&event.event_type) {
@@ -136,9 +163,22 @@ pub fn effects(event: &LogEvent) -> Effects {
         None => gathering.read_whatever_is_named(),
     }
     let mut effects = gathering.effects;
-    effects.marks.sort_unstable_by(|a, b| (&a.target, a.when).cmp(&(&b.target, b.when)));
+    let order = |mark: &Mark| (mark.target.clone(), mark.when, mark.announces_end);
+    effects.marks.sort_by_cached_key(order);
     effects.marks.dedup();
     effects
+}
+
+/// The users, groups and apps that an event says are deleted.
+pub fn deletions(event: &LogEvent) -> Vec<Scope> {
+    let ended = effects(event).marks.into_iter().filter(|mark| mark.announces_end);
+    let object = |mark: Mark| match mark.target {
+        Target::User(user) => Some(Scope::User(user)),
+        Target::Group(group) => Some(Scope::Group(group)),
+        Target::App(app) => Some(Scope::App(app)),
+        _ => None,
+    };
+    ended.filter_map(object).collect()
 }
 
 /// What an event names, by type.
@@ -182,6 +222,8 @@ struct Gathering<'a> {
     named: Named,
     outcome: &'a str,
     published: Option<Timestamp>,
+    /// The type is one of [`ENDS_ASSIGNMENT`].
+    ends_assignment: bool,
     effects: Effects,
 }
 
@@ -192,11 +234,29 @@ fn when_widened(when: When) -> When {
 
 impl Gathering<'_> {
     fn mark(&mut self, target: Target, when: When) {
-        self.effects.marks.push(Mark { target, when });
+        self.effects.marks.push(Mark { target, when, announces_end: false });
     }
 
     fn mark_all<Id: Clone>(&mut self, ids: &BTreeSet<Id>, target: impl Fn(Id) -> Target, when: When) {
-        self.effects.marks.extend(ids.iter().map(|id| Mark { target: target(id.clone()), when }));
+        self.effects.marks.extend(ids.iter().map(|id| Mark { target: target(id.clone()), when, announces_end: false }));
+    }
+
+    /// Says of everything that was marked since that the event ends it, if it does: a failed one ends nothing.
+    fn announce_end(&mut self, from: usize, class: Class) {
+        let ends = |target: &Target| match target {
+            Target::User(_) => class == Class::UserDeleted,
+            Target::Group(_) => class == Class::GroupDeleted,
+            Target::App(_) => class == Class::AppDeleted,
+            _ => false,
+        };
+        let ends_assignment = self.ends_assignment || class == Class::UserDeleted;
+        if self.is_failed() {
+            return;
+        }
+        for mark in self.effects.marks.iter_mut().skip(from) {
+            let is_ended = ends(&mark.target) || (ends_assignment && matches!(mark.target, Target::AppUser(..)));
+            mark.announces_end |= is_ended;
+        }
     }
 
     fn is_failed(&self) -> bool {
@@ -204,6 +264,12 @@ impl Gathering<'_> {
     }
 
     fn carry_out(&mut self, step: Step, class: Class) {
+        let from = self.effects.marks.len();
+        self.mark_for(step, class);
+        self.announce_end(from, class);
+    }
+
+    fn mark_for(&mut self, step: Step, class: Class) {
         match step {
             Step::User(when) => self.read_each(self.named.users.clone(), Target::User, when, Target::UsersDelta),
             Step::Group => self.read_each(self.named.groups.clone(), Target::Group, When::Now, Target::GroupsDelta),
@@ -264,7 +330,7 @@ impl Gathering<'_> {
             (1, 1..) | (1.., 1) if !is_cut => {
                 let pairs = apps.iter().flat_map(|app| users.iter().map(|user| (app.clone(), user.clone())));
                 let targets = pairs.map(|(app, user)| Target::AppUser(app, user));
-                self.effects.marks.extend(targets.map(|target| Mark { target, when }));
+                self.effects.marks.extend(targets.map(|target| Mark { target, when, announces_end: false }));
             }
             _ => self.list_app_users(),
         }

@@ -412,7 +412,7 @@ impl Row {
     }
 }
 
-/// A collection that is read as a whole: the unit of completeness.
+/// What is known or not known as a whole, the unit of completeness: a collection, or one object that is known by its id only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// All users.
@@ -429,9 +429,41 @@ pub enum Scope {
     AppGroups(AppId),
     /// The System Log.
     Log,
+    /// One user, by id: never walked; gaps stand on it.
+    User(UserId),
+    /// One group, by id: never walked; gaps stand on it.
+    Group(GroupId),
+    /// One app, by id: never walked; gaps stand on it.
+    App(AppId),
 }
 
 impl Scope {
+    /// The object that a key is, if it is an object by itself.
+    pub fn of_object(key: &Key) -> Option<Self> {
+        match key {
+            Key::User(user) => Some(Scope::User(user.clone())),
+            Key::Group(group) => Some(Scope::Group(group.clone())),
+            Key::App(app) => Some(Scope::App(app.clone())),
+            Key::GroupMember(..) | Key::AppUser(..) | Key::AppGroup(..) => None,
+        }
+    }
+
+    /// The key of the one object that the scope is; `None` for collections and the log.
+    pub fn object(&self) -> Option<Key> {
+        match self {
+            Scope::User(user) => Some(Key::User(user.clone())),
+            Scope::Group(group) => Some(Key::Group(group.clone())),
+            Scope::App(app) => Some(Key::App(app.clone())),
+            Scope::Users
+            | Scope::Groups
+            | Scope::Apps
+            | Scope::GroupMembers(_)
+            | Scope::AppUsers(_)
+            | Scope::AppGroups(_)
+            | Scope::Log => None,
+        }
+    }
+
     /// Stable text form, `users` or `app_users(0oa1)`: what gaps, the command line and the API show, and what is stored.
     pub fn name(&self) -> String {
         match self {
@@ -442,6 +474,9 @@ impl Scope {
             Scope::AppUsers(app) => format!("app_users({app})"),
             Scope::AppGroups(app) => format!("app_groups({app})"),
             Scope::Log => "log".into(),
+            Scope::User(user) => format!("user({user})"),
+            Scope::Group(group) => format!("group({group})"),
+            Scope::App(app) => format!("app({app})"),
         }
     }
 
@@ -456,16 +491,19 @@ impl Scope {
             _ => None
                 .or_else(|| inner("group_members").and_then(|id| GroupId::new(id).ok()).map(Scope::GroupMembers))
                 .or_else(|| inner("app_users").and_then(|id| AppId::new(id).ok()).map(Scope::AppUsers))
-                .or_else(|| inner("app_groups").and_then(|id| AppId::new(id).ok()).map(Scope::AppGroups)),
+                .or_else(|| inner("app_groups").and_then(|id| AppId::new(id).ok()).map(Scope::AppGroups))
+                .or_else(|| inner("user").and_then(|id| UserId::new(id).ok()).map(Scope::User))
+                .or_else(|| inner("group").and_then(|id| GroupId::new(id).ok()).map(Scope::Group))
+                .or_else(|| inner("app").and_then(|id| AppId::new(id).ok()).map(Scope::App)),
         }
     }
 
     /// The kind of the rows that the scope holds; `None` for the log, which holds hints and no rows.
     pub const fn kind(&self) -> Option<Kind> {
         match self {
-            Scope::Users => Some(Kind::User),
-            Scope::Groups => Some(Kind::Group),
-            Scope::Apps => Some(Kind::App),
+            Scope::Users | Scope::User(_) => Some(Kind::User),
+            Scope::Groups | Scope::Group(_) => Some(Kind::Group),
+            Scope::Apps | Scope::App(_) => Some(Kind::App),
             Scope::GroupMembers(_) => Some(Kind::GroupMember),
             Scope::AppUsers(_) => Some(Kind::AppUser),
             Scope::AppGroups(_) => Some(Kind::AppGroup),
@@ -504,11 +542,15 @@ mod tests {
             Scope::Groups,
             Scope::Apps,
             Scope::Log,
-            Scope::GroupMembers(group),
+            Scope::GroupMembers(group.clone()),
             Scope::AppUsers(app.clone()),
-            Scope::AppGroups(app),
+            Scope::AppGroups(app.clone()),
+            Scope::User(UserId::new("00u1").unwrap()),
+            Scope::Group(group),
+            Scope::App(app),
         ] {
-            assert_eq!(Scope::parse(&scope.name()), Some(scope));
+            assert_eq!(Scope::parse(&scope.name()), Some(scope.clone()));
+            assert_eq!(scope.object().and_then(|key| Scope::of_object(&key)), scope.object().map(|_| scope));
         }
         assert_eq!(Scope::parse("app_users()"), None);
         assert_eq!(Scope::parse("roles"), None);

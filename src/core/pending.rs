@@ -10,7 +10,7 @@
 //!   stores what the read showed. A crash can repeat a read, never lose one.
 
 use super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
-use super::model::Scope;
+use super::model::{Key, Scope};
 
 /// Something that is read again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,8 @@ pub enum Target {
     AppUser(AppId, UserId),
     /// All accounts of one user, by `apps?filter=user.id eq "…"&expand=user/…` (facts 1.3).
     UserApps(UserId),
+    /// The groups of one user, by `users/{id}/groups`: adds memberships, and removes none.
+    UserGroups(UserId),
     /// A collection, by walking its list.
     List(Scope),
     /// Groups that were imported from an app, and their members (facts 9.2).
@@ -38,6 +40,17 @@ pub enum Target {
 }
 
 impl Target {
+    /// The read of an object by itself; `None` for rows that have none.
+    pub fn of_object(key: &Key) -> Option<Self> {
+        Some(match key {
+            Key::User(user) => Target::User(user.clone()),
+            Key::Group(group) => Target::Group(group.clone()),
+            Key::App(app) => Target::App(app.clone()),
+            Key::AppUser(app, user) => Target::AppUser(app.clone(), user.clone()),
+            Key::GroupMember(..) | Key::AppGroup(..) => return None,
+        })
+    }
+
     /// Stable text form, `app_user(0oa1,00u1)`: what is stored and shown.
     pub fn name(&self) -> String {
         match self {
@@ -46,6 +59,7 @@ impl Target {
             Target::App(app) => format!("app({app})"),
             Target::AppUser(app, user) => format!("app_user({app},{user})"),
             Target::UserApps(user) => format!("user_apps({user})"),
+            Target::UserGroups(user) => format!("user_groups({user})"),
             Target::List(scope) => format!("list({scope})"),
             Target::SourceGroups(app) => format!("source_groups({app})"),
             Target::UsersDelta => "users_delta".to_owned(),
@@ -73,6 +87,7 @@ impl Target {
                 Target::AppUser(AppId::new(app).ok()?, UserId::new(user).ok()?)
             }
             "user_apps" => Target::UserApps(UserId::new(inner).ok()?),
+            "user_groups" => Target::UserGroups(UserId::new(inner).ok()?),
             "list" => Target::List(Scope::parse(inner)?),
             "source_groups" => Target::SourceGroups(AppId::new(inner).ok()?),
             _ => return None,
@@ -83,7 +98,7 @@ impl Target {
     pub fn scope(&self) -> Option<Scope> {
         Some(match self {
             Target::User(_) | Target::UsersDelta => Scope::Users,
-            Target::Group(_) | Target::GroupsDelta | Target::SourceGroups(_) => Scope::Groups,
+            Target::Group(_) | Target::GroupsDelta | Target::SourceGroups(_) | Target::UserGroups(_) => Scope::Groups,
             Target::App(_) | Target::UserApps(_) => Scope::Apps,
             Target::AppUser(app, _) => Scope::AppUsers(app.clone()),
             Target::List(scope) => scope.clone(),
@@ -149,6 +164,10 @@ pub struct PendingRead {
     pub again_at: Option<Timestamp>,
     /// Reads that failed in a row.
     pub attempts: u32,
+    /// An event said that it is gone: then a 404 proves it. Without one it may mean "not visible" (facts 7.2).
+    pub announced: bool,
+    /// Since when reads by id do not find it, though nothing says that it is gone.
+    pub absent_since: Option<Timestamp>,
     /// Why: the event type, or what else asked for it.
     pub cause: String,
 }
@@ -169,7 +188,17 @@ impl PendingRead {
             When::Later => (patience.later_millis, None),
         };
         let due_at = now.plus_millis(wait_millis);
-        Self { target, since, first_at: now, due_at, again_at, attempts: 0, cause: cause.to_owned() }
+        Self {
+            target,
+            since,
+            first_at: now,
+            due_at,
+            again_at,
+            attempts: 0,
+            announced: false,
+            absent_since: None,
+            cause: cause.to_owned(),
+        }
     }
 
     /// Another hint for the same target.
@@ -206,6 +235,19 @@ impl PendingRead {
         self.due_at = again_at;
         self.attempts = 0;
         Some(self)
+    }
+
+    /// A read by id did not find it, and nothing says that it is gone: it is asked for again at `due_at`.
+    pub fn not_found(&mut self, now: Timestamp, due_at: Timestamp) {
+        self.absent_since.get_or_insert(now);
+        self.attempts = 0;
+        self.due_at = due_at;
+    }
+
+    /// It was found: what was said of its end does not hold.
+    pub fn found(&mut self) {
+        self.announced = false;
+        self.absent_since = None;
     }
 
     /// A read failed for good: it is tried again, ever more rarely.
@@ -249,7 +291,8 @@ mod tests {
             Target::Group(group.clone()),
             Target::App(app.clone()),
             Target::AppUser(app.clone(), user.clone()),
-            Target::UserApps(user),
+            Target::UserApps(user.clone()),
+            Target::UserGroups(user),
             Target::List(Scope::GroupMembers(group)),
             Target::List(Scope::Users),
             Target::SourceGroups(app),

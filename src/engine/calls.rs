@@ -5,13 +5,17 @@
 use super::failure;
 use crate::core::batch::Listing;
 use crate::core::coverage::ReadFailure;
-use crate::core::event::LOG_FILTER;
+use crate::core::event::{DELETIONS_FILTER, LOG_FILTER, deletions};
 use crate::core::ids::Timestamp;
 use crate::core::model::{Key, Row, Scope};
-use crate::core::sync::{ByIdSeen, Call, CallId, Input, LogSeen, PageSeen, Selection, UserAppSeen};
+use crate::core::sync::{ByIdSeen, Call, CallId, DeletionsSeen, Input, LogSeen, PageSeen, Selection, UserAppSeen};
 use crate::okta::{
     Client, FailureKind, LogPage, LogRequest, NextUrl, ObjectPath, OktaError, Page, PageRequest, Priority, Resource,
 };
+
+/// Pages of a search for deletions, 1,000 events each: two minutes of half the log's usual budget at the most (facts 6.2). What
+/// is not found within them counts as not known.
+const SEARCH_PAGES_MAX: usize = 100;
 
 /// Page sizes by list; sizes outside of what Okta accepts were refused with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +64,7 @@ fn resource(scope: &Scope, listing: Listing) -> Option<Resource> {
         (Scope::GroupMembers(group), _) => Resource::GroupMembers(group.clone()),
         (Scope::AppUsers(app), _) => Resource::AppUsers(app.clone()),
         (Scope::AppGroups(app), _) => Resource::AppGroups(app.clone()),
-        (Scope::Log, _) => return None,
+        (Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_), _) => return None,
     })
 }
 
@@ -84,6 +88,7 @@ pub(super) async fn answer(client: &Client, page_sizes: &PageSizes, id: CallId, 
     let urgency = |is_urgent: bool| if is_urgent { Priority::ById } else { Priority::Crawl };
     let (request, priority) = match call {
         Call::AnchorLog { since } => return anchor(client, id, since).await,
+        Call::SearchDeletions { since } => return search_deletions(client, id, since).await,
         Call::PollLog(cursor) => return log(id, client.log_page(&LogRequest::Next(cursor)).await),
         Call::Read(key) => return by_id(client, id, &key).await,
         Call::FirstPage { scope, listing, limit, is_urgent } => {
@@ -138,6 +143,36 @@ async fn anchor(client: &Client, id: CallId, since: Timestamp) -> Input {
         }
         answer => log(id, answer),
     }
+}
+
+/// Reads the deletions that the log tells of, as far as they fit into [`SEARCH_PAGES_MAX`] pages. A polling read, because only
+/// that shows events which were persisted late (facts 8.1).
+async fn search_deletions(client: &Client, id: CallId, since: Timestamp) -> Input {
+    let mut request = LogRequest::Anchor { since, filter: Some(DELETIONS_FILTER.to_owned()) };
+    let mut seen = DeletionsSeen::default();
+    for _ in 0..SEARCH_PAGES_MAX {
+        let page = match client.log_page(&request).await {
+            // Okta refuses the expression: then all events.
+            Err(error)
+                if matches!(error.kind(), FailureKind::Rejected { .. })
+                    && matches!(request, LogRequest::Anchor { filter: Some(_), .. }) =>
+            {
+                request = LogRequest::Anchor { since, filter: None };
+                continue;
+            }
+            Err(error) => return Input::Failed(id, failure::of(&error, false)),
+            Ok(page) => page,
+        };
+        seen.objects.extend(page.events.iter().flat_map(deletions));
+        match page.next {
+            Some(next) if page.is_full => request = LogRequest::Next(next),
+            _ => {
+                seen.is_whole = true;
+                break;
+            }
+        }
+    }
+    Input::Deletions(id, seen)
 }
 
 fn log(id: CallId, answer: Result<LogPage, OktaError>) -> Input {

@@ -19,17 +19,18 @@ use super::calls::answer;
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, clock, failure};
 use crate::core::batch::Receipt;
-use crate::core::coverage::{GapKind, ReadFailure};
+use crate::core::coverage::{Gap, GapKind, ReadFailure};
 use crate::core::ids::{AppId, CrawlId, Timestamp, UserId};
 use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::plan::Sizes;
 use crate::core::rate::{Bucket, log_pause_millis};
 use crate::core::sync::{
-    Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, LogStatus, Moment, StoredCrawl, SyncState,
+    Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, KnownHold, LogStatus, Moment, StoredCrawl,
+    SyncState,
 };
 use crate::serve::{Command, ReadOutcome, ReleaseRefusal, Released};
-use crate::store::{Meta, ReleaseError, StoreError, Writer};
+use crate::store::{HeldScope, Meta, ReleaseError, StoreError, Writer};
 
 /// An unfinished crawl older than this is not resumed: its list cursors and its picture of the org are too old.
 const RESUME_AGE_MILLIS_MAX: i64 = 24 * 3600 * 1000;
@@ -164,7 +165,7 @@ impl Shell<'_> {
             let mut stored = StoredCrawl { id: meta.crawl.id, ..StoredCrawl::default() };
             if meta.crawl.running {
                 stored.walks = snapshot.crawl_walks(meta.crawl.id)?;
-                stored.unlisted_apps = snapshot.unlisted_apps(meta.crawl.id)?;
+                stored.unlisted = snapshot.unlisted_apps(meta.crawl.id)?.into_iter().map(Key::App).collect();
             }
             Ok((meta, stored, snapshot.follow()?, snapshot.assigned_groups()?))
         })?;
@@ -172,15 +173,17 @@ impl Shell<'_> {
             Scope::AppUsers(app) => Some((app, at)),
             _ => None,
         });
-        // An empty list was held with the credential that its rows were read with: probes can tell (facts 7.2). Of a shrunken
-        // one that is not known any more.
-        let emptied: BTreeSet<Scope> = record
-            .open_gaps
-            .iter()
-            .filter(|(_, kind)| *kind == GapKind::EmptySuspect)
-            .map(|(scope, _)| scope.clone())
-            .collect();
-        let sample_of = |scope: &Scope, sample: Vec<Key>| if emptied.contains(scope) { sample } else { Vec::new() };
+        // An empty list was held with the credential that its rows were read with, and so was one of which nothing has been said
+        // yet: probes can tell (facts 7.2). Of a shrunken one with a gap that is not known any more.
+        let known_hold = |(scope, missing, sample): HeldScope| {
+            let has_gap = |kind| record.open_gaps.iter().any(|(other, of)| *other == scope && *of == kind);
+            let (is_held, is_emptied) = (has_gap(GapKind::Held), has_gap(GapKind::EmptySuspect));
+            let evidence = format!("the list no longer shows {missing} rows");
+            let gap = Gap { scope: scope.clone(), kind: GapKind::Held, evidence };
+            let sample = if is_held { Vec::new() } else { sample };
+            KnownHold { scope, sample, gap: (!is_held && !is_emptied).then_some(gap) }
+        };
+        let held = record.held.clone().into_iter().map(known_hold).collect();
         let unauthorized = record.open_gaps.iter().filter(|(_, kind)| *kind == GapKind::Unauthorized);
         let known = Known {
             cursor: record.cursor,
@@ -192,11 +195,14 @@ impl Shell<'_> {
             everyone: record.everyone.into_iter().collect(),
             assigned_groups: assigned.into_iter().collect(),
             listed: listed.collect(),
-            held: record
-                .held
-                .into_iter()
-                .map(|(scope, _, sample)| (scope.clone(), sample_of(&scope, sample)))
+            held,
+            unseen: record
+                .open_gaps
+                .iter()
+                .filter(|(scope, kind)| *kind == GapKind::UnseenReference && scope.object().is_some())
+                .map(|(scope, _)| scope.clone())
                 .collect(),
+            whole_since: meta.crawl.whole_since,
             status: LogStatus::default(),
             unauthorized: unauthorized.map(|(scope, _)| scope.clone()).collect::<BTreeSet<_>>(),
             log_gaps: record
@@ -210,7 +216,7 @@ impl Shell<'_> {
         let mut known = known;
         if matches!(begin, Begin::New { .. }) {
             // Perhaps with another credential; and every list is read anyway.
-            known.held.iter_mut().for_each(|(_, sample)| sample.clear());
+            known.held.iter_mut().for_each(|hold| (hold.sample, hold.gap) = (Vec::new(), None));
         }
         Ok((begin, known))
     }
@@ -313,6 +319,10 @@ impl Running<'_> {
                 Some(Input::AssignedGroups { assigned, unwanted })
             }
             Effect::Count { apps, users } => Some(Input::Counted(self.count(apps, users).await?)),
+            Effect::FindUnseen(limit) => {
+                let found = self.org.reader().scan(move |snapshot| snapshot.unseen(limit));
+                Some(Input::Unseen(found.await?))
+            }
             Effect::LoadUserApps(id, user) => {
                 let apps = self.org.reader().read(|snapshot| snapshot.app_users_of_user_ids(&user))?;
                 Some(Input::UserApps(id, apps.into_iter().collect()))
@@ -383,7 +393,7 @@ impl Running<'_> {
                 let (answer, input) = match released {
                     Ok(finished) => {
                         let released = Released { removed: finished.removed };
-                        (Ok(released), Some(Input::Released(scope, finished.unlisted_apps)))
+                        (Ok(released), Some(Input::Released(scope, finished.unlisted)))
                     }
                     Err(error) => (Err(refusal(error)), None),
                 };

@@ -159,20 +159,27 @@ fn check_held(ask: &Ask<'_>, id: &str) -> Result<(), Failure> {
             let is_held = ask.snapshot.held()?.into_iter().any(|(held, ..)| Some(held) == scope);
             if is_held { Ok(()) } else { Err(Failure::GapNotHeld) }
         }
+        // An object that is not shown: the operator says that it is gone.
+        Some(gap) if gap.kind() == v1::GapKind::UnseenReference && gap.state() == v1::GapState::Open => {
+            if held_scope(id).is_some() { Ok(()) } else { Err(Failure::GapNotHeld) }
+        }
         // Gaps that follow from what is not there are in no book, but they are gaps.
-        None if unseen_user_of(id).is_none() && !ask.wide_gaps(Wide::Org)?.many().iter().any(|known| known == id) => {
+        None if unseen_user_of(id).is_none() && !ask.wide_gaps(Wide::Org)?.to_ids().iter().any(|known| known == id) => {
             Err(Failure::GapUnknown)
         }
         _ => Err(Failure::GapNotHeld),
     }
 }
 
-/// The collection of a gap whose rows may be held.
+/// The collection of a gap whose rows may be held, or the object of one that is not shown.
 fn held_scope(gap_id: &str) -> Option<Scope> {
-    let (_, scope) = gap_id.split_once(':')?;
-    let scope = Scope::parse(scope)?;
-    let is_hold = |kind| GapId::of(kind, &scope).as_str() == gap_id;
-    (is_hold(GapKind::Held) || is_hold(GapKind::EmptySuspect)).then_some(scope)
+    let (kind, scope) = GapId::parse(gap_id)?;
+    let can_be_released = match kind {
+        GapKind::Held | GapKind::EmptySuspect => scope.object().is_none(),
+        GapKind::UnseenReference => scope.object().is_some(),
+        _ => false,
+    };
+    can_be_released.then_some(scope)
 }
 
 /// What is to be read.
@@ -283,6 +290,8 @@ mod tests {
     fn held_gaps_name_their_collection() {
         assert_eq!(held_scope("HELD:users"), Some(Scope::Users));
         assert_eq!(held_scope("EMPTY_SUSPECT:apps"), Some(Scope::Apps));
+        assert!(held_scope("UNSEEN_REFERENCE:user(00u1)").is_some());
+        assert_eq!(held_scope("UNSEEN_REFERENCE:users"), None);
         for other in ["FAILED:users", "HELD:nothing", "HELD", "", "held:users"] {
             assert_eq!(held_scope(other), None, "{other}");
         }

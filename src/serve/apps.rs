@@ -38,6 +38,15 @@ impl<'a> AppQuery<'a> {
         }
     }
 
+    /// Whether it names the app by its id, which no other app can have.
+    pub(super) fn is_id_of(&self, app: &App) -> bool {
+        match self {
+            Self::Id(id) => app.id == *id,
+            Self::Any(any) => app.id.as_str() == *any,
+            Self::Label(_) | Self::Name(_) => false,
+        }
+    }
+
     /// The app or apps that it means.
     pub(super) fn select<'b>(&self, apps: &'b [App]) -> AppSelection<'b> {
         match self {

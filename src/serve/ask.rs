@@ -20,15 +20,18 @@ use super::errors::Failure;
 use super::gaps::{self, Gaps, Wide, WideMark};
 use super::orgs::OrgView;
 use super::rows::timestamp;
-use crate::core::coverage::{GapId, GapKind, completeness_since};
-use crate::core::ids::Timestamp;
-use crate::core::model::{App, Scope};
+use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
+use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
+use crate::core::model::{App, Kind, Scope};
 use crate::core::policy::GrantPolicy;
 use crate::store::Snapshot;
 
 /// Collections whose gaps are asked for under one hold of the coverage's lock, about a millisecond: the store's writer and
 /// behind it all other answers wait for it.
 const SCOPES_AT_ONCE_MAX: usize = 1_000;
+
+/// So many times within the age at which a scope is too old it is looked which are.
+const AGE_STEPS: i64 = 16;
 
 /// What a caller demands of an answer; checked once, at the door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,6 +198,16 @@ impl Ask<'_> {
         self.observed_through
     }
 
+    /// When a scope was last read to its end.
+    pub(super) fn completed_at(&self, scope: &Scope) -> Option<Timestamp> {
+        self.view.reader().coverage().completed_at(scope)
+    }
+
+    /// What is too old.
+    pub(super) fn policy_of_coverage(&self) -> CoveragePolicy {
+        self.view.coverage_policy()
+    }
+
     /// All apps.
     pub(super) fn apps(&self) -> Result<&Arc<Vec<App>>, Failure> {
         if let Some(apps) = self.apps.get() {
@@ -204,17 +217,66 @@ impl Ask<'_> {
         Ok(self.apps.get_or_init(|| apps))
     }
 
-    /// The gaps of a few collections.
+    fn asked(&self, with_objects: bool) -> Asked {
+        Asked {
+            now: self.now,
+            observed_through: self.observed_through,
+            generation: Some(self.generation),
+            // A call of our own has no time, and nothing is too old for it.
+            policy: if self.now == Timestamp::default() { CoveragePolicy::default() } else { self.view.coverage_policy() },
+            with_objects,
+        }
+    }
+
+    /// The gaps of a few collections, with those of objects in them that are not shown.
     pub(super) fn gaps(&self, scopes: &[Scope]) -> Gaps {
         let mut gaps = Gaps::default();
-        gaps.add(&completeness_since(&self.view.reader().coverage(), self.generation, scopes));
+        gaps.add(&self.view.reader().coverage().completeness(self.asked(true), scopes));
         gaps
     }
 
-    /// The gaps over all apps or groups. Costs a walk over these after each change of the coverage, else a comparison.
+    /// The gaps of a few collections and objects, for an answer about objects that were chosen by their ids.
+    pub(super) fn gaps_of_known(&self, scopes: &[Scope]) -> Gaps {
+        let mut gaps = Gaps::default();
+        gaps.add(&self.view.reader().coverage().completeness(self.asked(false), scopes));
+        gaps
+    }
+
+    /// The gaps of all objects of a kind that are not shown.
+    fn gaps_of_objects(&self, kind: Kind) -> Gaps {
+        let mut gaps = Gaps::default();
+        let coverage = self.view.reader().coverage();
+        let open = coverage.all_open().filter(|(scope, _)| scope.object().is_some_and(|key| key.kind() == kind));
+        gaps.add_all(open.map(|(scope, gap)| GapId::of(gap, scope)));
+        gaps
+    }
+
+    /// The gaps over all apps or groups, and over everybody who may have an account or membership there.
     pub(super) fn wide_gaps(&self, wide: Wide) -> Result<Gaps, Failure> {
+        let mut gaps = self.wide_gaps_of_user(wide)?;
+        gaps.merge(self.gaps_of_objects(Kind::User));
+        Ok(gaps)
+    }
+
+    /// The gaps over all apps or groups, for a user who was chosen. Costs a walk over these after each change of the coverage,
+    /// else a comparison.
+    pub(super) fn wide_gaps_of_user(&self, wide: Wide) -> Result<Gaps, Failure> {
+        let mut gaps = self.wide_gaps_of_lists(wide)?;
+        // What depends on the moment is not remembered.
+        gaps.merge(self.gaps_of_known(&[]));
+        if wide != Wide::Memberships {
+            gaps.merge(self.gaps_of_objects(Kind::App));
+        }
+        if wide != Wide::Accounts {
+            gaps.merge(self.gaps_of_objects(Kind::Group));
+        }
+        Ok(gaps)
+    }
+
+    fn wide_gaps_of_lists(&self, wide: Wide) -> Result<Gaps, Failure> {
         let mark = WideMark {
             generation: self.generation,
+            age: self.age_mark(),
             apps: Arc::clone(self.apps()?),
             groups: self.snapshot.groups_mark()?,
         };
@@ -223,7 +285,7 @@ impl Ask<'_> {
         }
         let mut ids: BTreeSet<GapId> = BTreeSet::new();
         for scopes in self.wide_scopes(wide)?.chunks(SCOPES_AT_ONCE_MAX) {
-            let found = completeness_since(&self.view.reader().coverage(), self.generation, scopes);
+            let found = self.view.reader().coverage().completeness(self.asked(false), scopes);
             ids.extend(found.gap_ids().iter().cloned());
         }
         let coverage = self.view.reader().coverage();
@@ -237,6 +299,12 @@ impl Ask<'_> {
             self.view.wide().put(wide, mark, ids);
         }
         Ok(gaps)
+    }
+
+    /// Changes often enough for a set of gaps that depends on the age of scopes to be made again.
+    fn age_mark(&self) -> i64 {
+        let limit = self.asked(false).policy.stale_after_millis;
+        limit.map_or(0, |limit| self.now.as_millis() / (limit / AGE_STEPS).max(1))
     }
 
     fn wide_scopes(&self, wide: Wide) -> Result<Vec<Scope>, Failure> {
@@ -254,6 +322,55 @@ impl Ask<'_> {
             scopes.extend(self.apps()?.iter().map(|app| Scope::AppGroups(app.id.clone())));
         }
         Ok(scopes)
+    }
+
+    /// Whether the policy may keep rows back at all; spares asking for each row.
+    fn may_withhold(&self) -> bool {
+        let policy = self.view.coverage_policy();
+        (policy.on_gap == OnGap::Withhold || policy.max_stale_millis.is_some()) && self.is_any_stale()
+    }
+
+    /// Whether the policy keeps rows of one of these scopes back.
+    fn withholds(&self, scopes: &[Scope]) -> bool {
+        if !self.may_withhold() {
+            return false;
+        }
+        let (coverage, policy) = (self.view.reader().coverage(), self.view.coverage_policy());
+        scopes.iter().any(|scope| coverage.withholds(scope, self.now, policy))
+    }
+
+    /// Whether a user's row is kept back.
+    pub(super) fn withholds_user(&self, user: &UserId) -> bool {
+        self.may_withhold() && self.withholds(&[Scope::Users, Scope::User(user.clone())])
+    }
+
+    /// Whether an app's row is kept back.
+    pub(super) fn withholds_app(&self, app: &AppId) -> bool {
+        self.may_withhold() && self.withholds(&[Scope::Apps, Scope::App(app.clone())])
+    }
+
+    /// Whether a group's row is kept back.
+    pub(super) fn withholds_group(&self, group: &GroupId) -> bool {
+        self.may_withhold() && self.withholds(&[Scope::Groups, Scope::Group(group.clone())])
+    }
+
+    /// Whether an account, or what it hangs on, is kept back.
+    pub(super) fn withholds_account(&self, app: &AppId, user: &UserId) -> bool {
+        self.may_withhold()
+            && (self.withholds(&[Scope::AppUsers(app.clone())]) || self.withholds_user(user) || self.withholds_app(app))
+    }
+
+    /// Whether a membership, or what it hangs on, is kept back. Those of `Everyone` are the users.
+    pub(super) fn withholds_member(&self, members: &Scope, user: &UserId) -> bool {
+        self.may_withhold() && (self.withholds(std::slice::from_ref(members)) || self.withholds_user(user))
+    }
+
+    /// Whether an assignment of a group, or what it hangs on, is kept back.
+    pub(super) fn withholds_app_group(&self, app: &AppId, group: &GroupId) -> bool {
+        self.may_withhold()
+            && (self.withholds(&[Scope::AppGroups(app.clone())])
+                || self.withholds_app(app)
+                || self.withholds_group(group))
     }
 
     /// Whether rows of the scope may be outdated, because it can no longer be read.

@@ -30,6 +30,11 @@ impl Gaps {
         self.few.extend(completeness.gap_ids().iter().map(|id| id.as_str().to_owned()));
     }
 
+    /// Adds gaps.
+    pub(super) fn add_all(&mut self, ids: impl Iterator<Item = GapId>) {
+        self.few.extend(ids.map(|id| id.as_str().to_owned()));
+    }
+
     /// Adds the gap of a user whom a row names and the user list does not show.
     pub(super) fn add_unseen_user(&mut self, user: &UserId) {
         self.few.insert(unseen_user_gap_id(user));
@@ -74,11 +79,6 @@ impl Gaps {
         ids.extend(self.many.iter().flat_map(|many| many.iter().cloned()));
         ids.into_iter().collect()
     }
-
-    /// All ids of the large set, sorted.
-    pub(super) fn many(&self) -> &[String] {
-        self.many.as_ref().map(|many| many.as_slice()).unwrap_or_default()
-    }
 }
 
 /// Id of the gap that a user is named by some row and shown by no list.
@@ -107,13 +107,16 @@ pub(super) enum Wide {
 #[derive(Clone)]
 pub(super) struct WideMark {
     pub(super) generation: u64,
+    pub(super) age: i64,
     pub(super) apps: Arc<Vec<App>>,
     pub(super) groups: (u64, i64),
 }
 
 impl WideMark {
     fn is_same(&self, other: &Self) -> bool {
-        self.generation == other.generation && self.groups == other.groups && Arc::ptr_eq(&self.apps, &other.apps)
+        self.generation == other.generation
+            && self.age == other.age
+            && self.groups == other.groups && Arc::ptr_eq(&self.apps, &other.apps)
     }
 }
 

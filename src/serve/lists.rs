@@ -39,7 +39,7 @@ pub(super) fn user_accounts(
     let shower = Shower::new(ask);
     let selected = find_user(ask, &query)?;
     let mut gaps = selected.gaps.clone();
-    gaps.merge(ask.wide_gaps(Wide::Accounts)?);
+    gaps.merge(ask.wide_gaps_of_user(Wide::Accounts)?);
     let mut response = v1::ListUserAccountsResponse {
         meta: Some(ask.meta(&gaps)),
         next_page_token: String::new(),
@@ -51,7 +51,8 @@ pub(super) fn user_accounts(
     let apps: HashMap<&AppId, &App> = ask.apps()?.iter().map(|app| (&app.id, app)).collect();
     let show = |row: AppUser| {
         let app = apps.get(&row.app).copied();
-        let is_shown = !request.granting_only || grants(ask, Some(user), &row, app);
+        let is_shown = !ask.withholds_account(&row.app, &row.user)
+            && (!request.granting_only || grants(ask, Some(user), &row, app));
         Ok(is_shown.then(|| shower.account(app, Some(user), &row)))
     };
     let build = |limit: usize| {
@@ -75,7 +76,7 @@ pub(super) fn user_groups(
     let shower = Shower::new(ask);
     let selected = find_user(ask, &query)?;
     let mut gaps = selected.gaps.clone();
-    gaps.merge(ask.wide_gaps(Wide::Memberships)?);
+    gaps.merge(ask.wide_gaps_of_user(Wide::Memberships)?);
     let response = v1::ListUserGroupsResponse {
         meta: Some(ask.meta(&gaps)),
         next_page_token: String::new(),
@@ -89,6 +90,9 @@ pub(super) fn user_groups(
             limit,
             |after, limit| ask.snapshot.groups_of(&user.id, after, limit),
             |group| {
+                if ask.withholds_member(&members_scope(&group), &user.id) || ask.withholds_group(&group.id) {
+                    return Ok(None);
+                }
                 let membership_stale = shower.is_stale(|| members_scope(&group));
                 Ok(Some(v1::UserGroup { group: Some(group_ref(&group)), membership_stale }))
             },
@@ -109,7 +113,8 @@ pub(super) fn apps(ask: &Ask<'_>, request: &v1::ListAppsRequest) -> Result<v1::L
     let shower = Shower::new(ask);
     let meta = ask.meta(&ask.gaps(&[Scope::Apps]));
     let is_wanted = |app: &App| {
-        (statuses.is_empty() || statuses.contains(&rows::app_status(&app.status).0))
+        !ask.withholds_app(&app.id)
+            && (statuses.is_empty() || statuses.contains(&rows::app_status(&app.status).0))
             && (name.is_empty() || *app.name == *name)
             && (label_contains.is_empty() || canonical_fold(&app.label).contains(&*label_contains))
     };
@@ -148,7 +153,9 @@ pub(super) fn app_users(ask: &Ask<'_>, request: &v1::ListAppUsersRequest) -> Res
             limit,
             |after, limit| ask.snapshot.app_users(&app.id, after, limit),
             |row| {
-                if !statuses.is_empty() && !statuses.contains(&rows::app_user_status(&row.status).0) {
+                let is_status_wanted =
+                    statuses.is_empty() || statuses.contains(&rows::app_user_status(&row.status).0);
+                if !is_status_wanted || ask.withholds_account(&row.app, &row.user) {
                     return Ok(None);
                 }
                 let user = ask.snapshot.user(&row.user)?;
@@ -181,7 +188,8 @@ pub(super) fn groups(ask: &Ask<'_>, request: &v1::ListGroupsRequest) -> Result<v
             limit,
             |after, limit| ask.snapshot.groups(after, limit),
             |group| {
-                let is_wanted = group.name.contains(name_contains)
+                let is_wanted = !ask.withholds_group(&group.id)
+                    && group.name.contains(name_contains)
                     && (types.is_empty() || types.contains(&rows::group_type(&group.group_type).0));
                 Ok(is_wanted.then(|| shower.group(&group)))
             },
@@ -217,6 +225,9 @@ pub(super) fn group_members(
             limit,
             |after, limit| ask.snapshot.members(&group.id, after, limit),
             |(id, user)| {
+                if ask.withholds_member(&members_scope(&group), &id) {
+                    return Ok(None);
+                }
                 if user.is_none() {
                     gaps.add_unseen_user(&id);
                 }
@@ -257,6 +268,9 @@ pub(super) fn app_groups(
             limit,
             |after, limit| ask.snapshot.app_groups(&app.id, after, limit),
             |row| {
+                if ask.withholds_app_group(&row.app, &row.group) {
+                    return Ok(None);
+                }
                 let group = ask.snapshot.group(&row.group)?;
                 let unseen = || v1::GroupRef { id: row.group.as_str().to_owned(), ..v1::GroupRef::default() };
                 let group = Some(group.as_ref().map_or_else(unseen, group_ref));

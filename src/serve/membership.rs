@@ -59,10 +59,10 @@ fn in_app(
     let mut gaps = user.gaps.clone();
     gaps.merge(app_gaps);
     if let Some(app) = app {
-        gaps.merge(ask.gaps(&[Scope::Users, Scope::AppUsers(app.id.clone())]));
+        gaps.merge(ask.gaps_of_known(&[Scope::Users, Scope::AppUsers(app.id.clone())]));
     }
     let row = match (app, &user.id) {
-        (Some(app), Some(id)) => ask.snapshot.app_user(&app.id, id)?,
+        (Some(app), Some(id)) if !ask.withholds_account(&app.id, id) => ask.snapshot.app_user(&app.id, id)?,
         _ => None,
     };
     let mut answer = v1::MembershipAnswer {
@@ -89,11 +89,11 @@ fn in_group(ask: &Ask<'_>, user: &SelectedUser, group_id: &GroupId) -> Result<(v
     gaps.merge(group_gaps);
     let members = group.as_ref().map_or_else(|| Scope::GroupMembers(group_id.clone()), members_scope);
     if group.is_some() {
-        gaps.merge(ask.gaps(&[Scope::Users, members]));
+        gaps.merge(ask.gaps_of_known(&[Scope::Users, members.clone()]));
     }
     let is_member = match &user.id {
-        Some(id) => ask.snapshot.is_member(group_id, id)?,
-        None => false,
+        Some(id) if group.is_some() && !ask.withholds_member(&members, id) => ask.snapshot.is_member(group_id, id)?,
+        _ => false,
     };
     let mut answer = v1::MembershipAnswer {
         user: Some(user.to_proto(&shower)),

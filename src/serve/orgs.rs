@@ -16,6 +16,7 @@ use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
 use super::status::StatusSource;
+use crate::core::coverage::CoveragePolicy;
 use crate::core::policy::GrantPolicy;
 use crate::store::{Reader, StoreError};
 
@@ -55,6 +56,7 @@ pub struct OrgView {
     shared: Arc<Shared>,
     /// The way to the engine, where one runs.
     control: Option<Control>,
+    coverage: CoveragePolicy,
 }
 
 struct Shared {
@@ -92,13 +94,24 @@ impl OrgView {
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
         let shared = Shared { name: name.into(), store_id, reader, search, searches, queue, policy, status, wide };
-        Ok(Self { shared: Arc::new(shared), control: None })
+        Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
     /// The same org with an engine that takes commands. Without, `Admin` says that none runs here.
     #[must_use]
     pub fn with_control(self, control: Control) -> Self {
         Self { control: Some(control), ..self }
+    }
+
+    /// The same org with another policy about what is too old, and what becomes of rows that can no longer be read.
+    #[must_use]
+    pub fn with_coverage_policy(self, coverage: CoveragePolicy) -> Self {
+        Self { coverage, ..self }
+    }
+
+    /// What is too old, and what becomes of rows that can no longer be read.
+    pub(super) fn coverage_policy(&self) -> CoveragePolicy {
+        self.coverage
     }
 
     /// The way to the engine, where one runs.

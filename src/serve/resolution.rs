@@ -71,7 +71,8 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
         AppSelection::One(app) => app,
         selection => return Ok(without_app(ask, &selection, wanted)),
     };
-    let mut gaps = ask.gaps(&[Scope::Users, Scope::Apps, Scope::AppUsers(app.id.clone())]);
+    let mut gaps = ask.gaps(&[Scope::Users, Scope::AppUsers(app.id.clone())]);
+    gaps.merge(app_gaps(ask, &query.app, app));
     let key = query.identifier.lookup_key();
     let aliases = ask.policy().aliases_with_key(key);
     let mut hits = ask.snapshot.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
@@ -99,7 +100,8 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
         policy: ask.policy(),
         now: ask.now,
     };
-    let decided = resolve(&input);
+    let mut decided = resolve(&input);
+    withhold(ask, app, &hits, &mut decided, &gap_ids);
     let granted = shown_user(&decided);
     if let Some(Found { user_id, user: None, .. }) = decided.found() {
         gaps.add_unseen_user(user_id);
@@ -113,6 +115,34 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     }
     let user = granted.map(|found| (found.user_id.clone(), found.user.cloned()));
     Ok(finish(shown, gaps, wanted, user))
+}
+
+/// The gaps of the selection of an app. A label or name may be that of an app that is not shown as well; an id is not.
+fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
+    if query.is_id_of(app) {
+        ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())])
+    } else {
+        ask.gaps(&[Scope::Apps])
+    }
+}
+
+/// Takes back what rests on rows that the policy keeps back. A refusal stays one: without the rows it would be weaker.
+fn withhold<'a>(
+    ask: &Ask<'_>,
+    app: &App,
+    hits: &[AccountHit],
+    decided: &mut Resolution<'a>,
+    gap_ids: &'a [String],
+) {
+    let user_of = |hit: &AccountHit| {
+        let of_account = hit.app_user.as_ref().map(|row| row.user.clone());
+        of_account.or_else(|| hit.user.as_ref().map(|user| user.id.clone()))
+    };
+    let rests_on_rows =
+        matches!(decided.outcome, Outcome::Resolved(_) | Outcome::Inactive { .. } | Outcome::Reused { .. });
+    if rests_on_rows && hits.iter().filter_map(user_of).any(|user| ask.withholds_account(&app.id, &user)) {
+        decided.outcome = Outcome::UnknownGap { gap_ids };
+    }
 }
 
 fn finish(mut shown: v1::Resolution, gaps: Gaps, wanted: Wanted, user: Option<(UserId, Option<User>)>) -> Resolved {
@@ -274,6 +304,8 @@ fn warnings(decided: &Resolution<'_>, shower: &Shower<'_>, app: &App) -> Vec<i32
     let rests_on_stale_row = decided.found().is_some()
         && (shower.is_stale(|| Scope::Users)
             || shower.is_stale(|| Scope::Apps)
+            || shower.is_stale(|| Scope::App(app.id.clone()))
+            || decided.found().is_some_and(|found| shower.is_stale(|| Scope::User(found.user_id.clone())))
             || shower.is_stale(|| Scope::AppUsers(app.id.clone())));
     if rests_on_stale_row {
         warnings.push(v1::ResolutionWarning::Stale.into());
@@ -363,7 +395,7 @@ pub(super) fn granting_groups(
     user: &UserId,
     gaps: &mut Gaps,
 ) -> Result<v1::GrantingGroups, Failure> {
-    let scopes = [Scope::AppGroups(app.id.clone()), Scope::Groups];
+    let scopes = [Scope::AppGroups(app.id.clone()), Scope::Groups, Scope::User(user.clone())];
     gaps.merge(ask.gaps(&scopes));
     gaps.merge(member_gaps(ask, app)?);
     let granting = ask.snapshot.granting_groups(&app.id, user)?;

@@ -167,7 +167,7 @@ impl<'a> Shower<'a> {
             last_updated_at: user.last_updated.map(timestamp),
             status_changed_at: user.status_changed.map(timestamp),
             status_grants: self.ask.policy().user_grants(&user.status),
-            stale: self.is_stale(|| Scope::Users),
+            stale: self.is_stale(|| Scope::Users) || self.is_stale(|| Scope::User(user.id.clone())),
         }
     }
 
@@ -183,7 +183,7 @@ impl<'a> Shower<'a> {
             created_at: group.created.map(timestamp),
             last_updated_at: group.last_updated.map(timestamp),
             last_membership_updated_at: group.last_membership_updated.map(timestamp),
-            stale: self.is_stale(|| Scope::Groups),
+            stale: self.is_stale(|| Scope::Groups) || self.is_stale(|| Scope::Group(group.id.clone())),
         }
     }
 
@@ -205,7 +205,7 @@ impl<'a> Shower<'a> {
             created_at: app.created.map(timestamp),
             last_updated_at: app.last_updated.map(timestamp),
             status_grants: self.ask.policy().app_grants(&app.status),
-            stale: self.is_stale(|| Scope::Apps),
+            stale: self.is_stale(|| Scope::Apps) || self.is_stale(|| Scope::App(app.id.clone())),
         }
     }
 
@@ -228,7 +228,9 @@ impl<'a> Shower<'a> {
             last_updated_at: row.last_updated.map(timestamp),
             status_changed_at: row.status_changed.map(timestamp),
             status_grants: self.ask.policy().app_user_grants(&row.status),
-            stale: self.is_stale(|| Scope::AppUsers(row.app.clone())),
+            stale: self.is_stale(|| Scope::AppUsers(row.app.clone()))
+                || self.is_stale(|| Scope::User(row.user.clone()))
+                || self.is_stale(|| Scope::App(row.app.clone())),
         }
     }
 

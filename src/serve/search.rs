@@ -225,6 +225,10 @@ fn hydrate(ask: &Ask<'_>, hits: &[index::Hit], mut gaps: Gaps) -> Result<(Vec<v1
     // An index that should hold a key twice, of an old state and a new one, must not make two people of one.
     for hit in hits.iter().filter(|hit| seen.insert(hit.key.as_str())) {
         let row = match Named::parse(&hit.key) {
+            Some(Named::User(id)) if ask.withholds_user(&id) => None,
+            Some(Named::Group(id)) if ask.withholds_group(&id) => None,
+            Some(Named::App(id)) if ask.withholds_app(&id) => None,
+            Some(Named::Mapping(app_id, user_id)) if ask.withholds_account(&app_id, &user_id) => None,
             Some(Named::User(id)) => ask.snapshot.user(&id)?.map(|user| Row::User(shower.user(&user))),
             Some(Named::Group(id)) => ask.snapshot.group(&id)?.map(|group| Row::Group(shower.group(&group))),
             Some(Named::App(id)) => ask.snapshot.app(&id)?.map(|app| Row::App(shower.app(&app))),
@@ -289,6 +293,9 @@ fn run_suggest(call: &Call, request: &v1::SuggestRequest) -> Result<v1::SuggestR
         let mut suggestions = Vec::with_capacity(wanted);
         for hit in hits {
             let Some(Named::User(id)) = Named::parse(&hit.key) else { continue };
+            if ask.withholds_user(&id) {
+                continue;
+            }
             let Some(user) = ask.snapshot.user(&id)? else { continue };
             if request.granting_only && !ask.policy().user_grants(&user.status) {
                 continue;

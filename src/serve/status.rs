@@ -182,6 +182,10 @@ pub(super) fn scope_to_proto(scope: &Scope) -> okta_idmap_proto::v1::Scope {
         Scope::AppUsers(app) => (ScopeKind::AppUsers, app.as_str()),
         Scope::AppGroups(app) => (ScopeKind::AppGroups, app.as_str()),
         Scope::Log => (ScopeKind::Log, ""),
+        // What is about one object stands in the collection of such objects; the evidence names it.
+        Scope::User(_) => (ScopeKind::Users, ""),
+        Scope::Group(_) => (ScopeKind::Groups, ""),
+        Scope::App(_) => (ScopeKind::Apps, ""),
     };
     okta_idmap_proto::v1::Scope { kind: kind.into(), resource_id: id.to_owned(), resource_name: String::new() }
 }

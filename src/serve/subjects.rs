@@ -80,8 +80,8 @@ fn absent(gaps: &Gaps) -> SubjectOutcome {
 }
 
 fn by_id(ask: &Ask<'_>, id: &UserId) -> Result<SelectedUser, Failure> {
-    let mut gaps = ask.gaps(&[Scope::Users]);
-    let user = ask.snapshot.user(id)?;
+    let mut gaps = ask.gaps_of_known(&[Scope::Users, Scope::User(id.clone())]);
+    let user = ask.snapshot.user(id)?.filter(|user| !ask.withholds_user(&user.id));
     let mut known_id = user.is_some().then(|| id.clone());
     if user.is_none() && is_named(ask, id)? {
         gaps.add_unseen_user(id);
@@ -97,7 +97,7 @@ pub(super) fn is_named(ask: &Ask<'_>, id: &UserId) -> Result<bool, Failure> {
 }
 
 fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failure> {
-    let gaps = ask.gaps(&[Scope::Users]);
+    let mut gaps = ask.gaps(&[Scope::Users]);
     let hits = ask.snapshot.users_by_key(login.lookup_key(), CANDIDATES_MAX + 1)?;
     let is_too_many = hits.len() > CANDIDATES_MAX;
     let is_login = |user: &User| {
@@ -105,13 +105,18 @@ fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failur
         held.is_some_and(|held| login.is_same(held, NameRule::Default))
     };
     let mut users: Vec<User> = hits.into_iter().filter(is_login).collect();
+    let is_withheld = users.iter().any(|user| ask.withholds_user(&user.id));
     let (outcome, user) = match users.len() {
         _ if is_too_many => (SubjectOutcome::NotUnique, None),
+        1 if is_withheld => (SubjectOutcome::UnknownGap, None),
         0 => (absent(&gaps), None),
         1 => (SubjectOutcome::Found, users.pop()),
         _ => (SubjectOutcome::NotUnique, None),
     };
     let id = user.as_ref().map(|user| user.id.clone());
+    if let Some(id) = &id {
+        gaps.merge(ask.gaps_of_known(&[Scope::User(id.clone())]));
+    }
     Ok(SelectedUser { outcome, id, user, resolution: None, gaps })
 }
 
@@ -144,8 +149,16 @@ pub(super) fn find_app<'a>(
     ask: &'a Ask<'_>,
     query: &AppQuery<'_>,
 ) -> Result<(SubjectOutcome, Option<&'a App>, Gaps), Failure> {
-    let gaps = ask.gaps(&[Scope::Apps]);
-    Ok(match query.select(ask.apps()?) {
+    // A label or name may be that of an app that is not shown as well; an id is not.
+    let selection = query.select(ask.apps()?);
+    let gaps = match &selection {
+        AppSelection::One(app) if query.is_id_of(app) => {
+            ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())])
+        }
+        _ => ask.gaps(&[Scope::Apps]),
+    };
+    Ok(match selection {
+        AppSelection::One(app) if ask.withholds_app(&app.id) => (SubjectOutcome::UnknownGap, None, gaps),
         AppSelection::One(app) => (SubjectOutcome::Found, Some(app), gaps),
         AppSelection::None => (absent(&gaps), None, gaps),
         AppSelection::Many(_) => (SubjectOutcome::NotUnique, None, gaps),
@@ -159,8 +172,8 @@ pub(super) fn app_subject(outcome: SubjectOutcome, app: Option<&App>, shower: &S
 
 /// The group that a request is about, and the gaps of the selection.
 pub(super) fn find_group(ask: &Ask<'_>, id: &GroupId) -> Result<(SubjectOutcome, Option<Group>, Gaps), Failure> {
-    let gaps = ask.gaps(&[Scope::Groups]);
-    let group = ask.snapshot.group(id)?;
+    let gaps = ask.gaps_of_known(&[Scope::Groups, Scope::Group(id.clone())]);
+    let group = ask.snapshot.group(id)?.filter(|group| !ask.withholds_group(&group.id));
     let outcome = if group.is_some() { SubjectOutcome::Found } else { absent(&gaps) };
     Ok((outcome, group, gaps))
 }

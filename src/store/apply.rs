@@ -67,6 +67,14 @@ pub(super) struct Apply<'a> {
     /// What a removed group or app leaves behind that only a read can tell: app users that a group gave, groups that came
     /// from an app (facts 9.3, 9.4).
     pub(super) orphans: BTreeSet<Target>,
+    /// Those of `orphans` whose end goes without saying: groups of an app that was deleted.
+    pub(super) ended: BTreeSet<Target>,
+    /// Whether new rows that name an unknown user or group are noted in `orphans`; a crawl finds them at its end.
+    pub(super) notes_strangers: bool,
+    /// Objects on which a gap is open.
+    pub(super) object_gaps: &'a mut BTreeSet<Scope>,
+    /// Those of them that the batch shows.
+    pub(super) shown_objects: BTreeSet<Scope>,
     pub(super) rows: &'a mut BTreeMap<Kind, u64>,
 }
 
@@ -155,10 +163,32 @@ impl Apply<'_> {
             return Ok(Put::Older(n.unwrap_or_default()));
         }
         let put = self.put_newer(row, self.guard.may_lag(&key, self.now))?;
+        if !self.object_gaps.is_empty()
+            && !matches!(put, Put::Older(_))
+            && let Some(scope) = Scope::of_object(&key).filter(|scope| self.object_gaps.contains(scope))
+        {
+            self.shown_objects.insert(scope);
+        }
+        if self.notes_strangers && put == Put::New {
+            self.note_strangers(&key)?;
+        }
         if self.is_reread && !matches!(put, Put::Older(_)) {
             self.guard.reread(key, self.at, self.now);
         }
         Ok(put)
+    }
+
+    /// A row that names somebody or something that is not stored: it is asked for by id.
+    fn note_strangers(&mut self, key: &Key) -> Result<(), StoreError> {
+        let (named, target) = match key {
+            Key::AppUser(_, user) | Key::GroupMember(_, user) => (Key::User(user.clone()), Target::User(user.clone())),
+            Key::AppGroup(_, group) => (Key::Group(group.clone()), Target::Group(group.clone())),
+            Key::User(_) | Key::Group(_) | Key::App(_) => return Ok(()),
+        };
+        if !self.is_stored(&named)? {
+            self.orphans.insert(target);
+        }
+        Ok(())
     }
 
     /// Whether an older date of Okta's own may refuse the row: `may_lag` says that a list could be behind. A read by id
@@ -373,6 +403,7 @@ impl Apply<'_> {
         if self.is_reread {
             self.guard.reread(key.clone(), self.at, self.now);
         }
+        self.gone.extend(Scope::of_object(key).filter(|scope| self.object_gaps.contains(scope)));
         let b = b.unwrap_or_default();
         let removed = match key {
             Key::User(_) => self.remove_user(a),
@@ -411,11 +442,20 @@ impl Apply<'_> {
                 self.gone.extend(GroupId::new(&id).map(Scope::GroupMembers));
                 self.remove_group(n)
             }
-            // Never by absence from the list: see `Finished::unlisted_apps`.
+            // Never by absence from the list: see `Finished::unlisted`.
             Scope::Apps => Ok(0),
             Scope::GroupMembers(_) => self.remove_member(outer, n),
             Scope::AppUsers(_) => self.remove_app_user(outer, n),
             Scope::AppGroups(_) => self.remove_app_group(outer, n),
+            Scope::User(_) => self.remove_user(n),
+            Scope::Group(group) => {
+                self.gone.push(Scope::GroupMembers(group.clone()));
+                self.remove_group(n)
+            }
+            Scope::App(app) => {
+                self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
+                self.remove_app(n)
+            }
             Scope::Log => Ok(0),
         }
     }
@@ -493,8 +533,10 @@ impl Apply<'_> {
             removed += self.remove_app_group(n, group)?;
         }
         for group in self.surrogates("SELECT n FROM groups WHERE source_app = ?1", n)? {
-            let group = self.id_of(group)?.and_then(|id| GroupId::new(&id).ok());
-            self.orphans.extend(group.map(Target::Group));
+            if let Some(group) = self.id_of(group)?.and_then(|id| GroupId::new(&id).ok()) {
+                self.ended.insert(Target::Group(group.clone()));
+                self.orphans.insert(Target::Group(group));
+            }
         }
         self.apps_changed = true;
         Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)

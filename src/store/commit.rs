@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::apply::{Apply, IdCache, Put};
 use super::debts::Debts;
+use super::gaps::{self, Ages};
 use super::members::apply_members;
 use super::meta::{self, Meta, REQUEST_NUMBER_BLOCK};
 use super::missing::{self, HELD};
@@ -31,16 +32,19 @@ pub(super) struct Memory {
     guard: Guard,
     credential: String,
     brake: Brake,
+    /// Objects on which a gap is open.
+    object_gaps: BTreeSet<Scope>,
 }
 
 impl Memory {
-    pub(super) fn new(config: &StoreConfig) -> Self {
-        Self {
+    pub(super) fn new(config: &StoreConfig, sql: &Connection) -> Result<Self, StoreError> {
+        Ok(Self {
             ids: IdCache::default(),
             guard: Guard::default(),
             credential: config.credential.clone(),
             brake: config.brake,
-        }
+            object_gaps: gaps::object_gaps(sql)?,
+        })
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) fn commit(
     for debt in &batch.pending {
         debts.merge(debt)?;
     }
-    let Memory { ids, guard, credential, brake } = memory;
+    let Memory { ids, guard, credential, brake, object_gaps } = memory;
     let revision = Revision(meta.revision.0 + 1);
     let mut apply = Apply {
         sql,
@@ -86,6 +90,10 @@ pub(super) fn commit(
         apps_changed: false,
         gone: Vec::new(),
         orphans: BTreeSet::new(),
+        ended: BTreeSet::new(),
+        notes_strangers: batch.is_followed && !meta.crawl.running,
+        object_gaps,
+        shown_objects: BTreeSet::new(),
         rows: &mut meta.rows,
     };
     let shown = apply_rows(&mut apply, batch)?;
@@ -117,7 +125,10 @@ pub(super) fn commit(
     if batch.is_followed {
         for target in std::mem::take(&mut apply.orphans) {
             let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
-            debts.owe(target, when, "not shown any more", batch.members_since)?;
+            debts.owe(target, when, "named or known, and not shown", batch.members_since)?;
+        }
+        for target in std::mem::take(&mut apply.ended) {
+            debts.announce(&target)?;
         }
     }
     let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
@@ -165,6 +176,7 @@ fn keep_books(
     shown: &BTreeMap<Scope, Shown>,
 ) -> Result<Vec<Finished>, StoreError> {
     books.forget_gone()?;
+    books.close_gaps_of_shown()?;
     for record in &batch.quarantined {
         books.quarantine(record)?;
     }
@@ -261,11 +273,15 @@ fn put_log_position(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<
 fn end_crawl(sql: &Connection, meta: &mut Meta, now: Timestamp) -> Result<(), StoreError> {
     meta::put_integer(sql, "crawl_running", 0)?;
     meta::put_integer(sql, "crawl_completed_at", now.as_millis())?;
+    if let Some(began) = meta.crawl.started_at {
+        meta::put_integer(sql, "crawl_whole_since", began.as_millis())?;
+        meta.crawl.whole_since = Some(began);
+    }
     meta.crawl.running = false;
     meta.crawl.completed_at = Some(now);
     let oldest = now.plus_millis(-HISTORY_DAYS * 86_400_000).as_millis();
     sql.execute("DELETE FROM account_history WHERE released_at < ?1", params![oldest])?;
-    Ok(())
+    gaps::forget_old(sql, now)
 }
 
 /// An operator's order to release a hold.
@@ -289,11 +305,47 @@ pub(super) fn release(
     meta: &mut Meta,
     order: &Release,
 ) -> Result<Released, StoreError> {
-    let Some(missing) = missing::held(sql, &order.scope)? else { return Ok(Released::Refused(ReleaseError::NotHeld)) };
-    let missing = missing.rows.len() as u64;
+    let missing = match order.scope.object() {
+        // One object that is not shown: the release is about it and nothing else.
+        Some(_) if gaps::absent(sql)?.contains(&order.scope) => 1,
+        Some(_) => return Ok(Released::Refused(ReleaseError::NotHeld)),
+        None => match missing::held(sql, &order.scope)? {
+            Some(missing) => missing.rows.len() as u64,
+            None => return Ok(Released::Refused(ReleaseError::NotHeld)),
+        },
+    };
     if missing != order.expected_missing {
         return Ok(Released::Refused(ReleaseError::Changed { missing }));
     }
+    with_books(sql, memory, meta, order.now, |books| books.release(&order.scope)).map(|(done, finished)| match finished {
+        Some(finished) => {
+            let receipt = Receipt { finished: vec![finished.clone()], ..done.receipt };
+            Released::Done(Done { receipt, ..done }, finished)
+        }
+        None => Released::Refused(ReleaseError::NotHeld),
+    })
+}
+
+/// Notes what has grown too old, within the transaction.
+pub(super) fn age(
+    sql: &Connection,
+    memory: &mut Memory,
+    meta: &mut Meta,
+    now: Timestamp,
+    limits: Ages,
+) -> Result<Done, StoreError> {
+    let through = meta.observed_through;
+    with_books(sql, memory, meta, now, |books| books.age(limits, through)).map(|(done, ())| done)
+}
+
+/// A change of the books that comes with no batch.
+fn with_books<T>(
+    sql: &Connection,
+    memory: &mut Memory,
+    meta: &mut Meta,
+    now: Timestamp,
+    change: impl FnOnce(&mut Books<'_, '_>) -> Result<T, StoreError>,
+) -> Result<(Done, T), StoreError> {
     let revision = Revision(meta.revision.0 + 1);
     let mut apply = Apply {
         sql,
@@ -301,7 +353,7 @@ pub(super) fn release(
         guard: &mut memory.guard,
         revision,
         at: RequestNumber::default(),
-        now: order.now,
+        now,
         dates_count: false,
         is_reread: false,
         changed: false,
@@ -309,6 +361,10 @@ pub(super) fn release(
         apps_changed: false,
         gone: Vec::new(),
         orphans: BTreeSet::new(),
+        ended: BTreeSet::new(),
+        notes_strangers: false,
+        object_gaps: &mut memory.object_gaps,
+        shown_objects: BTreeSet::new(),
         rows: &mut meta.rows,
     };
     let mut books = Books {
@@ -321,10 +377,10 @@ pub(super) fn release(
         found: &[],
         coverage: Vec::new(),
     };
-    let Some(finished) = books.release(&order.scope)? else { return Ok(Released::Refused(ReleaseError::NotHeld)) };
+    let outcome = change(&mut books)?;
     let coverage = std::mem::take(&mut books.coverage);
     let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
     make_revision(meta, revision, changed, apps_changed);
-    let receipt = Receipt { revision: meta.revision, finished: vec![finished.clone()], owed: Vec::new() };
-    Ok(Released::Done(Done { receipt, coverage, lines }, finished))
+    let receipt = Receipt { revision: meta.revision, finished: Vec::new(), owed: Vec::new() };
+    Ok((Done { receipt, coverage, lines }, outcome))
 }

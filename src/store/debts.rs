@@ -12,7 +12,7 @@ use super::{StoreError, as_i64};
 use crate::core::ids::{RequestNumber, Timestamp};
 use crate::core::pending::{Answered, Patience, PendingRead, Target, When};
 
-const COLUMNS: &str = "target, since, first_at, due_at, again_at, attempts, cause";
+const COLUMNS: &str = "target, since, first_at, due_at, again_at, attempts, cause, announced, absent_since";
 
 /// The debts of one transaction.
 pub(super) struct Debts<'a> {
@@ -34,6 +34,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<PendingRead>> {
         again_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_millis),
         attempts: row.get(5)?,
         cause: row.get(6)?,
+        announced: row.get(7)?,
+        absent_since: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis),
     }))
 }
 
@@ -57,8 +59,8 @@ impl Debts<'_> {
 
     fn put(&self, debt: &PendingRead) -> Result<(), StoreError> {
         let mut put = self.sql.prepare_cached(
-            "REPLACE INTO pending_reads(target, since, first_at, due_at, again_at, attempts, cause)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "REPLACE INTO pending_reads(target, since, first_at, due_at, again_at, attempts, cause, announced, absent_since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         put.execute(params![
             debt.target.name(),
@@ -68,6 +70,8 @@ impl Debts<'_> {
             debt.again_at.map(Timestamp::as_millis),
             debt.attempts,
             debt.cause,
+            debt.announced,
+            debt.absent_since.map(Timestamp::as_millis),
         ])?;
         Ok(())
     }
@@ -107,6 +111,15 @@ impl Debts<'_> {
             }
             None => PendingRead::new(target, when, cause, since, self.now, self.patience),
         };
+        self.put(&debt)?;
+        self.owed.insert(debt.target.clone(), debt);
+        Ok(())
+    }
+
+    /// Says of a debt that what it is about is gone.
+    pub(super) fn announce(&mut self, target: &Target) -> Result<(), StoreError> {
+        let Some(stored) = self.stored(target)? else { return Ok(()) };
+        let debt = PendingRead { announced: true, ..stored };
         self.put(&debt)?;
         self.owed.insert(debt.target.clone(), debt);
         Ok(())

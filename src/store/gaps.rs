@@ -3,28 +3,47 @@
 //! Entry points: [`Books::open_gap`], [`Books::close_gap`], [`Books::quarantine`]. That a gap opens or closes is a change
 //! that readers see: it makes a revision and a line of its own log.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::missing::{HELD, find};
 use super::walks::{Books, CoverageChange};
 use super::{StoreError, as_i64};
 use crate::core::coverage::{Gap, GapId, GapKind};
-use crate::core::ids::RequestNumber;
+use crate::core::ids::{RequestNumber, Timestamp};
 use crate::core::model::{Kind, Quarantined, Scope};
+use crate::core::pending::Target;
 
 /// Bad records that are kept per scope: enough to see what is wrong, however many there are.
 const QUARANTINE_ROWS_MAX: i64 = 1_000;
 
 /// Gaps that a complete walk of their scope ends. [`GapKind::EmptySuspect`] is the walk's own business.
-const CLOSED_BY_READING: [GapKind; 6] = [
+const CLOSED_BY_READING: [GapKind; 7] = [
     GapKind::Forbidden,
     GapKind::ScopeMissing,
     GapKind::Unauthorized,
     GapKind::Failed,
     GapKind::NotRead,
     GapKind::LogLost,
+    GapKind::Stale,
 ];
+
+/// Gaps of one object that end when it is shown.
+const CLOSED_BY_SHOWING: [GapKind; 5] = [
+    GapKind::UnseenReference,
+    GapKind::Forbidden,
+    GapKind::ScopeMissing,
+    GapKind::Failed,
+    GapKind::Unauthorized,
+];
+
+/// How long closed gaps are remembered, in days.
+const CLOSED_DAYS: i64 = 366;
+
+/// Closed gaps that are remembered; of more, those that were closed last.
+const CLOSED_MAX: i64 = 10_000;
 
 /// Gaps that say that a list could not be read, beside that one object could not: only the list's own walk can tell.
 const CLOSED_ONCE_WALKED: [GapKind; 3] = [GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed];
@@ -39,7 +58,7 @@ const fn listed_kind(scope: &Scope) -> Option<Kind> {
         Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Some(Kind::User),
         Scope::Groups | Scope::AppGroups(_) => Some(Kind::Group),
         Scope::Apps => Some(Kind::App),
-        Scope::Log => None,
+        Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => None,
     }
 }
 
@@ -70,14 +89,18 @@ impl Books<'_, '_> {
         let mut select = self.apply.sql.prepare_cached("SELECT open FROM gaps WHERE id = ?1")?;
         let was_open: Option<bool> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
         self.run(
-            "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1)
+            "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open, opened_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1, ?5)
              ON CONFLICT(id) DO UPDATE SET evidence = excluded.evidence, last_seen = excluded.last_seen,
-             count = count + 1, open = 1",
+             count = count + 1, open = 1, closed_at = NULL,
+             opened_at = CASE WHEN open = 1 THEN opened_at ELSE excluded.opened_at END",
             params![id.as_str(), name, gap.kind.name(), gap.evidence, now],
         )?;
         if was_open != Some(true) {
             self.note_gap(id.as_str(), OP_OPENED)?;
+            if gap.scope.object().is_some() {
+                self.apply.object_gaps.insert(gap.scope.clone());
+            }
             self.coverage.push(CoverageChange::Opened(gap.scope.clone(), gap.kind));
         }
         Ok(())
@@ -87,12 +110,23 @@ impl Books<'_, '_> {
     pub(super) fn close_gap(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
         let id = GapId::of(kind, scope);
         let closed = self.run(
-            "UPDATE gaps SET open = 0, last_seen = ?2 WHERE id = ?1 AND open = 1",
+            "UPDATE gaps SET open = 0, last_seen = ?2, closed_at = ?2 WHERE id = ?1 AND open = 1",
             params![id.as_str(), self.apply.now.as_millis()],
         )?;
         if closed > 0 {
             self.note_gap(id.as_str(), OP_CLOSED)?;
             self.coverage.push(CoverageChange::Closed(scope.clone(), kind));
+        }
+        Ok(())
+    }
+
+    /// Ends the gaps of objects that the batch has shown.
+    pub(super) fn close_gaps_of_shown(&mut self) -> Result<(), StoreError> {
+        for scope in std::mem::take(&mut self.apply.shown_objects) {
+            for kind in CLOSED_BY_SHOWING {
+                self.close_gap_unless_found(&scope, kind)?;
+            }
+            self.apply.object_gaps.remove(&scope);
         }
         Ok(())
     }
@@ -137,7 +171,9 @@ impl Books<'_, '_> {
         for id in &open {
             self.note_gap(id, OP_CLOSED)?;
         }
-        self.run("UPDATE gaps SET open = 0 WHERE scope = ?1 AND open = 1", [&name])?;
+        let now = self.apply.now.as_millis();
+        self.run("UPDATE gaps SET open = 0, closed_at = ?2 WHERE scope = ?1 AND open = 1", params![name, now])?;
+        self.apply.object_gaps.remove(scope);
         self.coverage.push(CoverageChange::Forget(scope.clone()));
         Ok(())
     }
@@ -189,4 +225,100 @@ impl Books<'_, '_> {
         unreadable.some_are_unknown |= as_i64(unreadable.records) >= QUARANTINE_ROWS_MAX;
         Ok(unreadable)
     }
+}
+
+/// Objects on which a gap is open.
+pub(super) fn object_gaps(sql: &Connection) -> Result<BTreeSet<Scope>, StoreError> {
+    let mut select = sql.prepare_cached("SELECT DISTINCT scope FROM gaps WHERE open = 1")?;
+    let names = select.query_map((), |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.iter().filter_map(|name| Scope::parse(name)).filter(|scope| scope.object().is_some()).collect())
+}
+
+/// Objects that are not shown though nothing says that they are gone: by a gap, or by reads that have not found them.
+pub(super) fn absent(sql: &Connection) -> Result<BTreeSet<Scope>, StoreError> {
+    let mut absent = BTreeSet::new();
+    let mut select =
+        sql.prepare_cached("SELECT scope FROM gaps WHERE open = 1 AND kind = ?1 AND scope GLOB '*(*'")?;
+    let names = select.query_map([GapKind::UnseenReference.name()], |row| row.get::<_, String>(0))?;
+    for name in names {
+        absent.extend(Scope::parse(&name?).filter(|scope| scope.object().is_some()));
+    }
+    let mut select = sql.prepare_cached("SELECT target FROM pending_reads WHERE absent_since IS NOT NULL")?;
+    let names = select.query_map((), |row| row.get::<_, String>(0))?;
+    for name in names {
+        absent.extend(match Target::parse(&name?) {
+            Some(Target::User(user)) => Some(Scope::User(user)),
+            Some(Target::Group(group)) => Some(Scope::Group(group)),
+            Some(Target::App(app)) => Some(Scope::App(app)),
+            _ => None,
+        });
+    }
+    Ok(absent)
+}
+
+/// Forgets gaps that were closed long ago.
+pub(super) fn forget_old(sql: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    let oldest = now.plus_millis(-CLOSED_DAYS * 86_400_000).as_millis();
+    sql.execute("DELETE FROM gaps WHERE open = 0 AND coalesce(closed_at, last_seen) < ?1", [oldest])?;
+    sql.execute(
+        "DELETE FROM gaps WHERE open = 0 AND id NOT IN
+         (SELECT id FROM gaps WHERE open = 0 ORDER BY coalesce(closed_at, last_seen) DESC, id LIMIT ?1)",
+        [CLOSED_MAX],
+    )?;
+    Ok(())
+}
+
+/// Opens the gap of scopes that were read to their end too long ago, and of a position in the log that is too old. They
+/// close when the scope is read, or the log followed, again.
+impl Books<'_, '_> {
+    pub(super) fn age(&mut self, limits: Ages, observed_through: Option<Timestamp>) -> Result<(), StoreError> {
+        let now = self.apply.now;
+        if let Some(limit) = limits.scope_millis {
+            let mut select = self.apply.sql.prepare_cached(
+                "SELECT scope, completed_at FROM scopes s WHERE completed_at < ?1 AND scope <> 'log' AND NOT EXISTS
+                 (SELECT 1 FROM gaps g WHERE g.scope = s.scope AND g.open = 1 AND g.kind = ?2) ORDER BY scope LIMIT ?3",
+            )?;
+            let oldest = now.plus_millis(-limit).as_millis();
+            let rows = select.query_map(params![oldest, GapKind::Stale.name(), AGED_AT_ONCE_MAX], |row| {
+                Ok((row.get::<_, String>(0)?, Timestamp::from_millis(row.get(1)?)))
+            })?;
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            drop(select);
+            for (name, completed_at) in rows {
+                let Some(scope) = Scope::parse(&name) else { continue };
+                let evidence = format!("last read to its end at {completed_at}");
+                self.open_gap(&Gap { scope, kind: GapKind::Stale, evidence })?;
+            }
+        }
+        let is_old = |through: Timestamp| {
+            limits.log_millis.is_some_and(|limit| now.millis_since(through) > limit)
+        };
+        match observed_through {
+            Some(through) if is_old(through) => {
+                let evidence = format!("followed up to {through}");
+                if !self.is_open(GapKind::Stale, &Scope::Log)? {
+                    self.open_gap(&Gap { scope: Scope::Log, kind: GapKind::Stale, evidence })?;
+                }
+            }
+            _ => self.close_gap(&Scope::Log, GapKind::Stale)?,
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, kind: GapKind, scope: &Scope) -> Result<bool, StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT 1 FROM gaps WHERE id = ?1 AND open = 1")?;
+        Ok(select.exists([GapId::of(kind, scope).as_str()])?)
+    }
+}
+
+/// Scopes whose age is noted in one transaction.
+const AGED_AT_ONCE_MAX: i64 = 1_000;
+
+/// How old a complete read, and the position in the log, may be, in milliseconds; `None`: as old as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ages {
+    /// Of a collection.
+    pub scope_millis: Option<i64>,
+    /// Of the log.
+    pub log_millis: Option<i64>,
 }

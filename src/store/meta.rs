@@ -26,6 +26,8 @@ pub struct CrawlStatus {
     pub fingerprint: String,
     /// When a crawl last came to its end (gaps may be open).
     pub completed_at: Option<Timestamp>,
+    /// When that one began: what was there then has been shown since, or has a gap.
+    pub whole_since: Option<Timestamp>,
 }
 
 /// The single values of a store, read in one snapshot.
@@ -114,6 +116,7 @@ impl Meta {
                 started_at: time("crawl_started_at"),
                 fingerprint: texts.get("crawl_fingerprint").cloned().unwrap_or_default(),
                 completed_at: time("crawl_completed_at"),
+                whole_since: time("crawl_whole_since"),
             },
             changes_from: Revision(number("changes_from")),
             rows: Kind::ALL.into_iter().map(|kind| (kind, number(&rows_name(kind)))).collect(),

@@ -2,16 +2,19 @@
 //!
 //! Entry points: [`missing`] for any walk, [`held`] for one whose missing rows are kept.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::apply::N;
 use super::columns::kind_code;
-use super::{StoreError, as_i64};
+use super::{StoreError, as_i64, gaps};
 use crate::core::ids::{AppId, GroupId, IdError, RequestNumber, UserId};
 use crate::core::model::{Key, Kind, Scope};
 
-/// `scopes.state` of a walk that has reached its end and whose missing rows are kept.
+/// `scopes.state` of a walk that has reached its end and whose missing rows are kept: for good while its gap is open, else
+/// until probes have told what became of them.
 pub(super) const HELD: &str = "held";
 
 /// Missing rows that are named, to be probed by id: one that is found, or enough that are not, decide.
@@ -52,8 +55,9 @@ pub(super) fn missing(
         }
         Scope::AppUsers(app) => ("SELECT user, at FROM app_users WHERE app = ?1", outer_of(Kind::App, app.as_str())?),
         Scope::AppGroups(app) => ("SELECT grp, at FROM app_groups WHERE app = ?1", outer_of(Kind::App, app.as_str())?),
-        Scope::Log => return Ok(Missing::default()),
+        Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => return Ok(Missing::default()),
     };
+    let spared = spared(sql, scope)?;
     let mut select = sql.prepare_cached(select)?;
     let mut rows = select.query([outer])?;
     let mut found = Missing { outer, ..Missing::default() };
@@ -61,7 +65,7 @@ pub(super) fn missing(
         let (n, at): (N, i64) = (row.get(0)?, row.get(1)?);
         if u32::try_from(n).is_ok_and(|n| seen.contains(n)) {
             found.stored += 1;
-        } else if at < as_i64(from.0) {
+        } else if at < as_i64(from.0) && !spared.contains(&n) {
             found.stored += 1;
             found.rows.push(n);
         }
@@ -110,7 +114,29 @@ pub(super) fn id_of(sql: &Connection, n: N) -> Result<String, StoreError> {
     Ok(select.query_row([n], |row| row.get(0))?)
 }
 
-fn key_of(sql: &Connection, scope: &Scope, n: N) -> Result<Option<Key>, StoreError> {
+/// Rows that are not missing though no list shows them: they are, or hang on, somebody of whom it is not known whether they
+/// are gone or hidden (facts 7.2). By surrogate within the scope.
+fn spared(sql: &Connection, scope: &Scope) -> Result<BTreeSet<N>, StoreError> {
+    let kind = match scope {
+        Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Kind::User,
+        Scope::Groups | Scope::AppGroups(_) => Kind::Group,
+        Scope::Apps => Kind::App,
+        Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => return Ok(BTreeSet::new()),
+    };
+    let mut spared = BTreeSet::new();
+    for absent in gaps::absent(sql)?.iter().filter_map(Scope::object) {
+        let n = match &absent {
+            Key::User(user) if kind == Kind::User => find(sql, kind, user.as_str())?,
+            Key::Group(group) if kind == Kind::Group => find(sql, kind, group.as_str())?,
+            Key::App(app) if kind == Kind::App => find(sql, kind, app.as_str())?,
+            _ => None,
+        };
+        spared.extend(n);
+    }
+    Ok(spared)
+}
+
+pub(super) fn key_of(sql: &Connection, scope: &Scope, n: N) -> Result<Option<Key>, StoreError> {
     let damaged = |error: IdError| StoreError::Damaged { detail: error.to_string() };
     let id = id_of(sql, n)?;
     let user = || UserId::new(&id).map_err(damaged);
@@ -122,7 +148,7 @@ fn key_of(sql: &Connection, scope: &Scope, n: N) -> Result<Option<Key>, StoreErr
         Scope::GroupMembers(outer) => Key::GroupMember(outer.clone(), user()?),
         Scope::AppUsers(outer) => Key::AppUser(outer.clone(), user()?),
         Scope::AppGroups(outer) => Key::AppGroup(outer.clone(), group()?),
-        Scope::Log => return Ok(None),
+        Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => return Ok(None),
     }))
 }
 

@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::snapshot::Snapshot;
 use super::{SharedCoverage, StoreError, files, writer};
-use crate::core::coverage::{Completeness, Coverage, completeness};
+use crate::core::coverage::Coverage;
 use crate::core::ids::Revision;
-use crate::core::model::{App, Scope};
+use crate::core::model::App;
 
 /// Idle connections that are kept. More may be open at peaks; each costs up to 8 MiB of cache.
 const IDLE_CONNECTIONS_MAX: usize = 4;
@@ -104,12 +104,6 @@ impl Reader {
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Which gaps could change an answer that these scopes could hold. Ask *before* reading the rows: a gap that closes
-    /// in between then makes the answer partial, never wrongly complete.
-    pub fn completeness<'a>(&self, scopes: impl IntoIterator<Item = &'a Scope>) -> Completeness {
-        completeness(&self.coverage(), scopes)
     }
 
     /// What is known of all scopes.

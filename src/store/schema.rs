@@ -14,7 +14,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 2] = [FIRST, FOLLOW_THE_LOG];
+pub(super) const MIGRATIONS: [&str; 3] = [FIRST, FOLLOW_THE_LOG, COVERAGE];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -88,6 +88,17 @@ CREATE TABLE gap_changes(revision INTEGER NOT NULL, gap TEXT NOT NULL, op INTEGE
     PRIMARY KEY(revision, gap)) WITHOUT ROWID;
 -- When revisions were made, a row a minute or so; `lines`: lines of the change log ever written up to this one.
 CREATE TABLE revision_times(revision INTEGER PRIMARY KEY, at INTEGER NOT NULL, lines INTEGER NOT NULL);
+";
+
+const COVERAGE: &str = "
+-- The history of a gap: when it was last opened and closed.
+ALTER TABLE gaps ADD COLUMN opened_at INTEGER;
+ALTER TABLE gaps ADD COLUMN closed_at INTEGER;
+UPDATE gaps SET opened_at = first_seen;
+-- An event said that it is gone; since when it is not found though nothing says so.
+ALTER TABLE pending_reads ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pending_reads ADD COLUMN absent_since INTEGER;
+CREATE INDEX pending_reads_absent ON pending_reads(target) WHERE absent_since IS NOT NULL;
 ";
 
 /// The version that this program writes.

@@ -5,6 +5,8 @@
 //! [`crate::core::reconcile`] says what becomes of it. While missing rows are held, one bitmap of the whole walk is kept:
 //! the hold can be released later, and removes exactly what is missing then.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 use rusqlite::{OptionalExtension as _, params};
 
@@ -13,15 +15,15 @@ use super::missing::{self, HELD, Missing};
 use super::{SharedCoverage, StoreError, as_i64, members};
 use crate::core::batch::{Finished, Position, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind};
-use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp, UserId};
-use crate::core::model::{Key, Scope};
+use crate::core::ids::{CrawlId, RequestNumber, Timestamp, UserId};
+use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
-use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
+use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
 
 /// A change of what is known about coverage, applied to the shared view only after the commit.
 #[derive(Clone, Debug)]
 pub(super) enum CoverageChange {
-    Completed(Scope),
+    Completed(Scope, Timestamp),
     Forget(Scope),
     Opened(Scope, GapKind),
     Closed(Scope, GapKind),
@@ -34,22 +36,12 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
     let mut coverage = coverage.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     for change in changes {
         match change {
-            CoverageChange::Completed(scope) => coverage.completed(scope),
+            CoverageChange::Completed(scope, at) => coverage.completed(scope, at),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
             CoverageChange::Closed(scope, kind) => coverage.closed(&scope, kind),
         }
     }
-}
-
-/// Rows that a list of users or groups no longer shows and that are asked for by id, at most: beyond it the list is believed,
-/// up to the brake. By-id reads have buckets of hundreds a minute (facts 6.2).
-const ASKED_ROWS_MAX: usize = 1_000;
-
-/// Much hangs on users and groups, and a list can leave out what is there (facts 2.2, 7.2): their absence is asked about, as
-/// that of apps always is.
-const fn is_asked_for(scope: &Scope) -> bool {
-    matches!(scope, Scope::Users | Scope::Groups)
 }
 
 /// The part of a transaction that keeps the books.
@@ -77,10 +69,12 @@ pub(super) struct Shown {
 
 /// The end of a walk, as the batch tells it.
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct End<'a> {
     from: RequestNumber,
     began: Timestamp,
     known_empty: bool,
+    /// Users whose account has ended, as events say.
+    ended: &'a [UserId],
 }
 
 /// What is stored about a scope; empty when nothing is.
@@ -117,8 +111,8 @@ impl Books<'_, '_> {
                 self.put_walk(&name, "todo")?;
             }
             WalkState::Walking(position) => self.walk_on(&name, position, shown)?,
-            WalkState::Finished { from, began, known_empty } => {
-                let end = End { from: *from, began: *began, known_empty: *known_empty };
+            WalkState::Finished { from, began, known_empty, ended } => {
+                let end = End { from: *from, began: *began, known_empty: *known_empty, ended };
                 return self.finish(&update.scope, end, shown).map(Some);
             }
             WalkState::GivenUp => {
@@ -204,7 +198,7 @@ impl Books<'_, '_> {
     }
 
     /// The walk of `scope` has reached its end without an error.
-    fn finish(&mut self, scope: &Scope, end: End, shown: &Shown) -> Result<Finished, StoreError> {
+    fn finish(&mut self, scope: &Scope, end: End<'_>, shown: &Shown) -> Result<Finished, StoreError> {
         let name = scope.name();
         let book = self.book(&name)?;
         if book.state == HELD {
@@ -213,6 +207,7 @@ impl Books<'_, '_> {
         let mut seen = missing::seen(self.apply.sql, &name)? | &shown.seen;
         let unreadable = self.unreadable(scope, end.from, &mut seen)?;
         let missing = missing::missing(self.apply.sql, scope, end.from, &seen)?;
+        let (ended, missing) = self.split_ended(missing, end.ended)?;
         let is_open = book.state == "walking" && book.walk_from == Some(as_i64(end.from.0));
         let has_shown = shown.records > 0 || unreadable.records > 0 || (is_open && book.rows > 0);
         let walked = Walked {
@@ -221,23 +216,31 @@ impl Books<'_, '_> {
             same_credential: book.read_by.is_none_or(|by| by == self.credential),
             unknown_records: unreadable.some_are_unknown,
             is_empty: !has_shown && !end.known_empty,
+            are_objects: matches!(scope, Scope::Users | Scope::Groups | Scope::Apps),
         };
         let verdict = verdict(walked, self.brake);
         let mut finished = nothing_of(scope, verdict);
+        if !verdict.is_hold() || verdict.is_probed() {
+            for n in &ended {
+                finished.removed += self.apply.remove_in_scope(scope, missing.outer, *n)?;
+            }
+        }
         match verdict {
             // The gap of the unreadable records says it, below.
             Verdict::Nothing | Verdict::HoldUnreadable => {}
-            Verdict::Remove if self.asks_for_missing && missing.rows.len() <= ASKED_ROWS_MAX && is_asked_for(scope) => {
-                self.ask_for_missing(scope, &missing.rows)?;
-            }
-            Verdict::Remove => self.remove_missing(&missing, &mut finished)?,
-            Verdict::HoldEmpty | Verdict::HoldShrunk | Verdict::HoldCredential => {
+            Verdict::Ask => self.ask_for_missing(scope, &missing.rows, &mut finished)?,
+            Verdict::Confirm | Verdict::HoldEmpty | Verdict::HoldShrunk | Verdict::HoldCredential => {
                 finished.missing = walked.missing;
-                finished.sample = missing::sample(self.apply.sql, scope, &missing.rows)?;
-                self.open_gap(&hold_gap(scope, verdict, walked))?;
+                finished.stored = walked.stored;
+                // Where probes can tell, they are made before anything is said.
+                if verdict.is_probed() {
+                    finished.sample = missing::sample(self.apply.sql, scope, &missing.rows)?;
+                } else if let Some(gap) = gap_of(scope, verdict, walked.missing, walked.stored) {
+                    self.open_gap(&gap)?;
+                }
             }
         }
-        if !verdict.is_hold() {
+        if !verdict.is_hold() && !verdict.keeps_missing() {
             self.close_gap_unless_found(scope, GapKind::Held)?;
         }
         if !(verdict.is_hold() && walked.is_empty) {
@@ -245,18 +248,28 @@ impl Books<'_, '_> {
         }
         self.close_gaps_by_walk(scope, unreadable)?;
         self.forget_seen(&name)?;
-        let is_held = verdict.is_hold() && verdict != Verdict::HoldUnreadable;
+        let is_held = verdict.keeps_missing();
         if is_held {
             self.remember_seen(&name, 0, &seen)?;
         }
         self.put_finished(&name, end, is_held, verdict.is_hold())?;
         members::forget_marks(self.apply, scope, end.began)?;
         self.apply.guard.walked(scope.clone(), end.from, self.apply.now);
-        self.coverage.push(CoverageChange::Completed(scope.clone()));
+        self.coverage.push(CoverageChange::Completed(scope.clone(), self.apply.now));
         Ok(finished)
     }
 
-    fn put_finished(&self, name: &str, end: End, is_held: bool, keeps_credential: bool) -> Result<(), StoreError> {
+    /// The missing rows of whose end an event has told, and the others.
+    fn split_ended(&self, missing: Missing, ended: &[UserId]) -> Result<(Vec<super::apply::N>, Missing), StoreError> {
+        let mut told = BTreeSet::new();
+        for user in ended {
+            told.extend(self.apply.find(Kind::User, user.as_str())?);
+        }
+        let (ended, rows): (Vec<_>, Vec<_>) = missing.rows.into_iter().partition(|n| told.contains(n));
+        Ok((ended, Missing { rows, ..missing }))
+    }
+
+    fn put_finished(&self, name: &str, end: End<'_>, is_held: bool, keeps_credential: bool) -> Result<(), StoreError> {
         // What was stored before keeps the credential that it was read with: a hold must not end by repetition.
         self.run(
             "INSERT INTO scopes(scope, crawl, state, completed_at, read_by, walk_from, began, ended)
@@ -281,11 +294,10 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    /// Removes what a walk did not show. Apps are not removed but told: see [`Finished::unlisted_apps`].
+    /// Removes what a walk did not show. Apps are not removed but told: see [`Finished::unlisted`].
     fn remove_missing(&mut self, missing: &Missing, finished: &mut Finished) -> Result<(), StoreError> {
         if finished.scope == Scope::Apps {
-            finished.unlisted_apps = self.app_ids(&missing.rows)?;
-            return Ok(());
+            return self.ask_for_missing(&Scope::Apps, &missing.rows, finished);
         }
         for n in &missing.rows {
             finished.removed += self.apply.remove_in_scope(&finished.scope, missing.outer, *n)?;
@@ -295,9 +307,12 @@ impl Books<'_, '_> {
 
     /// Ends a hold: the missing rows are gone after all. `None` when the scope is not held.
     pub(super) fn release(&mut self, scope: &Scope) -> Result<Option<Finished>, StoreError> {
+        if let Some(key) = scope.object() {
+            return self.release_object(scope, &key).map(Some);
+        }
         let Some(missing) = missing::held(self.apply.sql, scope)? else { return Ok(None) };
         let name = scope.name();
-        let mut finished = nothing_of(scope, Verdict::Remove);
+        let mut finished = nothing_of(scope, Verdict::Confirm);
         self.remove_missing(&missing, &mut finished)?;
         self.close_gap_unless_found(scope, GapKind::Held)?;
         self.close_gap_unless_found(scope, GapKind::EmptySuspect)?;
@@ -306,22 +321,41 @@ impl Books<'_, '_> {
         Ok(Some(finished))
     }
 
-    /// Owes a read by id of every missing row: what answers 404 goes, what is there stays.
-    fn ask_for_missing(&mut self, scope: &Scope, rows: &[super::apply::N]) -> Result<(), StoreError> {
-        for n in rows {
-            let id = missing::id_of(self.apply.sql, *n)?;
-            let target = match scope {
-                Scope::Users => UserId::new(&id).ok().map(Target::User),
-                _ => GroupId::new(&id).ok().map(Target::Group),
-            };
-            self.apply.orphans.extend(target);
+    /// An operator says that an object which is not shown is gone.
+    fn release_object(&mut self, scope: &Scope, key: &Key) -> Result<Finished, StoreError> {
+        let mut finished = nothing_of(scope, Verdict::Ask);
+        let (kind, id) = match key {
+            Key::Group(group) => (Kind::Group, group.as_str()),
+            Key::App(app) => (Kind::App, app.as_str()),
+            Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => (Kind::User, user.as_str()),
+            Key::AppGroup(app, _) => (Kind::App, app.as_str()),
+        };
+        if let Some(n) = self.apply.find(kind, id)? {
+            finished.removed = self.apply.remove_in_scope(scope, 0, n)?;
         }
-        Ok(())
+        self.forget_gone()?;
+        self.forget_gaps(scope)?;
+        let target = Target::of_object(key);
+        self.run("DELETE FROM pending_reads WHERE target = ?1", [target.map(|target| target.name()).unwrap_or_default()])?;
+        Ok(finished)
     }
 
-    fn app_ids(&self, apps: &[super::apply::N]) -> Result<Vec<AppId>, StoreError> {
-        let damaged = |error: crate::core::ids::IdError| StoreError::Damaged { detail: error.to_string() };
-        apps.iter().map(|n| AppId::new(&missing::id_of(self.apply.sql, *n)?).map_err(damaged)).collect()
+    /// Owes a read by id of every missing user, group or app, or tells them where nobody follows.
+    fn ask_for_missing(
+        &mut self,
+        scope: &Scope,
+        rows: &[super::apply::N],
+        finished: &mut Finished,
+    ) -> Result<(), StoreError> {
+        for n in rows {
+            let Some(key) = missing::key_of(self.apply.sql, scope, *n)? else { continue };
+            if self.asks_for_missing {
+                self.apply.orphans.extend(Target::of_object(&key));
+            } else {
+                finished.unlisted.push(key);
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the scopes and gaps of groups and apps that were removed.
@@ -350,21 +384,5 @@ impl Books<'_, '_> {
 
 fn nothing_of(scope: &Scope, verdict: Verdict) -> Finished {
     let scope = scope.clone();
-    Finished { scope, verdict, removed: 0, unlisted_apps: Vec::new(), sample: Vec::<Key>::new(), missing: 0 }
-}
-
-/// The gap that a hold leaves.
-fn hold_gap(scope: &Scope, verdict: Verdict, walked: Walked) -> Gap {
-    let Walked { missing, stored, .. } = walked;
-    let (kind, evidence) = match verdict {
-        Verdict::HoldEmpty => (GapKind::EmptySuspect, format!("the list is empty, and {missing} rows are stored")),
-        Verdict::HoldCredential => (
-            GapKind::Held,
-            format!(
-                "the list no longer shows {missing} of {stored} rows, and it was read with another credential than before"
-            ),
-        ),
-        _ => (GapKind::Held, format!("the list no longer shows {missing} of {stored} rows")),
-    };
-    Gap { scope: scope.clone(), kind, evidence }
+    Finished { scope, verdict, removed: 0, unlisted: Vec::new(), sample: Vec::new(), missing: 0, stored: 0 }
 }

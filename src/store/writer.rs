@@ -19,8 +19,9 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::commit::{Done, Memory, Release, Released, commit, release};
+use super::commit::{Done, Memory, Release, Released, age, commit, release};
 use super::files::StoreFiles;
+use super::gaps::Ages;
 use super::meta::{self, Meta};
 use super::retention::Retention;
 use super::walks::publish;
@@ -41,6 +42,7 @@ enum Job {
     SetOrg(String, oneshot::Sender<Result<(), StoreError>>),
     Release(Release, oneshot::Sender<Result<Finished, ReleaseError>>),
     CredentialUsed(Timestamp),
+    Age(Timestamp, Ages),
 }
 
 /// Why a hold was not released.
@@ -81,10 +83,11 @@ impl Writer {
         let (revision_sender, revision) = watch::channel(meta.revision);
         let (jobs, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
         let retention = Retention::read(&connection, config.changes)?;
+        let memory = Memory::new(config, &connection)?;
         let mut worker = Worker {
             connection,
             meta,
-            memory: Memory::new(config),
+            memory,
             retention,
             coverage: Arc::clone(&coverage),
             revision: revision_sender,
@@ -121,7 +124,8 @@ impl Writer {
     /// Releases the hold of a scope by the operator's word: the rows that its last walk did not show, and that nothing has
     /// shown since, are gone after all. `expected_missing` is the number that the operator was shown
     /// ([`super::Snapshot::held`]), `now` the time that names and gaps are closed at. Apps are not removed but told in
-    /// [`Finished::unlisted_apps`], to be asked for by id.
+    /// [`Finished::unlisted`], to be asked for by id. An object that is not shown ([`Scope::User`] and the like) goes with
+    /// everything that hangs on it; `expected_missing` is 1 then.
     ///
     /// # Errors
     /// [`ReleaseError::NotHeld`] and [`ReleaseError::Changed`], which change nothing; [`ReleaseError::Store`].
@@ -139,6 +143,11 @@ impl Writer {
     /// Notes when the credential was last used.
     pub async fn credential_used(&self, at: Timestamp) -> Result<(), StoreError> {
         self.send(Job::CredentialUsed(at)).await
+    }
+
+    /// Opens the gaps of what has grown too old by `now`, and closes that of the log when it has not.
+    pub async fn note_ages(&self, now: Timestamp, limits: Ages) -> Result<(), StoreError> {
+        self.send(Job::Age(now, limits)).await
     }
 
     /// The first number of this process's block; numbers of earlier processes are all smaller.
@@ -170,11 +179,12 @@ fn stopped() -> StoreError {
 
 fn read_coverage(connection: &Connection) -> Result<Coverage, StoreError> {
     let mut coverage = Coverage::default();
-    let mut select = connection.prepare_cached("SELECT scope FROM scopes WHERE completed_at IS NOT NULL")?;
+    let mut select =
+        connection.prepare_cached("SELECT scope, completed_at FROM scopes WHERE completed_at IS NOT NULL")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         if let Some(scope) = Scope::parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
-            coverage.completed(scope);
+            coverage.completed(scope, Timestamp::from_millis(row.get(1)?));
         }
     }
     let mut select = connection.prepare_cached("SELECT scope, kind FROM gaps WHERE open = 1")?;
@@ -205,6 +215,7 @@ struct Worker {
 
 /// Who waits for what was done.
 enum Waiting {
+    Nobody,
     Receipt(oneshot::Sender<Result<Receipt, StoreError>>),
     Release(Finished, oneshot::Sender<Result<Finished, ReleaseError>>),
 }
@@ -212,6 +223,7 @@ enum Waiting {
 impl Waiting {
     fn answer(self, receipt: Receipt) {
         match self {
+            Waiting::Nobody => {}
             Waiting::Receipt(reply) => drop(reply.send(Ok(receipt))),
             Waiting::Release(finished, reply) => drop(reply.send(Ok(finished))),
         }
@@ -220,6 +232,7 @@ impl Waiting {
     fn refuse(self, detail: &str) {
         let error = StoreError::Stopped { detail: detail.to_owned() };
         match self {
+            Waiting::Nobody => {}
             Waiting::Receipt(reply) => drop(reply.send(Err(error))),
             Waiting::Release(_, reply) => drop(reply.send(Err(error.into()))),
         }
@@ -323,6 +336,11 @@ impl Worker {
                         done.push((outcome, Waiting::Release(finished, reply)));
                     }
                 },
+                Job::Age(at, limits) => {
+                    let outcome = age(&transaction, &mut self.memory, &mut self.meta, at, limits)?;
+                    self.retention.note(&transaction, &outcome, at)?;
+                    done.push((outcome, Waiting::Nobody));
+                }
                 Job::SetOrg(org_id, reply) => {
                     let _ = reply.send(bind_org(&transaction, &mut self.meta, org_id));
                 }
@@ -346,7 +364,7 @@ impl Worker {
 fn size(job: &Job) -> usize {
     match job {
         Job::Commit(batch, _) => 1 + batch.rows.len(),
-        Job::SetOrg(..) | Job::Release(..) | Job::CredentialUsed(_) => 1,
+        Job::SetOrg(..) | Job::Release(..) | Job::CredentialUsed(_) | Job::Age(..) => 1,
     }
 }
 
@@ -357,7 +375,7 @@ fn refuse(group: Vec<Job>, detail: &str) {
             Job::Commit(_, reply) => drop(reply.send(Err(error))),
             Job::SetOrg(_, reply) => drop(reply.send(Err(error))),
             Job::Release(_, reply) => drop(reply.send(Err(error.into()))),
-            Job::CredentialUsed(_) => {}
+            Job::CredentialUsed(_) | Job::Age(..) => {}
         }
     }
 }

@@ -48,7 +48,7 @@ fn event(event_type: &str, targets: &str) -> LogEvent {
 
 /// The effects as text, in this order: `user(00u1) now; +00g1/00u1; unknown; visibility`.
 fn shown(effects: &Effects) -> String {
-    let marks = effects.marks.iter().map(|Mark { target, when }| format!("{target} {when:?}").to_lowercase());
+    let marks = effects.marks.iter().map(|Mark { target, when, .. }| format!("{target} {when:?}").to_lowercase());
     let members = effects.members.iter().map(|change| {
         assert_eq!(change.published, Some(Timestamp::from_millis(7)));
         format!("{}{}/{}", if change.added { '+' } else { '-' }, change.group, change.user)

@@ -11,6 +11,7 @@ use super::super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Times
 use super::super::model::{AppUser, GroupStats, Key, Quarantined, Row, Scope};
 use super::super::pending::Target;
 use super::super::plan::Sizes;
+use super::absent::DeletionsSeen;
 
 /// The moment of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,11 @@ pub enum Call {
     },
     /// One object by id; never a group member, which has no such read.
     Read(Key),
+    /// The deletions that the log tells of since a moment of Okta's clock; answered with [`Input::Deletions`].
+    SearchDeletions {
+        /// What was persisted from then on is shown.
+        since: Timestamp,
+    },
 }
 
 /// A page of the log as the shell hands it in.
@@ -147,6 +153,21 @@ impl ByIdSeen {
     }
 }
 
+/// Objects that stored rows name and that are not stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnseenFound {
+    /// Users whom accounts or memberships name.
+    pub users: Vec<UserId>,
+    /// How many there are.
+    pub user_count: u64,
+    /// Groups that are assigned to an app.
+    pub groups: Vec<GroupId>,
+    /// How many there are.
+    pub group_count: u64,
+    /// Apps that groups come from.
+    pub apps: Vec<AppId>,
+}
+
 /// Everything that can happen.
 #[derive(Debug)]
 pub enum Input {
@@ -176,8 +197,13 @@ pub enum Input {
     UserApps(CallId, BTreeSet<AppId>),
     /// Somebody asks for a read.
     Asked(Target),
-    /// An operator has ended a hold in the store; apps that the held list did not show are to be asked for by id.
-    Released(Scope, Vec<AppId>),
+    /// An operator has ended a hold in the store, or said that an unseen object is gone; apps that the held list did not show
+    /// are to be asked for by id.
+    Released(Scope, Vec<Key>),
+    /// What a search of the log found.
+    Deletions(CallId, DeletionsSeen),
+    /// Answer to [`Effect::FindUnseen`].
+    Unseen(UnseenFound),
 }
 
 /// Everything that can be asked of the shell.
@@ -198,6 +224,8 @@ pub enum Effect {
     },
     /// Tell in which apps the user has a stored app user.
     LoadUserApps(CallId, UserId),
+    /// Tell which users, groups and apps stored rows name that are not stored themselves, at most so many of each kind.
+    FindUnseen(usize),
     /// A crawl begins; only for the log lines.
     CrawlBegins(CrawlId),
     /// A crawl has come to its end, and the machine goes on following.
@@ -222,6 +250,6 @@ pub struct StoredCrawl {
     pub id: CrawlId,
     /// The scopes of the crawl and where their walks stand.
     pub walks: Vec<WalkUpdate>,
-    /// Apps that the finished list did not show, as far as they have not been asked for by id.
-    pub unlisted_apps: Vec<AppId>,
+    /// Apps that the finished list did not show, as far as they have not been asked for by id; where nobody follows.
+    pub unlisted: Vec<Key>,
 }

@@ -1,12 +1,13 @@
 //! The full crawl: what begins it, which lists belong to it, when it is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::batch::{Batch, CrawlMark, WalkState, WalkUpdate};
 use super::super::coverage::GapKind;
-use super::super::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp};
-use super::super::model::Scope;
+use super::super::ids::{CrawlId, GroupId, RequestNumber, Timestamp};
+use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
+use super::references::References;
 use super::walk::Walk;
 use super::{Begin, Call, CrawlEnd, Effect, Members, Pending, StoredCrawl, SyncState, Uncommitted, paid};
 
@@ -25,8 +26,15 @@ pub(super) struct Crawl {
     /// Groups that a list showed to be empty: their members need no request.
     pub(super) empty_groups: BTreeMap<GroupId, Asked>,
     assigned: Assigned,
-    /// Apps that a list did not show, still to be asked for by id.
-    pub(super) unlisted: VecDeque<AppId>,
+    /// Objects that a list did not show, or that something names, still to be asked for by id; where nobody follows.
+    pub(super) unlisted: VecDeque<Key>,
+    pub(super) references: References,
+    /// Lists that could not be read.
+    pub(super) given_up: BTreeSet<Scope>,
+    /// When it began, by Okta's clock.
+    began: Timestamp,
+    /// When the last crawl began that came to its end.
+    pub(super) whole_since: Option<Timestamp>,
     /// When the next one begins.
     pub(super) due_at: Option<Timestamp>,
 }
@@ -45,6 +53,12 @@ enum Assigned {
     NotAsked,
     Asked,
     Known,
+}
+
+impl Crawl {
+    pub(super) fn new(whole_since: Option<Timestamp>) -> Self {
+        Self { whole_since, ..Self::default() }
+    }
 }
 
 const LISTS: [Scope; 3] = [Scope::Users, Scope::Groups, Scope::Apps];
@@ -84,7 +98,10 @@ impl SyncState {
         for update in stored.walks {
             self.lanes.resume(update);
         }
-        self.crawl.unlisted.extend(stored.unlisted_apps);
+        self.crawl.began = self.moment.okta_now;
+        if self.follow.is_none() {
+            self.crawl.unlisted.extend(stored.unlisted);
+        }
         self.anchor_if_needed(effects);
     }
 
@@ -100,6 +117,8 @@ impl SyncState {
             begin: Some(CrawlMark::Begin { id, fingerprint: fingerprint.clone() }),
             fingerprint,
             unlisted,
+            began: self.moment.okta_now,
+            whole_since: self.crawl.whole_since,
             ..Crawl::default()
         };
         self.log.crawl_begins(self.moment.okta_now);
@@ -148,12 +167,12 @@ impl SyncState {
         self.crawl.due_at = self.crawl.due_at.map(|due_at| due_at.min(latest));
     }
 
-    /// Starts walks while their lanes have room, and reads of unlisted apps, which draw on a bucket of their own.
+    /// Starts walks while their lanes have room, and reads of unlisted objects, which draw on buckets of their own.
     pub(super) fn fill(&mut self, effects: &mut Vec<Effect>) {
         let by_id = self.in_flight.values().filter(|pending| matches!(pending, Pending::Unlisted(_))).count();
         for _ in by_id..self.limits.in_flight_per_lane.max(1) {
-            let Some(app) = self.crawl.unlisted.pop_front() else { break };
-            self.call(Call::Read(super::Key::App(app.clone())), Pending::Unlisted(app), effects);
+            let Some(key) = self.crawl.unlisted.pop_front() else { break };
+            self.call(Call::Read(key.clone()), Pending::Unlisted(key), effects);
         }
         while let Some(mut walk) = self.lanes.take() {
             walk.asked = self.moment.okta_now;
@@ -191,7 +210,7 @@ impl SyncState {
             // Begun and ended at once, so that nothing of an earlier walk is taken for a part of this one.
             batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
             let (from, began) = (asked.at, asked.since);
-            batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from, began, known_empty: true } });
+            batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from, began, known_empty: true, ended: Vec::new() } });
         }
     }
 
@@ -263,6 +282,7 @@ impl SyncState {
                 effects.push(Effect::LoadAssignedGroups);
             }
             (Members::Assigned, Assigned::Asked) => {}
+            _ if !self.look_for_unseen(effects) => {}
             // One more commit, then the end, when its receipt arrives.
             _ => self.close_crawl(effects),
         }
@@ -277,7 +297,8 @@ impl SyncState {
             && self.crawl.unlisted.is_empty()
             && !self.in_flight.values().any(is_of_crawl);
         let is_probe = |pending: &Pending| matches!(pending, Pending::Probe(_) | Pending::Select(_));
-        let probes_wait = self.follow.is_none() && self.in_flight.values().any(is_probe);
+        let is_settled = !self.in_flight.values().any(is_probe) && self.absent.is_settled();
+        let probes_wait = self.follow.is_none() && !is_settled;
         let waits = |batch: &Uncommitted| self.follow.is_none() || batch.has_walks;
         is_idle && !probes_wait && !self.uncommitted.iter().any(waits)
     }
@@ -306,6 +327,7 @@ impl SyncState {
         self.crawl.is_running = false;
         self.crawl.is_closing = false;
         self.crawl.empty_groups.clear();
+        self.crawl.whole_since = Some(self.crawl.began);
         self.crawl.due_at = Some(self.moment.now.plus_millis(follow.crawl_millis));
         self.nets.crawled(self.moment.now);
         effects.push(Effect::CrawlEnded(self.crawl.id));

@@ -82,6 +82,8 @@ impl Debts {
             stored.since = stored.since.max(read.since);
             stored.attempts = read.attempts;
             stored.first_at = stored.first_at.min(read.first_at);
+            stored.announced |= read.announced;
+            stored.absent_since = read.absent_since;
             debt.changed_in = self.next_batch;
             self.changed.insert(stored.target.clone());
         }
@@ -192,6 +194,38 @@ impl Debts {
             }
         }
         (number, changed)
+    }
+
+    /// An event says that what the debt is about is gone.
+    pub(super) fn announce(&mut self, target: &Target) {
+        self.change(target, |read| read.announced = true);
+    }
+
+    /// It was found: whatever was said of its end does not hold.
+    pub(super) fn found(&mut self, target: &Target) {
+        if self.all.get(target).is_some_and(|debt| debt.read.announced || debt.read.absent_since.is_some()) {
+            self.change(target, PendingRead::found);
+        }
+    }
+
+    /// A read by id did not find it; it is asked for again at `due_at`.
+    pub(super) fn not_found(&mut self, target: &Target, now: Timestamp, due_at: Timestamp) {
+        if let Some(debt) = self.all.get_mut(target) {
+            self.queue.remove(&(debt.read.due_at, target.clone()));
+            debt.read.not_found(now, due_at);
+            (debt.is_taken, debt.is_answered) = (false, false);
+            debt.changed_in = self.next_batch;
+            self.queue.insert((due_at, target.clone()));
+            self.changed.insert(target.clone());
+        }
+    }
+
+    fn change(&mut self, target: &Target, change: impl FnOnce(&mut PendingRead)) {
+        if let Some(debt) = self.all.get_mut(target) {
+            change(&mut debt.read);
+            debt.changed_in = self.next_batch;
+            self.changed.insert(target.clone());
+        }
     }
 
     pub(super) fn has_changed(&self) -> bool {

@@ -1,31 +1,61 @@
-//! Held scopes: walks whose missing rows are kept, because too many are missing or the list is empty.
+//! Walks whose missing rows are kept until it is known what became of them.
 //!
-//! Some of the missing rows are asked for by id. If none of them exists any more, the hold is released; else it stands until
-//! the rows come back (the list is read again, ever more rarely) or an operator releases it.
+//! Some of the missing rows are asked for by id. If all of them are gone, all missing rows go. If one is still there, or
+//! nobody can tell, they stay, a gap says so, and the list is read again, ever more rarely, until it shows them or an operator
+//! releases them. That an account, a membership or an assignment is not found proves that it is gone only if its user or
+//! group is itself shown (facts 7.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::batch::{WalkState, WalkUpdate};
+use super::super::batch::{Finished, WalkState, WalkUpdate};
+use super::super::coverage::Gap;
 use super::super::ids::Timestamp;
 use super::super::model::{Key, Scope};
-use super::super::pending::Target;
-use super::{Call, Effect, Pending, Selection, SyncState};
+use super::super::pending::{Target, When};
+use super::super::reconcile::{Verdict, gap_of};
+use super::{ByIdSeen, Call, Effect, Pending, Selection, SyncState};
 
-/// What is known about one held scope.
+/// So often a list is read again before a gap says that some of its rows hang on somebody who is not shown: meanwhile that
+/// somebody is looked into.
+const UNCLEAR_TIMES_MAX: u32 = 2;
+
+/// What is known about one walk.
 #[derive(Debug)]
 struct Hold {
+    /// Number of the questions; answers to earlier ones do not count.
+    round: u64,
     /// Probes that wait for their answer.
-    probes: usize,
-    /// Whether one of them says that its row is still there, or cannot tell.
-    some_exist: bool,
-    /// How often in a row the list was held.
+    waiting: usize,
+    /// One row is still there, or cannot be asked for.
+    is_refuted: bool,
+    /// Users and groups that are not found: what became of their rows is not clear.
+    unclear: BTreeSet<Scope>,
+    /// Probed users, groups and apps that are not found.
+    gone: BTreeSet<Scope>,
+    /// What is said if the missing rows are not gone.
+    gap: Option<Gap>,
+    /// How often in a row its walk ended like this.
     times: u32,
+    /// Whether its debts were paid by the walk.
+    is_paid: bool,
 }
 
-/// All held scopes.
+/// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     all: BTreeMap<Scope, Hold>,
+    next_round: u64,
+}
+
+/// A question about a missing row.
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    scope: Scope,
+    round: u64,
+    /// The missing row.
+    row: Key,
+    /// What is asked for: the row, or the user or group that it hangs on.
+    asked: Key,
 }
 
 impl Holds {
@@ -34,7 +64,7 @@ impl Holds {
     }
 
     pub(super) fn is_held(&self, scope: &Scope) -> bool {
-        self.all.contains_key(scope)
+        self.all.get(scope).is_some_and(|hold| !hold.is_paid)
     }
 
     /// A walk showed the rows again, or they were removed.
@@ -42,60 +72,197 @@ impl Holds {
         self.all.remove(scope);
     }
 
-    pub(super) fn not_gone(&mut self, scope: &Scope) {
-        if let Some(hold) = self.all.get_mut(scope) {
-            hold.probes = hold.probes.saturating_sub(1);
-            hold.some_exist = true;
-        }
+    fn of(&mut self, probe: &Probe) -> Option<&mut Hold> {
+        self.all.get_mut(&probe.scope).filter(|hold| hold.round == probe.round)
     }
+}
 
-    /// One row is gone for sure; returns whether all that were asked for are.
-    fn gone(&mut self, scope: &Scope) -> bool {
-        let Some(hold) = self.all.get_mut(scope) else { return false };
-        hold.probes = hold.probes.saturating_sub(1);
-        hold.probes == 0 && !hold.some_exist
+impl Probe {
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+}
+
+/// What a row hangs on beside the scope that it is missing from.
+fn hangs_on(row: &Key) -> Option<Key> {
+    match row {
+        Key::AppUser(_, user) | Key::GroupMember(_, user) => Some(Key::User(user.clone())),
+        Key::AppGroup(_, group) => Some(Key::Group(group.clone())),
+        Key::User(_) | Key::Group(_) | Key::App(_) => None,
     }
 }
 
 impl SyncState {
-    /// A scope is held; `sample` are some of the rows that are missing, none if probing cannot decide.
-    pub(super) fn hold(&mut self, scope: Scope, sample: Vec<Key>, effects: &mut Vec<Effect>) {
+    /// A walk has ended, and what is missing is kept.
+    pub(super) fn on_kept(&mut self, finished: Finished, effects: &mut Vec<Effect>) {
+        let Finished { scope, verdict, sample, missing, stored, .. } = finished;
+        let gap = if verdict.is_probed() { gap_of(&scope, verdict, missing, stored) } else { None };
+        self.hold(scope, sample, gap, verdict == Verdict::Confirm, effects);
+    }
+
+    /// Asks about a kept walk: `sample` are some of the rows that are missing, none if probing cannot decide.
+    pub(super) fn hold(
+        &mut self,
+        scope: Scope,
+        sample: Vec<Key>,
+        gap: Option<Gap>,
+        is_paid: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let times = self.holds.all.get(&scope).map_or(0, |hold| hold.times.saturating_add(1));
-        self.holds.all.insert(scope.clone(), Hold { probes: sample.len(), some_exist: false, times });
-        for key in sample {
-            let call = match &key {
-                // Memberships have no read by id: the user's groups tell.
-                Key::GroupMember(_, user) => {
-                    Call::Select { selection: Selection::UserGroups(user.clone()), next: None, limit: None }
-                }
-                key => Call::Read(key.clone()),
-            };
-            if let (Call::Select { selection, .. }, Key::GroupMember(group, _)) = (&call, &key) {
-                let selected = super::Selected::probe(selection.clone(), scope.clone(), group.clone());
+        let round = self.holds.next_round;
+        self.holds.next_round += 1;
+        let hold = Hold {
+            round,
+            waiting: sample.len(),
+            is_refuted: false,
+            unclear: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            gap,
+            times,
+            is_paid,
+        };
+        self.holds.all.insert(scope.clone(), hold);
+        if !is_paid {
+            self.read_again_later(&scope);
+        }
+        let is_unprobed = sample.is_empty();
+        for row in sample {
+            let probe = Probe { scope: scope.clone(), round, asked: row.clone(), row };
+            self.probe(probe, effects);
+        }
+        if is_unprobed && self.holds.all.get(&scope).is_some_and(|hold| hold.gap.is_some()) {
+            self.refute(&scope, effects);
+        }
+    }
+
+    fn probe(&mut self, probe: Probe, effects: &mut Vec<Effect>) {
+        match &probe.asked {
+            // Memberships have no read by id: the user's groups tell.
+            Key::GroupMember(group, user) => {
+                let selection = Selection::UserGroups(user.clone());
+                let group = group.clone();
+                let selected = super::Selected::probe(selection, probe, group);
+                let call = selected.next_call();
                 self.call(call, Pending::Select(selected), effects);
-            } else {
-                self.call(call, Pending::Probe(scope.clone()), effects);
+            }
+            asked => {
+                let call = Call::Read(asked.clone());
+                self.call(call, Pending::Probe(probe), effects);
             }
         }
-        if let Some(due_at) = self.hold_retry_at(times) {
-            self.debts.owe_at(Target::List(scope), due_at, "held", self.moment);
+    }
+
+    /// Held lists are read again, ever more rarely.
+    fn read_again_later(&mut self, scope: &Scope) {
+        let times = self.holds.all.get(scope).map_or(0, |hold| hold.times);
+        let Some(follow) = &self.follow else { return };
+        let (first, longest) = follow.hold_retry_millis;
+        let wait = first.max(1).saturating_mul(1 << times.min(16)).min(longest.max(first));
+        let due_at: Timestamp = self.moment.now.plus_millis(wait);
+        self.debts.owe_at(Target::List(scope.clone()), due_at, "held", self.moment);
+    }
+
+    /// A probe by id was answered.
+    pub(super) fn on_probed(&mut self, probe: Probe, seen: &ByIdSeen, effects: &mut Vec<Effect>) {
+        let is_found = matches!(seen, ByIdSeen::Found(..));
+        let is_of_row = probe.asked == probe.row;
+        let object = Scope::of_object(&probe.asked);
+        let is_departed = object.as_ref().is_some_and(|object| self.absent.is_departed(object));
+        match (is_of_row, is_found, object) {
+            (true, true, _) => self.on_probe(&probe, ProbeResult::There, effects),
+            // The user or group is there, so what hung on it is not.
+            (false, true, _) => self.on_probe(&probe, ProbeResult::Gone(None), effects),
+            (true, false, None) => match hangs_on(&probe.row) {
+                Some(asked) => self.probe(Probe { asked, ..probe }, effects),
+                None => self.on_probe(&probe, ProbeResult::There, effects),
+            },
+            (true, false, Some(object)) => self.on_probe(&probe, ProbeResult::Gone(Some(object)), effects),
+            (false, false, Some(_)) if is_departed => self.on_probe(&probe, ProbeResult::Gone(None), effects),
+            (false, false, Some(object)) => self.on_probe(&probe, ProbeResult::Unclear(object), effects),
+            (false, false, None) => self.on_probe(&probe, ProbeResult::There, effects),
         }
     }
 
-    fn hold_retry_at(&self, times: u32) -> Option<Timestamp> {
-        let (first, longest) = self.follow.as_ref()?.hold_retry_millis;
-        let wait = first.max(1).saturating_mul(1 << times.min(16)).min(longest.max(first));
-        Some(self.moment.now.plus_millis(wait))
+    /// What a probe tells.
+    pub(super) fn on_probe(&mut self, probe: &Probe, result: ProbeResult, effects: &mut Vec<Effect>) {
+        let Some(hold) = self.holds.of(probe) else { return };
+        hold.waiting = hold.waiting.saturating_sub(1);
+        match result {
+            ProbeResult::There => hold.is_refuted = true,
+            ProbeResult::Gone(object) => hold.gone.extend(object),
+            ProbeResult::Unclear(object) => {
+                hold.unclear.insert(object);
+            }
+        }
+        if hold.waiting > 0 {
+            return;
+        }
+        let (is_refuted, unclear, gone) =
+            (hold.is_refuted, std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
+        let scope = probe.scope.clone();
+        if is_refuted {
+            self.refute(&scope, effects);
+        } else if !unclear.is_empty() {
+            self.look_into(&scope, unclear, effects);
+        } else if !gone.is_empty() {
+            // Only the log tells whether they are deleted or hidden.
+            self.absent.hold(scope, gone);
+        } else {
+            self.release(scope, effects);
+        }
     }
 
-    /// A probe was answered.
-    pub(super) fn on_probe(&mut self, scope: &Scope, is_gone: bool, effects: &mut Vec<Effect>) {
-        if !is_gone {
-            self.holds.not_gone(scope);
-        } else if self.holds.gone(scope) {
-            let mut batch = self.batch();
-            batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Released });
+    /// The log was searched for the probed objects of a held list.
+    pub(super) fn holds_searched(&mut self, scope: &Scope, is_gone: bool, effects: &mut Vec<Effect>) {
+        if !self.holds.all.contains_key(scope) {
+            return;
+        }
+        if is_gone { self.release(scope.clone(), effects) } else { self.refute(scope, effects) }
+    }
+
+    fn release(&mut self, scope: Scope, effects: &mut Vec<Effect>) {
+        let mut batch = self.batch();
+        batch.walks.push(WalkUpdate { scope, state: WalkState::Released });
+        self.commit(batch, effects);
+    }
+
+    /// The missing rows are not gone, or nobody can tell.
+    fn refute(&mut self, scope: &Scope, effects: &mut Vec<Effect>) {
+        self.read_again_later(scope);
+        let mut batch = self.batch();
+        batch.gaps.extend(self.holds.all.get(scope).and_then(|hold| hold.gap.clone()));
+        if !batch.gaps.is_empty() || self.debts.has_changed() {
             self.commit(batch, effects);
         }
     }
+
+    /// Rows are missing, and so is whom they hang on: that is the first thing to find out.
+    fn look_into(&mut self, scope: &Scope, unclear: BTreeSet<Scope>, effects: &mut Vec<Effect>) {
+        for key in unclear.iter().filter_map(Scope::object) {
+            match Target::of_object(&key) {
+                Some(target) if self.follow.is_some() => self.owe(target, When::Now, "its rows are missing"),
+                _ => self.crawl.unlisted.push_back(key),
+            }
+        }
+        let times = self.holds.all.get(scope).map_or(0, |hold| hold.times);
+        if self.follow.is_none() || times >= UNCLEAR_TIMES_MAX {
+            self.refute(scope, effects);
+            return;
+        }
+        self.read_again_later(scope);
+        let batch = self.batch();
+        self.commit_if_any(batch, effects);
+    }
+}
+
+/// What an answer says about a missing row.
+#[derive(Clone, Debug)]
+pub(super) enum ProbeResult {
+    /// It is there, or nobody can tell.
+    There,
+    /// It is not there. An object of its own may be deleted or hidden.
+    Gone(Option<Scope>),
+    /// It is not there, and neither is what it hangs on.
+    Unclear(Scope),
 }

@@ -29,7 +29,7 @@ impl Lane {
             Scope::Users => Some(Lane::Users),
             Scope::Groups | Scope::GroupMembers(_) => Some(Lane::Groups),
             Scope::Apps | Scope::AppUsers(_) | Scope::AppGroups(_) => Some(Lane::Apps),
-            Scope::Log => None,
+            Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => None,
         }
     }
 }

@@ -297,7 +297,12 @@ impl SyncState {
             self.log.observed_through = Some(self.log.sent_at);
             batch.observed_through = self.log.observed_through;
             let finished =
-                WalkState::Finished { from: RequestNumber::default(), began: self.log.sent_at, known_empty: false };
+                WalkState::Finished {
+                    from: RequestNumber::default(),
+                    began: self.log.sent_at,
+                    known_empty: false,
+                    ended: Vec::new(),
+                };
             batch.walks = vec![WalkUpdate { scope: Scope::Log, state: finished }];
         }
         self.log.answered(self.moment, &mut batch);
@@ -348,7 +353,10 @@ impl SyncState {
         for event in &page.events {
             let marks = effects_of(event).marks.into_iter().filter(|mark| mark.when != When::Now);
             for mark in marks {
-                self.owe(mark.target, mark.when, &event.event_type);
+                self.owe(mark.target.clone(), mark.when, &event.event_type);
+                if mark.announces_end {
+                    self.announce(&mark.target);
+                }
             }
         }
     }
@@ -377,7 +385,10 @@ impl SyncState {
                 self.bring_crawl_forward();
             }
             for mark in effects.marks {
-                self.owe(mark.target, mark.when, &event.event_type);
+                self.owe(mark.target.clone(), mark.when, &event.event_type);
+                if mark.announces_end {
+                    self.announce(&mark.target);
+                }
             }
             for change in &effects.members {
                 self.crawl.empty_groups.remove(&change.group);

@@ -20,6 +20,7 @@
 //!   and then it can be started again from the store.
 //! - An answer that the state does not wait for changes nothing.
 
+mod absent;
 mod accounts;
 mod calls;
 mod crawl;
@@ -29,6 +30,7 @@ mod lanes;
 mod log;
 mod nets;
 mod reads;
+mod references;
 mod selections;
 #[cfg(test)]
 mod tests;
@@ -37,13 +39,16 @@ mod walks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::absent::{Absent, Search};
+pub use self::absent::DeletionsSeen;
 use self::accounts::Accounts;
 pub use self::calls::{
-    ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, Selection, StoredCrawl, UserAppSeen,
+    ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, Selection, StoredCrawl, UnseenFound,
+    UserAppSeen,
 };
 use self::crawl::Crawl;
 use self::debts::{BatchNumber, Debts};
-use self::holds::Holds;
+use self::holds::{Holds, Probe, ProbeResult};
 use self::lanes::Lanes;
 pub use self::lanes::{Lane, ScopeCounts};
 use self::log::Log;
@@ -53,13 +58,12 @@ use self::reads::Ready;
 use self::selections::Selected;
 use self::walk::Walk;
 use super::batch::{Batch, CrawlMark, Delta, Receipt};
-use super::coverage::{GapKind, ReadFailure};
+use super::coverage::{Gap, GapKind, ReadFailure};
 use super::filter::AppFilter;
 use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
 use super::model::{App, AppStatus, Key, Kind, Scope};
 use super::pending::{Answered, Patience, PendingRead, Target, When};
 use super::plan::Costs;
-use super::reconcile::Verdict;
 
 /// Debts that are kept one by one; at some hundred bytes each, more would cost more than a crawl.
 const DEBTS_MAX: usize = 200_000;
@@ -155,14 +159,29 @@ pub struct Known {
     pub assigned_groups: BTreeSet<GroupId>,
     /// When the app users of an app were last listed completely.
     pub listed: BTreeMap<AppId, Timestamp>,
-    /// Held scopes, each with some of the missing rows if probing them can end the hold.
-    pub held: Vec<(Scope, Vec<Key>)>,
+    /// Walks whose missing rows are kept.
+    pub held: Vec<KnownHold>,
+    /// Users, groups and apps with an open gap [`GapKind::UnseenReference`].
+    pub unseen: BTreeSet<Scope>,
+    /// When the last crawl began that came to its end.
+    pub whole_since: Option<Timestamp>,
     /// Scopes with an open gap `UNAUTHORIZED`.
     pub unauthorized: BTreeSet<Scope>,
     /// Open gaps of the log.
     pub log_gaps: BTreeSet<GapKind>,
     /// What following looked like when it last ended in this process; its counts go on.
     pub status: LogStatus,
+}
+
+/// A walk whose missing rows are kept, as stored.
+#[derive(Clone, Debug)]
+pub struct KnownHold {
+    /// The collection.
+    pub scope: Scope,
+    /// Some of the missing rows, if probing them can end the hold.
+    pub sample: Vec<Key>,
+    /// What is to be said when they are not gone; `None`: it is said already, or another gap says it.
+    pub gap: Option<Gap>,
 }
 
 /// An app as far as following needs it.
@@ -194,6 +213,7 @@ pub struct SyncState {
     ready: Ready,
     accounts: Accounts,
     holds: Holds,
+    absent: Absent,
     nets: Nets,
     /// The groups `Everyone`.
     everyone: BTreeSet<GroupId>,
@@ -230,13 +250,15 @@ enum Pending {
     Anchor,
     Poll(LogCursor),
     Walk(Walk),
-    /// An app that the list did not show.
-    Unlisted(AppId),
+    /// A user, group or app that the list did not show; where nobody follows.
+    Unlisted(Key),
     /// A debt, and when it was asked for.
     Read(Key, Timestamp),
     Select(Selected),
-    /// A missing row of a held scope.
-    Probe(Scope),
+    /// A missing row of a walk.
+    Probe(Probe),
+    /// A search of the log for deletions.
+    Search(Search),
     /// One account of a user whose selection came back empty.
     EmptyProbe(Box<Selected>),
 }
@@ -256,7 +278,7 @@ impl SyncState {
         let apps = known.apps.iter().map(|app| (app.id.clone(), KnownApp::of(app, &limits.apps))).collect();
         let mut state = Self {
             lanes: Lanes::new(limits.in_flight_per_lane),
-            crawl: Crawl::default(),
+            crawl: Crawl::new(known.whole_since),
             log: Log::new(
                 known.cursor,
                 known.observed_through,
@@ -269,6 +291,7 @@ impl SyncState {
             ready: Ready::default(),
             accounts: Accounts::default(),
             holds: Holds::default(),
+            absent: Absent::new(known.unseen),
             nets: Nets::new(known.deltas, known.listed, moment.now),
             everyone: known.everyone,
             assigned_groups: known.assigned_groups,
@@ -286,9 +309,10 @@ impl SyncState {
         };
         let mut effects = Vec::new();
         state.begin(begin, &mut effects);
-        for (scope, sample) in known.held {
-            state.hold(scope, sample, &mut effects);
+        for KnownHold { scope, sample, gap } in known.held {
+            state.hold(scope, sample, gap, false, &mut effects);
         }
+        state.owe_unseen();
         state.go_on(&mut effects);
         (state, effects)
     }
@@ -313,10 +337,13 @@ impl SyncState {
             Input::Counted(sizes) => self.on_counted(&sizes),
             Input::UserApps(call, stored) => self.on_user_apps_stored(call, stored, &mut effects),
             Input::Asked(target) => self.on_asked(target, &mut effects),
-            Input::Released(scope, unlisted_apps) => {
+            Input::Released(scope, unlisted) => {
                 self.holds.ended(&scope);
-                self.crawl.unlisted.extend(unlisted_apps);
+                self.on_object_released(&scope, &mut effects);
+                self.ask_for(unlisted);
             }
+            Input::Deletions(call, seen) => self.on_deletions(call, &seen, &mut effects),
+            Input::Unseen(found) => self.on_unseen(found, &mut effects),
         }
         self.go_on(&mut effects);
         effects
@@ -334,6 +361,7 @@ impl SyncState {
                 self.take_due_debts(effects);
                 self.fill(effects);
                 self.read_ready(effects);
+                self.search_for_deletions(effects);
             }
         }
         self.end_when_done(effects);
@@ -341,8 +369,11 @@ impl SyncState {
 
     /// When the machine wants a step even if nothing happens.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        if self.follow.is_none() || self.stopped.is_some() {
+        if self.stopped.is_some() {
             return None;
+        }
+        if self.follow.is_none() {
+            return self.absent.next_search();
         }
         // What cannot begin yet is begun by the answer that it waits for, not by the clock.
         let lets_lists_go = self.log.lets_lists_go();
@@ -435,12 +466,13 @@ impl SyncState {
             }
             self.accounts.unblock(&answered.target);
         }
-        for finished in receipt.finished {
-            self.crawl.unlisted.extend(finished.unlisted_apps);
-            if finished.verdict.is_hold() {
-                // With another credential a 404 may mean "not visible" (facts 7.2): such a hold is not probed.
-                let can_tell = matches!(finished.verdict, Verdict::HoldShrunk | Verdict::HoldEmpty);
-                self.hold(finished.scope, if can_tell { finished.sample } else { Vec::new() }, effects);
+        for mut finished in receipt.finished {
+            self.ask_for(std::mem::take(&mut finished.unlisted));
+            if finished.verdict.is_hold() || finished.verdict.keeps_missing() {
+                if !finished.verdict.is_hold() {
+                    self.nets.listed(&finished.scope, self.moment.now);
+                }
+                self.on_kept(finished, effects);
             } else {
                 self.holds.ended(&finished.scope);
                 self.nets.listed(&finished.scope, self.moment.now);
@@ -461,7 +493,7 @@ impl SyncState {
         let is_urgent = match &call {
             Call::FirstPage { is_urgent, .. } | Call::NextPage { is_urgent, .. } => *is_urgent,
             Call::Read(_) | Call::Select { .. } => true,
-            Call::AnchorLog { .. } | Call::PollLog(_) => false,
+            Call::AnchorLog { .. } | Call::PollLog(_) | Call::SearchDeletions { .. } => false,
         };
         self.reads += u64::from(is_urgent);
         self.in_flight.insert(id, pending);
@@ -518,19 +550,17 @@ impl SyncState {
         match pending {
             Pending::Anchor | Pending::Poll(_) => self.on_log_failed(pending, &failure, effects),
             Pending::Walk(walk) => self.on_walk_failed(walk, &failure, effects),
-            Pending::Unlisted(app) => {
+            Pending::Unlisted(key) => {
                 // Kept: neither shown nor proven gone.
                 let mut batch = self.batch();
-                batch.gaps.extend(super::coverage::gap_of_failure(&Scope::Apps, &failure));
-                let target = Target::App(app);
-                self.owe(target.clone(), When::Now, "app could not be read");
-                self.debts.failed(&target, self.moment.now, 0);
+                batch.gaps.extend(super::coverage::gap_of_failure(&key.scope(), &failure));
                 self.commit(batch, effects);
             }
             Pending::Read(key, _) => self.on_read_failed(&key, &failure, effects),
             Pending::Select(selected) => self.on_selection_failed(selected, &failure, effects),
             Pending::EmptyProbe(selected) => self.on_selection_failed(*selected, &failure, effects),
-            Pending::Probe(scope) => self.holds.not_gone(&scope),
+            Pending::Probe(probe) => self.on_probe(&probe, ProbeResult::There, effects),
+            Pending::Search(search) => self.settle_search(search, &DeletionsSeen::default(), effects),
         }
     }
 
@@ -541,11 +571,11 @@ impl SyncState {
             let scope = match pending {
                 Pending::Anchor | Pending::Poll(_) => Scope::Log,
                 Pending::Walk(walk) => walk.scope.clone(),
-                Pending::Unlisted(_) => Scope::Apps,
-                Pending::Read(key, _) => key.scope(),
+                Pending::Unlisted(key) | Pending::Read(key, _) => key.scope(),
+                Pending::Search(_) => Scope::Log,
                 Pending::Select(selected) => selected.scope(),
                 Pending::EmptyProbe(selected) => selected.scope(),
-                Pending::Probe(scope) => scope.clone(),
+                Pending::Probe(probe) => probe.scope().clone(),
             };
             let mut batch = self.batch();
             batch.gaps.extend(super::coverage::gap_of_failure(&scope, &failure));
@@ -553,17 +583,6 @@ impl SyncState {
         }
         self.stopped.get_or_insert(failure);
     }
-}
-
-/// The debt that a read by id pays; `None` for what has no such read.
-fn target_of(key: &Key) -> Option<Target> {
-    Some(match key {
-        Key::User(user) => Target::User(user.clone()),
-        Key::Group(group) => Target::Group(group.clone()),
-        Key::App(app) => Target::App(app.clone()),
-        Key::AppUser(app, user) => Target::AppUser(app.clone(), user.clone()),
-        Key::GroupMember(..) | Key::AppGroup(..) => return None,
-    })
 }
 
 /// Groups whose members a list of groups obliges to read, and the like.

@@ -4,13 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::super::batch::{Batch, WalkState, WalkUpdate};
 use super::super::coverage::{ReadFailure, gap_of_failure};
-use super::super::ids::{AppId, GroupId, Timestamp, UserId};
+use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{Key, Scope};
-use super::super::pending::Target;
+use super::super::pending::{Target, When};
 use super::super::plan::plan_users;
 use super::{
     ByIdSeen, Call, CallId, Effect, KnownApp, Members, Pending, Selected, Selection, SyncState, members_of, paid,
-    target_of,
 };
 
 /// Reads that can begin as soon as their bucket has room. By-id reads of users, groups and apps, accounts and selections
@@ -78,6 +77,10 @@ impl SyncState {
                 Target::List(scope) => self.take_list(scope, &mut batch),
                 Target::Everything => self.want_crawl(),
                 Target::UserApps(user) => self.ready.select(Selected::user_apps(user, Vec::new())),
+                Target::UserGroups(user) => {
+                    let target = Target::UserGroups(user.clone());
+                    self.ready.select(Selected::new(Selection::UserGroups(user), Some(target)));
+                }
                 target @ (Target::SourceGroups(_) | Target::UsersDelta | Target::GroupsDelta) => {
                     self.take_selection(target);
                 }
@@ -101,7 +104,7 @@ impl SyncState {
                 !self.everyone.contains(group)
                     && (self.limits.members == Members::All || self.assigned_groups.contains(group))
             }
-            Scope::Log => false,
+            Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => false,
         };
         // An app that was never seen is read first: its own read obliges to its lists.
         if let Scope::AppUsers(app) | Scope::AppGroups(app) = &scope
@@ -167,7 +170,7 @@ impl SyncState {
 
     fn read(&mut self, key: Key, effects: &mut Vec<Effect>) {
         // Paid in the meantime by another read.
-        if target_of(&key).is_none_or(|target| self.debts.get(&target).is_none()) {
+        if Target::of_object(&key).is_none_or(|target| self.debts.get(&target).is_none()) {
             return;
         }
         *self.ready.count(&key) += 1;
@@ -179,13 +182,13 @@ impl SyncState {
             matches!(pending, Pending::Unlisted(_) | Pending::Read(..) | Pending::Probe(_) | Pending::EmptyProbe(_))
         };
         match self.answered(call, is_by_id) {
-            Some(Pending::Unlisted(app)) => self.take_in(&Key::App(app), seen, self.moment.now, effects),
+            Some(Pending::Unlisted(key)) => self.take_in(&key, seen, self.moment.now, effects),
             Some(Pending::Read(key, asked_at)) => {
                 let count = self.ready.count(&key);
                 *count = count.saturating_sub(1);
                 self.take_in(&key, seen, asked_at, effects);
             }
-            Some(Pending::Probe(scope)) => self.on_probe(&scope, matches!(seen, ByIdSeen::NotFound(_)), effects),
+            Some(Pending::Probe(probe)) => self.on_probed(probe, &seen, effects),
             Some(Pending::EmptyProbe(selected)) => self.on_empty_probe(*selected, seen, effects),
             _ => {}
         }
@@ -198,9 +201,15 @@ impl SyncState {
         self.credential_lives(&mut batch);
         batch.at = at;
         batch.is_reread = true;
-        let is_gone = matches!(seen, ByIdSeen::NotFound(_));
+        let target = Target::of_object(key);
+        let mut is_gone = false;
         match seen {
-            ByIdSeen::Found(row, _) if row.key() == *key => self.on_row(*row, &mut batch),
+            ByIdSeen::Found(row, _) if row.key() == *key => {
+                if let Some(target) = &target {
+                    self.debts.found(target);
+                }
+                self.on_row(*row, &mut batch);
+            }
             ByIdSeen::Found(..) => {
                 self.commit_if_any(batch, effects);
                 let detail = "the answer to a read by id shows another object".to_owned();
@@ -208,11 +217,22 @@ impl SyncState {
                 return;
             }
             ByIdSeen::NotFound(_) => {
+                is_gone = match Scope::of_object(key) {
+                    Some(object) => self.on_object_not_found(&object, at),
+                    None => self.on_account_not_found(key, at, &mut batch),
+                };
+                if !is_gone {
+                    if let Some(target) = &target {
+                        self.accounts.unblock(target);
+                    }
+                    self.commit_if_any(batch, effects);
+                    return;
+                }
                 batch.removals.push(key.clone());
-                self.pay_what_is_gone(key, &mut batch);
+                self.note_gone(key, &mut batch);
             }
         }
-        if let Some(target) = target_of(key) {
+        if let Some(target) = target {
             if is_gone {
                 batch.answered.push(paid(target, at));
             } else {
@@ -222,13 +242,49 @@ impl SyncState {
         self.commit(batch, effects);
     }
 
+    /// A read did not find an account. Returns whether it is known to be gone: an event has told so, or both its user and its
+    /// app have been found by reads of their own since it was first missed.
+    fn on_account_not_found(&mut self, key: &Key, at: RequestNumber, batch: &mut Batch) -> bool {
+        let Key::AppUser(app, user) = key else { return false };
+        let target = Target::AppUser(app.clone(), user.clone());
+        let Some(debt) = self.debts.get(&target).cloned() else { return false };
+        let objects = [Scope::User(user.clone()), Scope::App(app.clone())];
+        if debt.announced || objects.iter().any(|object| self.absent.is_departed(object)) {
+            return true;
+        }
+        if objects.iter().any(|object| self.is_absent(object)) {
+            // What is open about them is open about it: their gaps speak for it, and their return brings it back.
+            batch.answered.push(paid(target, at));
+            return false;
+        }
+        let parents = [Target::User(user.clone()), Target::App(app.clone())];
+        let is_looked_into = parents.iter().all(|parent| self.debts.get(parent).is_none());
+        match debt.absent_since {
+            Some(_) if is_looked_into => true,
+            Some(_) => {
+                let due_at = self.moment.now.plus_millis(self.debts.patience().later_millis);
+                self.debts.not_found(&target, self.moment.now, due_at);
+                false
+            }
+            None => {
+                for parent in parents {
+                    self.owe(parent, When::Now, "its account is not found");
+                }
+                let due_at = self.moment.now.plus_millis(self.debts.patience().debounce_millis);
+                self.debts.not_found(&target, self.moment.now, due_at);
+                false
+            }
+        }
+    }
+
     /// What hangs on an object that is gone needs no read of its own.
-    fn pay_what_is_gone(&mut self, key: &Key, batch: &mut Batch) {
+    pub(super) fn pay_what_is_gone(&mut self, key: &Key, batch: &mut Batch) {
         let at = batch.at;
         let mut targets = Vec::new();
         match key {
             Key::User(user) => {
                 targets.push(Target::UserApps(user.clone()));
+                targets.push(Target::UserGroups(user.clone()));
                 targets.extend(self.debts.accounts_of_user(user));
             }
             Key::Group(group) => {
@@ -256,7 +312,7 @@ impl SyncState {
         let count = self.ready.count(key);
         *count = count.saturating_sub(1);
         let mut batch = self.batch();
-        if let Some(target) = target_of(key).filter(|target| self.debts.get(target).is_some()) {
+        if let Some(target) = Target::of_object(key).filter(|target| self.debts.get(target).is_some()) {
             // Of an app that is gone or not wanted nothing can be missing; nor of what another read has answered meanwhile.
             batch.gaps.extend(gap_of_failure(&key.scope(), failure).filter(|gap| !self.is_of_unread_app(&gap.scope)));
             self.debts.failed(&target, self.moment.now, 0);

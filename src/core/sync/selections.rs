@@ -1,7 +1,7 @@
 //! Lists that are no scopes: what changed lately, the groups of an app, the apps or groups of a user.
 //!
-//! A selection never says that something does not exist, except for accounts that an event named: what it leaves out is
-//! asked for by id.
+//! A selection never says that something does not exist, except for accounts of which an event said that they have ended: what
+//! it leaves out is asked for by id.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,9 +9,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::super::batch::{Batch, Delta};
 use super::super::coverage::{ReadFailure, gap_of_failure};
 use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{Group, Key, Row, Scope};
+use super::super::model::{Group, GroupMember, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
+use super::holds::{Probe, ProbeResult};
 use super::walks::WALK_PAGES_MAX;
 use super::{
     ByIdSeen, Call, CallId, Effect, Members, PageSeen, Pending, Selection, SyncState, UserAppSeen, members_of,
@@ -46,8 +47,8 @@ pub(super) struct Selected {
     accounts: Vec<AppId>,
     /// Accounts of the user that are stored.
     stored: BTreeSet<AppId>,
-    /// The held scope that is probed, and the group that is looked for.
-    probe: Option<(Scope, GroupId)>,
+    /// The missing membership that is probed, and the group that is looked for.
+    probe: Option<(Probe, GroupId)>,
 }
 
 impl Selected {
@@ -78,8 +79,8 @@ impl Selected {
     }
 
     /// Whether a user is still in the group.
-    pub(super) fn probe(selection: Selection, scope: Scope, group: GroupId) -> Self {
-        Self { probe: Some((scope, group)), ..Self::new(selection, None) }
+    pub(super) fn probe(selection: Selection, probe: Probe, group: GroupId) -> Self {
+        Self { probe: Some((probe, group)), ..Self::new(selection, None) }
     }
 
     pub(super) fn next_call(&self) -> Call {
@@ -153,9 +154,9 @@ impl SyncState {
         batch.quarantined = page.quarantined;
         self.note_stats(page.group_stats, Asked { at: page.at, since: selected.began });
         selected.user_apps.extend(page.user_apps);
-        if let Some((scope, group)) = selected.probe.clone() {
+        if let Some((probe, group)) = selected.probe.clone() {
             self.commit_if_any(batch, effects);
-            self.on_groups_of_member(selected, &scope, &group, &page.rows, page.next, effects);
+            self.on_groups_of_member(selected, &probe, &group, &page.rows, page.next, effects);
             return;
         }
         for row in page.rows {
@@ -194,6 +195,12 @@ impl SyncState {
                 self.owe_members(group, "members changed", batch);
             }
             (Selection::GroupsOfApp(_), Row::Group(group)) => self.owe_members(group, "groups imported", batch),
+            (Selection::UserGroups(user), Row::Group(group)) => {
+                let member = GroupMember { group: group.id.clone(), user: user.clone() };
+                if !group.is_everyone() && self.reads_members_of(&group.id) {
+                    batch.rows.push(Row::GroupMember(member));
+                }
+            }
             (_, Row::User(user)) => {
                 selected.users.insert(user.id.clone());
             }
@@ -202,9 +209,12 @@ impl SyncState {
         self.on_row(row, batch);
     }
 
+    fn reads_members_of(&self, group: &GroupId) -> bool {
+        self.limits.members == Members::All || self.assigned_groups.contains(group)
+    }
+
     fn owe_members(&mut self, group: &Group, cause: &str, batch: &mut Batch) {
-        let is_wanted = self.limits.members == Members::All || self.assigned_groups.contains(&group.id);
-        if group.is_everyone() || !is_wanted {
+        if group.is_everyone() || !self.reads_members_of(&group.id) {
             return;
         }
         match self.crawl.empty_groups.get(&group.id) {
@@ -241,7 +251,7 @@ impl SyncState {
     fn on_groups_of_member(
         &mut self,
         mut selected: Selected,
-        scope: &Scope,
+        probe: &Probe,
         group: &GroupId,
         rows: &[Row],
         next: Option<String>,
@@ -249,14 +259,14 @@ impl SyncState {
     ) {
         let shows = rows.iter().any(|row| matches!(row, Row::Group(shown) if shown.id == *group));
         match next {
-            _ if shows => self.on_probe(scope, false, effects),
-            None => self.on_probe(scope, true, effects),
+            _ if shows => self.on_probe(probe, ProbeResult::There, effects),
+            None => self.on_probe(probe, ProbeResult::Gone(None), effects),
             Some(next) => match selected.go_to(next) {
                 Ok(()) => {
                     let call = selected.next_call();
                     self.call(call, Pending::Select(selected), effects);
                 }
-                Err(_) => self.on_probe(scope, false, effects),
+                Err(_) => self.on_probe(probe, ProbeResult::There, effects),
             },
         }
     }
@@ -286,7 +296,8 @@ impl SyncState {
         }
     }
 
-    /// Accounts that were shown are stored; those that were not are removed where an event named them, else asked for by id.
+    /// Accounts that were shown are stored; those that were not are removed where an event said that they have ended, else
+    /// asked for by id.
     fn apply_user_apps(&mut self, selected: Selected, user: &UserId, is_believed: bool, effects: &mut Vec<Effect>) {
         self.ready.selection_is_over();
         let from = selected.from.unwrap_or_default();
@@ -315,10 +326,9 @@ impl SyncState {
             // Whether the list shows inactive apps is not documented.
             let is_active = self.apps.get(app).is_some_and(|known| known.is_active);
             let target = Target::AppUser(app.clone(), user.clone());
-            // Named by an event that had arrived before the list was asked for.
-            let is_named =
-                selected.accounts.contains(app) || self.debts.get(&target).is_some_and(|read| read.since < from);
-            if is_believed && is_active && is_named {
+            // An event that had arrived before the list was asked for says that it has ended.
+            let is_announced = self.debts.get(&target).is_some_and(|read| read.announced && read.since < from);
+            if is_believed && is_active && is_announced {
                 batch.removals.push(Key::AppUser(app.clone(), user.clone()));
                 self.settle(target, from, selected.asked_at, &mut batch);
             } else {
@@ -347,9 +357,17 @@ impl SyncState {
         failure: &ReadFailure,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some((scope, _)) = &selected.probe {
-            // A user who does not exist is in no group.
-            self.on_probe(&scope.clone(), matches!(failure, ReadFailure::NotFound { .. }), effects);
+        if let Some((probe, _)) = &selected.probe {
+            let result = match (failure, &selected.selection) {
+                // Deleted, or not visible: then the membership may be there.
+                (ReadFailure::NotFound { .. }, Selection::UserGroups(user)) => {
+                    let user = Scope::User(user.clone());
+                    let is_departed = self.absent.is_departed(&user);
+                    if is_departed { ProbeResult::Gone(None) } else { ProbeResult::Unclear(user) }
+                }
+                _ => ProbeResult::There,
+            };
+            self.on_probe(&probe.clone(), result, effects);
             return;
         }
         if selected.restart(failure) {
@@ -359,12 +377,22 @@ impl SyncState {
         }
         self.ready.selection_is_over();
         let mut batch = self.batch();
-        match &selected.selection {
+        match &selected.selection.clone() {
             // There is another way to read each of them.
             Selection::UsersByIds(users) => users.iter().for_each(|user| self.ready.user(user.clone())),
             Selection::UserApps(user) if !selected.accounts.is_empty() => {
                 for app in &selected.accounts {
                     self.ready.account(app.clone(), user.clone());
+                }
+            }
+            // The user is gone, or not shown: a read by id is the way to find out.
+            Selection::UserApps(user) | Selection::UserGroups(user)
+                if matches!(failure, ReadFailure::NotFound { .. }) =>
+            {
+                self.owe(Target::User(user.clone()), When::Now, "apps or groups are not found");
+                if let Some(target) = selected.target.take() {
+                    batch.answered.extend(self.debts.unwanted(&target));
+                    self.accounts.unblock(&target);
                 }
             }
             _ if selected.target.as_ref().is_some_and(|target| self.debts.get(target).is_some()) => {

@@ -2,12 +2,12 @@
 
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
-use super::super::ids::{GroupId, RequestNumber, Timestamp};
+use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{App, Group, GroupStats, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};
-use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState};
+use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState, members_of};
 
 /// How often a walk may start again (stale cursors, smaller pages) before it is given up. Halving 1000 down to the
 /// floor of 10 takes 7; the rest is for stale cursors ("at most a few times", facts 0.1).
@@ -109,7 +109,8 @@ impl SyncState {
 
     fn finish_walk(&mut self, walk: &Walk, from: RequestNumber, batch: &mut Batch) {
         let scope = walk.scope.clone();
-        let state = WalkState::Finished { from, began: walk.began, known_empty: false };
+        let ended = self.ended_accounts(&scope, from);
+        let state = WalkState::Finished { from, began: walk.began, known_empty: false, ended };
         batch.walks.push(WalkUpdate { scope: scope.clone(), state });
         self.lanes.finish(&scope);
         match &scope {
@@ -131,10 +132,23 @@ impl SyncState {
         self.settle(Target::List(scope), from, walk.asked_at, batch);
     }
 
+    /// Users whose account in the app has ended, as events say that had arrived before the walk began.
+    fn ended_accounts(&self, scope: &Scope, from: RequestNumber) -> Vec<UserId> {
+        let Scope::AppUsers(app) = scope else { return Vec::new() };
+        let is_ended = |target: &Target| self.debts.get(target).is_some_and(|read| read.announced && read.since < from);
+        let accounts = self.debts.accounts_of_app(app).into_iter().filter(is_ended);
+        let user = |target| match target {
+            Target::AppUser(_, user) => Some(user),
+            _ => None,
+        };
+        accounts.filter_map(user).collect()
+    }
+
     fn give_up(&mut self, scope: &Scope, kind: GapKind, evidence: String, batch: &mut Batch) {
         batch.gaps.push(Gap { scope: scope.clone(), kind, evidence });
         batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp });
         self.lanes.finish(scope);
+        self.crawl.given_up.insert(scope.clone());
         self.try_list_again(scope);
     }
 
@@ -187,12 +201,21 @@ impl SyncState {
             Scope::GroupMembers(group) => {
                 self.owe(Target::Group(group.clone()), When::Now, "its list is not found");
             }
-            Scope::Users | Scope::Groups | Scope::Apps | Scope::Log => {}
+            Scope::Users
+            | Scope::Groups
+            | Scope::Apps
+            | Scope::Log
+            | Scope::User(_)
+            | Scope::Group(_)
+            | Scope::App(_) => {}
         }
     }
 
     /// Puts a row into the batch, and the reads that it makes necessary on the list.
     pub(super) fn on_row(&mut self, row: Row, batch: &mut Batch) {
+        if let Some(object) = Scope::of_object(&row.key()) {
+            self.on_object_shown(object);
+        }
         match &row {
             Row::App(app) => {
                 let known = KnownApp::of(app, &self.limits.apps);
@@ -220,6 +243,26 @@ impl SyncState {
             Row::User(_) | Row::GroupMember(_) | Row::AppUser(_) => {}
         }
         batch.rows.push(row);
+    }
+
+    /// An object is shown. What was not seen of one that was hidden has to be read again.
+    fn on_object_shown(&mut self, object: Scope) {
+        if !self.absent.found(&object) {
+            return;
+        }
+        let cause = "shown again";
+        match object {
+            Scope::User(user) => {
+                self.owe(Target::UserApps(user.clone()), When::Now, cause);
+                self.owe(Target::UserGroups(user), When::Now, cause);
+            }
+            Scope::Group(group) => self.owe(members_of(&group), When::Now, cause),
+            Scope::App(app) => {
+                self.owe(Target::List(Scope::AppUsers(app.clone())), When::Now, cause);
+                self.owe(Target::List(Scope::AppGroups(app)), When::Now, cause);
+            }
+            _ => {}
+        }
     }
 
     fn on_group_row(&mut self, group: &Group, batch: &mut Batch) {

@@ -17,7 +17,7 @@ use super::super::page::{PageToken, Paged};
 use super::super::rows::timestamp;
 use super::super::status::scope_to_proto;
 use super::super::subjects::is_named;
-use crate::core::coverage::{GapKind, GapRecord, hides, remedy};
+use crate::core::coverage::{GapId, GapKind, GapRecord, hides, remedy};
 use crate::core::ids::UserId;
 use crate::core::model::Scope;
 
@@ -28,8 +28,8 @@ const RECORDED_MAX: usize = 100_000;
 #[derive(Clone, Debug)]
 enum Known {
     Recorded(Box<GapRecord>),
-    /// A collection that was never read to its end.
-    NotRead(Scope),
+    /// What follows from what was never read, or too long ago, and is in no book.
+    Derived(GapKind, Scope),
     /// A user whom a row names and no list shows.
     UnseenUser(UserId),
 }
@@ -38,7 +38,7 @@ impl Known {
     fn kind(&self) -> v1::GapKind {
         match self {
             Self::Recorded(record) => kind_to_proto(record.gap.kind),
-            Self::NotRead(_) => v1::GapKind::NotRead,
+            Self::Derived(kind, _) => kind_to_proto(*kind),
             Self::UnseenUser(_) => v1::GapKind::UnseenReference,
         }
     }
@@ -46,7 +46,7 @@ impl Known {
     fn state(&self) -> v1::GapState {
         match self {
             Self::Recorded(record) if !record.open => v1::GapState::Closed,
-            Self::Recorded(_) | Self::NotRead(_) | Self::UnseenUser(_) => v1::GapState::Open,
+            Self::Recorded(_) | Self::Derived(..) | Self::UnseenUser(_) => v1::GapState::Open,
         }
     }
 }
@@ -62,6 +62,9 @@ pub(super) fn kind_to_proto(kind: GapKind) -> v1::GapKind {
         GapKind::LogLost => v1::GapKind::LogLost,
         GapKind::NotRead => v1::GapKind::NotRead,
         GapKind::EmptySuspect => v1::GapKind::EmptySuspect,
+        GapKind::UnseenReference => v1::GapKind::UnseenReference,
+        GapKind::CountMismatch => v1::GapKind::CountMismatch,
+        GapKind::Stale => v1::GapKind::Stale,
     }
 }
 
@@ -114,15 +117,17 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
     for record in ask.snapshot.gaps(false, RECORDED_MAX)? {
         gaps.insert(record.gap.id().as_str().to_owned(), Known::Recorded(Box::new(record)));
     }
-    for id in org_gaps.many() {
-        let Some(scope) = not_read_scope(id) else { continue };
-        let is_open = matches!(gaps.get(id), Some(Known::Recorded(record)) if record.open);
+    for id in org_gaps.to_ids() {
+        let Some((kind, scope)) = derived_gap(&id) else { continue };
+        let is_open = matches!(gaps.get(&id), Some(Known::Recorded(record)) if record.open);
         if !is_open {
-            gaps.insert(id.clone(), Known::NotRead(scope));
+            gaps.insert(id, Known::Derived(kind, scope));
         }
     }
     for user in filters.ids.iter().filter_map(|id| unseen_user_of(id)) {
-        if ask.snapshot.user(&user)?.is_none() && is_named(ask, &user)? {
+        let is_open =
+            matches!(gaps.get(&unseen_user_gap_id(&user)), Some(Known::Recorded(record)) if record.open);
+        if !is_open && ask.snapshot.user(&user)?.is_none() && is_named(ask, &user)? {
             gaps.insert(unseen_user_gap_id(&user), Known::UnseenUser(user));
         }
     }
@@ -164,8 +169,7 @@ impl HeldCounts {
 
 /// A gap of which there is no record any more: what its id says, closed. `None` for an id that names no gap.
 pub(in crate::serve) fn forgotten_gap(ask: &Ask<'_>, id: &str) -> Option<v1::Gap> {
-    let (kind, scope) = id.split_once(':')?;
-    let (kind, scope) = (GapKind::parse(kind)?, Scope::parse(scope)?);
+    let (kind, scope) = GapId::parse(id)?;
     Some(v1::Gap {
         id: id.to_owned(),
         org: ask.view.name().to_owned(),
@@ -192,10 +196,9 @@ pub(in crate::serve) fn gaps_by_id(ask: &Ask<'_>, ids: &BTreeSet<&str>) -> Resul
     Ok(gaps)
 }
 
-/// The collection that a gap of kind NOT_READ is about.
-fn not_read_scope(id: &str) -> Option<Scope> {
-    let (kind, scope) = id.split_once(':')?;
-    (GapKind::parse(kind)? == GapKind::NotRead).then(|| Scope::parse(scope))?
+/// What a gap is about that follows from what was not read.
+fn derived_gap(id: &str) -> Option<(GapKind, Scope)> {
+    GapId::parse(id).filter(|(kind, _)| matches!(kind, GapKind::NotRead | GapKind::Stale))
 }
 
 fn bounded(mut text: String) -> String {
@@ -217,6 +220,7 @@ fn to_proto(ask: &Ask<'_>, held: &HeldCounts, id: &str, gap: &Known) -> Result<v
             shown.scope = Some(named_scope(ask, scope)?);
             shown.first_seen_at = Some(timestamp(record.first_seen));
             shown.last_seen_at = Some(timestamp(record.last_seen));
+            shown.closed_at = record.closed_at.filter(|_| !record.open).map(timestamp);
             shown.observation_count = record.count;
             let seen = match record.gap.evidence.as_str() {
                 "" => String::new(),
@@ -226,18 +230,30 @@ fn to_proto(ask: &Ask<'_>, held: &HeldCounts, id: &str, gap: &Known) -> Result<v
             shown.remedy = bounded(remedy(scope, record.gap.kind));
             shown.evidence = evidence(ask, held, record)?;
         }
-        Known::NotRead(scope) => {
+        Known::Derived(kind, scope) => {
             shown.scope = Some(named_scope(ask, scope)?);
-            shown.hides = bounded(hides(scope, GapKind::NotRead));
-            shown.remedy = bounded(remedy(scope, GapKind::NotRead));
+            shown.hides = bounded(hides(scope, *kind));
+            shown.remedy = bounded(remedy(scope, *kind));
+            if *kind == GapKind::Stale {
+                shown.evidence = Some(Evidence::Age(age_evidence(ask, scope)));
+            }
         }
         Known::UnseenUser(user) => {
             shown.scope = Some(scope_to_proto(&Scope::Users));
-            shown.hides = format!("login, e-mail and status of user {user}, whom an app or a group names");
-            shown.remedy =
-                "wait for the next crawl; if it stays, give the credential's owner a role that sees all users"
-                    .to_owned();
-            let key = Some(v1::RowKey { key: Some(v1::row_key::Key::UserId(user.as_str().to_owned())) });
+            let scope = Scope::User(user.clone());
+            shown.hides = bounded(hides(&scope, GapKind::UnseenReference));
+            shown.remedy = bounded(remedy(&scope, GapKind::UnseenReference));
+            shown.evidence = reference_evidence(ask, &scope)?.map(Evidence::Reference);
+        }
+    }
+    Ok(shown)
+}
+
+/// What is named, and by which rows that are stored: if by none, by the log or an earlier list.
+fn reference_evidence(ask: &Ask<'_>, scope: &Scope) -> Result<Option<v1::ReferenceEvidence>, Failure> {
+    use v1::row_key::Key;
+    let (key, named_in) = match scope {
+        Scope::User(user) => {
             let account = ask.snapshot.accounts(user, None, 1)?.rows.into_iter().next();
             let named_in = match account {
                 Some(account) => Some(Scope::AppUsers(account.app)),
@@ -246,11 +262,27 @@ fn to_proto(ask: &Ask<'_>, held: &HeldCounts, id: &str, gap: &Known) -> Result<v
                     group.map(|group| Scope::GroupMembers(group.id))
                 }
             };
-            let named_in = named_in.map(|scope| named_scope(ask, &scope)).transpose()?;
-            shown.evidence = Some(Evidence::Reference(v1::ReferenceEvidence { key, named_in }));
+            (Key::UserId(user.as_str().to_owned()), named_in)
         }
-    }
-    Ok(shown)
+        Scope::Group(group) => (Key::GroupId(group.as_str().to_owned()), None),
+        Scope::App(app) => (Key::AppId(app.as_str().to_owned()), None),
+        _ => return Ok(None),
+    };
+    let named_in = named_in.map(|scope| named_scope(ask, &scope)).transpose()?;
+    Ok(Some(v1::ReferenceEvidence { key: Some(v1::RowKey { key: Some(key) }), named_in }))
+}
+
+fn age_evidence(ask: &Ask<'_>, scope: &Scope) -> v1::AgeEvidence {
+    let fresh_at = match scope {
+        Scope::Log => ask.observed_through(),
+        _ => ask.completed_at(scope),
+    };
+    let limit = match scope {
+        Scope::Log => ask.policy_of_coverage().log_stale_after_millis,
+        _ => ask.policy_of_coverage().stale_after_millis,
+    };
+    let stale_since = fresh_at.zip(limit).map(|(at, limit)| at.plus_millis(limit));
+    v1::AgeEvidence { fresh_at: fresh_at.map(timestamp), stale_since: stale_since.map(timestamp) }
 }
 
 /// The scope with the name of its group or the label of its app.
@@ -258,6 +290,8 @@ fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
     let resource_name = match scope {
         Scope::GroupMembers(group) => ask.snapshot.group(group)?.map(|group| group.name.to_string()),
         Scope::AppUsers(app) | Scope::AppGroups(app) => ask.snapshot.app(app)?.map(|app| app.label.to_string()),
+        // The scope of these is the collection; the evidence names the object.
+        Scope::User(_) | Scope::Group(_) | Scope::App(_) => None,
         Scope::Users | Scope::Groups | Scope::Apps | Scope::Log => None,
     };
     Ok(v1::Scope { resource_name: resource_name.unwrap_or_default(), ..scope_to_proto(scope) })
@@ -286,17 +320,27 @@ fn evidence(ask: &Ask<'_>, held: &HeldCounts, record: &GapRecord) -> Result<Opti
                 return Ok(Some(Evidence::Hold(hold)));
             }
             // Over: what it was about, as far as the wording tells.
-            let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
-            let (missing_row_count, stored_row_count) =
-                (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+            let (missing_row_count, stored_row_count) = two_numbers(text);
             Some(Evidence::Hold(v1::HoldEvidence {
                 stored_row_count,
                 missing_row_count,
                 ..v1::HoldEvidence::default()
             }))
         }
+        GapKind::CountMismatch => {
+            let (expected_row_count, seen_row_count) = two_numbers(text);
+            Some(Evidence::Counts(v1::CountEvidence { expected_row_count, seen_row_count }))
+        }
+        GapKind::UnseenReference => reference_evidence(ask, scope)?.map(Evidence::Reference),
+        GapKind::Stale => Some(Evidence::Age(age_evidence(ask, scope))),
         GapKind::ImplicitAssignment | GapKind::NotRead => None,
     })
+}
+
+/// The first two numbers of a wording.
+fn two_numbers(text: &str) -> (u64, u64) {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
 }
 
 fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
@@ -308,6 +352,9 @@ fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
         Scope::AppUsers(_) => ("/api/v1/apps/{appId}/users", "okta.apps.read"),
         Scope::AppGroups(_) => ("/api/v1/apps/{appId}/groups", "okta.apps.read"),
         Scope::Log => ("/api/v1/logs", ""),
+        Scope::User(_) => ("/api/v1/users/{userId}", "okta.users.read"),
+        Scope::Group(_) => ("/api/v1/groups/{groupId}", "okta.groups.read"),
+        Scope::App(_) => ("/api/v1/apps/{appId}", "okta.apps.read"),
     };
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_status =
@@ -324,6 +371,10 @@ fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
         Some((_, name)) if kind == GapKind::ScopeMissing => name.trim().to_owned(),
         _ => String::new(),
     };
+    let request_id = text.rsplit_once("(request id ").and_then(|(_, rest)| rest.split_once(')'));
+    let okta_request_id = request_id.map(|(id, _)| id.to_owned()).unwrap_or_default();
+    let unreadable = text.split_once("could not be read: ").and_then(|(_, rest)| rest.split(' ').next());
+    let quarantined_count = unreadable.and_then(|count| count.parse().ok()).unwrap_or_default();
     let missing_permission = if kind == GapKind::Forbidden { permission.to_owned() } else { String::new() };
     v1::HttpEvidence {
         http_status,
@@ -331,7 +382,8 @@ fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
         endpoint: endpoint.to_owned(),
         missing_permission,
         missing_oauth_scope,
-        ..v1::HttpEvidence::default()
+        okta_request_id,
+        quarantined_count,
     }
 }
 
@@ -350,7 +402,6 @@ pub(super) fn count_by_kind(ids: &[String]) -> Vec<v1::GapCount> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::coverage::GapId;
 
     #[track_caller]
     fn check(kind: GapKind, text: &str, expected: (u32, &str, &str, &str)) {
@@ -388,10 +439,11 @@ mod tests {
     }
 
     #[test]
-    fn only_unread_collections_are_derived() {
-        assert_eq!(not_read_scope("NOT_READ:users"), Some(Scope::Users));
-        assert_eq!(not_read_scope("FORBIDDEN:users"), None);
-        assert_eq!(not_read_scope("NOT_READ:nonsense"), None);
+    fn only_what_was_not_read_is_derived() {
+        assert_eq!(derived_gap("NOT_READ:users"), Some((GapKind::NotRead, Scope::Users)));
+        assert_eq!(derived_gap("STALE:log"), Some((GapKind::Stale, Scope::Log)));
+        assert_eq!(derived_gap("FORBIDDEN:users"), None);
+        assert_eq!(derived_gap("NOT_READ:nonsense"), None);
         assert_eq!(GapId::of(GapKind::NotRead, &Scope::Users).as_str(), "NOT_READ:users");
     }
 }

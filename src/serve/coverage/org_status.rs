@@ -61,7 +61,7 @@ pub(in crate::serve) fn get_status(ask: &Ask<'_>, org_names: Vec<String>) -> Res
     Ok(v1::GetStatusResponse {
         meta: Some(ask.meta(&gaps)),
         status: Some(status),
-        open_gaps: count_by_kind(gaps.many()),
+        open_gaps: count_by_kind(&gaps.to_ids()),
         org_names,
     })
 }

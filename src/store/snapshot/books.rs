@@ -221,7 +221,7 @@ impl Snapshot<'_> {
     /// Gaps, open ones first.
     pub fn gaps(&self, open_only: bool, limit: usize) -> Result<Vec<GapRecord>, StoreError> {
         let rows = self.rows(
-            "SELECT scope, kind, evidence, first_seen, last_seen, count, open FROM gaps
+            "SELECT scope, kind, evidence, first_seen, last_seen, count, open, opened_at, closed_at FROM gaps
              WHERE open = 1 OR NOT ?1 ORDER BY open DESC, id LIMIT ?2",
             params![open_only, size(limit)],
             |row| {
@@ -235,6 +235,8 @@ impl Snapshot<'_> {
                     last_seen: Timestamp::from_millis(row.get(4)?),
                     count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
                     open: row.get(6)?,
+                    opened_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_millis),
+                    closed_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis),
                 }))
             },
         )?;
@@ -308,7 +310,9 @@ fn walks_of(snapshot: &Snapshot<'_>, id: CrawlId) -> Result<Vec<WalkUpdate>, Sto
                         .and_then(|name| Listing::parse(&name))
                         .unwrap_or(Listing::Usual),
                 }),
-                ("finished" | HELD, _) => WalkState::Finished { from, began, known_empty: false },
+                ("finished" | HELD, _) => {
+                    WalkState::Finished { from, began, known_empty: false, ended: Vec::new() }
+                }
                 ("given_up", _) => WalkState::GivenUp,
                 _ => WalkState::Todo,
             };

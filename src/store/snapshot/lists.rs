@@ -247,6 +247,14 @@ impl Snapshot<'_> {
             Scope::AppGroups(app) => {
                 ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
             }
+            // Of an object: itself.
+            Scope::User(user) => {
+                ("SELECT count(*) FROM users WHERE n = ?1", Some(self.n(Kind::User, user.as_str())?))
+            }
+            Scope::Group(group) => {
+                ("SELECT count(*) FROM groups WHERE n = ?1", Some(self.n(Kind::Group, group.as_str())?))
+            }
+            Scope::App(app) => ("SELECT count(*) FROM apps WHERE n = ?1", Some(self.n(Kind::App, app.as_str())?)),
             Scope::Log => return Ok(0),
         };
         let n = n.map(|n| n.unwrap_or(-1));

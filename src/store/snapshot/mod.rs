@@ -6,6 +6,7 @@
 mod books;
 mod follow;
 mod lists;
+mod unseen;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 

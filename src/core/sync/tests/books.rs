@@ -18,18 +18,20 @@ use crate::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow
 use crate::core::model::{Group, GroupMember, Key, Row, Scope};
 use crate::core::pending::{PendingRead, Target, When};
 use crate::core::reconcile::{Brake, Verdict, Walked, verdict};
+use crate::core::sync::UnseenFound;
 
 /// Rows of a hold that are named.
 const SAMPLE_MAX: usize = 5;
 
 /// Gaps that a complete walk ends.
-const CLOSED_BY_WALK: [GapKind; 6] = [
+const CLOSED_BY_WALK: [GapKind; 7] = [
     GapKind::Forbidden,
     GapKind::ScopeMissing,
     GapKind::Unauthorized,
     GapKind::Failed,
     GapKind::NotRead,
     GapKind::LogLost,
+    GapKind::Stale,
 ];
 
 /// What is known of a scope.
@@ -93,6 +95,8 @@ pub(super) struct Books {
     owed: BTreeMap<Target, PendingRead>,
     /// What groups and apps that were removed in the batch at hand leave behind.
     orphans: BTreeSet<Target>,
+    /// Those of them whose end goes without saying.
+    ended: BTreeSet<Target>,
     gone: BTreeSet<Scope>,
 }
 
@@ -149,6 +153,7 @@ impl Books {
             guard: Guard::default(),
             owed: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            ended: BTreeSet::new(),
             gone: BTreeSet::new(),
         }
     }
@@ -197,10 +202,16 @@ impl Books {
                 self.owe(target, When::Now, batch.at, batch);
             }
         }
+        let ended = std::mem::take(&mut self.ended);
         for target in std::mem::take(&mut self.orphans) {
             let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
             if batch.is_followed {
-                self.owe(target, when, batch.members_since, batch);
+                self.owe(target.clone(), when, batch.members_since, batch);
+                if ended.contains(&target) {
+                    for debts in [&mut self.pending, &mut self.owed] {
+                        debts.get_mut(&target).expect("owed just now").announced = true;
+                    }
+                }
             }
         }
         self.end(batch);
@@ -248,12 +259,19 @@ impl Books {
     fn take_in(&mut self, batch: &Batch) -> BTreeMap<Scope, Shown> {
         let mut shown: BTreeMap<Scope, Shown> = BTreeMap::new();
         let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
+        let notes_strangers = batch.is_followed && !self.is_crawling;
         for key in &batch.removals {
             self.remove_seen(key, seen);
             shown.entry(key.scope()).or_default().records += 1;
         }
         for row in &batch.rows {
             let put = self.put(row, seen);
+            if put != Put::Older {
+                self.close_gaps_of(&row.key());
+            }
+            if put == Put::New && notes_strangers {
+                self.note_strangers(&row.key());
+            }
             let shown = shown.entry(row.key().scope()).or_default();
             shown.records += 1;
             if put != Put::New {
@@ -261,6 +279,61 @@ impl Books {
             }
         }
         shown
+    }
+
+    /// Ends the gaps of an object that is shown, or gone.
+    fn close_gaps_of(&mut self, key: &Key) {
+        if let Some(object) = Scope::of_object(key) {
+            self.gaps.retain(|(scope, _)| *scope != object);
+        }
+    }
+
+    fn note_strangers(&mut self, key: &Key) {
+        let (named, target) = match key {
+            Key::AppUser(_, user) | Key::GroupMember(_, user) => (Key::User(user.clone()), Target::User(user.clone())),
+            Key::AppGroup(_, group) => (Key::Group(group.clone()), Target::Group(group.clone())),
+            Key::User(_) | Key::Group(_) | Key::App(_) => return,
+        };
+        if !self.rows.contains_key(&named) {
+            self.orphans.insert(target);
+        }
+    }
+
+    /// Objects of which it is not known whether they are gone or hidden.
+    fn absent(&self) -> BTreeSet<Key> {
+        let with_gap = self.gaps.iter().filter(|(_, kind)| *kind == GapKind::UnseenReference);
+        let looked_for = self.pending.values().filter(|debt| debt.absent_since.is_some());
+        let of_debts = looked_for.filter_map(|debt| match &debt.target {
+            Target::User(user) => Some(Key::User(user.clone())),
+            Target::Group(group) => Some(Key::Group(group.clone())),
+            Target::App(app) => Some(Key::App(app.clone())),
+            _ => None,
+        });
+        with_gap.filter_map(|(scope, _)| scope.object()).chain(of_debts).collect()
+    }
+
+    /// What stored rows name and no row is.
+    pub(super) fn unseen(&self) -> UnseenFound {
+        let (mut users, mut groups, mut apps) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (_, row) in self.rows.values() {
+            match row {
+                Row::AppUser(row) => drop(users.insert(row.user.clone())),
+                Row::GroupMember(row) => drop(users.insert(row.user.clone())),
+                Row::AppGroup(row) => drop(groups.insert(row.group.clone())),
+                Row::Group(row) => apps.extend(row.source_app.clone()),
+                Row::User(_) | Row::App(_) => {}
+            }
+        }
+        users.retain(|user| !self.rows.contains_key(&Key::User(user.clone())));
+        groups.retain(|group| !self.rows.contains_key(&Key::Group(group.clone())));
+        apps.retain(|app| !self.rows.contains_key(&Key::App(app.clone())));
+        UnseenFound {
+            user_count: users.len() as u64,
+            users: users.into_iter().collect(),
+            group_count: groups.len() as u64,
+            groups: groups.into_iter().collect(),
+            apps: apps.into_iter().collect(),
+        }
     }
 
     fn put(&mut self, row: &Row, seen: Seen) -> Put {
@@ -288,6 +361,7 @@ impl Books {
         }
         self.guard.reread(key.clone(), seen);
         self.remove(key);
+        self.close_gaps_of(key);
         if matches!(key, Key::User(_) | Key::Group(_) | Key::App(_)) {
             let number = self.guard.removed.entry(key.clone()).or_default();
             *number = seen.at.max(*number);
@@ -314,6 +388,8 @@ impl Books {
                     }
                     _ => None,
                 });
+                let of_app: Vec<Target> = of_app.collect();
+                self.ended.extend(of_app.iter().cloned());
                 self.orphans.extend(of_app);
                 self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
             }
@@ -428,7 +504,7 @@ impl Books {
                 book.seen.extend(shown.seen);
                 None
             }
-            WalkState::Finished { from, began, known_empty } => {
+            WalkState::Finished { from, began, known_empty, ended } => {
                 book.seen.extend(shown.seen);
                 let earlier = match before {
                     WalkState::Walking(position) if !was_idle && position.from == *from => position.rows,
@@ -437,7 +513,7 @@ impl Books {
                 book.walk_from = from.0;
                 book.window = Some(WalkWindow { began: *began, ended: (*began).max(batch.okta_now) });
                 let is_empty = earlier + shown.records == 0 && !known_empty;
-                Some(self.finish(&update.scope, is_empty, batch))
+                Some(self.finish(&update.scope, is_empty, ended, batch))
             }
             _ => {
                 book.seen.clear();
@@ -451,14 +527,25 @@ impl Books {
         let Some(book) = self.scopes.get(scope) else { return (Vec::new(), 0) };
         let of_scope = self.rows.iter().filter(|(key, _)| key.scope() == *scope);
         let (seen, unseen): (Vec<_>, Vec<_>) = of_scope.partition(|(key, _)| book.seen.contains(*key));
-        let missing: Vec<Key> =
-            unseen.into_iter().filter(|(_, (at, _))| *at < book.walk_from).map(|(key, _)| key.clone()).collect();
+        let absent = self.absent();
+        let is_spared = |key: &Key| match key {
+            Key::AppUser(_, user) | Key::GroupMember(_, user) => absent.contains(&Key::User(user.clone())),
+            Key::AppGroup(_, group) => absent.contains(&Key::Group(group.clone())),
+            key => absent.contains(key),
+        };
+        let missing: Vec<Key> = unseen
+            .into_iter()
+            .filter(|(key, (at, _))| *at < book.walk_from && !is_spared(key))
+            .map(|(key, _)| key.clone())
+            .collect();
         let stored = (seen.len() + missing.len()) as u64;
         (missing, stored)
     }
 
-    fn finish(&mut self, scope: &Scope, is_empty: bool, batch: &Batch) -> Finished {
+    fn finish(&mut self, scope: &Scope, is_empty: bool, ended: &[UserId], batch: &Batch) -> Finished {
         let (missing, stored) = self.missing(scope);
+        let is_ended = |key: &Key| matches!(key, Key::AppUser(_, user) if ended.contains(user));
+        let (ended, missing): (Vec<Key>, Vec<Key>) = missing.into_iter().partition(is_ended);
         let (brake, credential) = (self.brake, self.credential.clone());
         let book = self.book(scope);
         let walked = Walked {
@@ -467,25 +554,35 @@ impl Books {
             same_credential: book.read_by.as_ref().is_none_or(|by| *by == credential),
             unknown_records: false,
             is_empty,
+            are_objects: matches!(scope, Scope::Users | Scope::Groups | Scope::Apps),
         };
         let verdict = verdict(walked, brake);
         book.completed_at = Some(batch.now);
-        book.is_held = verdict.is_hold();
-        if !verdict.is_hold() {
+        book.is_held = verdict.keeps_missing();
+        if !book.is_held {
             book.seen.clear();
+        }
+        if !verdict.is_hold() {
             book.read_by = Some(credential);
         }
         let (began, from) = (book.window.map(|window| window.began), book.walk_from);
         let mut finished = nothing_of(scope, verdict);
         self.gaps.retain(|(other, kind)| other != scope || !CLOSED_BY_WALK.contains(kind));
-        if verdict.is_hold() {
-            finished.missing = walked.missing;
-            let kind = if verdict == Verdict::HoldEmpty { GapKind::EmptySuspect } else { GapKind::Held };
-            self.gaps.insert((scope.clone(), kind));
-            finished.sample = missing.into_iter().take(SAMPLE_MAX).collect();
-        } else {
+        if !verdict.is_hold() || verdict.is_probed() {
+            finished.removed += ended.iter().map(|key| self.remove(key)).sum::<u64>();
+        }
+        if verdict.keeps_missing() {
+            (finished.missing, finished.stored) = (walked.missing, walked.stored);
+            if verdict.is_probed() {
+                finished.sample = missing.into_iter().take(SAMPLE_MAX).collect();
+            } else {
+                self.gaps.insert((scope.clone(), GapKind::Held));
+            }
+        } else if verdict == Verdict::Ask {
+            self.ask_for(missing, batch.is_followed, &mut finished);
+        }
+        if !verdict.is_hold() && !verdict.keeps_missing() {
             self.end_hold(scope);
-            self.remove_missing(missing, &mut finished);
         }
         self.forget_marks(scope, began);
         let number = self.guard.walked.entry(scope.clone()).or_default();
@@ -498,12 +595,20 @@ impl Books {
         self.gaps.remove(&(scope.clone(), GapKind::EmptySuspect));
     }
 
+    fn ask_for(&mut self, missing: Vec<Key>, is_followed: bool, finished: &mut Finished) {
+        if is_followed {
+            self.orphans.extend(missing.iter().filter_map(Target::of_object));
+        } else {
+            finished.unlisted.extend(missing);
+        }
+    }
+
     fn remove_missing(&mut self, missing: Vec<Key>, finished: &mut Finished) {
+        if finished.scope == Scope::Apps {
+            return self.ask_for(missing, true, finished);
+        }
         for key in missing {
-            match key {
-                Key::App(app) => finished.unlisted_apps.push(app),
-                key => finished.removed += self.remove(&key),
-            }
+            finished.removed += self.remove(&key);
         }
         for scope in std::mem::take(&mut self.gone) {
             self.forget(&scope);
@@ -518,7 +623,7 @@ impl Books {
         book.is_held = false;
         book.seen.clear();
         book.read_by = Some(credential);
-        let mut finished = nothing_of(scope, Verdict::Remove);
+        let mut finished = nothing_of(scope, Verdict::Confirm);
         self.end_hold(scope);
         self.remove_missing(missing, &mut finished);
         Some(finished)
@@ -562,17 +667,9 @@ impl Books {
         of_crawl.map(|(scope, book)| WalkUpdate { scope: scope.clone(), state: book.state.clone() }).collect()
     }
 
-    /// Apps that the finished list of the running crawl did not show.
-    pub(super) fn unlisted_apps(&self) -> Vec<AppId> {
-        let is_of_crawl = |scope: &Scope| self.scopes.get(scope).is_some_and(|book| book.crawl == self.crawl);
-        let is_read = self.scopes.get(&Scope::Apps).is_some_and(|book| {
-            book.crawl == self.crawl && !book.is_held && matches!(book.state, WalkState::Finished { .. })
-        });
-        let apps = self.rows.keys().filter_map(|key| match key {
-            Key::App(app) if is_read && !is_of_crawl(&Scope::AppUsers(app.clone())) => Some(app.clone()),
-            _ => None,
-        });
-        apps.collect()
+    /// Some of the rows that a held walk did not show.
+    pub(super) fn sample_of(&self, scope: &Scope) -> Vec<Key> {
+        self.missing(scope).0.into_iter().take(SAMPLE_MAX).collect()
     }
 
     /// Groups that are assigned to an app, and groups that are not but whose members are in the books; without `Everyone`.
@@ -612,5 +709,6 @@ impl Books {
 }
 
 fn nothing_of(scope: &Scope, verdict: Verdict) -> Finished {
-    Finished { scope: scope.clone(), verdict, removed: 0, unlisted_apps: Vec::new(), sample: Vec::new(), missing: 0 }
+    let scope = scope.clone();
+    Finished { scope, verdict, removed: 0, unlisted: Vec::new(), sample: Vec::new(), missing: 0, stored: 0 }
 }

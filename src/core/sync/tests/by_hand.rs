@@ -73,6 +73,7 @@ pub(super) fn name(call: &Call) -> String {
     match call {
         Call::AnchorLog { .. } => "anchor".to_owned(),
         Call::PollLog(_) => "poll".to_owned(),
+        Call::SearchDeletions { .. } => "search".to_owned(),
         Call::FirstPage { scope, .. } => format!("list {scope}"),
         Call::NextPage { scope, .. } => format!("list {scope} on"),
         Call::Read(key) => match key {

@@ -42,8 +42,11 @@ pub(super) struct Driver {
     in_flight: Vec<(CallId, Call, RequestNumber)>,
     commits: VecDeque<Batch>,
     wants_assigned: bool,
+    wants_unseen: bool,
     end: Option<CrawlEnd>,
     request: u64,
+    /// Time that has passed.
+    millis: i64,
     /// What the store held when this life began; emptied as the walks are taken up.
     resumed: BTreeMap<Scope, WalkState>,
 }
@@ -62,8 +65,10 @@ impl Driver {
             in_flight: Vec::new(),
             commits: VecDeque::new(),
             wants_assigned: false,
+            wants_unseen: false,
             end: None,
             request: 100,
+            millis: 0,
             resumed: BTreeMap::new(),
         }
     }
@@ -72,7 +77,7 @@ impl Driver {
     pub(super) fn start(&mut self) {
         self.in_flight.clear();
         self.commits.clear();
-        self.wants_assigned = false;
+        (self.wants_assigned, self.wants_unseen) = (false, false);
         self.end = None;
         self.resumed.clear();
         let begin = if self.memory.is_running {
@@ -81,7 +86,7 @@ impl Driver {
             let update =
                 |(scope, state): (&Scope, &WalkState)| WalkUpdate { scope: scope.clone(), state: state.clone() };
             let walks = self.memory.walks.iter().map(update).collect();
-            Begin::Resume(StoredCrawl { id: CrawlId(self.memory.crawl), walks, unlisted_apps: Vec::new() })
+            Begin::Resume(StoredCrawl { id: CrawlId(self.memory.crawl), walks, unlisted: Vec::new() })
         } else {
             Begin::New { id: CrawlId(self.memory.crawl + 1), fingerprint: "f".to_owned() }
         };
@@ -155,8 +160,16 @@ impl Driver {
 
     /// Lets one of the things happen that can happen now.
     fn act(&mut self, faults: Faults) {
+        if std::mem::take(&mut self.wants_unseen) {
+            return self.step(Input::Unseen(self.memory.unseen()), None);
+        }
         let choices = self.in_flight.len() + usize::from(!self.commits.is_empty()) + usize::from(self.wants_assigned);
-        assert!(choices > 0, "nothing is under way, and the crawl has not ended");
+        if choices == 0 {
+            // A second search waits for events that are on their way.
+            self.millis += 1_000;
+            assert!(self.millis < 60_000, "nothing is under way, and the crawl has not ended");
+            return self.step(Input::Tick, None);
+        }
         let choice = self.random.usize(0..choices);
         if choice < self.in_flight.len() {
             let (id, call, at) = self.in_flight.swap_remove(choice);
@@ -205,13 +218,14 @@ impl Driver {
             Input::Page(_, page) => page.next.is_none(),
             _ => false,
         };
-        let effects = self.state.as_mut().expect("a running crawl").step(input, super::moment());
+        let moment = super::super::Moment { now: NOW.plus_millis(self.millis), ..super::moment() };
+        let effects = self.state.as_mut().expect("a running crawl").step(input, moment);
         let answered = match answered {
             Some(Call::FirstPage { scope, listing, .. } | Call::NextPage { scope, listing, .. }) => {
                 Some((scope, *listing))
             }
             Some(Call::AnchorLog { .. }) => Some((&Scope::Log, Listing::Usual)),
-            Some(Call::Read(_) | Call::PollLog(_) | Call::Select { .. }) | None => None,
+            Some(Call::Read(_) | Call::PollLog(_) | Call::Select { .. } | Call::SearchDeletions { .. }) | None => None,
         };
         for effect in &effects {
             if let Effect::Commit(batch) = effect {
@@ -262,6 +276,10 @@ impl Driver {
                 }
                 Effect::Commit(batch) => self.commits.push_back(*batch),
                 Effect::CrawlBegins(_) => {}
+                Effect::FindUnseen(_) => {
+                    assert!(self.commits.is_empty(), "the rows are looked through when all are stored");
+                    self.wants_unseen = true;
+                }
                 Effect::Count { .. } | Effect::LoadUserApps(..) | Effect::CrawlEnded(_) => {
                     panic!("one crawl does not ask for {effect:?}")
                 }
@@ -288,7 +306,11 @@ impl Driver {
         let (scope, position) = match call {
             Call::FirstPage { scope, listing, .. } => (scope, (*listing == Listing::DeactivatedUsers).then_some("")),
             Call::NextPage { scope, next, .. } => (scope, Some(next.as_str())),
-            Call::AnchorLog { .. } | Call::Read(_) | Call::PollLog(_) | Call::Select { .. } => return,
+            Call::AnchorLog { .. }
+            | Call::Read(_)
+            | Call::PollLog(_)
+            | Call::Select { .. }
+            | Call::SearchDeletions { .. } => return,
         };
         match scope {
             Scope::GroupMembers(group) => {
@@ -311,7 +333,7 @@ impl Driver {
                 assert!(!(self.limits.skip_app_groups && matches!(scope, Scope::AppGroups(_))), "not wanted");
             }
             Scope::Users | Scope::Groups | Scope::Apps => {}
-            Scope::Log => panic!("the log is no list"),
+            Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => panic!("{scope} is no list"),
         }
         assert!(!self.in_flight.iter().any(|(_, other, _)| scope_of(other) == Some(scope)), "{scope} twice at once");
         // After a crash a walk goes on where the store has it, and what is done is not asked for again.
@@ -371,6 +393,10 @@ impl Driver {
 pub(super) fn scope_of(call: &Call) -> Option<&Scope> {
     match call {
         Call::FirstPage { scope, .. } | Call::NextPage { scope, .. } => Some(scope),
-        Call::AnchorLog { .. } | Call::Read(_) | Call::PollLog(_) | Call::Select { .. } => None,
+        Call::AnchorLog { .. }
+        | Call::Read(_)
+        | Call::PollLog(_)
+        | Call::Select { .. }
+        | Call::SearchDeletions { .. } => None,
     }
 }

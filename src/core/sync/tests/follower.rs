@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{
-    Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, Limits, Members, Moment, ReadFailure,
+    Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, KnownHold, Limits, Members, Moment, ReadFailure,
     StoredCrawl, SyncState,
 };
 use super::books::Books;
 use super::org::EXCLUDED;
 use super::world::World;
 use crate::core::batch::Batch;
-use crate::core::coverage::GapKind;
+use crate::core::coverage::{Gap, GapKind};
 use crate::core::filter::AppFilter;
 use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp};
 use crate::core::model::{Key, Row, Scope};
@@ -168,14 +168,25 @@ impl Follower {
             everyone: books.everyone(),
             assigned_groups: books.assigned_groups().0.into_iter().collect(),
             listed: listed.collect(),
-            held: books
-                .scopes
-                .iter()
-                .filter(|(_, book)| book.is_held)
-                .map(|(scope, _)| (scope.clone(), Vec::new()))
+            held: books.scopes.iter().filter(|(_, book)| book.is_held).map(|(scope, _)| self.known_hold(scope)).collect(),
+            unseen: of_kind(GapKind::UnseenReference)
+                .filter(|(scope, _)| scope.object().is_some())
+                .map(|(scope, _)| scope.clone())
                 .collect(),
+            whole_since: books.crawl_ended.and(books.crawl_began),
             unauthorized: of_kind(GapKind::Unauthorized).map(|(scope, _)| scope.clone()).collect(),
             log_gaps: books.gaps.iter().filter(|(scope, _)| *scope == Scope::Log).map(|(_, kind)| *kind).collect(),
+        }
+    }
+
+    fn known_hold(&self, scope: &Scope) -> KnownHold {
+        let has_gap = |kind| self.books.gaps.contains(&(scope.clone(), kind));
+        let is_said = has_gap(GapKind::Held);
+        let gap = Gap { scope: scope.clone(), kind: GapKind::Held, evidence: "rows are missing".to_owned() };
+        KnownHold {
+            scope: scope.clone(),
+            sample: if is_said { Vec::new() } else { self.books.sample_of(scope) },
+            gap: (!is_said && !has_gap(GapKind::EmptySuspect)).then_some(gap),
         }
     }
 
@@ -184,8 +195,8 @@ impl Follower {
         let fingerprint = "f".to_owned();
         let books = &self.books;
         let begin = if books.is_crawling && !books.crawl_walks().is_empty() {
-            let (walks, unlisted_apps) = (books.crawl_walks(), books.unlisted_apps());
-            Begin::Resume(StoredCrawl { id: CrawlId(books.crawl), walks, unlisted_apps })
+            let walks = books.crawl_walks();
+            Begin::Resume(StoredCrawl { id: CrawlId(books.crawl), walks, unlisted: Vec::new() })
         } else {
             match books.crawl_ended {
                 Some(ended) if !books.is_crawling => {
@@ -290,6 +301,7 @@ impl Follower {
                     Some(Input::Counted(Sizes { app_users: app_users.collect(), user_apps: user_apps.collect() }))
                 }
                 Effect::LoadUserApps(id, user) => Some(Input::UserApps(id, self.books.apps_of(&user))),
+                Effect::FindUnseen(_) => Some(Input::Unseen(self.books.unseen())),
                 Effect::CrawlBegins(_) => None,
                 Effect::CrawlEnded(_) => {
                     self.crawls_ended += 1;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{ByIdSeen, Call, CallId, Input, PageSeen};
+use super::super::{ByIdSeen, Call, CallId, DeletionsSeen, Input, PageSeen, UnseenFound};
 use crate::core::batch::{Batch, CrawlMark, Finished, Listing, Receipt, WalkState};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, UserId};
@@ -35,6 +35,8 @@ pub(super) struct Org {
     pub(super) endless: BTreeSet<Scope>,
     /// Lists that answer 200 with nothing.
     pub(super) emptied: BTreeSet<Scope>,
+    /// Objects that the log says are deleted.
+    pub(super) deleted: BTreeSet<Scope>,
 }
 
 pub(super) fn user_id(n: usize) -> UserId {
@@ -181,7 +183,7 @@ impl Org {
             Scope::AppGroups(app) => {
                 self.app_groups.get(app).into_iter().flatten().map(|g| app_group(app, g)).collect()
             }
-            Scope::Log => Vec::new(),
+            Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => Vec::new(),
         }
     }
 
@@ -212,10 +214,14 @@ impl Org {
                 Input::Page(id, self.page(scope, *listing, limit, offset, at))
             }
             Call::Read(key) => {
-                let found = self.apps.iter().find(|known| *key == Key::App(known.id.clone()));
-                let seen =
-                    found.map_or(ByIdSeen::NotFound(at), |app| ByIdSeen::Found(Box::new(Row::App(app.clone())), at));
-                Input::ById(id, seen)
+                let lists = [Scope::Users, Scope::Groups].iter().flat_map(|scope| self.rows(scope));
+                let mut all = lists.chain(self.apps.iter().cloned().map(Row::App));
+                let found = all.find(|row| row.key() == *key);
+                Input::ById(id, found.map_or(ByIdSeen::NotFound(at), |row| ByIdSeen::Found(Box::new(row), at)))
+            }
+            Call::SearchDeletions { .. } => {
+                let objects = self.deleted.clone();
+                Input::Deletions(id, DeletionsSeen { objects, is_whole: true })
             }
             Call::PollLog(_) | Call::Select { .. } => panic!("a crawl does not ask for {call:?}"),
         }
@@ -293,8 +299,8 @@ impl Memory {
         }
         let mut finished = Vec::new();
         for update in &batch.walks {
-            if let WalkState::Finished { from, .. } = update.state {
-                finished.push(self.finish(&update.scope, from));
+            if let WalkState::Finished { from, .. } = &update.state {
+                finished.push(self.finish(&update.scope, *from));
             }
             self.walks.insert(update.scope.clone(), update.state.clone());
         }
@@ -323,18 +329,19 @@ impl Memory {
         let in_scope = |key: &Key| key.scope() == *scope;
         let missing: Vec<Key> =
             self.rows.iter().filter(|(key, at)| in_scope(key) && **at < from.0).map(|(key, _)| key.clone()).collect();
-        let verdict = if missing.is_empty() { Verdict::Nothing } else { Verdict::Remove };
+        let verdict = if missing.is_empty() { Verdict::Nothing } else { Verdict::Ask };
         let mut finished = Finished {
             scope: scope.clone(),
             verdict,
             removed: 0,
-            unlisted_apps: Vec::new(),
+            unlisted: Vec::new(),
             sample: Vec::new(),
             missing: 0,
+            stored: 0,
         };
         for key in missing {
             match key {
-                Key::App(app) => finished.unlisted_apps.push(app),
+                Key::App(_) => finished.unlisted.push(key),
                 key => {
                     self.remove(&key);
                     finished.removed += 1;
@@ -343,6 +350,35 @@ impl Memory {
         }
         self.gaps.retain(|(other, kind)| other != scope || matches!(kind, GapKind::Held | GapKind::ImplicitAssignment));
         finished
+    }
+
+    /// What stored rows name and no row is.
+    pub(super) fn unseen(&self) -> UnseenFound {
+        let users: BTreeSet<UserId> = self
+            .rows
+            .keys()
+            .filter_map(|key| match key {
+                Key::AppUser(_, user) | Key::GroupMember(_, user) => Some(user.clone()),
+                _ => None,
+            })
+            .filter(|user| !self.rows.contains_key(&Key::User(user.clone())))
+            .collect();
+        let groups: BTreeSet<GroupId> = self
+            .rows
+            .keys()
+            .filter_map(|key| match key {
+                Key::AppGroup(_, group) => Some(group.clone()),
+                _ => None,
+            })
+            .filter(|group| !self.rows.contains_key(&Key::Group(group.clone())))
+            .collect();
+        UnseenFound {
+            user_count: users.len() as u64,
+            users: users.into_iter().collect(),
+            group_count: groups.len() as u64,
+            groups: groups.into_iter().collect(),
+            apps: Vec::new(),
+        }
     }
 
     /// Whether the group list has shown the group.

@@ -6,7 +6,10 @@ use super::World;
 use crate::core::batch::Listing;
 use crate::core::ids::{LogCursor, RequestNumber, Timestamp};
 use crate::core::model::{GroupMember, GroupStats, Key, Row, Scope, UserStatus};
-use crate::core::sync::{ByIdSeen, Call, CallId, Input, LogSeen, PageSeen, ReadFailure, Selection, UserAppSeen};
+use crate::core::event::deletions;
+use crate::core::sync::{
+    ByIdSeen, Call, CallId, DeletionsSeen, Input, LogSeen, PageSeen, ReadFailure, Selection, UserAppSeen,
+};
 
 fn no_such() -> ReadFailure {
     ReadFailure::NotFound { detail: "404".to_owned() }
@@ -25,6 +28,11 @@ impl World {
             Call::AnchorLog { since } => {
                 let from = self.log.iter().take_while(|(persisted, _)| persisted < since).count();
                 Ok(Input::Log(id, self.log_page(from, at)))
+            }
+            Call::SearchDeletions { since } => {
+                let shown = self.log.iter().filter(|(persisted, _)| persisted >= since);
+                let objects = shown.flat_map(|(_, event)| deletions(event)).collect();
+                Ok(Input::Deletions(id, DeletionsSeen { objects, is_whole: true }))
             }
             Call::PollLog(cursor) => self.poll(cursor).map(|from| Input::Log(id, self.log_page(from, at))),
             Call::FirstPage { scope, listing, limit, .. } => {
@@ -102,7 +110,7 @@ impl World {
                 let of_app = self.app_groups.values().filter(|assigned| assigned.app == *app);
                 of_app.cloned().map(Row::AppGroup).collect()
             }
-            Scope::Log => Vec::new(),
+            Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => Vec::new(),
         }
     }
 

@@ -1,0 +1,223 @@
+//! Tables of gaps, and of what stands against an answer.
+
+use super::*;
+use crate::core::ids::{AppId, GroupId, UserId};
+
+fn app_users(id: &str) -> Scope {
+    Scope::AppUsers(AppId::new(id).unwrap())
+}
+
+fn user(id: &str) -> Scope {
+    Scope::User(UserId::new(id).unwrap())
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+#[track_caller]
+fn check_at(coverage: &Coverage, asked: Asked, scopes: &[Scope], expected: &[&str]) {
+    let found = coverage.completeness(asked, scopes);
+    assert_eq!(found.gap_ids().iter().map(GapId::as_str).collect::<Vec<_>>(), expected);
+    assert_eq!(found.is_complete(), expected.is_empty());
+}
+
+#[track_caller]
+fn check(coverage: &Coverage, scopes: &[Scope], expected: &[&str]) {
+    check_at(coverage, Asked::default(), scopes, expected);
+}
+
+#[test]
+fn an_answer_is_complete_only_when_its_scopes_are() {
+    let mut coverage = Coverage::default();
+    let scopes = [Scope::Users, app_users("0oa1")];
+    check(&coverage, &scopes, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
+    coverage.completed(Scope::Users, at(0));
+    coverage.completed(app_users("0oa1"), at(0));
+    check(&coverage, &scopes, &[]);
+    coverage.opened(app_users("0oa1"), GapKind::Forbidden);
+    check(&coverage, &scopes, &["FORBIDDEN:app_users(0oa1)"]);
+    check(&coverage, &[Scope::Users], &[]);
+    coverage.closed(&app_users("0oa1"), GapKind::Forbidden);
+    check(&coverage, &scopes, &[]);
+    coverage.opened(Scope::Log, GapKind::LogLost);
+    check(&coverage, &[Scope::Users], &["LOG_LOST:log"]);
+}
+
+#[test]
+fn an_object_that_is_not_shown_may_be_anybody() {
+    #[track_caller]
+    fn check(coverage: &Coverage, with_objects: bool, generation: Option<u64>, scopes: &[Scope], expected: &[&str]) {
+        check_at(coverage, Asked { with_objects, generation, ..Asked::default() }, scopes, expected);
+    }
+    let mut coverage = Coverage::default();
+    for scope in [Scope::Users, Scope::Groups, Scope::Apps, app_users("0oa1")] {
+        coverage.completed(scope, at(0));
+    }
+    let group = Scope::Group(GroupId::new("00g1").unwrap());
+    coverage.opened(user("00u1"), GapKind::UnseenReference);
+    let unseen: &[&str] = &["UNSEEN_REFERENCE:user(00u1)"];
+    check(&coverage, true, None, &[Scope::Users], unseen);
+    check(&coverage, true, None, &[Scope::Groups, Scope::Apps, app_users("0oa1")], &[]);
+    // Chosen by id: this one, or another one.
+    check(&coverage, false, None, &[Scope::Users, user("00u1")], unseen);
+    check(&coverage, false, None, &[Scope::Users, user("00u2")], &[]);
+    let before = Some(coverage.generation());
+    coverage.closed(&user("00u1"), GapKind::UnseenReference);
+    check(&coverage, true, None, &[Scope::Users], &[]);
+    // It may have closed while the rows were read.
+    check(&coverage, true, before, &[Scope::Users], unseen);
+    check(&coverage, true, before, &[Scope::Apps], &[]);
+    check(&coverage, false, before, &[Scope::Users], &[]);
+    check(&coverage, false, before, &[Scope::Users, user("00u1")], unseen);
+    coverage.opened(group, GapKind::UnseenReference);
+    check(&coverage, true, None, &[Scope::Groups], &["UNSEEN_REFERENCE:group(00g1)"]);
+    check(&coverage, true, None, &[Scope::Users], &[]);
+}
+
+#[test]
+fn what_is_too_old_is_stale() {
+    let mut coverage = Coverage::default();
+    coverage.completed(Scope::Users, at(1_000));
+    let policy =
+        CoveragePolicy { stale_after_millis: Some(100), log_stale_after_millis: Some(10), ..CoveragePolicy::default() };
+    let asked = |now, through: Option<i64>| Asked {
+        now: at(now),
+        observed_through: through.map(at),
+        policy,
+        ..Asked::default()
+    };
+    check_at(&coverage, asked(1_100, None), &[Scope::Users], &[]);
+    check_at(&coverage, asked(1_101, None), &[Scope::Users], &["STALE:users"]);
+    check_at(&coverage, asked(1_020, Some(1_010)), &[Scope::Users], &[]);
+    check_at(&coverage, asked(1_021, Some(1_010)), &[Scope::Users], &["STALE:log"]);
+    check_at(&coverage, Asked { now: at(9_999), ..Asked::default() }, &[Scope::Users], &[]);
+    coverage.completed(Scope::Users, at(1_050));
+    check_at(&coverage, asked(1_101, None), &[Scope::Users], &[]);
+}
+
+#[test]
+fn a_gap_that_closes_meanwhile_still_stands() {
+    #[track_caller]
+    fn check(coverage: &Coverage, generation: u64, expected: &[&str]) {
+        let asked = Asked { generation: Some(generation), ..Asked::default() };
+        check_at(coverage, asked, &[Scope::Users, app_users("0oa1")], expected);
+    }
+    let mut coverage = Coverage::default();
+    let start = coverage.generation();
+    coverage.completed(Scope::Users, at(0));
+    coverage.completed(app_users("0oa1"), at(0));
+    check(&coverage, start, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
+    let read = coverage.generation();
+    check(&coverage, read, &[]);
+    coverage.completed(Scope::Users, at(1)); // Again: nothing new.
+    assert_eq!(coverage.generation(), read);
+    coverage.opened(Scope::Users, GapKind::Failed);
+    check(&coverage, read, &["FAILED:users"]);
+    let open = coverage.generation();
+    coverage.closed(&Scope::Users, GapKind::Failed);
+    check(&coverage, open, &["FAILED:users"]);
+    check(&coverage, coverage.generation(), &[]);
+    // What is not asked for does not matter, and what was forgotten counts against everything.
+    for number in 0..=RECENT_CLOSINGS_MAX {
+        coverage.completed(app_users(&format!("other{number}")), at(0));
+    }
+    check(&coverage, open, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
+    check(&coverage, coverage.generation() - 1, &[]);
+    coverage.opened(Scope::Users, GapKind::Forbidden);
+    let refused = coverage.generation();
+    coverage.forget(&Scope::Users);
+    check(&coverage, refused, &["FORBIDDEN:users", "NOT_READ:users"]);
+}
+
+#[test]
+fn unreadable_rows_are_stale() {
+    let mut coverage = Coverage::default();
+    assert!(!coverage.is_stale(&Scope::Users));
+    for kind in GapKind::ALL {
+        coverage.opened(Scope::Users, kind);
+        let expected = !matches!(
+            kind,
+            GapKind::Held
+                | GapKind::ImplicitAssignment
+                | GapKind::LogLost
+                | GapKind::NotRead
+                | GapKind::CountMismatch
+        );
+        assert_eq!(coverage.is_stale(&Scope::Users), expected, "{kind:?}");
+        coverage.closed(&Scope::Users, kind);
+    }
+}
+
+#[test]
+fn stale_rows_are_withheld_as_the_policy_says() {
+    let mut coverage = Coverage::default();
+    let app = app_users("0oa1");
+    coverage.completed(app.clone(), at(1_000));
+    coverage.completed(Scope::Users, at(1_000));
+    let keep = CoveragePolicy::default();
+    let withhold = CoveragePolicy { on_gap: OnGap::Withhold, ..keep };
+    let some_time = CoveragePolicy { max_stale_millis: Some(50), ..keep };
+    for policy in [keep, withhold, some_time] {
+        assert!(!coverage.withholds(&app, at(9_999), policy), "nothing is wrong with it");
+    }
+    coverage.opened(app.clone(), GapKind::Forbidden);
+    coverage.opened(user("00u1"), GapKind::UnseenReference);
+    for scope in [app, user("00u1")] {
+        assert!(!coverage.withholds(&scope, at(9_999), keep));
+        assert!(coverage.withholds(&scope, at(1_000), withhold));
+        assert!(!coverage.withholds(&scope, at(1_050), some_time));
+        assert!(coverage.withholds(&scope, at(1_051), some_time));
+    }
+    coverage.opened(app_users("0oa2"), GapKind::Forbidden);
+    assert!(coverage.withholds(&app_users("0oa2"), at(0), some_time), "never read to its end");
+}
+
+#[test]
+fn failures_become_gaps_or_another_try() {
+    let detail = || "GET /api/v1/groups: 403 E0000006".to_owned();
+    let kind = |failure| gap_of_failure(&Scope::Groups, &failure).map(|gap| gap.kind);
+    assert_eq!(kind(ReadFailure::Forbidden { missing_scope: None, detail: detail() }), Some(GapKind::Forbidden));
+    assert_eq!(
+        kind(ReadFailure::Forbidden { missing_scope: Some("okta.groups.read".into()), detail: detail() }),
+        Some(GapKind::ScopeMissing)
+    );
+    assert_eq!(kind(ReadFailure::Failed { detail: detail() }), Some(GapKind::Failed));
+    assert_eq!(kind(ReadFailure::CursorGone), None);
+    assert_eq!(kind(ReadFailure::RestartWalk { limit: 100 }), None);
+}
+
+#[test]
+fn names_and_ids_read_back() {
+    for kind in GapKind::ALL {
+        assert_eq!(GapKind::parse(kind.name()), Some(kind));
+        for scope in [Scope::Users, app_users("0oa1"), user("00u1")] {
+            assert_eq!(GapId::parse(GapId::of(kind, &scope).as_str()), Some((kind, scope)));
+        }
+    }
+    for bad in ["", "FORBIDDEN", "FORBIDDEN:nothing", "ODD:users"] {
+        assert_eq!(GapId::parse(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn the_remedy_names_what_cures() {
+    #[track_caller]
+    fn check(scope: &Scope, kind: GapKind, words: &[&str]) {
+        let remedy = remedy(scope, kind);
+        for word in words {
+            assert!(remedy.contains(word), "{kind:?} on {scope}: {remedy}");
+        }
+    }
+    let group = Scope::GroupMembers(GroupId::new("00g1").unwrap());
+    check(&Scope::Users, GapKind::Forbidden, &["Read-only Administrator", "okta.users.read", "all users"]);
+    check(&group, GapKind::Forbidden, &["okta.groups.read", "group 00g1"]);
+    check(&app_users("0oa1"), GapKind::Forbidden, &["okta.apps.read", "app 0oa1"]);
+    check(&Scope::Log, GapKind::Forbidden, &["Report", "no custom-role permission"]);
+    check(&Scope::Log, GapKind::LogLost, &["okta.logs.read", "Report"]);
+    check(&group, GapKind::ScopeMissing, &["okta.groups.read"]);
+    check(&user("00u1"), GapKind::UnseenReference, &["okta.users.read", "user 00u1", "release"]);
+    check(&group, GapKind::CountMismatch, &["okta.users.read"]);
+    check(&Scope::Users, GapKind::EmptySuspect, &["okta.users.read", "release"]);
+    check(&app_users("0oa1"), GapKind::Held, &["okta.apps.read", "release"]);
+}

@@ -1,0 +1,312 @@
+//! Users, groups and apps that a read by id does not find.
+//!
+//! A 404 says "gone" or "not visible to this credential" (facts 7.2). It is believed when the System Log has told of the
+//! deletion. Else the object is asked for once more after a while; then the log is searched for deletions; and if that tells
+//! nothing either, everything that is stored of it stays, a gap says so, and it is asked for ever more rarely.
+//!
+//! Entry points: [`SyncState::on_object_not_found`], [`SyncState::search_for_deletions`], [`SyncState::on_deletions`].
+//!
+//! Invariants:
+//! - Nothing is removed because of a 404 alone.
+//! - An object that waits for its second look or for the search is asked for no more often than its debt says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::coverage::{Gap, GapKind};
+use super::super::ids::{RequestNumber, Timestamp};
+use super::super::model::{Key, Scope};
+use super::super::pending::{Target, When};
+use super::{Batch, Call, CallId, Effect, Pending, SyncState, paid};
+
+/// Searched this far before the last moment at which everything was shown, in milliseconds: clocks differ, and events come
+/// late.
+const SEARCH_MARGIN_MILLIS: i64 = 60 * 60 * 1000;
+
+/// Okta keeps the log for 90 days; asking for more is refused beyond 180 (facts 8.1).
+const RETENTION_MILLIS: i64 = 89 * 86_400_000;
+
+/// A crawl that follows no log searches once more after this time, in milliseconds: events come seconds late.
+const SEARCH_AGAIN_MILLIS: i64 = 3_000;
+
+/// Between two looks at unseen objects, for each of them, in milliseconds: a thousand take a request a second.
+const LOOK_MILLIS_EACH: i64 = 1_000;
+
+/// Objects that are known to be gone, remembered for hints that come late; some 100 bytes each.
+const DEPARTED_MAX: usize = 10_000;
+
+/// How long these are remembered, in milliseconds.
+const DEPARTED_MILLIS: i64 = 60 * 60 * 1000;
+
+/// An object that waits for the search.
+#[derive(Clone, Copy, Debug)]
+struct Ripe {
+    /// The request that did not find it.
+    at: RequestNumber,
+    since: Timestamp,
+}
+
+/// A search under way.
+#[derive(Debug)]
+pub(super) struct Search {
+    objects: BTreeMap<Scope, Ripe>,
+    /// Held lists, each with the probed objects that were not found.
+    holds: BTreeMap<Scope, BTreeSet<Scope>>,
+}
+
+/// What is known about objects that are not found.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    ripe: BTreeMap<Scope, Ripe>,
+    holds: BTreeMap<Scope, BTreeSet<Scope>>,
+    is_searching: bool,
+    /// Not before this time is the log searched.
+    search_at: Option<Timestamp>,
+    /// The log was searched for them, and told nothing.
+    searched: BTreeSet<Scope>,
+    /// Those with an open gap.
+    unseen: BTreeSet<Scope>,
+    departed: BTreeMap<Scope, Timestamp>,
+}
+
+/// What a search showed.
+#[derive(Clone, Debug, Default)]
+pub struct DeletionsSeen {
+    /// Users, groups and apps that events say are deleted.
+    pub objects: BTreeSet<Scope>,
+    /// Whether the log was read to its end.
+    pub is_whole: bool,
+}
+
+impl Absent {
+    pub(super) fn new(unseen: BTreeSet<Scope>) -> Self {
+        Self { unseen, ..Self::default() }
+    }
+
+    /// Whether nothing waits for a search.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ripe.is_empty() && self.holds.is_empty() && !self.is_searching
+    }
+
+    /// When the next search may begin, if one is wanted.
+    pub(super) fn next_search(&self) -> Option<Timestamp> {
+        let is_wanted = !self.is_searching && !(self.ripe.is_empty() && self.holds.is_empty());
+        self.search_at.filter(|_| is_wanted)
+    }
+
+    pub(super) fn unseen(&self) -> impl Iterator<Item = &Scope> {
+        self.unseen.iter()
+    }
+
+    pub(super) fn is_departed(&self, object: &Scope) -> bool {
+        self.departed.contains_key(object)
+    }
+
+    /// The object was shown. Returns whether it had a gap.
+    pub(super) fn found(&mut self, object: &Scope) -> bool {
+        if self.ripe.is_empty() && self.unseen.is_empty() && self.departed.is_empty() {
+            return false;
+        }
+        self.ripe.remove(object);
+        self.searched.remove(object);
+        self.departed.remove(object);
+        self.unseen.remove(object)
+    }
+
+    /// It is gone for good.
+    pub(super) fn depart(&mut self, object: Scope, now: Timestamp) {
+        self.unseen.remove(&object);
+        self.searched.remove(&object);
+        if self.departed.len() >= DEPARTED_MAX {
+            self.departed.retain(|_, at| now.millis_since(*at) < DEPARTED_MILLIS);
+        }
+        self.departed.insert(object, now);
+    }
+
+    /// An event says that it is gone: what the search would have told. Returns whether it waited for that.
+    fn announced(&mut self, object: &Scope) -> bool {
+        self.ripe.remove(object).is_some()
+    }
+
+    /// All objects that were probed of a held list are not found.
+    pub(super) fn hold(&mut self, scope: Scope, objects: BTreeSet<Scope>) {
+        self.holds.insert(scope, objects);
+    }
+}
+
+impl SyncState {
+    /// Whether it is open what became of an object: then what hangs on it stays.
+    pub(super) fn is_absent(&self, object: &Scope) -> bool {
+        let target = object.object().as_ref().and_then(Target::of_object);
+        self.absent.unseen.contains(object)
+            || self.absent.ripe.contains_key(object)
+            || target.and_then(|target| self.debts.get(&target)).is_some_and(|read| read.absent_since.is_some())
+    }
+
+    /// An event says that something is gone.
+    pub(super) fn announce(&mut self, target: &Target) {
+        self.debts.announce(target);
+        let object = match target {
+            Target::User(user) => Scope::User(user.clone()),
+            Target::Group(group) => Scope::Group(group.clone()),
+            Target::App(app) => Scope::App(app.clone()),
+            _ => return,
+        };
+        if self.absent.announced(&object) {
+            self.debts.give_back(target);
+        }
+    }
+
+    /// A read by id did not find an object. Returns whether it is known to be gone.
+    pub(super) fn on_object_not_found(&mut self, object: &Scope, at: RequestNumber) -> bool {
+        let Some(target) = object.object().as_ref().and_then(Target::of_object) else { return false };
+        let debt = self.debts.get(&target).cloned();
+        if self.absent.is_departed(object) || debt.as_ref().is_some_and(|read| read.announced) {
+            return true;
+        }
+        let now = self.moment.now;
+        let Some(debt) = debt else {
+            // Nobody follows: there is no second look, only the search.
+            if self.follow.is_none() {
+                self.absent.ripe.insert(object.clone(), Ripe { at, since: now });
+            }
+            return false;
+        };
+        let since = debt.absent_since.unwrap_or(now);
+        let grace_over_at = since.plus_millis(self.debts.patience().later_millis);
+        if self.absent.unseen.contains(object) && self.absent.searched.contains(object) {
+            self.debts.not_found(&target, now, self.next_look(since));
+        } else if debt.absent_since.is_some() && grace_over_at <= now {
+            // The debt stays taken until the search has told.
+            self.absent.ripe.insert(object.clone(), Ripe { at, since });
+        } else {
+            self.debts.not_found(&target, now, grace_over_at.max(now));
+        }
+        false
+    }
+
+    /// When an object is asked for again that has not been found since `since`: as much later as it has been, within the
+    /// bounds of held lists.
+    fn next_look(&self, since: Timestamp) -> Timestamp {
+        let now = self.moment.now;
+        let (first, longest) = self.follow.as_ref().map_or((30_000, 900_000), |follow| follow.hold_retry_millis);
+        let crowd = i64::try_from(self.absent.unseen.len()).unwrap_or(i64::MAX).saturating_sub(1);
+        let wait = now.millis_since(since).clamp(first.max(1), longest.max(first).max(1));
+        now.plus_millis(wait.max(crowd.saturating_mul(LOOK_MILLIS_EACH)))
+    }
+
+    /// Searches the log for deletions when somebody waits for that.
+    pub(super) fn search_for_deletions(&mut self, effects: &mut Vec<Effect>) {
+        let absent = &mut self.absent;
+        let is_due = absent.search_at.is_none_or(|at| at <= self.moment.now);
+        if absent.is_searching || !is_due || (absent.ripe.is_empty() && absent.holds.is_empty()) {
+            return;
+        }
+        absent.is_searching = true;
+        absent.search_at = None;
+        let search =
+            Search { objects: std::mem::take(&mut absent.ripe), holds: std::mem::take(&mut absent.holds) };
+        let okta_now = self.moment.okta_now;
+        let oldest = okta_now.plus_millis(-RETENTION_MILLIS);
+        // When everything was last shown; and for what was missing before that, a crawl earlier.
+        let crawl_millis = self.follow.as_ref().map_or(0, |follow| follow.crawl_millis);
+        let missed_since = search.objects.values().map(|ripe| ripe.since.plus_millis(-crawl_millis)).min();
+        let since = [Some(self.crawl.whole_since.unwrap_or(oldest)), missed_since].into_iter().flatten().min();
+        let since = since.unwrap_or(oldest).plus_millis(-SEARCH_MARGIN_MILLIS).max(oldest);
+        self.call(Call::SearchDeletions { since }, Pending::Search(search), effects);
+    }
+
+    pub(super) fn on_deletions(&mut self, call: CallId, seen: &DeletionsSeen, effects: &mut Vec<Effect>) {
+        let Some(Pending::Search(search)) = self.answered(call, |pending| matches!(pending, Pending::Search(_))) else {
+            return;
+        };
+        self.settle_search(search, seen, effects);
+    }
+
+    pub(super) fn settle_search(&mut self, search: Search, seen: &DeletionsSeen, effects: &mut Vec<Effect>) {
+        self.absent.is_searching = false;
+        let mut gaps = self.batch();
+        let mut waiting = BTreeMap::new();
+        for (object, ripe) in search.objects {
+            let Some(key) = object.object() else { continue };
+            let Some(target) = Target::of_object(&key) else { continue };
+            let is_announced = self.debts.get(&target).is_some_and(|read| read.announced);
+            if seen.objects.contains(&object) || is_announced {
+                self.remove_object(&key, ripe.at, effects);
+            } else if self.follow.is_none() && seen.is_whole && self.absent.searched.insert(object.clone()) {
+                // Deleted a moment ago, perhaps: the event may be on its way.
+                waiting.insert(object, ripe);
+            } else {
+                self.say_unseen(object, &target, ripe, seen.is_whole, &mut gaps);
+            }
+        }
+        for (scope, objects) in search.holds {
+            let is_gone = objects.is_subset(&seen.objects);
+            self.holds_searched(&scope, is_gone, effects);
+        }
+        if !gaps.gaps.is_empty() || self.debts.has_changed() {
+            self.commit(gaps, effects);
+        }
+        if !waiting.is_empty() {
+            self.absent.search_at = Some(self.moment.now.plus_millis(SEARCH_AGAIN_MILLIS));
+            self.absent.ripe.extend(waiting);
+        }
+    }
+
+    fn say_unseen(&mut self, object: Scope, target: &Target, ripe: Ripe, is_whole: bool, batch: &mut Batch) {
+        let told = if is_whole { "tells of no deletion" } else { "could not be searched for a deletion" };
+        let evidence = format!("asked for by id, 404 E0000007, first at {}; the System Log {told}", ripe.since);
+        if is_whole {
+            self.absent.searched.insert(object.clone());
+        } else {
+            self.absent.searched.remove(&object);
+        }
+        self.absent.unseen.insert(object.clone());
+        batch.gaps.push(Gap { scope: object, kind: GapKind::UnseenReference, evidence });
+        if self.debts.get(target).is_some() {
+            self.debts.not_found(target, self.moment.now, self.next_look(ripe.since));
+        }
+    }
+
+    /// An object is gone, with everything that hangs on it.
+    pub(super) fn remove_object(&mut self, key: &Key, at: RequestNumber, effects: &mut Vec<Effect>) {
+        let mut batch = self.batch();
+        batch.at = at;
+        batch.is_reread = true;
+        batch.removals.push(key.clone());
+        self.note_gone(key, &mut batch);
+        if let Some(target) = Target::of_object(key).filter(|target| self.debts.get(target).is_some()) {
+            batch.answered.push(paid(target, RequestNumber(self.moment.newest.0.saturating_add(1))));
+        }
+        self.commit(batch, effects);
+    }
+
+    /// What is owed because of something that is gone needs no read of its own.
+    pub(super) fn note_gone(&mut self, key: &Key, batch: &mut Batch) {
+        if let Some(object) = Scope::of_object(key) {
+            self.absent.depart(object, self.moment.now);
+        }
+        self.pay_what_is_gone(key, batch);
+    }
+
+    /// An operator says that an unseen object is gone; the store has removed it.
+    pub(super) fn on_object_released(&mut self, object: &Scope, effects: &mut Vec<Effect>) {
+        let Some(key) = object.object() else { return };
+        let mut batch = self.batch();
+        batch.at = self.moment.newest;
+        self.absent.ripe.remove(object);
+        self.note_gone(&key, &mut batch);
+        if let Some(target) = Target::of_object(&key) {
+            batch.answered.extend(self.debts.unwanted(&target));
+        }
+        self.commit_if_any(batch, effects);
+    }
+
+    /// Unseen objects whose reads are not owed: found by a crawl that did not follow.
+    pub(super) fn owe_unseen(&mut self) {
+        let targets = self.absent.unseen.iter().filter_map(Scope::object).filter_map(|key| Target::of_object(&key));
+        let missing: Vec<Target> = targets.filter(|target| self.debts.get(target).is_none()).collect();
+        for target in missing {
+            self.owe(target, When::Now, "not shown");
+        }
+    }
+}
