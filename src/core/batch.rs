@@ -5,7 +5,7 @@
 
 use super::coverage::{Gap, GapKind};
 use super::event::MemberChange;
-use super::ids::{CrawlId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
+use super::ids::{CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use super::model::{Key, Quarantined, Row, Scope};
 use super::pending::{Answered, Patience, PendingRead};
 use super::reconcile::Verdict;
@@ -51,6 +51,9 @@ pub struct Batch {
     pub walks: Vec<WalkUpdate>,
     /// Gaps that were found.
     pub gaps: Vec<Gap>,
+    /// Groups of which nothing can be missing if nothing is stored of them: their gap is not opened then, and they count as gone.
+    /// An app was deleted, and with it the groups that it had brought, of which no event tells (facts 9.4).
+    pub forgettable: Vec<GroupId>,
     /// Gaps that are over, beside those that a finished walk closes by itself.
     pub closed_gaps: Vec<(Scope, GapKind)>,
     /// Begin or end of a full crawl.

@@ -19,7 +19,7 @@ use super::writer::ReleaseError;
 use super::{StoreConfig, StoreError, as_i64};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
-use crate::core::model::Scope;
+use crate::core::model::{Key, Scope};
 use crate::core::pending::{Target, When};
 use crate::core::reconcile::Brake;
 
@@ -96,6 +96,7 @@ pub(super) fn commit(
         shown_objects: BTreeSet::new(),
         rows: &mut meta.rows,
     };
+    let forgotten = forget_groups(&apply, &mut debts, batch)?;
     let shown = apply_rows(&mut apply, batch)?;
     apply_members(&mut apply, &mut debts, batch)?;
     let mut books = Books {
@@ -108,7 +109,7 @@ pub(super) fn commit(
         found: &batch.gaps,
         coverage: Vec::new(),
     };
-    let finished = keep_books(&mut books, batch, &shown)?;
+    let finished = keep_books(&mut books, batch, &shown, &forgotten)?;
     // What a held walk did not show is not settled: nothing is paid by it.
     if !finished.iter().any(|finished| finished.verdict.is_hold()) {
         for answered in &batch.answered {
@@ -139,6 +140,20 @@ pub(super) fn commit(
     }
     let owed = debts.owed.into_values().collect();
     Ok(Done { receipt: Receipt { revision: meta.revision, finished, owed }, coverage, lines })
+}
+
+/// Groups of the batch that count as gone because nothing is stored of them: their debts are told so.
+fn forget_groups(apply: &Apply<'_>, debts: &mut Debts<'_>, batch: &Batch) -> Result<BTreeSet<Scope>, StoreError> {
+    let mut forgotten = BTreeSet::new();
+    for group in &batch.forgettable {
+        if !apply.is_stored(&Key::Group(group.clone()))? {
+            let target = Target::Group(group.clone());
+            debts.owe(target.clone(), When::Now, "its app is gone", batch.members_since)?;
+            debts.announce(&target)?;
+            forgotten.insert(Scope::Group(group.clone()));
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Rows and removals; returns what the batch shows of the scopes whose walks it moves.
@@ -174,6 +189,7 @@ fn keep_books(
     books: &mut Books<'_, '_>,
     batch: &Batch,
     shown: &BTreeMap<Scope, Shown>,
+    forgotten: &BTreeSet<Scope>,
 ) -> Result<Vec<Finished>, StoreError> {
     books.forget_gone()?;
     books.close_gaps_of_shown()?;
@@ -185,7 +201,7 @@ fn keep_books(
     for update in &batch.walks {
         finished.extend(books.walk(update, shown.get(&update.scope).unwrap_or(&nothing))?);
     }
-    for gap in &batch.gaps {
+    for gap in batch.gaps.iter().filter(|gap| !forgotten.contains(&gap.scope)) {
         books.open_gap(gap)?;
     }
     for (scope, kind) in &batch.closed_gaps {

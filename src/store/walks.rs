@@ -312,7 +312,7 @@ impl Books<'_, '_> {
         }
         let Some(missing) = missing::held(self.apply.sql, scope)? else { return Ok(None) };
         let name = scope.name();
-        let mut finished = nothing_of(scope, Verdict::Confirm);
+        let mut finished = nothing_of(scope, Verdict::Nothing);
         self.remove_missing(&missing, &mut finished)?;
         self.close_gap_unless_found(scope, GapKind::Held)?;
         self.close_gap_unless_found(scope, GapKind::EmptySuspect)?;
@@ -323,7 +323,7 @@ impl Books<'_, '_> {
 
     /// An operator says that an object which is not shown is gone.
     fn release_object(&mut self, scope: &Scope, key: &Key) -> Result<Finished, StoreError> {
-        let mut finished = nothing_of(scope, Verdict::Ask);
+        let mut finished = nothing_of(scope, Verdict::Nothing);
         let (kind, id) = match key {
             Key::Group(group) => (Kind::Group, group.as_str()),
             Key::App(app) => (Kind::App, app.as_str()),

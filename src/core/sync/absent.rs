@@ -260,6 +260,11 @@ impl SyncState {
         } else {
             self.absent.searched.remove(&object);
         }
+        if let Scope::Group(group) = &object
+            && self.absent.departed.keys().any(|departed| matches!(departed, Scope::App(_)))
+        {
+            batch.forgettable.push(group.clone());
+        }
         self.absent.unseen.insert(object.clone());
         batch.gaps.push(Gap { scope: object, kind: GapKind::UnseenReference, evidence });
         if self.debts.get(target).is_some() {

@@ -28,6 +28,8 @@ pub(super) struct Crawl {
     assigned: Assigned,
     /// Objects that a list did not show, or that something names, still to be asked for by id; where nobody follows.
     pub(super) unlisted: VecDeque<Key>,
+    /// Objects that were.
+    pub(super) asked_for: BTreeSet<Scope>,
     pub(super) references: References,
     /// Lists that could not be read.
     pub(super) given_up: BTreeSet<Scope>,
@@ -172,6 +174,7 @@ impl SyncState {
         let by_id = self.in_flight.values().filter(|pending| matches!(pending, Pending::Unlisted(_))).count();
         for _ in by_id..self.limits.in_flight_per_lane.max(1) {
             let Some(key) = self.crawl.unlisted.pop_front() else { break };
+            self.crawl.asked_for.extend(Scope::of_object(&key));
             self.call(Call::Read(key.clone()), Pending::Unlisted(key), effects);
         }
         while let Some(mut walk) = self.lanes.take() {

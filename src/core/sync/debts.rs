@@ -220,6 +220,17 @@ impl Debts {
         }
     }
 
+    /// A read that had failed was answered, though what it asks for was not found. Returns the collection if it was the last of
+    /// them.
+    pub(super) fn works_though_not_found(&mut self, target: &Target) -> Option<Scope> {
+        let debt = self.all.get_mut(target).filter(|debt| debt.read.attempts > 0)?;
+        debt.read.attempts = 0;
+        let scope = target.scope()?;
+        let mut failing = self.all.values().filter(|debt| debt.read.attempts > 0 && !debt.is_answered);
+        let is_last = failing.all(|debt| debt.read.target.scope().as_ref() != Some(&scope));
+        is_last.then_some(scope)
+    }
+
     fn change(&mut self, target: &Target, change: impl FnOnce(&mut PendingRead)) {
         if let Some(debt) = self.all.get_mut(target) {
             change(&mut debt.read);

@@ -430,8 +430,7 @@ impl SyncState {
     fn commit(&mut self, mut batch: Batch, effects: &mut Vec<Effect>) {
         for scope in self.debts.works_again(&batch.answered) {
             if batch.gaps.iter().all(|gap| gap.scope != scope) {
-                let kinds = [GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed];
-                batch.closed_gaps.extend(kinds.map(|kind| (scope.clone(), kind)));
+                batch.closed_gaps.extend(gaps_of_failed_reads(scope));
             }
         }
         if let Some(begin) = self.crawl.begin.take() {
@@ -572,7 +571,8 @@ impl SyncState {
                 Pending::Anchor | Pending::Poll(_) => Scope::Log,
                 Pending::Walk(walk) => walk.scope.clone(),
                 Pending::Unlisted(key) | Pending::Read(key, _) => key.scope(),
-                Pending::Search(_) => Scope::Log,
+                // The log's own gaps say that it cannot be followed; this one says that nothing can be read.
+                Pending::Search(_) => Scope::Users,
                 Pending::Select(selected) => selected.scope(),
                 Pending::EmptyProbe(selected) => selected.scope(),
                 Pending::Probe(probe) => probe.scope().clone(),
@@ -583,6 +583,11 @@ impl SyncState {
         }
         self.stopped.get_or_insert(failure);
     }
+}
+
+/// The gaps that failed reads leave on a collection.
+fn gaps_of_failed_reads(scope: Scope) -> [(Scope, GapKind); 3] {
+    [GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed].map(|kind| (scope.clone(), kind))
 }
 
 /// Groups whose members a list of groups obliges to read, and the like.

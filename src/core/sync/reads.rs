@@ -9,7 +9,7 @@ use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
 use super::super::plan::plan_users;
 use super::{
-    ByIdSeen, Call, CallId, Effect, KnownApp, Members, Pending, Selected, Selection, SyncState, members_of, paid,
+    gaps_of_failed_reads, ByIdSeen, Call, CallId, Effect, KnownApp, Members, Pending, Selected, Selection, SyncState, members_of, paid,
 };
 
 /// Reads that can begin as soon as their bucket has room. By-id reads of users, groups and apps, accounts and selections
@@ -217,6 +217,8 @@ impl SyncState {
                 return;
             }
             ByIdSeen::NotFound(_) => {
+                let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
+                batch.closed_gaps.extend(works.into_iter().flat_map(gaps_of_failed_reads));
                 is_gone = match Scope::of_object(key) {
                     Some(object) => self.on_object_not_found(&object, at),
                     None => self.on_account_not_found(key, at, &mut batch),

@@ -68,7 +68,8 @@ impl SyncState {
         keys.retain(|key| self.follow.is_none() || !is_open(key));
         if self.follow.is_none() {
             // What was unseen before: perhaps its deletion has become known since.
-            keys.extend(self.absent.unseen().filter_map(Scope::object));
+            let before = self.absent.unseen().filter(|object| !self.crawl.asked_for.contains(*object));
+            keys.extend(before.filter_map(Scope::object));
         }
         self.ask_for(keys);
         self.commit_if_any(batch, effects);

@@ -294,6 +294,7 @@ impl SyncState {
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
         for scope in scopes {
             if matches!(scope, Scope::AppGroups(_)) && self.limits.skip_app_groups {
+                self.holds.ended(&scope);
                 batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
             } else if self.limits.apps.wants_assignments(app) {
                 if self.is_crawl_open() {
@@ -305,6 +306,7 @@ impl SyncState {
                 // Service apps have no app users (facts 4): known to be empty without a request.
                 self.add_empty(scope, Asked { at: batch.at, since: self.moment.okta_now }, batch);
             } else {
+                self.holds.ended(&scope);
                 batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
             }
         }

@@ -173,6 +173,17 @@ impl Books {
             let since = self.pending.get(&debt.target).map_or(debt.since, |stored| stored.since.max(debt.since));
             self.pending.insert(debt.target.clone(), PendingRead { since, ..debt.clone() });
         }
+        let mut forgotten = BTreeSet::new();
+        for group in &batch.forgettable {
+            if self.group(group).is_none() {
+                let target = Target::Group(group.clone());
+                self.owe(target.clone(), When::Now, batch.members_since, batch);
+                for debts in [&mut self.pending, &mut self.owed] {
+                    debts.get_mut(&target).expect("owed just now").announced = true;
+                }
+                forgotten.insert(Scope::Group(group.clone()));
+            }
+        }
         let shown = self.take_in(batch);
         for change in &batch.members {
             self.member_event(change, batch);
@@ -185,7 +196,8 @@ impl Books {
             let shown = shown.get(&update.scope).cloned().unwrap_or_default();
             finished.extend(self.walk(update, shown, batch));
         }
-        self.gaps.extend(batch.gaps.iter().map(|gap| (gap.scope.clone(), gap.kind)));
+        let gaps = batch.gaps.iter().filter(|gap| !forgotten.contains(&gap.scope));
+        self.gaps.extend(gaps.map(|gap| (gap.scope.clone(), gap.kind)));
         for (scope, kind) in &batch.closed_gaps {
             self.close_gap_by_read(scope, *kind);
         }
@@ -623,7 +635,7 @@ impl Books {
         book.is_held = false;
         book.seen.clear();
         book.read_by = Some(credential);
-        let mut finished = nothing_of(scope, Verdict::Confirm);
+        let mut finished = nothing_of(scope, Verdict::Nothing);
         self.end_hold(scope);
         self.remove_missing(missing, &mut finished);
         Some(finished)

@@ -239,6 +239,7 @@ fn an_app_that_no_list_shows_and_that_cannot_be_read_is_asked_for_again() {
     follower.debounce();
     follower.reply("list apps");
     follower.commit_all();
+    follower.debounce();
     follower.fail("read 0oa031", failed());
     follower.commit_all();
     assert!(follower.books.gaps.contains(&(Scope::Apps, GapKind::Failed)));
