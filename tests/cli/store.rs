@@ -166,7 +166,7 @@ pub(crate) async fn hold_users(store: &Store, at: u64) {
     let rows = rows().into_iter().filter(|row| matches!(row, Row::User(_))).collect();
     let mut walked = batch(at, rows);
     let from = RequestNumber(at);
-    let state = WalkState::Finished { from, began: Timestamp::default(), known_empty: false };
+    let state = WalkState::Finished { from, began: Timestamp::default(), known_empty: false, ended: Vec::new() };
     walked.walks = vec![WalkUpdate { scope: Scope::Users, state }];
     store.writer.commit(Box::new(walked)).await.unwrap().await.unwrap().unwrap();
 }
@@ -185,7 +185,7 @@ fn fill_with(place: &Path, rows: Vec<Row>) {
         .into_iter()
         .map(|scope| WalkUpdate {
             scope,
-            state: WalkState::Finished { from: RequestNumber(2), began: Timestamp::default(), known_empty: false },
+            state: WalkState::Finished { from: RequestNumber(2), began: Timestamp::default(), known_empty: false, ended: Vec::new() },
         })
         .collect();
     let hidden = Scope::AppUsers(app_id("0oa2"));

@@ -294,6 +294,7 @@ fn compare_books(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
             from: okta_idmap::core::ids::RequestNumber(0),
             began: okta_idmap::core::ids::Timestamp::default(),
             known_empty: false,
+            ended: Vec::new(),
         },
         state => state,
     };

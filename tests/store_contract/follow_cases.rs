@@ -156,7 +156,7 @@ fn walked_group() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), "a");
     put(&store, batch(1, vec![group("Eng", GroupType::OktaGroup), user(1), user(2)]));
-    let state = WalkState::Finished { from: RequestNumber(2), began: time(100), known_empty: false };
+    let state = WalkState::Finished { from: RequestNumber(2), began: time(100), known_empty: false, ended: Vec::new() };
     let walks = vec![WalkUpdate { scope: Scope::GroupMembers(group_id()), state }];
     put(&store, Batch { walks, okta_now: time(110), ..batch(2, vec![member(1)]) });
     (dir, store)
@@ -213,7 +213,7 @@ fn events_outlive_a_restart_and_end_with_the_next_walk() {
     let walk = |at: u64, began: i64| Batch {
         walks: vec![WalkUpdate {
             scope: Scope::GroupMembers(group_id()),
-            state: WalkState::Finished { from: RequestNumber(at), began: time(began), known_empty: false },
+            state: WalkState::Finished { from: RequestNumber(at), began: time(began), known_empty: false, ended: Vec::new() },
         }],
         okta_now: time(began),
         ..batch(at, vec![member(1), member(2)])

@@ -382,7 +382,7 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
     let from = position.as_ref().map_or(at, |position| position.from);
     let began = position.as_ref().map_or_else(|| source.lately(), |position| position.began);
     let state = if source.one_in(2) {
-        WalkState::Finished { from, began, known_empty: source.one_in(4) }
+        WalkState::Finished { from, began, known_empty: source.one_in(4), ended: Vec::new() }
     } else {
         let page = position.as_ref().map_or(0, |position| position.page) + 1;
         let rows = position.as_ref().map_or(0, |position| position.rows) + batch.rows.len() as u64;

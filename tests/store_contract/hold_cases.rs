@@ -26,7 +26,7 @@ fn walk(scope: Scope, state: WalkState) -> Vec<WalkUpdate> {
 }
 
 fn known_empty(at: u64, scope: Scope) -> Batch {
-    let state = WalkState::Finished { from: RequestNumber(at), began: NOW, known_empty: true };
+    let state = WalkState::Finished { from: RequestNumber(at), began: NOW, known_empty: true, ended: Vec::new() };
     Batch { walks: walk(scope, state), ..batch(at, Vec::new()) }
 }
 
@@ -191,7 +191,7 @@ fn a_good_read_by_id_does_not_close_the_gap_of_a_list() {
         let is_open = !store.reader.read(|snapshot| snapshot.gaps(true, 10)).unwrap().is_empty();
         assert_eq!(!is_open, is_closed);
     }
-    let done = || WalkState::Finished { from: RequestNumber(1), began: NOW, known_empty: false };
+    let done = || WalkState::Finished { from: RequestNumber(1), began: NOW, known_empty: false, ended: Vec::new() };
     for kind in [GapKind::Failed, GapKind::Forbidden, GapKind::ScopeMissing] {
         check(WalkState::GivenUp, kind, false);
         check(WalkState::Todo, kind, false);

@@ -432,7 +432,7 @@ impl Model {
                 book.read_by.get_or_insert_with(|| rules.credential.clone());
                 book.seen.extend(shown.keys.iter().cloned());
             }
-            WalkState::Finished { from, began, known_empty } => {
+            WalkState::Finished { from, began, known_empty, ended } => {
                 book.seen.extend(shown.keys.iter().cloned());
                 let earlier = match before {
                     WalkState::Walking(position) if !is_idle && position.from == *from => position.rows,

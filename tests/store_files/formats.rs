@@ -156,6 +156,7 @@ fn history() -> Vec<Batch> {
                 from: RequestNumber(from),
                 began: time(i64::try_from(from).unwrap()),
                 known_empty: false,
+                ended: Vec::new(),
             },
         )
     };
@@ -240,7 +241,7 @@ fn history() -> Vec<Batch> {
 fn followed() -> Vec<Batch> {
     let finished = |scope, from| {
         let began = time(i64::try_from(from).unwrap());
-        update(scope, WalkState::Finished { from: RequestNumber(from), began, known_empty: false })
+        update(scope, WalkState::Finished { from: RequestNumber(from), began, known_empty: false, ended: Vec::new() })
     };
     let member = |user| Row::GroupMember(GroupMember { group: group_id("00g2"), user: user_id(user) });
     let position = |number| LogCursor(format!("https://org.example/api/v1/logs?after={number}"));
