@@ -19,6 +19,7 @@
 //! - An unknown key or variable is an error: a misspelt filter must not be silently without effect.
 
 mod address;
+mod coverage;
 mod effective;
 mod environment;
 mod error;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
 
 pub use address::OrgUrl;
+pub use coverage::CoverageConfig;
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
 pub use follow::{ChangesConfig, FollowConfig};
 pub use orgs::{Credential, ORGS_MAX, OrgConfig, OrgName, SECRET_FILE_BYTES_MAX};

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::SecretFile;
 use super::address::OrgUrl;
 use super::error::{ConfigError, ConfigWarning, MASK, Source, looks_like_token, shown};
+use super::coverage::CoverageConfig;
 use super::follow::{self, ChangesConfig, FollowConfig};
 use super::layers::{Address, Effective, Reader, SchemaKey};
 use super::settings::{AppsConfig, BrakeConfig, CrawlConfig, GroupsConfig, OrgSettings, ResolveConfig};
@@ -98,6 +99,8 @@ pub struct OrgConfig {
     pub follow: FollowConfig,
     /// When a walk is not believed.
     pub brake: BrakeConfig,
+    /// What is too old, and what becomes of rows that can no longer be read.
+    pub coverage: CoverageConfig,
     /// How much of what changed is remembered.
     pub changes: ChangesConfig,
     /// What is read of groups.
@@ -146,7 +149,7 @@ pub(super) fn read(
         check_apps(reader, name, &settings.apps);
         follow::check(reader, name, &settings.follow, &settings.brake);
         if let (Ok(name), Some(domain), Some(credential)) = (OrgName::new(name), domain, credential) {
-            let OrgSettings { crawl, follow, brake, changes, groups, apps, resolve } = settings;
+            let OrgSettings { crawl, follow, brake, coverage, changes, groups, apps, resolve } = settings;
             let org = OrgConfig {
                 name: name.clone(),
                 domain,
@@ -154,6 +157,7 @@ pub(super) fn read(
                 crawl,
                 follow,
                 brake,
+                coverage,
                 changes,
                 groups,
                 apps,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::calls::PageSizes;
 use super::{EngineError, clock};
 use crate::config::{Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
+use crate::core::coverage::CoveragePolicy;
 use crate::core::filter::AppFilter;
 use crate::core::normalize::NameRule;
 use crate::core::pending::Patience;
@@ -50,6 +51,8 @@ pub struct OrgSettings {
     pub follow: FollowSettings,
     /// How soon a held list is read again, and how rarely at last.
     pub hold_retry: (Duration, Duration),
+    /// What is too old, and what becomes of rows that can no longer be read.
+    pub coverage: CoveragePolicy,
     /// How long a change is remembered.
     pub change_retention: Duration,
     /// Changes that are remembered.
@@ -178,6 +181,7 @@ impl OrgSettings {
             crawl_interval: crawl.interval,
             follow: FollowSettings::from_config(&org.follow),
             hold_retry: (org.brake.retry_interval, org.brake.retry_interval_max),
+            coverage: coverage_of(org),
             change_retention: org.changes.retention,
             change_rows_max: org.changes.max_rows,
             index_interval: config.index.commit_interval,
@@ -240,6 +244,19 @@ fn policy(org: &OrgConfig) -> Result<GrantPolicy, crate::core::policy::PolicyErr
 /// [`EngineError::Settings`].
 pub fn policy_of(org: &OrgConfig) -> Result<GrantPolicy, EngineError> {
     policy(org).map_err(|error| EngineError::Settings { org: org.name.to_string(), detail: error.to_string() })
+}
+
+/// What is too old in an org, and what becomes of rows that can no longer be read. Between two crawls nothing is: most
+/// collections are not read as a whole while the log is followed.
+pub fn coverage_of(org: &OrgConfig) -> CoveragePolicy {
+    let two_crawls = millis(org.crawl.interval).saturating_mul(2);
+    let log_min = if org.follow.enabled { 0 } else { two_crawls };
+    CoveragePolicy {
+        stale_after_millis: org.coverage.stale_after.map(|after| millis(after).max(two_crawls)),
+        log_stale_after_millis: org.coverage.log_stale_after.map(|after| millis(after).max(log_min)),
+        on_gap: org.coverage.on_gap,
+        max_stale_millis: org.coverage.max_stale.map(millis),
+    }
 }
 
 /// 128 bits of a SHA-256 over length-prefixed parts: nothing of a secret part can be told from it.

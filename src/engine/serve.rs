@@ -85,7 +85,7 @@ pub async fn run(
             policy,
             StatusSource::Engine(status_receiver),
         )?;
-        views.push(view.with_control(control));
+        views.push(view.with_control(control).with_coverage_policy(org.settings().coverage));
         let (index, index_receiver) = watch::channel(IndexStatus::default());
         let (follow, follow_receiver) = watch::channel(FollowView::default());
         tasks.spawn(report(

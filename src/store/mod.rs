@@ -30,6 +30,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+pub use self::gaps::Ages;
 pub use self::files::{StoreFiles, create_private_dir};
 pub use self::meta::{CrawlStatus, Meta};
 pub use self::reader::Reader;

@@ -124,6 +124,7 @@ impl SyncState {
             ..Crawl::default()
         };
         self.log.crawl_begins(self.moment.okta_now);
+        self.counts.crawl_begins();
         // The store forgets what walks under way have shown: they begin anew.
         self.in_flight.retain(|_, pending| !matches!(pending, Pending::Walk(_)));
         let interrupted = self.lanes.begin_crawl();
@@ -285,6 +286,7 @@ impl SyncState {
                 effects.push(Effect::LoadAssignedGroups);
             }
             (Members::Assigned, Assigned::Asked) => {}
+            _ if !self.counts_are_settled(effects) => {}
             _ if !self.look_for_unseen(effects) => {}
             // One more commit, then the end, when its receipt arrives.
             _ => self.close_crawl(effects),

@@ -390,6 +390,19 @@ impl SyncState {
                     self.announce(&mark.target);
                 }
             }
+            for (app, is_on) in effects.broker_mode {
+                let scope = Scope::AppUsers(app);
+                if self.is_of_unread_app(&scope) {
+                    continue;
+                }
+                let kind = GapKind::ImplicitAssignment;
+                if is_on {
+                    let evidence = format!("the log says {}", event.event_type);
+                    batch.gaps.push(Gap { scope, kind, evidence });
+                } else {
+                    batch.closed_gaps.push((scope, kind));
+                }
+            }
             for change in &effects.members {
                 self.crawl.empty_groups.remove(&change.group);
                 self.log.hinted(change.group.clone(), self.moment);
