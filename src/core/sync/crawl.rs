@@ -286,6 +286,7 @@ impl SyncState {
                 effects.push(Effect::LoadAssignedGroups);
             }
             (Members::Assigned, Assigned::Asked) => {}
+            _ if !self.holds_are_settled(effects) => {}
             _ if !self.counts_are_settled(effects) => {}
             _ if !self.look_for_unseen(effects) => {}
             // One more commit, then the end, when its receipt arrives.

@@ -97,6 +97,14 @@ impl<'a> Snapshot<'a> {
         Ok((time("crawl_completed_at")?, time("observed_through")?))
     }
 
+    /// The moment up to which the log has been followed, by this machine's clock: how old the position is, whatever the two
+    /// clocks say.
+    pub fn observed_by_our_clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = 'observed_by_our_clock'")?;
+        let value: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
+        Ok(value.map(Timestamp::from_millis))
+    }
+
     pub(super) fn apps_revision(&self) -> Result<Revision, StoreError> {
         let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = 'apps_revision'")?;
         let value: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
