@@ -1,9 +1,9 @@
-//! HTTP, and nothing but GET: the only place that knows the HTTP library.
+//! HTTP, and nothing but GET and the token request: the only place that knows the HTTP library.
 //!
-//! Entry point: [`Transport::get`].
+//! Entry points: [`Transport::get`], [`Transport::post_token_form`].
 //!
 //! Invariants:
-//! - There is no way to send anything but a GET without a body.
+//! - There is no way to send anything but a GET without a body, and a form to [`TOKEN_PATH`] of the org.
 //! - No redirect is followed, so that no credential reaches another host by an answer's will.
 //! - Every wait and every size has a limit; a body is read piece by piece and dropped at the limit.
 //! - Errors hold no URL, since queries may hold personal data.
@@ -17,6 +17,7 @@ use url::Url;
 
 use super::error::NetworkCause;
 use super::headers::AnswerHeaders;
+use super::org_url::OrgUrl;
 use crate::core::backoff::Trouble;
 use crate::core::secret::Secret;
 
@@ -47,6 +48,9 @@ impl Default for TransportLimits {
         }
     }
 }
+
+/// Where tokens are given out: the org's own authorization server, the only one with scopes for the API (facts 10.2).
+pub(super) const TOKEN_PATH: &str = "/oauth2/v1/token";
 
 /// Bytes that are read of the body of a failure: Okta's have a few hundred, the rest is a page for people.
 const FAILURE_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -234,18 +238,28 @@ impl Transport {
 
     /// Sends a GET and reads the answer. Never retries, never follows.
     pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Answer, SendError> {
-        let mut request = self.client.get(url.clone());
-        for (name, text) in headers {
-            let value = match &text {
-                HeaderText::Plain(text) => HeaderValue::from_str(text),
-                HeaderText::Sensitive(secret) => HeaderValue::from_str(secret.expose()).map(|mut value| {
-                    value.set_sensitive(true);
-                    value
-                }),
-            };
-            let value = value.map_err(|_| SendError::Header { name })?;
-            request = request.header(HeaderName::from_static(name), value);
-        }
+        self.send(with_headers(self.client.get(url.clone()), headers)?, url).await
+    }
+
+    /// Sends the token request, a form (facts 10.2), and reads the answer. Never retries, never follows. This is the one
+    /// request that is no GET; it cannot go anywhere else and changes nothing in the org.
+    #[expect(clippy::disallowed_methods, reason = "the one POST: a token request is one, and changes nothing")]
+    pub(super) async fn post_token_form(
+        &self,
+        org: &OrgUrl,
+        form: &Secret,
+        proof: Option<&Secret>,
+    ) -> Result<Answer, SendError> {
+        let mut headers = vec![
+            ("accept", HeaderText::Plain("application/json".to_owned())),
+            ("content-type", HeaderText::Plain("application/x-www-form-urlencoded".to_owned())),
+        ];
+        headers.extend(proof.map(|proof| ("dpop", HeaderText::Sensitive(proof.clone()))));
+        let request = self.client.post(org.join(TOKEN_PATH)).body(form.expose().to_owned());
+        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, SendError> {
         let limit = self.limits.headers;
         let response = match timeout(limit, request.send()).await {
             Ok(Ok(response)) => response,
@@ -314,6 +328,24 @@ impl Transport {
         }
         SendError::Broken { during: "before the answer", reason }
     }
+}
+
+fn with_headers(
+    mut request: reqwest::RequestBuilder,
+    headers: Vec<(&'static str, HeaderText)>,
+) -> Result<reqwest::RequestBuilder, SendError> {
+    for (name, text) in headers {
+        let value = match &text {
+            HeaderText::Plain(text) => HeaderValue::from_str(text),
+            HeaderText::Sensitive(secret) => HeaderValue::from_str(secret.expose()).map(|mut value| {
+                value.set_sensitive(true);
+                value
+            }),
+        };
+        let value = value.map_err(|_| SendError::Header { name })?;
+        request = request.header(HeaderName::from_static(name), value);
+    }
+    Ok(request)
 }
 
 /// Deepest chain of causes that is followed: real ones have about five.

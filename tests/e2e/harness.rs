@@ -92,7 +92,9 @@ impl World {
         };
         default("DATA_DIR", self.dir.path().display().to_string());
         default("DOMAIN", self.server.base_url());
-        default("API_TOKEN", TOKEN.to_owned());
+        if !self.environment.iter().any(|(name, _)| name == "OKTA_IDMAP_CLIENT_ID") {
+            default("API_TOKEN", TOKEN.to_owned());
+        }
         let sources = Sources { file: None, env: environment, flags: Flags::default() };
         let (config, _) = load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         config

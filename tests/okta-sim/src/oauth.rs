@@ -425,3 +425,107 @@ impl<'a> Jwt<'a> {
         verified.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+
+    use super::*;
+
+    const NOW_S: i64 = 1_785_661_222;
+    const BASE: &str = "http://127.0.0.1:1";
+
+    fn key_pair() -> EcdsaKeyPair {
+        let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+        EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap()
+    }
+
+    fn members(pair: &EcdsaKeyPair) -> Vec<(&'static str, String)> {
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let text = |bytes| URL_SAFE_NO_PAD.encode(bytes);
+        vec![("crv", "P-256".to_owned()), ("kty", "EC".to_owned()), ("x", text(x)), ("y", text(y))]
+    }
+
+    fn signed(pair: &EcdsaKeyPair, header: &Value, claims: &Value) -> String {
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", encode(header), encode(claims));
+        let signature = pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    fn claims(id: &str) -> Value {
+        let url = format!("{BASE}{TOKEN_PATH}");
+        json!({ "iss": "0oa1", "sub": "0oa1", "aud": url, "iat": NOW_S, "exp": NOW_S + 300, "jti": id })
+    }
+
+    fn ask(oauth: &mut Oauth, assertion: &str, scope: &str) -> (u16, Value) {
+        let body = format!(
+            "grant_type=client_credentials&scope={scope}&client_assertion_type={ASSERTION_TYPE}&client_assertion={assertion}"
+        );
+        let answer = oauth.answer(&Request::post_form(TOKEN_PATH, &body), BASE, NOW_S * 1_000);
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
+    #[test]
+    fn assertions_are_checked() {
+        let (pair, other) = (key_pair(), key_pair());
+        let app = ServiceApp::new("0oa1").with_key("k1", &members(&pair)).with_scopes("okta.users.read");
+        let mut oauth = Oauth { apps: vec![app], ..Oauth::default() };
+        let header = json!({ "alg": "ES256", "kid": "k1" });
+        let mut check = |assertion: String, expected: &str| {
+            let (status, body) = ask(&mut oauth, &assertion, "okta.users.read");
+            let told = body["error_description"].as_str().unwrap_or("granted");
+            assert!(told.contains(expected), "{status} {body}, expected {expected}");
+        };
+        let with = |name: &str, value: Value| {
+            let mut claims = claims(name);
+            claims[name] = value;
+            claims
+        };
+        check(signed(&pair, &header, &claims("1")), "granted");
+        check(signed(&pair, &header, &claims("1")), "already been used");
+        check(signed(&other, &header, &claims("2")), "signature");
+        check(signed(&pair, &json!({ "alg": "ES256", "kid": "k2" }), &claims("3")), "kid");
+        check(signed(&pair, &json!({ "alg": "none", "kid": "k1" }), &claims("4")), "signature");
+        check(signed(&pair, &header, &with("aud", json!("http://other/oauth2/v1/token"))), "audience");
+        check(signed(&pair, &header, &with("sub", json!("0oa2"))), "subject");
+        check(signed(&pair, &header, &with("exp", json!(NOW_S))), "expired");
+        check(signed(&pair, &header, &with("exp", json!(NOW_S + 3_601))), "too far in the future");
+        check(signed(&pair, &header, &with("iat", json!(NOW_S + 301))), "issued in the future");
+        check("a.b".to_owned(), "not a valid JWT");
+    }
+
+    #[test]
+    fn tokens_let_in_where_their_scopes_reach() {
+        let pair = key_pair();
+        let app = ServiceApp::new("0oa1").with_key("k1", &members(&pair)).with_scopes("okta.users.read");
+        let mut oauth = Oauth { apps: vec![app], ..Oauth::default() };
+        let header = json!({ "alg": "ES256", "kid": "k1" });
+        let both = "okta.users.read%20okta.apps.read";
+        let (status, body) = ask(&mut oauth, &signed(&pair, &header, &claims("1")), both);
+        assert_eq!((status, &body["error"]), (400, &json!("invalid_scope")));
+        oauth.apps[0].drops_ungranted = true;
+        let (_, body) = ask(&mut oauth, &signed(&pair, &header, &claims("2")), both);
+        assert_eq!(body["scope"], "okta.users.read");
+        let bearer = format!("Bearer {}", body["access_token"].as_str().unwrap());
+        let mut check = |path: &str, authorization: &str, now_s: i64, expected: Option<Option<Refusal>>| {
+            let request = Request::get(path).with_header("Authorization", authorization);
+            let admitted = oauth.admit(&request, BASE, now_s * 1_000);
+            assert_eq!(admitted.map(|admitted| admitted.err().map(|denied| denied.refusal)), expected, "{path}");
+        };
+        check("/api/v1/users", &bearer, NOW_S, Some(None));
+        check(
+            "/api/v1/users/1/groups",
+            &bearer,
+            NOW_S,
+            Some(Some(Refusal::InsufficientScope("okta.groups.read".into()))),
+        );
+        check("/api/v1/apps/1/users", &bearer, NOW_S, Some(Some(Refusal::InsufficientScope("okta.apps.read".into()))));
+        check("/api/v1/users", &bearer, NOW_S + 3_600, Some(Some(Refusal::InvalidToken)));
+        check("/api/v1/users", "Bearer x", NOW_S, Some(Some(Refusal::InvalidToken)));
+        check("/api/v1/users", "SSWS x", NOW_S, None);
+        check("/.well-known/okta-organization", &bearer, NOW_S, None);
+    }
+}
