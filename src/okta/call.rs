@@ -272,7 +272,6 @@ impl Caller {
     }
 
     /// The headers of an attempt, and those of the credential among them.
-
     async fn request_headers(
         &self,
         call: &Call<'_>,

@@ -1,5 +1,7 @@
 //! A service app at the command line: what is told, and that no key, assertion or token is ever shown or stored.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 
 use okta_idmap::core::private_key::PrivateKey;
@@ -72,6 +74,49 @@ fn no_secret_is_shown_or_stored() {
         ran.assert(1, "unauthorized", "no active key with id kid1");
         assert_silent(&ran);
     }
+}
+
+/// The whole of it: follows for a while, renews its token, tells its status and its metrics.
+#[test]
+fn a_server_shows_no_secret_either() {
+    let (server, mut place) = world();
+    server.sim().oauth.apps[0].expires_in_s = 1;
+    // A port that was free a moment ago.
+    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    place.set("OKTA_IDMAP_SERVER__HTTP_LISTEN", &http.to_string());
+    place.set("OKTA_IDMAP_FOLLOW__POLL_INTERVAL", "1s");
+    let mut running = place.start(&["serve"]);
+    let mut log = BufReader::new(running.child().stderr.take().unwrap());
+    let (told, lines) = std::sync::mpsc::sync_channel(100_000);
+    let reader = std::thread::spawn(move || {
+        let mut all = String::new();
+        while log.read_line(&mut all).unwrap_or(0) > 0 {
+            let _ = told.try_send(all.lines().last().unwrap_or_default().to_owned());
+        }
+        all
+    });
+    let mut out = BufReader::new(running.child().stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap();
+    // The first token, and the ones after it.
+    for _ in 0..3 {
+        lines.iter().find(|line| line.contains("answer to the token request")).unwrap();
+    }
+    let mut stream = TcpStream::connect(http).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).unwrap();
+    assert!(metrics.contains("okta_idmap_"), "{metrics}");
+    let status = place.run(&["status", "-o", "json", "--server", address]);
+    running.terminate();
+    assert_silent(&running.wait());
+    assert_silent(&status);
+    let log = reader.join().unwrap();
+    assert!(!is_secret_in(log.as_bytes()) && !is_secret_in(metrics.as_bytes()), "a secret was shown");
+    assert_not_stored(place.path());
+    assert!(server.sim().oauth.issued >= 3);
+    assert_eq!(server.sim().requests.violations(), 0);
 }
 
 #[test]

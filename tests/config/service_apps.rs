@@ -10,7 +10,7 @@ const KEY_ID: (&str, &str) = ("OKTA_IDMAP_KEY_ID", "kid1");
 const KEY_FILE: (&str, &str) = ("OKTA_IDMAP_PRIVATE_KEY_FILE", "key");
 
 fn app(config: &Config) -> &ServiceAppConfig {
-    let Credential::ServiceApp(app) = &config.orgs.values().next().unwrap().credential else {
+    let Credential::ServiceApp(app) = &config.orgs.values().next().expect("there is an org").credential else {
         panic!("it is a service app")
     };
     app
@@ -67,7 +67,7 @@ fn table_of(toml: &str, header: &str) -> String {
 #[test]
 fn keys_that_others_can_read_are_warned_about() {
     let wide = ("OKTA_IDMAP_PRIVATE_KEY_FILE", "key-wide");
-    let (_, warnings) = Case::env(&[DOMAIN, CLIENT, KEY_ID, wide]).run().unwrap();
+    let (_, warnings) = Case::env(&[DOMAIN, CLIENT, KEY_ID, wide]).run().expect("it loads");
     assert_eq!(warnings, [ConfigWarning::SecretFileMode { path: "key-wide".into(), mode: 0o640 }]);
     let file = concat!(
         "[orgs.a]\ndomain = 'a.okta.com'\nclient_id = '0oa1'\nkey_id = 'k'\nprivate_key = '''\n",

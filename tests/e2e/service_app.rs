@@ -1,28 +1,10 @@
 //! Crawls with an OAuth service app: the same as with an API token, with less where less is granted.
 
-use okta_idmap::core::private_key::PrivateKey;
-use okta_idmap::core::secret::Secret;
 use okta_idmap::engine::machine::CrawlOutcome;
-use okta_sim::{Action, ClockMode, Org, Refusal, Rule, ServerConfig, ServiceApp, Spec};
+use okta_sim::{Action, ClockMode, Org, Refusal, Rule, ServerConfig, Spec};
 
 use crate::faults::USERS;
 use crate::harness::{World, gap_ids};
-
-const KEY: &str = include_str!("../keys/p256-sec1.pem");
-const SCOPES: &str = "okta.users.read okta.groups.read okta.apps.read okta.logs.read";
-
-impl World {
-    /// From now on the org is read as a service app, and no other way is open.
-    fn as_service_app(&mut self, rig: impl FnOnce(&mut ServiceApp)) {
-        let key = PrivateKey::parse(&Secret::new(KEY.to_owned()), &ring::rand::SystemRandom::new()).unwrap();
-        let mut app = ServiceApp::new("0oaConnector").with_key("kid1", &key.public_members()).with_scopes(SCOPES);
-        rig(&mut app);
-        self.server.sim().require_service_app(app);
-        self.set("CLIENT_ID", "0oaConnector");
-        self.set("KEY_ID", "kid1");
-        self.set("PRIVATE_KEY", KEY);
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_app_reads_what_an_api_token_reads() {
@@ -35,10 +17,11 @@ async fn a_service_app_reads_what_an_api_token_reads() {
         let with_app = other.sync_whole().await;
         assert_eq!(with_app.requests, with_token.requests, "the token request is no request of the crawl");
         picture.assert_equals(&other.picture(), "API token and service app");
-        let sim = other.server.sim();
-        assert_eq!((sim.requests.violations(), sim.oauth.issued), (0, 1));
-        assert!(sim.requests.records().all(|record| record.status != 401));
-        drop(sim);
+        {
+            let sim = other.server.sim();
+            assert_eq!((sim.requests.violations(), sim.oauth.issued), (0, 1));
+            assert!(sim.requests.records().all(|record| record.status != 401));
+        }
         // The same rows under another credential: nothing goes, whoever reads.
         world.as_service_app(|_| {});
         world.sync_whole().await;

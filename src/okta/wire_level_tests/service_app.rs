@@ -219,12 +219,13 @@ async fn proofs_of_possession_follow_the_nonce() {
         let mut pages = 1;
         while let Some(next) = page.unwrap().next {
             // The nonce changes in mid-walk, at both ends.
-            let mut sim = server.sim();
-            (sim.oauth.nonce, sim.oauth.nonce_on_reads) = (format!("nonce{}", pages + 1), true);
-            if pages == 2 {
-                sim.oauth.expire_tokens();
+            {
+                let mut sim = server.sim();
+                (sim.oauth.nonce, sim.oauth.nonce_on_reads) = (format!("nonce{}", pages + 1), true);
+                if pages == 2 {
+                    sim.oauth.expire_tokens();
+                }
             }
-            drop(sim);
             let request = PageRequest::Next { resource: Resource::Users, url: next.into_string() };
             page = client.page(&request, Priority::Crawl).await;
             pages += 1;
