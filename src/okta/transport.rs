@@ -52,6 +52,9 @@ impl Default for TransportLimits {
 /// Where tokens are given out: the org's own authorization server, the only one with scopes for the API (facts 10.2).
 pub(super) const TOKEN_PATH: &str = "/oauth2/v1/token";
 
+/// Bytes of an answer with a token: about two thousand.
+const TOKEN_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes that are read of the body of a failure: Okta's have a few hundred, the rest is a page for people.
 const FAILURE_BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -238,7 +241,7 @@ impl Transport {
 
     /// Sends a GET and reads the answer. Never retries, never follows.
     pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Answer, SendError> {
-        self.send(with_headers(self.client.get(url.clone()), headers)?, url).await
+        self.send(with_headers(self.client.get(url.clone()), headers)?, url, self.limits.body_bytes_max).await
     }
 
     /// Sends the token request, a form (facts 10.2), and reads the answer. Never retries, never follows. This is the one
@@ -256,10 +259,15 @@ impl Transport {
         ];
         headers.extend(proof.map(|proof| ("dpop", HeaderText::Sensitive(proof.clone()))));
         let request = self.client.post(org.join(TOKEN_PATH)).body(form.expose().to_owned());
-        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH)).await
+        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), TOKEN_BODY_BYTES_MAX).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, SendError> {
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &Url,
+        body_bytes_max: usize,
+    ) -> Result<Answer, SendError> {
         let limit = self.limits.headers;
         let response = match timeout(limit, request.send()).await {
             Ok(Ok(response)) => response,
@@ -269,13 +277,18 @@ impl Transport {
         let status = response.status().as_u16();
         let lines = response.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let headers = AnswerHeaders::new(lines);
-        let body = self.read_body(response, status == 200).await?;
+        let body = self.read_body(response, status == 200, body_bytes_max).await?;
         Ok(Answer { status, headers, body })
     }
 
     /// Reads a body up to the limit. Of a failure's body less is wanted, and what is there by then is enough.
-    async fn read_body(&self, mut response: reqwest::Response, is_success: bool) -> Result<Vec<u8>, SendError> {
-        let limit_bytes = if is_success { self.limits.body_bytes_max } else { FAILURE_BODY_BYTES_MAX };
+    async fn read_body(
+        &self,
+        mut response: reqwest::Response,
+        is_success: bool,
+        body_bytes_max: usize,
+    ) -> Result<Vec<u8>, SendError> {
+        let limit_bytes = if is_success { body_bytes_max } else { FAILURE_BODY_BYTES_MAX };
         let announced = response.content_length().unwrap_or(0);
         if is_success && announced > u64::try_from(limit_bytes).unwrap_or(u64::MAX) {
             return Err(SendError::BodyTooLarge { limit_bytes });

@@ -424,4 +424,27 @@ mod tests {
         check("", Err("no JSON"));
         check("[]", Err("no JSON"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_breaks_it(
+            status in 100..600_u16,
+            text in "\\PC{0,300}",
+            error in "[a-z_]{0,20}",
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        ) {
+            let quoted = serde_json::to_string(&text).unwrap();
+            let told = format!("{{\"error\":\"{error}\",\"error_description\":{quoted},\"access_token\":{quoted}}}");
+            for body in [bytes.as_slice(), told.as_bytes()] {
+                let granted = Grant::read(&AnswerHeaders::default(), body, &[]);
+                let message = match refusal(status, &AnswerHeaders::default(), body, &app()) {
+                    Refusal::Other(error) | Refusal::ProofWanted(error) => error.to_string(),
+                    Refusal::Times(said) | Refusal::Scope(said) => said.to_string(),
+                    Refusal::Throttled => String::new(),
+                };
+                proptest::prop_assert!(message.chars().count() < 1_000 && !message.contains(char::is_control));
+                proptest::prop_assert!(granted.is_err(), "a token without a type");
+            }
+        }
+    }
 }

@@ -64,6 +64,8 @@ async fn failures_are_told_apart_and_bounded() {
     check(all(reply(503, &[], "")), FailureKind::Retry, "status 503", 4..=8).await;
     check(all(reply(200, &[], "<html>")), FailureKind::Malformed, "a web page instead", 4..=8).await;
     check(all(reply(200, &[], "{}")), FailureKind::Malformed, "holds no token", 4..=8).await;
+    let long = format!("{}{TOKEN}", " ".repeat(64 * 1024));
+    check(all(reply(200, &[], long)), FailureKind::Malformed, "more than 65536 bytes", 4..=8).await;
     check(all(reply(404, &[], "nothing")), FailureKind::Malformed, "no JSON instead", 4..=8).await;
     check(Vec::new(), FailureKind::Network(NetworkCause::Reset), "the connection broke", 4..=8).await;
     let unknown = r#"{"errorCode":"invalid_client","errorSummary":"Invalid value for 'client_id' parameter."}"#;
@@ -96,6 +98,16 @@ async fn a_passing_failure_is_survived() {
     let (client, server) = client_of(script).await;
     assert!(read(&client).await.is_ok());
     assert_eq!(server.requests().len(), 4);
+}
+
+/// Who gives up waiting leaves the way free for the next.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_given_up_blocks_nobody() {
+    let script = vec![Reply::Silence, reply(200, &[], TOKEN), reply(200, &[], USERS)];
+    let (client, server) = client_of(script).await;
+    assert!(tokio::time::timeout(Duration::from_secs(5), read(&client)).await.is_err());
+    assert!(read(&client).await.is_ok());
+    assert_eq!(server.requests().len(), 3);
 }
 
 /// A token that Okta takes back again and again is no reason to go on for ever.
