@@ -124,7 +124,8 @@ fn view(config: &Config, org: &OrgConfig) -> Result<OrgView, EngineError> {
     let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
     let policy = Arc::new(engine::org::policy_of(org)?);
     let search = SearchHandle::new(searcher(&dir, &store_id));
-    let view = OrgView::new(org.name.as_str(), reader, search, policy, StatusSource::Direct)?;
+    let status = StatusSource::Direct(engine::org::credential_kind(&org.credential));
+    let view = OrgView::new(org.name.as_str(), reader, search, policy, status)?;
     Ok(view.with_coverage_policy(engine::org::coverage_of(org)))
 }
 

@@ -391,7 +391,9 @@ async fn report(
     loop {
         status.send_replace(status_of(&org, &sources, started_at));
         let now = clock::now();
-        let is_time = warned_at.is_none_or(|at| now.millis_since(at) >= TOKEN_WARNING_MILLIS);
+        // Only API tokens lapse by not being used.
+        let lapses = super::org::credential_kind(&org.settings().credential) == CredentialKind::ApiToken;
+        let is_time = lapses && warned_at.is_none_or(|at| now.millis_since(at) >= TOKEN_WARNING_MILLIS);
         if is_time && let Some(last_used) = org.client().credential_last_used().or(stored_use) {
             warned_at = warn_of_idle_token(&org, last_used, now).then_some(now);
         }
@@ -439,7 +441,7 @@ fn status_of(org: &OrgRuntime, sources: &Sources, started_at: Timestamp) -> Runt
         log_polled_at: follow.log.polled_at,
         poll_interval_millis: poll_interval_millis(org, &follow.log),
         buckets: buckets.collect(),
-        credential: CredentialKind::ApiToken,
+        credential: super::org::credential_kind(&org.settings().credential),
         credential_used_at: org.client().credential_last_used(),
         index: *sources.index.borrow(),
         follow: follow_status(follow.log),

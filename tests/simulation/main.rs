@@ -25,6 +25,7 @@ mod picture;
 mod requests;
 mod runs;
 mod seeds;
+mod service_app;
 mod story;
 mod weather;
 

@@ -78,7 +78,9 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
         GapKind::Forbidden => needs.role(),
         GapKind::ScopeMissing => format!("grant the OAuth scope {} to the service app", needs.oauth_scope),
         GapKind::Unauthorized => {
-            "create a new API token (its owner must be active and keep the admin role) and configure it".to_owned()
+            "create a new API token (its owner must be active and keep the admin role) and configure it; with a service app, see \
+             the evidence: it says what Okta refuses about its id, key or scopes"
+                .to_owned()
         }
         GapKind::Held => format!(
             "check in Okta whether the rows are really gone or only hidden from this credential; if hidden, {}: the hold \

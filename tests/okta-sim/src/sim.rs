@@ -16,6 +16,7 @@ use crate::faults::{Effects, Hidden, Quirks, Refusal, Rule};
 use crate::http::{Delivery, Params, Reply, Request};
 use crate::ids::UserRef;
 use crate::json::{Object, array};
+use crate::oauth::{Oauth, ServiceApp, TOKEN_PATH};
 use crate::org::Org;
 use crate::rate::{Bucket, RateLimiter, Verdict, bucket_of};
 use crate::time::{UnixMs, http_date};
@@ -32,6 +33,8 @@ pub struct Sim {
     pub org: Org,
     /// Accepted credentials.
     pub auth: Auth,
+    /// Service apps and their tokens, beside `auth`.
+    pub oauth: Oauth,
     /// Rate limits; unlimited unless set.
     pub limits: RateLimiter,
     /// Oddities of every answer.
@@ -58,6 +61,7 @@ impl Sim {
         Self {
             org,
             auth: Auth::Open,
+            oauth: Oauth::default(),
             limits: RateLimiter::unlimited(),
             quirks: Quirks::default(),
             rules: Vec::new(),
@@ -77,6 +81,12 @@ impl Sim {
     pub fn require_token(&mut self, secret: &str) {
         let token = ApiToken::new(0, "okta-idmap", secret, self.org.administrator(), self.org.now_ms());
         self.auth = Auth::Ssws(vec![token]);
+    }
+
+    /// From now on only tokens of this service app are accepted.
+    pub fn require_service_app(&mut self, app: ServiceApp) {
+        self.auth = Auth::Ssws(Vec::new());
+        self.oauth.apps = vec![app];
     }
 
     /// Another client of the org uses requests of a bucket.
@@ -170,13 +180,33 @@ impl Sim {
         if !verdict.allowed {
             return Err(ApiError::new(429, "E0000047", "API call exceeded rate limit due to too many requests."));
         }
+        let now_ms = self.org.now_ms();
+        if request.path == TOKEN_PATH && request.method == "POST" {
+            let answer = self.oauth.answer(request, &self.base_url, now_ms);
+            reply.json(answer.status, answer.body);
+            reply.headers.extend(answer.headers);
+            return Ok(None);
+        }
         if request.method != "GET" {
             return Err(ApiError::new(405, "E0000022", "The endpoint does not support the provided HTTP method"));
         }
-        let caller = self.admit(request)?;
+        let mut without_role = None;
+        let caller = match self.oauth.admit(request, &self.base_url, now_ms) {
+            Some(Ok(admitted)) => {
+                if !admitted.has_role {
+                    without_role = Some(Quirks { role_missing: true, ..self.quirks.clone() });
+                }
+                self.org.administrator()
+            }
+            Some(Err(denied)) => {
+                reply.headers.extend(denied.nonce.map(|nonce| ("DPoP-Nonce".to_owned(), nonce)));
+                return reply.refuse(&denied.refusal, request, &self.base_url, now_ms).map(|()| None);
+            }
+            None => self.admit(request)?,
+        };
         let context = Context {
             org: &self.org,
-            quirks: &self.quirks,
+            quirks: without_role.as_ref().unwrap_or(&self.quirks),
             hidden: &self.hidden,
             auth: &self.auth,
             effects,

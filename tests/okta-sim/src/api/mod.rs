@@ -150,6 +150,7 @@ pub(crate) fn endpoint_of(path: &str) -> &'static str {
             ["principal-rate-limits"] => "/api/v1/principal-rate-limits",
             _ => "unknown",
         },
+        ["oauth2", "v1", "token"] => "/oauth2/v1/token",
         _ => "unknown",
     }
 }
