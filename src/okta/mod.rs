@@ -20,6 +20,7 @@ mod headers;
 mod limiter;
 mod link;
 mod org_url;
+mod owner;
 mod resource;
 mod transport;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use headers::{AnswerHeaders, HEADERS_KEPT};
 pub use limiter::{BucketState, LimiterConfig, Priority};
 pub use link::{NextError, NextRule, NextUrl, next_target};
 pub use org_url::{OrgUrl, OrgUrlError, URL_BYTES_MAX};
+pub use owner::{API_TOKENS_PATH, Holder, OWNER_PATH};
 pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
 pub use transport::{SendError, SetupError, TimeoutPhase, TransportLimits};
 pub use wire::{LogEvent, LogTarget, UserAppSeen};
