@@ -159,9 +159,11 @@ async fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
     let Some(gap) = response.gaps.first() else {
         warn(&format!("no gap {id} is open, and none is remembered; `okta-idmap gaps --all` shows those that are"));
         context.output.absent(&json!({ "gap": null, "meta": response.meta.as_ref().map(to_json) }))?;
+        warn_if_partial(response.meta.as_ref());
         return Ok(Exit::NotFound);
     };
-    context.output.thing(&fields(gap), &to_json(gap))?;
+    let document = json!({ "gap": to_json(gap), "meta": response.meta.as_ref().map(to_json) });
+    context.output.thing(&fields(gap), &document)?;
     warn_if_partial(response.meta.as_ref());
     Ok(Exit::Done)
 }

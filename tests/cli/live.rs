@@ -80,6 +80,18 @@ fn a_crawl_tells_how_it_ended() {
         "PARTIAL: what these gaps hide may be missing: FORBIDDEN:groups",
     );
 
+    let told = |ran: &super::harness::Ran, what: &str| {
+        ran.err.lines().filter(|line| line.contains(what) && line.contains("FORBIDDEN:groups")).count()
+    };
+    let again = place.run(&["sync"]);
+    assert_eq!((told(&again, "a gap has opened"), told(&again, "a gap has closed")), (0, 0), "confirmed: {again:?}");
+    server.sim().rules.clear();
+    let cured = place.run(&["sync"]);
+    assert_eq!((told(&cured, "a gap has opened"), told(&cured, "a gap has closed")), (0, 1), "{cured:?}");
+    server.sim().rules.push(Rule::on("/api/v1/groups", Action::Refuse(Refusal::Forbidden)));
+    let refused = place.run(&["sync"]);
+    assert_eq!((told(&refused, "a gap has opened"), told(&refused, "a gap has closed")), (1, 0), "{refused:?}");
+
     server.sim().rules.push(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)));
     let ran = place.run(&["sync"]);
     ran.assert(1, "stopped", "goes on where it was");

@@ -148,6 +148,53 @@ fn an_incomplete_answer_says_so_in_every_form() {
 }
 
 #[test]
+fn every_look_up_says_that_it_is_partial() {
+    let place = filled();
+    let store = store::open(place.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store::lose_the_log(&store, 10));
+    drop(store);
+    let lines = [
+        "resolve jira ada",
+        "resolve jira nobody",
+        "resolve nothing ada",
+        "user show ada@acme.example",
+        "user show nobody",
+        "user show both@acme.example",
+        "user accounts 00u1",
+        "user groups 00u1",
+        "user groups nobody",
+        "user in 00u1 --app jira",
+        "user in 00u1 --group 00g3",
+        "user in 00u1 --group nobody",
+        "app list",
+        "app show jira",
+        "app show nothing",
+        "app users jira",
+        "app groups jira",
+        "group list",
+        "group members 00g3",
+        "group members Eng",
+        "group members nobody",
+        "search ada",
+        "search --suggest ada",
+        "status",
+        "gaps",
+        "gaps show LOG_LOST:log",
+        "gaps show NONE:log",
+        "gaps scopes",
+        "gaps quarantined",
+    ];
+    for line in lines {
+        let ran = run(&place, &format!("{line} -q"));
+        let footer = ran.err.lines().find(|line| line.starts_with("PARTIAL: "));
+        assert!(footer.is_some_and(|footer| footer.contains("LOG_LOST:log")), "{line}: {ran:?}");
+        let json = run(&place, &format!("{line} -q -o json")).json().to_string();
+        assert!(json.contains("\"completeness\":\"PARTIAL\"") && json.contains("LOG_LOST:log"), "{line}: {json}");
+    }
+}
+
+#[test]
 fn gaps_are_told_with_what_to_do() {
     let place = filled();
     check(
