@@ -14,6 +14,7 @@ mod tests;
 mod verdict;
 
 pub use self::sight::Sight;
+pub use self::verdict::Verdict;
 
 use super::coverage::ReadFailure;
 use super::ids::{Timestamp, UserId};

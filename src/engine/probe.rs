@@ -104,7 +104,7 @@ impl Prober<'_> {
     /// What to send; else why nothing.
     fn question(&self, probe: Probe) -> Result<Question, &'static str> {
         let whole = |resource: Resource| {
-            let limit = *resource.limit_range().end();
+            let limit = resource.limit_default();
             Ok(Question::Page(resource, limit))
         };
         let object = |path: Option<ObjectPath>, why| path.map(Question::Object).ok_or(why);
