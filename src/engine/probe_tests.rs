@@ -166,13 +166,16 @@ async fn what_is_shown_in_part_is_told() {
     let everyone_hidden = r#"[{"id":"00g1","type":"OKTA_GROUP","profile":{"name":"Eng"},
         "_embedded":{"stats":{"usersCount":2,"appsCount":0}}}]"#;
     answers.insert("/api/v1/groups", (200, everyone_hidden));
+    let nameless = r#"[{"id":"00u1","status":"ACTIVE","profile":{"login":"ada@acme.example"}}]"#;
+    answers.insert("/api/v1/users?limit", (200, nameless));
     answers.insert("/api/v1/apps/0oa2/users", (200, r#"[{"id":"00u9","status":"ACTIVE","scope":"USER"}]"#));
     answers.insert("/api/v1/users/00u9", NOT_FOUND);
     answers.insert("/api/v1/groups/00g1", (200, r#"{"id":"00g1","type":"OKTA_GROUP","profile":{"name":"Eng"}}"#));
     let (report, asked) = probe(answers).await;
-    let expected = ["user_search partial", "groups partial", "group_members partial", "user partial"];
+    let expected = ["users partial", "user_search partial", "groups partial", "group_members partial", "user partial"];
     assert_eq!(exceptions(&report), expected, "{report:?}");
     assert!(!report.is_fine() && !report.is_fatal());
+    assert!(line(&report, Probe::Users).remedy.contains("without conditions"), "{report:?}");
     assert_eq!(line(&report, Probe::User).path, "/api/v1/users/00u9");
     assert_eq!(asked.len(), Probe::ALL.len(), "{asked:?}");
 }
