@@ -243,7 +243,12 @@ async fn a_simulated_org_is_seen_as_it_is() {
     assert_eq!(line(&roleless, Probe::Log).result, ProbeResult::Forbidden);
     assert!(!roleless.is_fine() && !roleless.is_fatal());
 
-    let limited = simulated(|sim| sim.quirks.roles = Some(vec!["APP_ADMIN:limited".to_owned()])).await;
+    let limited = simulated(|sim| {
+        let targets = r#"{"targets":{"catalog":{"apps":[{"name":"acme_tracker_1"}]}}}"#;
+        let roles = format!(r#"[{{"type":"APP_ADMIN","status":"ACTIVE","_embedded":{targets}}}]"#);
+        sim.rules.push(Rule::on("/api/v1/users/*/roles", Action::Refuse(Refusal::Custom(200, roles))));
+    })
+    .await;
     assert_eq!(exceptions(&limited), ["apps partial"], "{limited:?}");
 
     let everyone_hidden = simulated(|sim| {

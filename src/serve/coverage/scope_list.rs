@@ -45,8 +45,15 @@ impl Known {
     }
 
     fn state(&self) -> v1::ScopeState {
-        let kinds: BTreeSet<GapKind> = self.open.iter().map(|record| record.gap.kind).collect();
-        state_of(self.book.as_ref(), &kinds)
+        let own = self.open.iter().filter(|record| record.gap.scope == self.scope);
+        let kinds: BTreeSet<GapKind> = own.map(|record| record.gap.kind).collect();
+        match state_of(self.book.as_ref(), &kinds) {
+            // The rest of its gaps are about single objects of it.
+            v1::ScopeState::Complete if self.open.iter().any(|record| record.gap.scope != self.scope) => {
+                v1::ScopeState::Partial
+            }
+            state => state,
+        }
     }
 
     /// When it was last asked for, as far as the books tell.
@@ -119,14 +126,14 @@ fn place_of(scope: &Scope) -> Place {
 /// All collections by their place.
 fn known(ask: &Ask<'_>) -> Result<BTreeMap<Place, Known>, Failure> {
     let mut all: BTreeMap<Place, Known> = BTreeMap::new();
-    let mut add = |scope: Scope, book: Option<ScopeBook>| {
+    let mut books: BTreeMap<Scope, ScopeBook> =
+        ask.snapshot.scope_books()?.into_iter().map(|book| (book.scope.clone(), book)).collect();
+    // What is to be read comes first: it has its place whatever else is in the books.
+    let mut scopes = ask.all_scopes()?;
+    scopes.extend(books.keys().cloned());
+    for scope in scopes {
+        let book = books.remove(&scope);
         all.entry(place_of(&scope)).or_insert_with(|| Known { scope, book, open: Vec::new() });
-    };
-    for book in ask.snapshot.scope_books()? {
-        add(book.scope.clone(), Some(book));
-    }
-    for scope in ask.all_scopes()? {
-        add(scope, None);
     }
     for record in ask.snapshot.gaps(true, RECORDED_MAX)? {
         if let Some(known) = all.get_mut(&place_of(&record.gap.scope)) {

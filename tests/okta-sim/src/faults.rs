@@ -26,9 +26,6 @@ pub struct Quirks {
     pub duplicates_across_pages: bool,
     /// Credential without admin role: users are `200 []`, everything else 403 E0000006 (13.4, 7.2).
     pub role_missing: bool,
-    /// Types of the administrator roles that every user has by `/users/{id}/roles`; `:limited` behind an `APP_ADMIN` gives it
-    /// an app as target. What can be read does not depend on them. `None`: as the org has them.
-    pub roles: Option<Vec<String>>,
     /// `X-Rate-Limit-Reset` twice, the first value too early (13.7).
     pub duplicate_reset_header: bool,
     /// No rate-limit headers at all (6.3).

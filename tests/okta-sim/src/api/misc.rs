@@ -75,32 +75,17 @@ pub(super) fn assignees(context: &Context<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::List(list))
 }
 
-/// The roles of a user: those that the quirk says, else all rights of the users that the assignees list names. No `Link`
-/// (facts 15.5).
+/// Roles of a user: all rights for the administrators that the assignees list names. No `Link` (facts 15.5).
 pub(super) fn roles(context: &Context<'_>, user: &str) -> Result<Answer, ApiError> {
     let index = context.user_ref(user)?;
-    let kinds = match &context.quirks.roles {
-        Some(kinds) => kinds.iter().map(String::as_str).collect(),
-        None if index % 1_000 == 0 => vec!["SUPER_ADMIN"],
-        None => Vec::new(),
-    };
-    let targets = r#"{"targets":{"catalog":{"apps":[{"name":"acme_tracker_1","displayName":"Tracker"}]}}}"#;
-    let items = kinds.into_iter().map(|kind| {
-        let limited = kind.strip_suffix(":limited");
-        let kind = limited.unwrap_or(kind);
-        let role = Object::new()
-            .text("id", &format!("IFIFAX2BIRGUSTQ{}", kind.len()))
-            .text("label", kind)
-            .text("type", kind)
-            .text("status", "ACTIVE")
-            .text("assignmentType", "USER");
-        if limited.is_some() && context.expands("targets/catalog/apps") {
-            role.raw("_embedded", targets).end()
-        } else {
-            role.end()
-        }
-    });
-    Ok(Answer::List(List::complete(items.collect())))
+    let role = Object::new()
+        .text("id", "KNKVEWGQSRKBKRK")
+        .text("label", "Super Administrator")
+        .text("type", "SUPER_ADMIN")
+        .text("status", "ACTIVE")
+        .text("assignmentType", "USER");
+    let roles = if index % 1_000 == 0 { vec![role.end()] } else { Vec::new() };
+    Ok(Answer::List(List::complete(roles)))
 }
 
 /// Shares of tokens; `filter` is mandatory, no `Link` (facts 1.2, 15.5).

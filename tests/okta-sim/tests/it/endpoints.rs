@@ -167,7 +167,7 @@ fn small_endpoints_answer() {
 }
 
 #[test]
-fn roles_are_those_of_the_org_or_of_the_quirk() {
+fn administrators_have_roles() {
     let mut sim = small_sim();
     let kinds = |sim: &mut okta_sim::Sim, target: &str| -> Vec<String> {
         let roles = get_json(sim, target);
@@ -176,11 +176,6 @@ fn roles_are_those_of_the_org_or_of_the_quirk() {
     assert_eq!(kinds(&mut sim, "/api/v1/users/me/roles"), ["SUPER_ADMIN"]);
     let other = sim.org.truth_users().nth(1).unwrap().id;
     assert_eq!(kinds(&mut sim, &format!("/api/v1/users/{other}/roles")), [""; 0]);
-    sim.quirks.roles = Some(vec!["APP_ADMIN:limited".to_owned(), "CUSTOM".to_owned()]);
-    assert_eq!(kinds(&mut sim, "/api/v1/users/me/roles"), ["APP_ADMIN", "CUSTOM"]);
-    let expanded = get_json(&mut sim, "/api/v1/users/me/roles?expand=targets/catalog/apps");
-    assert!(expanded[0]["_embedded"]["targets"]["catalog"]["apps"][0].is_object(), "{expanded}");
-    assert!(expanded[1]["_embedded"].is_null(), "{expanded}");
     assert_eq!(get_error(&mut sim, "/api/v1/users/none/roles"), (404, "E0000007".to_owned()));
 }
 
