@@ -40,7 +40,7 @@ pub(super) async fn probe(config: &Config, org: &OrgConfig) -> anyhow::Result<Pr
     // Numbers that order rows of a store; nothing is stored here.
     let client = engine::org::client(&settings, Arc::new(AtomicU64::new(0)))
         .with_context(|| format!("set up the client of org {}", org.name))?;
-    Ok(engine::probe::run(&client, engine::clock::now).await)
+    Ok(engine::probe::run(&client, engine::probe::Credential::ApiToken, engine::clock::now).await)
 }
 
 /// Crawls and serves until the shutdown. `progress` has one sender per org, in the same order.

@@ -16,6 +16,7 @@ pub mod pending;
 pub mod plan;
 pub mod policy;
 pub mod private_key;
+pub mod probe;
 pub mod rate;
 pub mod reconcile;
 pub mod resolve;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::gap_log::GapLog;
 use super::index::Follower;
 use super::machine::{self, CrawlOutcome, FollowView, Outside};
 use super::progress::Progress;
@@ -94,6 +95,8 @@ pub async fn run(
             status,
             stop.clone(),
         ));
+        let (gap_log, log_stop) = (GapLog::new(org.name(), org.reader())?, stop.clone());
+        tasks.spawn(async move { gap_log.follow(&log_stop).await });
         tasks.spawn(keep_current(Arc::clone(&org), writer, progress, follow, commands, stop.clone()));
         let (index_org, index_stop) = (Arc::clone(&org), stop.clone());
         let runtime = tokio::runtime::Handle::current();

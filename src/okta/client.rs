@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use url::Url;
 
 use super::authorize::Authorize;
-use super::call::{Answered, Call, Caller, Failed, NEVER, NumberRequests};
+use super::call::{Answered, Call, Caller, Exchange, Failed, NEVER, NumberRequests};
 use super::clock::ClockAhead;
 use super::error::{Endpoint, FailureKind, OktaError};
 use super::limiter::{BucketState, Limiter, LimiterConfig, Priority};
@@ -438,20 +438,30 @@ impl Client {
 
     /// Public metadata of the org, read without the credential: tells a wrong address before a credential is sent there.
     pub async fn org_metadata(&self) -> Result<OrgMetadata, OktaError> {
-        let joined = self.0.org.join(ORG_METADATA_PATH);
+        let (value, exchange) = self.document(ORG_METADATA_PATH, false, wire::decode_org_metadata).await?;
+        let (id, pipeline) = value;
+        Ok(OrgMetadata { id, pipeline, server_date: exchange.server_date, received_at: exchange.received_at })
+    }
+
+    /// A document that holds no rows. `path` may have a query.
+    pub(super) async fn document<T: Send + 'static>(
+        &self,
+        path: &str,
+        with_credential: bool,
+        decode: fn(&[u8]) -> Result<T, wire::BodyError>,
+    ) -> Result<(T, Exchange), OktaError> {
+        let joined = self.0.org.join(path);
         let url = |_| joined.clone();
         let call = Call {
             url: &url,
             page: PageSize::None,
-            bucket: Bucket::Public,
+            bucket: Bucket::of_path(path),
             priority: Priority::ById,
             content_type: CONTENT_TYPE_JSON,
-            with_credential: false,
+            with_credential,
         };
-        let answered = self.0.caller.call(&call, wire::decode_org_metadata).await.map_err(|failed| failed.error)?;
-        let (id, pipeline) = answered.value;
-        let exchange = answered.exchange;
-        Ok(OrgMetadata { id, pipeline, server_date: exchange.server_date, received_at: exchange.received_at })
+        let answered = self.0.caller.call(&call, decode).await.map_err(|failed| failed.error)?;
+        Ok((answered.value, answered.exchange))
     }
 
     /// What is known of the budgets, for status: the buckets that were used.

@@ -22,6 +22,7 @@ mod limiter;
 mod link;
 mod oauth;
 mod org_url;
+mod owner;
 mod resource;
 mod transport;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use limiter::{BucketState, LimiterConfig, Priority};
 pub use link::{NextError, NextRule, NextUrl, next_target};
 pub use oauth::{SCOPES_NEEDED, Said, ScopeGrant, ServiceApp, TokenRequestError};
 pub use org_url::{OrgUrl, OrgUrlError, URL_BYTES_MAX};
+pub use owner::{API_TOKENS_PATH, Holder, OWNER_PATH};
 pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
 pub use transport::{SendError, SetupError, TimeoutPhase, TransportLimits};
 pub use wire::{LogEvent, LogTarget, UserAppSeen};

@@ -313,6 +313,11 @@ impl Ask<'_> {
         limit.map_or(0, |limit| self.now.as_millis() / (limit / AGE_STEPS).max(1))
     }
 
+    /// All collections that there are by the apps and groups that are stored.
+    pub(super) fn all_scopes(&self) -> Result<Vec<Scope>, Failure> {
+        self.wide_scopes(Wide::Org)
+    }
+
     fn wide_scopes(&self, wide: Wide) -> Result<Vec<Scope>, Failure> {
         let mut scopes = vec![Scope::Users];
         if wide != Wide::Accounts {

@@ -171,6 +171,14 @@ pub(crate) async fn hold_users(store: &Store, at: u64) {
     store.writer.commit(Box::new(walked)).await.unwrap().await.unwrap().unwrap();
 }
 
+/// Loses the position in the log: a gap that stands against every answer.
+pub(crate) async fn lose_the_log(store: &Store, at: u64) {
+    let evidence = "GET /api/v1/logs: 400 E0000053".to_owned();
+    let mut lost = batch(at, Vec::new());
+    lost.gaps = vec![Gap { scope: Scope::Log, kind: GapKind::LogLost, evidence }];
+    store.writer.commit(Box::new(lost)).await.unwrap().await.unwrap().unwrap();
+}
+
 /// A user of this number and no other meaning.
 pub(crate) fn some_user(number: usize) -> Row {
     user(&format!("00usome{number}"), &format!("some{number}"), "", "Some", UserStatus::Active)

@@ -188,14 +188,9 @@ async fn rpcs_that_are_not_made_yet_say_so() {
         ("Lookup.ResolveAcl", lookup.resolve_acl(v1::ResolveAclRequest::default()).await.unwrap_err()),
         ("Lookup.ExpandUser", lookup.expand_user(v1::ExpandUserRequest::default()).await.unwrap_err()),
         ("Lookup.Explain", lookup.explain(v1::ExplainRequest::default()).await.unwrap_err()),
-        ("Coverage.ListScopes", coverage.list_scopes(v1::ListScopesRequest::default()).await.unwrap_err()),
         (
             "Coverage.ListAmbiguities",
             coverage.list_ambiguities(v1::ListAmbiguitiesRequest::default()).await.unwrap_err(),
-        ),
-        (
-            "Coverage.ListQuarantined",
-            coverage.list_quarantined(v1::ListQuarantinedRequest::default()).await.unwrap_err(),
         ),
         ("Admin.Reindex", admin.reindex(v1::ReindexRequest::default()).await.unwrap_err()),
     ];

@@ -63,9 +63,11 @@ fn body_of(resource: &Resource) -> &'static str {
         | Resource::UsersChanged { .. }
         | Resource::UsersByIds(_)
         | Resource::GroupMembers(_) => USERS,
-        Resource::Groups | Resource::UserGroups(_) | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => {
-            GROUPS
-        }
+        Resource::Groups
+        | Resource::GroupsBuiltIn
+        | Resource::UserGroups(_)
+        | Resource::GroupsChanged { .. }
+        | Resource::GroupsOfApp(_) => GROUPS,
         Resource::Apps | Resource::UserApps(_) => APPS,
         Resource::AppUsers(_) => APP_USERS,
         Resource::AppGroups(_) => APP_GROUPS,

@@ -286,7 +286,7 @@ fn age_evidence(ask: &Ask<'_>, scope: &Scope) -> v1::AgeEvidence {
 }
 
 /// The scope with the name of its group or the label of its app.
-fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
+pub(super) fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
     let resource_name = match scope {
         Scope::GroupMembers(group) => ask.snapshot.group(group)?.map(|group| group.name.to_string()),
         Scope::AppUsers(app) | Scope::AppGroups(app) => ask.snapshot.app(app)?.map(|app| app.label.to_string()),

@@ -7,11 +7,13 @@ mod books;
 mod follow;
 mod lists;
 mod unseen;
+mod scopes;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 pub use self::books::{Change, ChangeKey, ChangeOp, GapChange, QuarantineRecord, ScopeRecord};
 pub use self::follow::{FollowRecord, HeldScope};
+pub use self::scopes::{BookState, QuarantineLine, ScopeBook};
 use super::StoreError;
 use super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, kind_code, read_app, read_app_user,

@@ -132,6 +132,7 @@ pub(crate) fn endpoint_of(path: &str) -> &'static str {
             ["users", _] => "/api/v1/users/*",
             ["users", _, "groups"] => "/api/v1/users/*/groups",
             ["users", _, "appLinks"] => "/api/v1/users/*/appLinks",
+            ["users", _, "roles"] => "/api/v1/users/*/roles",
             ["groups"] => "/api/v1/groups",
             ["groups", "rules"] => "/api/v1/groups/rules",
             ["groups", _] => "/api/v1/groups/*",
@@ -167,6 +168,8 @@ pub(crate) fn answer(context: &Context<'_>) -> Result<Answer, ApiError> {
     };
     if context.quirks.role_missing {
         return match rest {
+            // Everybody may read their own profile.
+            ["users", "me"] => users::one(context, "me"),
             ["users"] => Ok(Answer::List(List::complete(Vec::new()))),
             _ => Err(ApiError::new(403, "E0000006", "You do not have permission to perform the requested action")),
         };
@@ -176,6 +179,7 @@ pub(crate) fn answer(context: &Context<'_>) -> Result<Answer, ApiError> {
         ["users", user] => users::one(context, user),
         ["users", user, "groups"] => users::groups(context, user),
         ["users", user, "appLinks"] => users::app_links(context, user),
+        ["users", user, "roles"] => misc::roles(context, user),
         ["groups"] => groups::list(context),
         ["groups", "rules"] => Ok(Answer::List(List::first_page(Vec::new(), 50))),
         ["groups", group] => groups::one(context, group),

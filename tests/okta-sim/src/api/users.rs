@@ -59,7 +59,7 @@ impl Context<'_> {
         }
     }
 
-    fn user_ref(&self, id: &str) -> Result<u32, ApiError> {
+    pub(super) fn user_ref(&self, id: &str) -> Result<u32, ApiError> {
         if id == "me" {
             return Ok(self.caller.0);
         }
