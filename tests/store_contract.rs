@@ -13,12 +13,16 @@ mod compare;
 mod follow;
 #[path = "store_contract/follow_cases.rs"]
 mod follow_cases;
+#[path = "store_contract/gap_cases.rs"]
+mod gap_cases;
 #[path = "store_contract/gaps.rs"]
 mod gaps;
 #[path = "store_contract/generate.rs"]
 mod generate;
 #[path = "store_contract/hold_cases.rs"]
 mod hold_cases;
+#[path = "store_contract/missing_cases.rs"]
+mod missing_cases;
 #[path = "store_contract/model.rs"]
 mod model;
 #[path = "store_contract/walks.rs"]
