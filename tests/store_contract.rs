@@ -144,7 +144,11 @@ fn release(source: &mut Source, store: &Store, model: &mut Model, rules: &Rules)
             found.unlisted.sort();
             expected.unlisted.sort();
             assert_eq!(found, expected, "release of {scope}");
-            return Some(if scope.object().is_some() { "an object released by order" } else { "a hold released by order" });
+            return Some(if scope.object().is_some() {
+                "an object released by order"
+            } else {
+                "a hold released by order"
+            });
         }
         Err(ReleaseError::NotHeld) => assert!(!is_known, "{scope} is held"),
         Err(ReleaseError::Changed { missing: found }) => {

@@ -117,7 +117,12 @@ pub(super) fn batch(at: u64, rows: Vec<Row>) -> Batch {
 pub(super) fn finished(mut batch: Batch, scope: Scope, from: u64) -> Batch {
     batch.walks.push(WalkUpdate {
         scope,
-        state: WalkState::Finished { from: RequestNumber(from), began: Timestamp::default(), known_empty: false, ended: Vec::new() },
+        state: WalkState::Finished {
+            from: RequestNumber(from),
+            began: Timestamp::default(),
+            known_empty: false,
+            ended: Vec::new(),
+        },
     });
     batch
 }
@@ -215,7 +220,12 @@ fn a_refused_batch_changes_nothing() {
         quarantined: vec![Quarantined { scope: Scope::Users, id: None, reason: "no id".to_owned() }],
         walks: vec![WalkUpdate {
             scope: Scope::Users,
-            state: WalkState::Finished { from: RequestNumber(9), began: Timestamp::default(), known_empty: false, ended: Vec::new() },
+            state: WalkState::Finished {
+                from: RequestNumber(9),
+                began: Timestamp::default(),
+                known_empty: false,
+                ended: Vec::new(),
+            },
         }],
         gaps: vec![Gap { scope: Scope::Apps, kind: GapKind::Failed, evidence: "503".to_owned() }],
         crawl,

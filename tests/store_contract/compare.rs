@@ -312,7 +312,9 @@ fn compare_books(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
         assert!(gaps.is_sorted_by_key(|record| !record.open), "open gaps first");
         let found: BTreeMap<String, _> = gaps
             .into_iter()
-            .map(|r| (r.gap.id().as_str().to_owned(), (r.first_seen, r.last_seen, r.count, r.open, r.opened_at, r.closed_at)))
+            .map(|r| {
+                (r.gap.id().as_str().to_owned(), (r.first_seen, r.last_seen, r.count, r.open, r.opened_at, r.closed_at))
+            })
             .collect();
         let expected: BTreeMap<String, _> = model
             .gaps

@@ -216,7 +216,12 @@ fn events_outlive_a_restart_and_end_with_the_next_walk() {
     let walk = |at: u64, began: i64| Batch {
         walks: vec![WalkUpdate {
             scope: Scope::GroupMembers(group_id()),
-            state: WalkState::Finished { from: RequestNumber(at), began: time(began), known_empty: false, ended: Vec::new() },
+            state: WalkState::Finished {
+                from: RequestNumber(at),
+                began: time(began),
+                known_empty: false,
+                ended: Vec::new(),
+            },
         }],
         okta_now: time(began),
         ..batch(at, vec![member(1), member(2)])

@@ -184,7 +184,10 @@ fn gaps_that_were_closed_long_ago_are_forgotten_by_a_crawl() {
     for (n, days) in [(1, 1), (2, 2), (3, 2)] {
         put(&store, on(0, Batch { gaps: unseen(user_scope(n)), ..batch(1, Vec::new()) }));
         if n < 3 {
-            put(&store, on(days, Batch { closed_gaps: vec![(user_scope(n), GapKind::UnseenReference)], ..batch(2, vec![]) }));
+            put(
+                &store,
+                on(days, Batch { closed_gaps: vec![(user_scope(n), GapKind::UnseenReference)], ..batch(2, vec![]) }),
+            );
         }
     }
     put(&store, on(368, Batch { crawl: begin(1), ..batch(3, Vec::new()) }));

@@ -29,13 +29,8 @@ const CLOSED_BY_READING: [GapKind; 7] = [
 ];
 
 /// Gaps of an object that end when it is shown.
-const CLOSED_BY_SHOWING: [GapKind; 5] = [
-    GapKind::UnseenReference,
-    GapKind::Forbidden,
-    GapKind::ScopeMissing,
-    GapKind::Failed,
-    GapKind::Unauthorized,
-];
+const CLOSED_BY_SHOWING: [GapKind; 5] =
+    [GapKind::UnseenReference, GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed, GapKind::Unauthorized];
 
 impl Model {
     pub(crate) fn open_gap(&mut self, gap: Gap, now: Timestamp) {

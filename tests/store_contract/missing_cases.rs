@@ -104,7 +104,10 @@ fn looked_for(key: &Key) -> PendingRead {
 fn ten(scope: &Scope, row: fn(usize) -> Row) -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), "a");
-    assert_eq!(walked(&store, finished(batch(1, (0..10).map(row).collect()), scope.clone(), 1)).verdict, Verdict::Nothing);
+    assert_eq!(
+        walked(&store, finished(batch(1, (0..10).map(row).collect()), scope.clone(), 1)).verdict,
+        Verdict::Nothing
+    );
     (dir, store)
 }
 
@@ -146,7 +149,8 @@ fn of_more_than_a_thousand_missing_objects_some_tell_for_all() {
         let store = open(dir.path(), "a");
         put(&store, finished(batch(1, (0..5_100).map(row).collect()), scope.clone(), 1));
         let done = walked(&store, finished(batch(2, (0..shown).map(row).collect()), scope, 2));
-        let (missing, stored, named) = if verdict == Verdict::Ask { (0, 0, 0) } else { (5_100 - shown as u64, 5_100, 5) };
+        let (missing, stored, named) =
+            if verdict == Verdict::Ask { (0, 0, 0) } else { (5_100 - shown as u64, 5_100, 5) };
         assert_eq!((done.verdict, done.missing, done.stored, done.sample.len()), (verdict, missing, stored, named));
     }
     check(Scope::Users, user, 4_100, Verdict::Ask);
@@ -315,7 +319,8 @@ fn what_hangs_on_absent_objects_is_not_missing() {
             assert_eq!((done.verdict, done.stored), (lacking, if lacking == Verdict::Confirm { 9 } else { 0 }));
             // Once it is found, or known to be gone, the row is missing like any other.
             let closed_gaps = vec![(unseen(&named).scope, GapKind::UnseenReference)];
-            let answered = vec![Answered { target: Target::of_object(&named).unwrap(), by: RequestNumber(u64::MAX / 4) }];
+            let answered =
+                vec![Answered { target: Target::of_object(&named).unwrap(), by: RequestNumber(u64::MAX / 4) }];
             put(&store, Batch { closed_gaps, answered, ..batch(at + 2, Vec::new()) });
             assert_eq!(walked(&store, fewer(at + 3)).verdict, lacking, "{scope}");
         }

@@ -306,15 +306,9 @@ fn covered() -> Vec<Batch> {
             ],
             ..batch(13, Vec::new())
         },
-        Batch {
-            closed_gaps: vec![(Scope::App(app_id("0oa9")), GapKind::UnseenReference)],
-            ..batch(14, Vec::new())
-        },
+        Batch { closed_gaps: vec![(Scope::App(app_id("0oa9")), GapKind::UnseenReference)], ..batch(14, Vec::new()) },
         Batch { gaps: again(), ..batch(15, Vec::new()) },
-        Batch {
-            gaps: vec![gap(Scope::Groups, GapKind::CountMismatch)],
-            ..batch(16, Vec::new())
-        },
+        Batch { gaps: vec![gap(Scope::Groups, GapKind::CountMismatch)], ..batch(16, Vec::new()) },
         Batch { closed_gaps: vec![(Scope::Groups, GapKind::CountMismatch)], ..batch(17, Vec::new()) },
     ]
 }
