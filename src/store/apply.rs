@@ -434,6 +434,10 @@ impl Apply<'_> {
 
     /// Removes one row of `scope` by its surrogate within the scope; `outer` is the group's or app's surrogate.
     pub(super) fn remove_in_scope(&mut self, scope: &Scope, outer: N, n: N) -> Result<u64, StoreError> {
+        if !self.object_gaps.is_empty() && matches!(scope, Scope::Users | Scope::Groups) {
+            let object = missing::key_of(self.sql, scope, n)?.as_ref().and_then(Scope::of_object);
+            self.gone.extend(object.filter(|object| self.object_gaps.contains(object)));
+        }
         match scope {
             Scope::Users => self.remove_user(n),
             Scope::Groups => {

@@ -116,8 +116,16 @@ impl Books<'_, '_> {
         if closed > 0 {
             self.note_gap(id.as_str(), OP_CLOSED)?;
             self.coverage.push(CoverageChange::Closed(scope.clone(), kind));
+            if self.apply.object_gaps.contains(scope) && !self.has_open(scope)? {
+                self.apply.object_gaps.remove(scope);
+            }
         }
         Ok(())
+    }
+
+    fn has_open(&self, scope: &Scope) -> Result<bool, StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT 1 FROM gaps WHERE scope = ?1 AND open = 1")?;
+        Ok(select.exists([scope.name()])?)
     }
 
     /// Ends the gaps of objects that the batch has shown.
@@ -126,7 +134,6 @@ impl Books<'_, '_> {
             for kind in CLOSED_BY_SHOWING {
                 self.close_gap_unless_found(&scope, kind)?;
             }
-            self.apply.object_gaps.remove(&scope);
         }
         Ok(())
     }

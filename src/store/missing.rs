@@ -45,6 +45,22 @@ pub(super) fn missing(
     from: RequestNumber,
     seen: &RoaringBitmap,
 ) -> Result<Missing, StoreError> {
+    rows(sql, scope, from, seen, &spared(sql, scope)?)
+}
+
+/// All rows of a scope.
+pub(super) fn all(sql: &Connection, scope: &Scope) -> Result<Missing, StoreError> {
+    // Nothing is as new as the last number, so everything counts as not shown.
+    rows(sql, scope, RequestNumber(u64::MAX), &RoaringBitmap::new(), &BTreeSet::new())
+}
+
+fn rows(
+    sql: &Connection,
+    scope: &Scope,
+    from: RequestNumber,
+    seen: &RoaringBitmap,
+    spared: &BTreeSet<N>,
+) -> Result<Missing, StoreError> {
     let outer_of = |kind, id: &str| Ok::<_, StoreError>(find(sql, kind, id)?.unwrap_or(-1));
     let (select, outer) = match scope {
         Scope::Users => ("SELECT n, at FROM users WHERE ?1 = 0", 0),
@@ -57,7 +73,6 @@ pub(super) fn missing(
         Scope::AppGroups(app) => ("SELECT grp, at FROM app_groups WHERE app = ?1", outer_of(Kind::App, app.as_str())?),
         Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => return Ok(Missing::default()),
     };
-    let spared = spared(sql, scope)?;
     let mut select = sql.prepare_cached(select)?;
     let mut rows = select.query([outer])?;
     let mut found = Missing { outer, ..Missing::default() };

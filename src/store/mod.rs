@@ -32,6 +32,7 @@ use std::sync::{Arc, RwLock};
 
 pub use self::gaps::Ages;
 pub use self::files::{StoreFiles, create_private_dir};
+pub use self::gaps::Ages;
 pub use self::meta::{CrawlStatus, Meta};
 pub use self::reader::Reader;
 pub use self::retention::ChangeRetention;

@@ -158,8 +158,7 @@ impl Books<'_, '_> {
     /// is the operator's own decision, and nothing is claimed about a scope that counts as never read.
     fn drop_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
         let name = scope.name();
-        // Nothing is as new as the last number, so everything counts as not shown.
-        let all = missing::missing(self.apply.sql, scope, RequestNumber(u64::MAX), &RoaringBitmap::new())?;
+        let all = missing::all(self.apply.sql, scope)?;
         let known = self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
         if known == 0 && all.rows.is_empty() {
             return Ok(());

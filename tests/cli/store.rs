@@ -12,7 +12,7 @@ use okta_idmap::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Row, Scope, User,
     UserStatus,
 };
-use okta_idmap::core::reconcile::Brake;
+use okta_idmap::core::reconcile::{Brake, gap_of};
 use okta_idmap::engine::OrgSettings;
 use okta_idmap::engine::index::Follower;
 use okta_idmap::store::{ChangeRetention, Store, StoreConfig};
@@ -161,14 +161,20 @@ pub(crate) fn open(place: &Path) -> Store {
     Store::open(StoreConfig { dir, brake: Brake::default(), credential: "test".to_owned(), changes }).unwrap()
 }
 
-/// Lets the list of users of a store that [`fill_many`] made come without those many: the brake holds them.
+/// Lets the list of users of a store that [`fill_many`] made come without those many: the brake holds them, and probes say
+/// that some are still there.
 pub(crate) async fn hold_users(store: &Store, at: u64) {
     let rows = rows().into_iter().filter(|row| matches!(row, Row::User(_))).collect();
     let mut walked = batch(at, rows);
     let from = RequestNumber(at);
     let state = WalkState::Finished { from, began: Timestamp::default(), known_empty: false, ended: Vec::new() };
     walked.walks = vec![WalkUpdate { scope: Scope::Users, state }];
-    store.writer.commit(Box::new(walked)).await.unwrap().await.unwrap().unwrap();
+    let done = store.writer.commit(Box::new(walked)).await.unwrap().await.unwrap().unwrap().finished.remove(0);
+    let probed = Batch {
+        gaps: gap_of(&done.scope, done.verdict, done.missing, done.stored).into_iter().collect(),
+        ..batch(at, vec![])
+    };
+    store.writer.commit(Box::new(probed)).await.unwrap().await.unwrap().unwrap();
 }
 
 /// Loses the position in the log: a gap that stands against every answer.
@@ -193,7 +199,12 @@ fn fill_with(place: &Path, rows: Vec<Row>) {
         .into_iter()
         .map(|scope| WalkUpdate {
             scope,
-            state: WalkState::Finished { from: RequestNumber(2), began: Timestamp::default(), known_empty: false, ended: Vec::new() },
+            state: WalkState::Finished {
+                from: RequestNumber(2),
+                began: Timestamp::default(),
+                known_empty: false,
+                ended: Vec::new(),
+            },
         })
         .collect();
     let hidden = Scope::AppUsers(app_id("0oa2"));

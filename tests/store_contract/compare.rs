@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{WalkState, WalkUpdate};
-use okta_idmap::core::coverage::{GapId, GapKind, completeness};
+use okta_idmap::core::coverage::{Asked, GapId, GapKind};
 use okta_idmap::core::ids::{AppId, GroupId, Revision};
 use okta_idmap::core::model::{AppGroup, AppUser, Key, Kind, Row, Scope, User};
 use okta_idmap::core::normalize::lookup_key;
 use okta_idmap::store::{ChangeKey, ChangeOp, PageOf, Reader, Snapshot, StoreError};
 
-use super::generate::{NAMES, app_ids, group_ids, scopes, user_ids};
+use super::generate::{NAMES, app_ids, gap_scopes, group_ids, scopes, user_ids};
 use super::model::{Model, account_names, user_names};
 
 /// More than any list of the tests holds.
@@ -312,13 +312,15 @@ fn compare_books(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
         assert!(gaps.is_sorted_by_key(|record| !record.open), "open gaps first");
         let found: BTreeMap<String, _> = gaps
             .into_iter()
-            .map(|r| (r.gap.id().as_str().to_owned(), (r.first_seen, r.last_seen, r.count, r.open)))
+            .map(|r| {
+                (r.gap.id().as_str().to_owned(), (r.first_seen, r.last_seen, r.count, r.open, r.opened_at, r.closed_at))
+            })
             .collect();
         let expected: BTreeMap<String, _> = model
             .gaps
             .iter()
             .filter(|(_, record)| record.open || !open_only)
-            .map(|(id, r)| (id.clone(), (r.first_seen, r.last_seen, r.count, r.open)))
+            .map(|(id, r)| (id.clone(), (r.first_seen, r.last_seen, r.count, r.open, r.opened_at, r.closed_at)))
             .collect();
         assert_eq!(found, expected, "gaps, open only: {open_only}");
     }
@@ -430,6 +432,7 @@ fn compare_follow(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
         assert_eq!(distinct.len(), expected.len().min(5), "sample of {scope}: {sample:?}");
         assert!(sample.iter().all(|key| expected.contains(key)), "{sample:?} of {expected:?}");
     }
+    compare_unseen(snapshot, model)?;
     for user in user_ids() {
         let is_of_user = |key: &&Key| matches!(key, Key::AppUser(_, u) if *u == user);
         let apps: BTreeSet<AppId> = model.rows.keys().filter(is_of_user).filter_map(app_of).collect();
@@ -440,6 +443,21 @@ fn compare_follow(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
         let users = model.rows.keys().filter(|key| matches!(key, Key::AppUser(a, _) if *a == app)).count();
         assert_eq!(snapshot.count_app_users(&app, 3)?, users.min(3) as u64, "accounts in {app}");
     }
+    Ok(())
+}
+
+/// What rows name and no row is; of too many, some, and how many there are.
+fn compare_unseen(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
+    let mut found = snapshot.unseen(ALL)?;
+    found.users.sort();
+    found.groups.sort();
+    found.apps.sort();
+    let expected = model.unseen();
+    assert_eq!(found, expected, "unseen objects");
+    let cut = snapshot.unseen(1)?;
+    assert_eq!(cut.users.len(), expected.users.len().min(1));
+    assert!(cut.user_count <= expected.user_count && (cut.user_count > 0) == (expected.user_count > 0));
+    assert_eq!((cut.groups.len(), cut.group_count), (expected.groups.len().min(1), expected.group_count));
     Ok(())
 }
 
@@ -470,20 +488,35 @@ fn compare_keys(snapshot: &Snapshot<'_>, model: &Model, random: &mut fastrand::R
     Ok(())
 }
 
+/// Whether `object` is one of those of a collection.
+fn is_of(scope: &Scope, object: &Scope) -> bool {
+    matches!(
+        (scope, object),
+        (Scope::Users, Scope::User(_)) | (Scope::Groups, Scope::Group(_)) | (Scope::Apps, Scope::App(_))
+    )
+}
+
 fn compare_coverage(reader: &Reader, model: &Model) {
-    for scope in scopes() {
+    for (scope, with_objects) in gap_scopes().into_iter().flat_map(|scope| [(scope.clone(), false), (scope, true)]) {
         let mut expected: BTreeSet<GapId> = model
             .gaps
             .values()
-            // What the log did not tell may have changed anything.
-            .filter(|record| record.open && (record.gap.scope == scope || record.gap.scope == Scope::Log))
+            .filter(|record| {
+                let of = &record.gap.scope;
+                // What the log did not tell may have changed anything.
+                record.open && (*of == scope || *of == Scope::Log || (with_objects && is_of(&scope, of)))
+            })
             .map(|record| record.gap.id())
             .collect();
-        if model.scopes.get(&scope).is_none_or(|book| book.completed_at.is_none()) {
+        let completed_at = model.scopes.get(&scope).and_then(|book| book.completed_at);
+        assert_eq!(reader.coverage().completed_at(&scope), completed_at, "last complete read of {scope}");
+        if scope.object().is_none() && completed_at.is_none() {
             expected.insert(GapId::of(GapKind::NotRead, &scope));
         }
-        let found = completeness(&reader.coverage(), [&scope]);
-        assert_eq!(found.gap_ids(), expected.into_iter().collect::<Vec<_>>(), "gaps of {scope}");
+        let asked = Asked { with_objects, ..Asked::default() };
+        let found = reader.coverage().completeness(asked, [&scope]);
+        let expected: Vec<_> = expected.into_iter().collect();
+        assert_eq!(found.gap_ids(), expected, "gaps of {scope}, objects too: {with_objects}");
     }
     let open = model.gaps.values().filter(|record| record.open).count();
     assert_eq!(reader.coverage().open_gaps(), open, "open gaps");

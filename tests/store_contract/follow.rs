@@ -2,7 +2,7 @@
 //!
 //! Entry points: [`Memory`], [`Model::member_events`], [`Model::take_debts`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{Batch, WalkState};
 use okta_idmap::core::event::MemberChange;
@@ -21,7 +21,7 @@ const LAG_MILLIS: i64 = 10 * 60_000;
 type Latest<K> = BTreeMap<K, (u64, Timestamp)>;
 
 /// Debts that the store itself makes.
-type Owed = BTreeMap<Target, PendingRead>;
+pub(crate) type Owed = BTreeMap<Target, PendingRead>;
 
 /// What the writer remembers and a restart forgets.
 #[derive(Clone, Debug, Default)]
@@ -115,9 +115,35 @@ impl Model {
         for target in std::mem::take(&mut self.orphans) {
             let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
             if batch.is_followed {
-                self.owe(target, when, "not shown any more", batch, owed);
+                self.owe(target, when, "named or known, and not shown", batch, owed);
             }
         }
+        for target in std::mem::take(&mut self.ended) {
+            if batch.is_followed {
+                self.announce(&target, owed);
+            }
+        }
+    }
+
+    /// Says of a debt that what it is about is gone.
+    fn announce(&mut self, target: &Target, owed: &mut Owed) {
+        for debt in [self.pending.get_mut(target), owed.get_mut(target)].into_iter().flatten() {
+            debt.announced = true;
+        }
+    }
+
+    /// Groups that count as gone because nothing is stored of them; returns those.
+    pub(crate) fn forget_groups(&mut self, batch: &Batch, owed: &mut Owed) -> BTreeSet<Scope> {
+        let mut forgotten = BTreeSet::new();
+        for group in &batch.forgettable {
+            if !self.rows.contains_key(&Key::Group(group.clone())) {
+                let target = Target::Group(group.clone());
+                self.owe(target.clone(), When::Now, "its app is gone", batch, owed);
+                self.announce(&target, owed);
+                forgotten.insert(Scope::Group(group.clone()));
+            }
+        }
+        forgotten
     }
 
     /// Collections that the batch needs and that were never read.
@@ -137,13 +163,11 @@ impl Model {
         }
     }
 
-    /// Applies the membership events; returns the debts that they make.
-    pub(crate) fn member_events(&mut self, batch: &Batch) -> Owed {
-        let mut owed = Owed::new();
+    /// Applies the membership events, and owes what they oblige to.
+    pub(crate) fn member_events(&mut self, batch: &Batch, owed: &mut Owed) {
         for change in &batch.members {
-            self.member_event(change, batch, &mut owed);
+            self.member_event(change, batch, owed);
         }
-        owed
     }
 
     fn member_event(&mut self, change: &MemberChange, batch: &Batch, owed: &mut Owed) {

@@ -57,6 +57,15 @@ pub(crate) fn scopes() -> Vec<Scope> {
     all
 }
 
+/// Every scope that a gap can stand on: collections and single objects.
+pub(crate) fn gap_scopes() -> Vec<Scope> {
+    let mut all = scopes();
+    all.extend(user_ids().into_iter().map(Scope::User));
+    all.extend(group_ids().into_iter().map(Scope::Group));
+    all.extend(app_ids().into_iter().map(Scope::App));
+    all
+}
+
 /// The clock and the request counter of a run.
 pub(crate) struct Source {
     pub(crate) random: fastrand::Rng,
@@ -119,7 +128,7 @@ impl Source {
             Scope::GroupMembers(group) => Key::GroupMember(group.clone(), self.user()),
             Scope::AppUsers(app) => Key::AppUser(app.clone(), self.user()),
             Scope::AppGroups(app) => Key::AppGroup(app.clone(), self.group()),
-            Scope::Log => return None,
+            Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => return None,
         })
     }
 
@@ -220,6 +229,13 @@ impl Source {
         RequestNumber(self.request.saturating_sub(late).max(1))
     }
 
+    /// Where a gap stands and why: any kind anywhere, and often an object that is not shown.
+    fn gap(&mut self) -> (Scope, GapKind) {
+        let scope = self.pick(&gap_scopes());
+        let is_unseen = scope.object().is_some() && self.random.bool();
+        (scope, if is_unseen { GapKind::UnseenReference } else { self.gap_kind() })
+    }
+
     fn gap_kind(&mut self) -> GapKind {
         self.pick(&GapKind::ALL)
     }
@@ -249,11 +265,12 @@ impl Source {
     }
 
     fn target(&mut self) -> Target {
-        match self.random.u8(0..6) {
+        match self.random.u8(0..7) {
             0 => Target::User(self.user()),
             1 => Target::Group(self.group()),
             2 => Target::UserApps(self.user()),
             3 => Target::Everything,
+            4 => Target::App(self.app()),
             _ => Target::List(self.pick(&scopes())),
         }
     }
@@ -277,6 +294,8 @@ impl Source {
                 due_at: self.lately(),
                 again_at: self.random.bool().then_some(self.now),
                 attempts: self.random.u32(0..3),
+                announced: self.one_in(3),
+                absent_since: self.one_in(4).then(|| self.lately()),
                 cause: self.pick(&["user.lifecycle.create", "safety net"]).to_owned(),
             });
         }
@@ -287,6 +306,9 @@ impl Source {
         }
         while self.one_in(3) {
             batch.needed.push(self.pick(&scopes()));
+        }
+        while self.one_in(6) {
+            batch.forgettable.push(self.group());
         }
         batch.is_followed = self.random.bool();
         if self.one_in(4) {
@@ -322,11 +344,11 @@ pub(crate) fn free_batch(source: &mut Source, model: &Model) -> Batch {
         batch.removals.push(source.key());
     }
     while source.one_in(3) {
-        let (scope, kind) = (source.pick(&scopes()), source.gap_kind());
+        let (scope, kind) = source.gap();
         batch.gaps.push(Gap { scope, kind, evidence: source.now.to_iso() });
     }
     while source.one_in(3) {
-        batch.closed_gaps.push((source.pick(&scopes()), source.gap_kind()));
+        batch.closed_gaps.push(source.gap());
     }
     if source.one_in(8) {
         let scope = source.pick(&scopes());
@@ -342,6 +364,7 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
     let at = RequestNumber(source.request);
     let mut batch = source.batch(at);
     batch.is_reread = source.one_in(4);
+    batch.is_followed = source.random.bool();
     let position = model.scopes.get(&scope).filter(|book| !book.is_idle).and_then(|book| match &book.state {
         WalkState::Walking(position) => Some(position.clone()),
         _ => None,
@@ -382,7 +405,11 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
     let from = position.as_ref().map_or(at, |position| position.from);
     let began = position.as_ref().map_or_else(|| source.lately(), |position| position.began);
     let state = if source.one_in(2) {
-        WalkState::Finished { from, began, known_empty: source.one_in(4), ended: Vec::new() }
+        let mut ended = Vec::new();
+        while matches!(scope, Scope::AppUsers(_)) && source.one_in(2) {
+            ended.push(source.user());
+        }
+        WalkState::Finished { from, began, known_empty: source.one_in(4), ended }
     } else {
         let page = position.as_ref().map_or(0, |position| position.page) + 1;
         let rows = position.as_ref().map_or(0, |position| position.rows) + batch.rows.len() as u64;

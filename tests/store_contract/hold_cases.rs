@@ -25,6 +25,10 @@ fn walk(scope: Scope, state: WalkState) -> Vec<WalkUpdate> {
     vec![WalkUpdate { scope, state }]
 }
 
+fn gap(scope: Scope, kind: GapKind) -> Gap {
+    Gap { scope, kind, evidence: "told by the probes".to_owned() }
+}
+
 fn known_empty(at: u64, scope: Scope) -> Batch {
     let state = WalkState::Finished { from: RequestNumber(at), began: NOW, known_empty: true, ended: Vec::new() };
     Batch { walks: walk(scope, state), ..batch(at, Vec::new()) }
@@ -46,10 +50,11 @@ fn held_users() -> (tempfile::TempDir, Store) {
     put(&store, finished(batch(1, (0..100).map(user).collect()), Scope::Users, 1));
     put(&store, walking(batch(10, (0..20).map(user).collect()), Scope::Users, 10, 1));
     let done = put(&store, finished(batch(11, (20..40).map(user).collect()), Scope::Users, 10)).remove(0);
-    assert_eq!((done.verdict, done.missing, done.removed), (Verdict::HoldShrunk, 60, 0));
+    assert_eq!((done.verdict, done.missing, done.stored, done.removed), (Verdict::HoldShrunk, 60, 100, 0));
     let sample = [40, 54, 69, 84, 99].map(|n| Key::User(user_id(n)));
     assert_eq!(done.sample, sample, "spread over the missing rows");
-    check_open_gaps(&store, &["HELD:users"]);
+    check_open_gaps(&store, &[]); // Nothing is said before the probes.
+    put(&store, Batch { gaps: vec![gap(Scope::Users, GapKind::Held)], ..batch(11, Vec::new()) });
     assert_eq!(held(&store), [("users".to_owned(), 60)]);
     (dir, store)
 }
@@ -64,7 +69,7 @@ fn a_hold_is_released_by_what_is_missing_then() {
     drop(store);
     let store = open(dir.path(), "b");
     let done = release(&store, 14, Scope::Users).remove(0);
-    assert_eq!((done.verdict, done.missing, done.removed), (Verdict::Remove, 0, 57));
+    assert_eq!((done.verdict, done.missing, done.removed), (Verdict::Nothing, 0, 57));
     check_users(&store, 42);
     check_open_gaps(&store, &[]);
     assert_eq!(held(&store), []);
@@ -72,7 +77,7 @@ fn a_hold_is_released_by_what_is_missing_then() {
     // The rows that are left count as read with the present credential.
     let at = store.writer.first_request_number().0;
     let rows = (1..40).chain([50, 60]).map(user).collect();
-    assert_eq!(put(&store, finished(batch(at, rows), Scope::Users, at))[0].verdict, Verdict::Remove);
+    assert_eq!(put(&store, finished(batch(at, rows), Scope::Users, at))[0].verdict, Verdict::Ask);
 }
 
 #[test]
@@ -84,7 +89,7 @@ fn an_operator_releases_what_was_shown() {
     check_users(&store, 100);
     let before = *store.reader.revisions().borrow();
     let done = order(Scope::Users, 60).unwrap();
-    assert_eq!((done.verdict, done.removed), (Verdict::Remove, 60));
+    assert_eq!((done.verdict, done.removed), (Verdict::Nothing, 60));
     assert_eq!(store.reader.revisions().borrow().0, before.0 + 1, "one revision, published before the answer");
     check_users(&store, 40);
     check_open_gaps(&store, &[]);
@@ -137,19 +142,19 @@ fn an_empty_list_is_held_unless_something_else_says_so() {
         check_open_gaps(&store, gaps);
         done
     };
-    let done =
-        check(finished(batch(2, Vec::new()), scope(), 2), Verdict::HoldEmpty, &["EMPTY_SUSPECT:app_users(0oa1)"]);
-    assert_eq!((done.missing, done.sample.len()), (2, 2));
-    check(known_empty(2, scope()), Verdict::Remove, &[]);
-    check(finished(batch(2, vec![app_user(3)]), scope(), 2), Verdict::Remove, &[]); // Others are shown: it is not empty.
+    let done = check(finished(batch(2, Vec::new()), scope(), 2), Verdict::HoldEmpty, &[]);
+    assert_eq!((done.missing, done.stored, done.sample.len()), (2, 2, 2));
+    check(known_empty(2, scope()), Verdict::Confirm, &[]);
+    check(finished(batch(2, vec![app_user(3)]), scope(), 2), Verdict::Confirm, &[]); // Others are shown: it is not empty.
     // A record that a filter drops is a record.
     let dropped = Batch { removals: vec![Key::AppUser(app_id(), user_id(1))], ..batch(2, Vec::new()) };
-    check(finished(dropped, scope(), 2), Verdict::Remove, &[]);
+    check(finished(dropped, scope(), 2), Verdict::Confirm, &[]);
     // Earlier pages count; what hints have read meanwhile does not.
     let (_dir, store) = stored();
     put(&store, Batch { is_reread: true, ..batch(5, vec![app_user(4)]) });
     assert_eq!(put(&store, finished(batch(6, Vec::new()), scope(), 3))[0].verdict, Verdict::HoldEmpty);
-    // It does not end its own gap by repetition; a list that is not empty does, and so does a release.
+    // It does not end its gap by repetition; a list that is not empty does, and so does a release.
+    put(&store, Batch { gaps: vec![gap(scope(), GapKind::EmptySuspect)], ..batch(6, Vec::new()) });
     assert_eq!(put(&store, finished(batch(7, Vec::new()), scope(), 7))[0].verdict, Verdict::HoldEmpty);
     check_open_gaps(&store, &["EMPTY_SUSPECT:app_users(0oa1)"]);
     assert_eq!(release(&store, 8, scope())[0].removed, 3);
@@ -173,9 +178,9 @@ fn released_apps_are_asked_for_by_id() {
     let store = open(dir.path(), "a");
     put(&store, finished(batch(1, vec![app("Jira")]), Scope::Apps, 1));
     let done = put(&store, finished(batch(2, Vec::new()), Scope::Apps, 2)).remove(0);
-    assert_eq!((done.verdict, done.sample, done.unlisted_apps), (Verdict::HoldEmpty, vec![Key::App(app_id())], vec![]));
+    assert_eq!((done.verdict, done.sample, done.unlisted), (Verdict::HoldEmpty, vec![Key::App(app_id())], vec![]));
     let done = release(&store, 3, Scope::Apps).remove(0);
-    assert_eq!((done.verdict, done.removed, done.unlisted_apps), (Verdict::Remove, 0, vec![app_id()]));
+    assert_eq!((done.verdict, done.removed, done.unlisted), (Verdict::Nothing, 0, vec![Key::App(app_id())]));
     check_open_gaps(&store, &[]);
 }
 
