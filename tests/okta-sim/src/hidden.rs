@@ -1,4 +1,4 @@
-//! What a credential does not get to see although it is there (facts 7.2), and what its role may read at all (facts 1.5).
+//! What a credential does not see although it is there (facts 7.2), and what its role may read at all (facts 1.5).
 //!
 //! Entry points: [`Hidden`], [`Way`] for how an object is missing, [`Role`] for permissions, `Sim::narrow_role` and
 //! `Sim::widen_role` for both at once with the events that tell of it (facts 9.6).
@@ -138,8 +138,8 @@ impl Hidden {
         self.ways.insert(id.to_owned(), way);
     }
 
-    /// Hides everything that is outside these groups and apps now, as a custom role with a resource set does: other groups and apps,
-    /// `Everyone`, and users who are in none of the groups (facts 1.5, 7.2).
+    /// Hides everything that is outside these groups and apps now, as a custom role with a resource set does: other groups
+    /// and apps, `Everyone`, and users who are in none of the groups (facts 1.5, 7.2).
     pub fn all_but(org: &Org, groups: &[String], apps: &[String]) -> Self {
         let others = |id: &String, kept: &[String]| !kept.contains(id);
         let members: BTreeSet<String> = groups
@@ -189,8 +189,8 @@ mod tests {
     #[track_caller]
     fn check(role: &Role, readable: &[&str], refused: &[&str]) {
         let reads = |path: &&str| role.reads(&path.split('/').collect::<Vec<_>>());
-        assert!(readable.iter().all(|path| reads(path)), "{role:?}: {readable:?}");
-        assert!(!refused.iter().any(|path| reads(path)), "{role:?}: {refused:?}");
+        assert!(readable.iter().all(&reads), "{role:?}: {readable:?}");
+        assert!(!refused.iter().any(reads), "{role:?}: {refused:?}");
     }
 
     #[test]
