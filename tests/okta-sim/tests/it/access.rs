@@ -188,8 +188,8 @@ fn single_rows_may_be_hidden() {
 /// `usersCount` of a group.
 fn counted(sim: &mut okta_sim::Sim, group: &str) -> u64 {
     let groups = walk(sim, "/api/v1/groups?expand=stats&limit=200");
-    let found = groups.iter().find(|known| known["id"] == group).unwrap();
-    found["_embedded"]["stats"]["usersCount"].as_u64().unwrap()
+    let found = groups.iter().find(|known| known["id"] == group).expect("a listed group");
+    found["_embedded"]["stats"]["usersCount"].as_u64().expect("a number")
 }
 
 #[test]
