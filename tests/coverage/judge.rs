@@ -40,6 +40,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(4);
 /// A gap opens within this time after something was hidden: until the next crawl, and a second look.
 const OPENS_WITHIN: Duration = Duration::from_secs(20);
 
+/// Everything is answered completely within this time after all gaps were closed.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(6);
+
 /// How often it is looked for a gap.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -298,17 +301,34 @@ impl Judge {
         self.settle();
     }
 
-    /// After [`Judge::converge`]: everything is answered, and completely. Retried for a while, because nets and crawls may
-    /// be at it: what they read for the first time is not read yet.
+    /// After [`Judge::converge`]: everything is answered, and completely. What nets and crawls have just found for the
+    /// first time may take a moment until it is read to its end.
     pub(crate) async fn assert_complete(&mut self, count: usize) {
         self.track();
-        let truth = Truth::of(&self.sim());
         let mut keys: Vec<Key> = self.seen.keys().cloned().collect();
         self.random.shuffle(&mut keys);
         keys.truncate(count);
+        let begun = Instant::now();
+        loop {
+            let wrong = self.incomplete(&keys).await;
+            if wrong.is_empty() || begun.elapsed() > COMPLETE_WITHIN {
+                return self.assert_right(wrong);
+            }
+            self.pause(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Answers about these rows that are not complete, or do not show them.
+    async fn incomplete(&self, keys: &[Key]) -> Vec<String> {
+        let truth = Truth::of(&self.sim());
         let mut client = self.client();
         let mut wrong = Vec::new();
-        for key in &keys {
+        let (open, cover) = client.status().await;
+        let changes = client.changes().await;
+        if open > 0 || !cover.is_complete || !changes.is_complete {
+            wrong.push(format!("{open} gaps, {cover:?}, {changes:?}"));
+        }
+        for key in keys {
             for answer in ask::about(&mut client, &truth, key).await {
                 // A suggestion list is short: others may have been preferred.
                 let is_shown = answer.says == ask::Says::Shown || answer.question == "Suggest";
@@ -317,12 +337,7 @@ impl Judge {
                 }
             }
         }
-        let (open, cover) = client.status().await;
-        let changes = client.changes().await;
-        if open > 0 || !cover.is_complete || !changes.is_complete {
-            wrong.push(format!("{open} gaps, {cover:?}, {changes:?}"));
-        }
-        self.assert_right(wrong);
+        wrong
     }
 
     /// After [`Judge::converge`]: closed gaps are kept with their times, and the stream of changes knows of all of them.
