@@ -25,7 +25,6 @@ mod client;
 mod converge;
 mod crawls;
 #[path = "../simulation/engine.rs"]
-#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod engine;
 #[path = "../e2e/harness.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]

@@ -15,6 +15,9 @@ use crate::truth::Truth;
 /// Rows that one look asks about.
 const ROWS: usize = 8;
 
+/// How long it is looked while things change and are hidden. Before the first crawl everything is new, and must be heard of.
+const LOOKED_AT: Duration = Duration::from_millis(1_500);
+
 /// Asks for what has nothing to do with what is hidden.
 async fn cover_of(client: &mut Client, truth: &Truth, aim: &Aim, beside: Beside) -> Cover {
     let name = |name: &str| account(app_by_id(&aim.other_app), name, v1::IdentifierKind::UserName);
@@ -88,8 +91,8 @@ async fn run(hiding: &'static Hiding, number: u64, at_first: bool, story: Story)
         check_beside(&judge, &aim, hiding).await;
     }
     judge.change(8);
-    let begun = Instant::now();
-    while begun.elapsed() < GRACE + Duration::from_secs(1) {
+    let (begun, duration) = (Instant::now(), if at_first { GRACE } else { LOOKED_AT });
+    while begun.elapsed() < duration {
         judge.pause(Duration::from_millis(500)).await;
         judge.look(ROWS / 2, |key| aim.concerns(key)).await;
         judge.look(ROWS / 2, |_| true).await;
