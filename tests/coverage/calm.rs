@@ -21,8 +21,10 @@ const SECONDS_DEFAULT: u64 = 8;
 const SECOND_LOOK_MS: i64 = 3_500;
 const LATE_MS: u64 = 600;
 
-/// Changes between two questions: some hundred changes a second.
-const CHANGES_PER_QUESTION: usize = 12;
+/// Changes between two rounds of questions, and after how many of them the others get their turn: some hundred changes a
+/// second.
+const CHANGES_PER_ROUND: usize = 80;
+const CHANGES_AT_ONCE: usize = 8;
 
 /// Deletes somebody or something, if there is any.
 fn delete(org: &mut Org, random: &mut Rng) -> Option<()> {
@@ -75,6 +77,8 @@ fn change(org: &mut Org, random: &mut Rng) -> bool {
 async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
     let adjust = |settings: &mut okta_idmap::engine::OrgSettings| {
         settings.follow.patience.later_millis = SECOND_LOOK_MS;
+        // The usual brake: a group that goes takes many accounts with it, which is worth a second look in a real org.
+        settings.brake = okta_idmap::core::reconcile::Brake::default();
     };
     let mut judge = Judge::with(700, interval, story, adjust);
     judge.start().await;
@@ -91,11 +95,13 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
     let mut partial: BTreeMap<String, usize> = BTreeMap::new();
     let begun = Instant::now();
     while begun.elapsed() < duration {
-        for _ in 0..CHANGES_PER_QUESTION {
+        for _ in 0..CHANGES_PER_ROUND / CHANGES_AT_ONCE {
             let mut sim = judge.world.server.sim();
-            changes += usize::from(change(&mut sim.org, &mut judge.random));
+            for _ in 0..CHANGES_AT_ONCE {
+                changes += usize::from(change(&mut sim.org, &mut judge.random));
+            }
             drop(sim);
-            judge.pause(Duration::from_millis(1)).await;
+            judge.pause(Duration::from_millis(2)).await;
         }
         let truth = Truth::of(&judge.sim());
         let mut client = judge.client();
@@ -106,7 +112,8 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
                 *partial.entry(format!("{question}: {}", kinds.join(" "))).or_default() += 1;
             }
         };
-        for key in some(&truth, &mut judge.random) {
+        let key = some(&truth, &mut judge.random);
+        if let Some(key) = key {
             for answer in ask::about(&mut client, &truth, &key).await {
                 note(answer.question, answer.cover);
             }
@@ -139,15 +146,18 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
     judge.end().await;
 }
 
-/// One row of each kind.
-fn some(truth: &Truth, random: &mut Rng) -> Vec<Key> {
-    let mut pick = |count: usize| random.usize(0..count.max(1));
-    let user = truth.users.keys().nth(pick(truth.users.len())).cloned().map(Key::User);
-    let group = truth.groups.keys().nth(pick(truth.groups.len())).cloned().map(Key::Group);
-    let app = truth.apps.keys().nth(pick(truth.apps.len())).cloned().map(Key::App);
-    let account = truth.app_users.keys().nth(pick(truth.app_users.len())).cloned();
-    let account = account.map(|(app, user)| Key::AppUser(app, user));
-    [user, group, app, account].into_iter().flatten().collect()
+/// A row of any kind.
+fn some(truth: &Truth, random: &mut Rng) -> Option<Key> {
+    let place = |count: usize, random: &mut Rng| random.usize(0..count.max(1));
+    match random.u8(0..4) {
+        0 => truth.users.keys().nth(place(truth.users.len(), random)).cloned().map(Key::User),
+        1 => truth.groups.keys().nth(place(truth.groups.len(), random)).cloned().map(Key::Group),
+        2 => truth.apps.keys().nth(place(truth.apps.len(), random)).cloned().map(Key::App),
+        _ => {
+            let account = truth.app_users.keys().nth(place(truth.app_users.len(), random)).cloned();
+            account.map(|(app, user)| Key::AppUser(app, user))
+        }
+    }
 }
 
 #[test]

@@ -37,6 +37,12 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(1_200);
 /// second look, the probes after it.
 pub(crate) const GRACE: Duration = Duration::from_secs(4);
 
+/// As many polls have come and gone by then; a machine that is busy takes longer.
+const GRACE_POLLS: usize = 20;
+
+/// Where the log cannot be read, polls are rare.
+const GRACE_WITHOUT_POLLS: Duration = Duration::from_secs(12);
+
 /// A gap opens within this time after something was hidden: until the next crawl, and a second look.
 const OPENS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -51,6 +57,8 @@ struct Seen {
     text: String,
     /// When it was last seen to change.
     since: Instant,
+    /// How often the connector had asked for the log until then.
+    polls: usize,
 }
 
 /// One org with everything around it.
@@ -164,18 +172,22 @@ impl Judge {
         self.track();
     }
 
+    fn polls(&self) -> usize {
+        self.sim().requests.count("/api/v1/logs").requests
+    }
+
     /// Takes note of what the org holds now.
     fn track(&mut self) {
-        let now = Instant::now();
+        let (now, polls) = (Instant::now(), self.polls());
         let picture = Picture::of_org(&self.world.server.sim(), &Want::default());
         let mut seen = BTreeMap::new();
         for (row, text) in picture.rows {
             let key = Key::of_picture(&row);
-            let since = match self.seen.get(&key) {
-                Some(known) if known.text == text => known.since,
-                _ => now,
+            let (since, polls) = match self.seen.get(&key) {
+                Some(known) if known.text == text => (known.since, known.polls),
+                _ => (now, polls),
             };
-            seen.insert(key, Seen { text, since });
+            seen.insert(key, Seen { text, since, polls });
         }
         self.seen = seen;
         let seen = &self.seen;
@@ -189,10 +201,13 @@ impl Judge {
     }
 
     /// Whether the connector must know a row as it is, and what the row names.
-    fn is_bound(&self, key: &Key) -> bool {
-        let alone = |key: &Key| {
-            self.settled.contains_key(key) || self.seen.get(key).is_some_and(|seen| seen.since.elapsed() > GRACE)
+    fn is_bound(&self, key: &Key, polls: usize) -> bool {
+        let has_heard = |seen: &Seen| {
+            let age = seen.since.elapsed();
+            (age > GRACE && polls >= seen.polls + GRACE_POLLS) || age > GRACE_WITHOUT_POLLS
         };
+        let alone =
+            |key: &Key| self.settled.contains_key(key) || self.seen.get(key).is_some_and(|seen| has_heard(seen));
         let (user, group, app) = (
             |id: &String| Key::User(id.clone()),
             |id: &String| Key::Group(id.clone()),
@@ -210,7 +225,9 @@ impl Judge {
     /// Asks about up to `count` of the rows that `choose` takes, and looks into the store.
     pub(crate) async fn look(&mut self, count: usize, choose: impl Fn(&Key) -> bool) {
         self.track();
-        let mut keys: Vec<Key> = self.seen.keys().filter(|key| choose(key) && self.is_bound(key)).cloned().collect();
+        let polls = self.polls();
+        let is_asked = |key: &&Key| choose(key) && self.is_bound(key, polls);
+        let mut keys: Vec<Key> = self.seen.keys().filter(is_asked).cloned().collect();
         self.random.shuffle(&mut keys);
         keys.truncate(count);
         let truth = Truth::of(&self.sim());

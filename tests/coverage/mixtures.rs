@@ -20,7 +20,11 @@ const ROWS: usize = 6;
 
 /// What holds at present.
 #[derive(Default)]
-struct Weather(Vec<(&'static Hiding, Aim)>);
+struct Weather {
+    hidings: Vec<(&'static Hiding, Aim)>,
+    /// Whether everything was seen once. Before that, what is silently left out may be known by nothing.
+    is_known: bool,
+}
 
 impl Weather {
     /// Whether the way goes with those that hold. While the log is unreadable, what is left out of lists without a word
@@ -29,8 +33,9 @@ impl Weather {
         let refuses_log =
             |hiding: &Hiding| hiding.name.contains("log") && !hiding.is_silent || hiding.name == "no role at all";
         let is_narrow = |hiding: &Hiding| hiding.name.contains("narrowed");
-        self.0.len() < AT_ONCE_MAX
-            && self.0.iter().all(|(other, _)| {
+        self.hidings.len() < AT_ONCE_MAX
+            && (self.is_known || !hiding.is_silent)
+            && self.hidings.iter().all(|(other, _)| {
                 other.name != hiding.name
                     && !(refuses_log(other) && hiding.is_silent || refuses_log(hiding) && other.is_silent)
                     && !is_narrow(other)
@@ -42,35 +47,39 @@ impl Weather {
     fn apply(&self, judge: &Judge) {
         let mut sim = judge.sim();
         sim.behave();
-        for (hiding, aim) in &self.0 {
+        for (hiding, aim) in &self.hidings {
             (hiding.apply)(&mut sim, aim);
         }
         drop(sim);
-        let names: Vec<&str> = self.0.iter().map(|(hiding, _)| hiding.name).collect();
+        let names: Vec<&str> = self.hidings.iter().map(|(hiding, _)| hiding.name).collect();
         judge.story.tell(format!("now: {}", names.join("; ")));
     }
 
     fn concerns(&self, key: &crate::truth::Key) -> bool {
-        self.0.iter().any(|(_, aim)| aim.concerns(key))
+        self.hidings.iter().any(|(_, aim)| aim.concerns(key))
     }
 }
 
 async fn run(seed: u64, story: Story) {
-    // Some with nets and crawls, some by the log and the retries of what failed alone.
     let mut judge = Judge::new(seed, Some(INTERVAL), story);
     let mut weather = Weather::default();
     let at_first = judge.random.u8(0..3) == 0;
     if at_first {
         let known: Vec<&Hiding> = HIDINGS.iter().filter(|hiding| hiding.gaps_at_first.is_some()).collect();
         let hiding = known[judge.random.usize(0..known.len())];
-        weather.0.push((hiding, judge.aim()));
+        weather.hidings.push((hiding, judge.aim()));
         weather.apply(&judge);
         judge.start().await;
         judge.pause(GRACE).await;
         judge.look(ROWS * 2, |_| true).await;
     } else {
         judge.start().await;
+    }
+    // What was left out of the first crawl without a word has to be seen before anything else is left out.
+    if weather.hidings.iter().all(|(hiding, _)| hiding.is_silent) {
+        judge.lift();
         judge.converge().await;
+        weather = Weather { hidings: Vec::new(), is_known: true };
     }
     for _ in 0..judge.random.usize(2..=4) {
         // Something new is hidden, or something is shown again, or both.
@@ -78,10 +87,10 @@ async fn run(seed: u64, story: Story) {
             let hiding = &HIDINGS[judge.random.usize(0..HIDINGS.len())];
             if judge.random.u8(0..3) > 0 && weather.admits(hiding) {
                 let aim = judge.aim();
-                weather.0.push((hiding, aim));
-            } else if !weather.0.is_empty() {
-                let place = judge.random.usize(0..weather.0.len());
-                weather.0.remove(place);
+                weather.hidings.push((hiding, aim));
+            } else if !weather.hidings.is_empty() {
+                let place = judge.random.usize(0..weather.hidings.len());
+                weather.hidings.remove(place);
             }
         }
         weather.apply(&judge);
