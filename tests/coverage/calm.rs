@@ -96,11 +96,7 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
     let begun = Instant::now();
     while begun.elapsed() < duration {
         for _ in 0..CHANGES_PER_ROUND / CHANGES_AT_ONCE {
-            let mut sim = judge.world.server.sim();
-            for _ in 0..CHANGES_AT_ONCE {
-                changes += usize::from(change(&mut sim.org, &mut judge.random));
-            }
-            drop(sim);
+            changes += judge.change_by(CHANGES_AT_ONCE, change);
             judge.pause(Duration::from_millis(2)).await;
         }
         let truth = Truth::of(&judge.sim());

@@ -33,6 +33,9 @@ pub(crate) const USERS: usize = 40;
 /// Interval of nets and crawls.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(1_200);
 
+/// How often the index takes in what has changed.
+const INDEX_INTERVAL: Duration = Duration::from_millis(150);
+
 /// After this time the connector has heard of a change and has looked at it, or knows that it could not: some polls, the
 /// second look, the probes after it.
 pub(crate) const GRACE: Duration = Duration::from_secs(4);
@@ -51,6 +54,11 @@ const COMPLETE_WITHIN: Duration = Duration::from_secs(6);
 
 /// How often it is looked for a gap.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The org of a seed, as it is before anything happens.
+pub(crate) fn org(seed: u64) -> Org {
+    Org::generate(&Spec { seed, ..Spec::of_users(USERS) })
+}
 
 /// A row as the org has it.
 struct Seen {
@@ -93,13 +101,26 @@ impl Judge {
         story: Story,
         adjust: impl FnOnce(&mut OrgSettings),
     ) -> Self {
+        Self::of(org(seed), seed, interval, story, adjust)
+    }
+
+    /// The same with an org of one's own.
+    pub(crate) fn of(
+        org: Org,
+        seed: u64,
+        interval: Option<Duration>,
+        story: Story,
+        adjust: impl FnOnce(&mut OrgSettings),
+    ) -> Self {
         // Real time: events have a second and a place in time beside the answers, as they have at Okta.
         let config = ServerConfig { clock: ClockMode::Wall, seed, ..ServerConfig::default() };
-        let mut world = World::served(Org::generate(&Spec { seed, ..Spec::of_users(USERS) }), config);
+        let mut world = World::served(org, config);
         world.small_pages();
         world.set("BRAKE__ROWS", "5");
         let mut settings = world.settings();
         hurry(&mut settings, interval, interval.unwrap_or(Duration::from_secs(24 * 3_600)));
+        // The index is not what is judged: so many cases at once should not spend their time on it.
+        settings.index_interval = INDEX_INTERVAL;
         adjust(&mut settings);
         let watcher = Watcher::new(settings.clone(), story.clone());
         let random = Rng::with_seed(seed);
@@ -172,6 +193,12 @@ impl Judge {
         self.track();
     }
 
+    /// Makes changes of a kind of one's own, without a word; returns how many came about.
+    pub(crate) fn change_by(&mut self, count: usize, change: fn(&mut Org, &mut Rng) -> bool) -> usize {
+        let mut sim = self.world.server.sim();
+        (0..count).filter(|_| change(&mut sim.org, &mut self.random)).count()
+    }
+
     fn polls(&self) -> usize {
         self.sim().requests.count("/api/v1/logs").requests
     }
@@ -206,8 +233,7 @@ impl Judge {
             let age = seen.since.elapsed();
             (age > GRACE && polls >= seen.polls + GRACE_POLLS) || age > GRACE_WITHOUT_POLLS
         };
-        let alone =
-            |key: &Key| self.settled.contains_key(key) || self.seen.get(key).is_some_and(|seen| has_heard(seen));
+        let alone = |key: &Key| self.settled.contains_key(key) || self.seen.get(key).is_some_and(has_heard);
         let (user, group, app) = (
             |id: &String| Key::User(id.clone()),
             |id: &String| Key::Group(id.clone()),

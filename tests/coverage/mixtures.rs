@@ -10,7 +10,7 @@ use crate::judge::{GRACE, INTERVAL, Judge};
 use crate::story::Story;
 
 /// Seeds of a usual run. One takes some ten seconds, most of them waiting.
-const SEEDS_DEFAULT: u64 = 10;
+const SEEDS_DEFAULT: u64 = 6;
 
 /// Ways that hold at the same time.
 const AT_ONCE_MAX: usize = 3;
@@ -33,14 +33,13 @@ impl Weather {
         let refuses_log =
             |hiding: &Hiding| hiding.name.contains("log") && !hiding.is_silent || hiding.name == "no role at all";
         let is_narrow = |hiding: &Hiding| hiding.name.contains("narrowed");
+        let goes_with = |other: &Hiding| {
+            let is_untold = refuses_log(other) && hiding.is_silent || refuses_log(hiding) && other.is_silent;
+            other.name != hiding.name && !is_untold && !is_narrow(other) && !is_narrow(hiding)
+        };
         self.hidings.len() < AT_ONCE_MAX
             && (self.is_known || !hiding.is_silent)
-            && self.hidings.iter().all(|(other, _)| {
-                other.name != hiding.name
-                    && !(refuses_log(other) && hiding.is_silent || refuses_log(hiding) && other.is_silent)
-                    && !is_narrow(other)
-                    && !is_narrow(hiding)
-            })
+            && self.hidings.iter().all(|(other, _)| goes_with(other))
     }
 
     /// Makes the org answer accordingly.
