@@ -13,7 +13,7 @@ use crate::story::Story;
 use crate::truth::Truth;
 
 /// Rows that one look asks about.
-const ROWS: usize = 6;
+const ROWS: usize = 5;
 
 /// How long it is looked while things change and are hidden. Before the first crawl everything is new, and must be heard of.
 const LOOKED_AT: Duration = Duration::from_millis(1_500);
@@ -71,7 +71,6 @@ async fn run(hiding: &'static Hiding, number: u64, at_first: bool, story: Story)
     if !at_first {
         judge.start().await;
         judge.converge().await;
-        judge.assert_complete(ROWS).await;
     }
     (hiding.apply)(&mut judge.sim(), &aim);
     judge.story.tell(format!("hidden: {}", hiding.name));
@@ -93,7 +92,7 @@ async fn run(hiding: &'static Hiding, number: u64, at_first: bool, story: Story)
     judge.change(8);
     let (begun, duration) = (Instant::now(), if at_first { GRACE } else { LOOKED_AT });
     while begun.elapsed() < duration {
-        judge.pause(Duration::from_millis(500)).await;
+        judge.pause(Duration::from_millis(700)).await;
         judge.look(ROWS / 2, |key| aim.concerns(key)).await;
         judge.look(ROWS / 2, |_| true).await;
     }
@@ -115,7 +114,7 @@ fn what_is_hidden_is_never_denied() {
 }
 
 /// A usual run takes one of so many ways to hide before the first crawl; `COVERAGE_ALL` takes all.
-const AT_FIRST_ONE_OF: usize = 3;
+const AT_FIRST_ONE_OF: usize = 4;
 
 /// What was hidden before the first crawl, where anything tells of it.
 #[test]
