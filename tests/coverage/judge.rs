@@ -53,7 +53,7 @@ const OPENS_WITHIN: Duration = Duration::from_secs(20);
 const COMPLETE_WITHIN: Duration = Duration::from_secs(6);
 
 /// How often it is looked for a gap.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The org of a seed, as it is before anything happens.
 pub(crate) fn org(seed: u64) -> Org {
