@@ -15,7 +15,7 @@ use crate::story::Story;
 use crate::truth::{Key, Truth};
 
 /// How long the org changes in a usual run.
-const SECONDS_DEFAULT: u64 = 8;
+const SECONDS_DEFAULT: u64 = 6;
 
 /// The second look comes this late. Events come at most as late: held back by two seconds to be overtaken, and some more.
 const SECOND_LOOK_MS: i64 = 3_500;

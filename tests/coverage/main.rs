@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! COVERAGE_CASE="one app" cargo test --test coverage        # only cases whose name contains this
-//! COVERAGE_ALL=1 cargo test --test coverage scenarios       # also before the first crawl every way to hide
+//! COVERAGE_ALL=1 cargo test --test coverage scenarios       # every way to hide in both its forms
 //! COVERAGE_SEED=17 cargo test --test coverage mixtures      # one seed
 //! COVERAGE_SEEDS=500 cargo test --test coverage mixtures    # the first 500
 //! COVERAGE_CALM_SECONDS=60 cargo test --test coverage calm  # a longer look for false alarms

@@ -10,7 +10,7 @@ use crate::judge::{GRACE, INTERVAL, Judge};
 use crate::story::Story;
 
 /// Seeds of a usual run. One takes some ten seconds, most of them waiting.
-const SEEDS_DEFAULT: u64 = 6;
+const SEEDS_DEFAULT: u64 = 5;
 
 /// Ways that hold at the same time.
 const AT_ONCE_MAX: usize = 3;
