@@ -13,8 +13,8 @@ use std::time::Duration;
 use tracing_subscriber::filter::EnvFilter;
 
 use super::address::{parse_listen, parse_listen_or_none, parse_server};
-use super::error::{ConfigError, Source, nearest, shown};
 use super::coverage::CoverageConfig;
+use super::error::{ConfigError, Source, nearest, shown};
 use super::follow::{ChangesConfig, FollowConfig};
 use super::layers::{Address, Reader};
 use super::spec::{Choice, Integer, Parsed, Share, Size, Span, Switch, TextSet};

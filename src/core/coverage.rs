@@ -424,11 +424,7 @@ impl Coverage {
     }
 
     /// Which gaps could change an answer that any of `scopes` could hold, at the moment of the question.
-    pub fn completeness<'a>(
-        &self,
-        asked: Asked,
-        scopes: impl IntoIterator<Item = &'a Scope> + Clone,
-    ) -> Completeness {
+    pub fn completeness<'a>(&self, asked: Asked, scopes: impl IntoIterator<Item = &'a Scope> + Clone) -> Completeness {
         let mut gaps = BTreeSet::new();
         // What the log did not tell may have changed anything.
         self.gaps_now(&Scope::Log, false, &mut gaps);

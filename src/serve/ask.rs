@@ -229,7 +229,11 @@ impl Ask<'_> {
             observed_through: self.observed_by_our_clock,
             generation: Some(self.generation),
             // A call of our own has no time, and nothing is too old for it.
-            policy: if self.now == Timestamp::default() { CoveragePolicy::default() } else { self.view.coverage_policy() },
+            policy: if self.now == Timestamp::default() {
+                CoveragePolicy::default()
+            } else {
+                self.view.coverage_policy()
+            },
             with_objects,
         }
     }

@@ -345,7 +345,8 @@ pub(super) fn release(
     if missing != order.expected_missing {
         return Ok(Released::Refused(ReleaseError::Changed { missing }));
     }
-    with_books(sql, memory, meta, order.now, |books| books.release(&order.scope)).map(|(done, finished)| match finished {
+    with_books(sql, memory, meta, order.now, |books| books.release(&order.scope)).map(|(done, finished)| match finished
+    {
         Some(finished) => {
             let receipt = Receipt { finished: vec![finished.clone()], ..done.receipt };
             Released::Done(Done { receipt, ..done }, finished)

@@ -30,7 +30,6 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-pub use self::gaps::Ages;
 pub use self::files::{StoreFiles, create_private_dir};
 pub use self::gaps::Ages;
 pub use self::meta::{CrawlStatus, Meta};

@@ -245,7 +245,12 @@ impl World {
         batch.rows = rows;
         batch.walks = vec![WalkUpdate {
             scope,
-            state: WalkState::Finished { from: batch.at, began: Timestamp::default(), known_empty: false, ended: Vec::new() },
+            state: WalkState::Finished {
+                from: batch.at,
+                began: Timestamp::default(),
+                known_empty: false,
+                ended: Vec::new(),
+            },
         }];
         self.commit(batch).await;
     }

@@ -41,9 +41,11 @@ impl Needs {
                  resource set covers {}",
                 self.resource
             ),
-            None => "give the credential's owner a standard role that reads the System Log: Read-only, Report, App, Org or \
+            None => {
+                "give the credential's owner a standard role that reads the System Log: Read-only, Report, App, Org or \
                      Super Administrator (no custom-role permission covers it)"
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 }

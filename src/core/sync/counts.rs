@@ -47,7 +47,10 @@ enum Stage {
     /// What has changed meanwhile reaches the index.
     Waiting(Timestamp),
     /// Members and changed users are read again.
-    Reading { members: BTreeSet<GroupId>, users: bool },
+    Reading {
+        members: BTreeSet<GroupId>,
+        users: bool,
+    },
     /// The stored users are counted.
     Counting,
     Done,

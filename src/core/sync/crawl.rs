@@ -214,7 +214,10 @@ impl SyncState {
             // Begun and ended at once, so that nothing of an earlier walk is taken for a part of this one.
             batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
             let (from, began) = (asked.at, asked.since);
-            batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from, began, known_empty: true, ended: Vec::new() } });
+            batch.walks.push(WalkUpdate {
+                scope,
+                state: WalkState::Finished { from, began, known_empty: true, ended: Vec::new() },
+            });
         }
     }
 

@@ -296,13 +296,12 @@ impl SyncState {
         } else {
             self.log.observed_through = Some(self.log.sent_at);
             batch.observed_through = self.log.observed_through;
-            let finished =
-                WalkState::Finished {
-                    from: RequestNumber::default(),
-                    began: self.log.sent_at,
-                    known_empty: false,
-                    ended: Vec::new(),
-                };
+            let finished = WalkState::Finished {
+                from: RequestNumber::default(),
+                began: self.log.sent_at,
+                known_empty: false,
+                ended: Vec::new(),
+            };
             batch.walks = vec![WalkUpdate { scope: Scope::Log, state: finished }];
         }
         self.log.answered(self.moment, &mut batch);

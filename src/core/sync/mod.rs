@@ -40,8 +40,8 @@ mod walks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::absent::{Absent, Search};
 pub use self::absent::DeletionsSeen;
+use self::absent::{Absent, Search};
 use self::accounts::Accounts;
 pub use self::calls::{
     ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, Selection, StoredCrawl, UnseenFound,
@@ -194,12 +194,14 @@ struct KnownApp {
     /// Its app users and groups are read.
     is_read: bool,
     is_active: bool,
+    /// Has neither app users nor groups (facts 4): they are known without a request, and not unread.
+    is_service: bool,
 }
 
 impl KnownApp {
     fn of(app: &App, filter: &AppFilter) -> Self {
         let is_read = filter.wants(app) && filter.wants_assignments(app);
-        Self { is_read, is_active: app.status == AppStatus::Active }
+        Self { is_read, is_active: app.status == AppStatus::Active, is_service: app.is_service_app() }
     }
 }
 

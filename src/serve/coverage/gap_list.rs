@@ -125,8 +125,7 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
         }
     }
     for user in filters.ids.iter().filter_map(|id| unseen_user_of(id)) {
-        let is_open =
-            matches!(gaps.get(&unseen_user_gap_id(&user)), Some(Known::Recorded(record)) if record.open);
+        let is_open = matches!(gaps.get(&unseen_user_gap_id(&user)), Some(Known::Recorded(record)) if record.open);
         if !is_open && ask.snapshot.user(&user)?.is_none() && is_named(ask, &user)? {
             gaps.insert(unseen_user_gap_id(&user), Known::UnseenUser(user));
         }

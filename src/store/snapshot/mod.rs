@@ -6,8 +6,8 @@
 mod books;
 mod follow;
 mod lists;
-mod unseen;
 mod scopes;
+mod unseen;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 

@@ -27,6 +27,7 @@ mod api;
 mod auth;
 mod expr;
 mod faults;
+mod hidden;
 mod http;
 mod ids;
 mod json;
@@ -39,7 +40,8 @@ mod time;
 
 pub use account::{EndpointCount, RequestRecord, Requests};
 pub use auth::{ApiToken, Auth};
-pub use faults::{Action, BadRecord, Hidden, PageMatch, PathMatch, Quirks, Refusal, Rule};
+pub use faults::{Action, BadRecord, PageMatch, PathMatch, Quirks, Refusal, Rule};
+pub use hidden::{ById, Hidden, Role, Way};
 pub use http::{Delivery, Reply, Request};
 pub use ids::{AppRef, GroupRef, UserRef};
 pub use oauth::{Oauth, ServiceApp};

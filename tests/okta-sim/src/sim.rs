@@ -12,7 +12,8 @@ use crate::account::{RequestRecord, Requests};
 use crate::admin;
 use crate::api::{self, Answer, ApiError, Context, List};
 use crate::auth::{ApiToken, Auth, Denied};
-use crate::faults::{Effects, Hidden, Quirks, Refusal, Rule};
+use crate::faults::{Effects, Quirks, Refusal, Rule};
+use crate::hidden::{Hidden, Role};
 use crate::http::{Delivery, Params, Reply, Request};
 use crate::ids::UserRef;
 use crate::json::{Object, array};
@@ -41,6 +42,8 @@ pub struct Sim {
     pub quirks: Quirks,
     /// Faults of chosen requests; all that match act together, the first refusal wins.
     pub rules: Vec<Rule>,
+    /// What the role of the credential may read.
+    pub role: Role,
     /// What the role of the credential does not see.
     pub hidden: Hidden,
     /// What was asked.
@@ -65,6 +68,7 @@ impl Sim {
             limits: RateLimiter::unlimited(),
             quirks: Quirks::default(),
             rules: Vec::new(),
+            role: Role::default(),
             hidden: Hidden::default(),
             requests: Requests::default(),
             jobs_per_request: 0,
@@ -94,10 +98,11 @@ impl Sim {
         self.limits.consume(bucket, count, self.org.now_ms());
     }
 
-    /// Switches all quirks, rules and hidden objects off.
+    /// Switches all quirks, rules, limits of the role and hidden objects off.
     pub fn behave(&mut self) {
         self.quirks = Quirks::default();
         self.rules.clear();
+        self.role = Role::default();
         self.hidden = Hidden::default();
     }
 
@@ -207,6 +212,7 @@ impl Sim {
         let context = Context {
             org: &self.org,
             quirks: without_role.as_ref().unwrap_or(&self.quirks),
+            role: &self.role,
             hidden: &self.hidden,
             auth: &self.auth,
             effects,

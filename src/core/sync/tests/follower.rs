@@ -168,7 +168,12 @@ impl Follower {
             everyone: books.everyone(),
             assigned_groups: books.assigned_groups().0.into_iter().collect(),
             listed: listed.collect(),
-            held: books.scopes.iter().filter(|(_, book)| book.is_held).map(|(scope, _)| self.known_hold(scope)).collect(),
+            held: books
+                .scopes
+                .iter()
+                .filter(|(_, book)| book.is_held)
+                .map(|(scope, _)| self.known_hold(scope))
+                .collect(),
             unseen: of_kind(GapKind::UnseenReference)
                 .filter(|(scope, _)| scope.object().is_some())
                 .map(|(scope, _)| scope.clone())
