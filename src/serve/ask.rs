@@ -290,7 +290,10 @@ impl Ask<'_> {
             apps: Arc::clone(self.apps()?),
             groups: self.snapshot.groups_mark()?,
         };
-        if let Some(known) = self.view.wide().get(wide, &mark) {
+        // Only while nothing has changed: the snapshot may be of after an opening that the set does not have.
+        if self.view.reader().coverage().generation() == self.generation
+            && let Some(known) = self.view.wide().get(wide, &mark)
+        {
             return Ok(known);
         }
         let mut ids: BTreeSet<GapId> = BTreeSet::new();

@@ -57,6 +57,13 @@ pub(super) struct Done {
     pub(super) lines: u64,
 }
 
+impl Done {
+    /// The gaps that were opened.
+    pub(super) fn openings(&self) -> impl Iterator<Item = CoverageChange> {
+        self.coverage.iter().filter(|change| matches!(change, CoverageChange::Opened(..))).cloned()
+    }
+}
+
 /// Carries out one batch within the transaction. A mismatch is found before anything is written.
 pub(super) fn commit(
     sql: &Connection,

@@ -20,7 +20,7 @@ use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
 
-/// A change of what is known about coverage, applied to the shared view only after the commit.
+/// A change of what is known about coverage. The shared view has openings before the commit, everything else after it.
 #[derive(Clone, Debug)]
 pub(super) enum CoverageChange {
     Completed(Scope, Timestamp),

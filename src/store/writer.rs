@@ -274,10 +274,13 @@ impl Worker {
         match self.carry_out(&before, &mut jobs, &mut done) {
             Ok(()) => {
                 let mut receipts = Vec::with_capacity(done.len());
+                let mut coverage = Vec::new();
                 for (outcome, waiting) in done {
-                    publish(&self.coverage, outcome.coverage);
+                    coverage.extend(outcome.coverage);
                     receipts.push((outcome.receipt, waiting));
                 }
+                // At once: what one job closes and the next one opens is never seen closed.
+                publish(&self.coverage, coverage);
                 self.revision.send_if_modified(|revision| {
                     let is_new = *revision != self.meta.revision;
                     *revision = self.meta.revision;
@@ -356,6 +359,9 @@ impl Worker {
         if self.meta.revision != before.revision {
             write_counters(&transaction, before, &self.meta)?;
         }
+        // Before anybody can see the rows: no answer from them may overlook a gap. If the transaction fails, answers are
+        // partial without need, of a store that cannot be written any more.
+        publish(&self.coverage, done.iter().flat_map(|(outcome, _)| outcome.openings()).collect());
         transaction.commit()?;
         Ok(())
     }

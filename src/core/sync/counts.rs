@@ -243,6 +243,8 @@ impl SyncState {
             (_, Some(_)) => self.counts_agree(Scope::Users, &mut batch),
             (_, None) => {}
         }
+        // What is missing from these is told by their own gaps.
+        found.retain(|gap| !self.crawl.given_up.contains(&gap.scope) && !self.holds.is_kept(&gap.scope));
         self.counts.open.extend(found.iter().map(|gap| gap.scope.clone()));
         batch.gaps = found;
         self.counts.said.clear();

@@ -69,6 +69,11 @@ impl Holds {
         self.all.get(scope).is_some_and(|hold| !hold.is_paid)
     }
 
+    /// Whether rows of the scope are kept that a walk did not show.
+    pub(super) fn is_kept(&self, scope: &Scope) -> bool {
+        self.all.contains_key(scope)
+    }
+
     /// A walk showed the rows again, or they were removed.
     pub(super) fn ended(&mut self, scope: &Scope) {
         self.all.remove(scope);
