@@ -61,6 +61,7 @@ fn open(dir: &Path, rules: &Rules) -> Store {
         brake: rules.brake,
         credential: rules.credential.clone(),
         changes: rules.changes,
+        filter: okta_idmap::core::filter::Filter::default(),
     };
     Store::open(config).unwrap()
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `settings` | every key with its type, bounds and default |
 //! | `follow` | those of following the log and of the change log |
+//! | `filter` | those of what is wanted at all |
 //! | `orgs` | orgs, addresses and credentials |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
@@ -23,6 +24,7 @@ mod effective;
 mod environment;
 mod error;
 mod file;
+mod filter;
 mod follow;
 mod layers;
 mod orgs;
@@ -40,6 +42,7 @@ use zeroize::Zeroize;
 
 pub use address::OrgUrl;
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
+pub use filter::{FilterConfig, FilterMode};
 pub use follow::{ChangesConfig, FollowConfig};
 pub use orgs::{Credential, ORGS_MAX, OrgConfig, OrgName, SECRET_FILE_BYTES_MAX};
 pub use process::load_from_process;

@@ -29,6 +29,11 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Objects that are gone for sure (object-level 404, or dropped by a filter), with everything that hangs on them.
     pub removals: Vec<Key>,
+    /// Apps that are there, and that the filter does not want.
+    pub unwanted_apps: Vec<AppId>,
+    /// Whether every list that can name the users and groups of `rows` is still to be read by the crawl: then nothing more
+    /// has to be read for those who are newly wanted.
+    pub lists_follow: bool,
     /// Memberships that events changed; applied where [`super::membership::decide`] says so, after `rows` and `removals`.
     /// Where it says to read, the store adds the debt itself and tells so in [`Receipt::owed`].
     pub members: Vec<MemberChange>,

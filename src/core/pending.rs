@@ -25,6 +25,8 @@ pub enum Target {
     AppUser(AppId, UserId),
     /// All accounts of one user, by `apps?filter=user.id eq "…"&expand=user/…` (facts 1.3).
     UserApps(UserId),
+    /// The groups of one user that is newly stored, by `users/{id}/groups`: only adds memberships.
+    UserGroups(UserId),
     /// A collection, by walking its list.
     List(Scope),
     /// Groups that were imported from an app, and their members (facts 9.2).
@@ -46,6 +48,7 @@ impl Target {
             Target::App(app) => format!("app({app})"),
             Target::AppUser(app, user) => format!("app_user({app},{user})"),
             Target::UserApps(user) => format!("user_apps({user})"),
+            Target::UserGroups(user) => format!("user_groups({user})"),
             Target::List(scope) => format!("list({scope})"),
             Target::SourceGroups(app) => format!("source_groups({app})"),
             Target::UsersDelta => "users_delta".to_owned(),
@@ -73,6 +76,7 @@ impl Target {
                 Target::AppUser(AppId::new(app).ok()?, UserId::new(user).ok()?)
             }
             "user_apps" => Target::UserApps(UserId::new(inner).ok()?),
+            "user_groups" => Target::UserGroups(UserId::new(inner).ok()?),
             "list" => Target::List(Scope::parse(inner)?),
             "source_groups" => Target::SourceGroups(AppId::new(inner).ok()?),
             _ => return None,
@@ -83,7 +87,7 @@ impl Target {
     pub fn scope(&self) -> Option<Scope> {
         Some(match self {
             Target::User(_) | Target::UsersDelta => Scope::Users,
-            Target::Group(_) | Target::GroupsDelta | Target::SourceGroups(_) => Scope::Groups,
+            Target::Group(_) | Target::GroupsDelta | Target::SourceGroups(_) | Target::UserGroups(_) => Scope::Groups,
             Target::App(_) | Target::UserApps(_) => Scope::Apps,
             Target::AppUser(app, _) => Scope::AppUsers(app.clone()),
             Target::List(scope) => scope.clone(),
@@ -249,7 +253,8 @@ mod tests {
             Target::Group(group.clone()),
             Target::App(app.clone()),
             Target::AppUser(app.clone(), user.clone()),
-            Target::UserApps(user),
+            Target::UserApps(user.clone()),
+            Target::UserGroups(user),
             Target::List(Scope::GroupMembers(group)),
             Target::List(Scope::Users),
             Target::SourceGroups(app),

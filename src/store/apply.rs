@@ -117,7 +117,7 @@ impl Apply<'_> {
         self.n(Kind::User, id.as_str())
     }
 
-    fn app_n(&mut self, id: &AppId) -> Result<N, StoreError> {
+    pub(super) fn app_n(&mut self, id: &AppId) -> Result<N, StoreError> {
         if let Some(n) = self.ids.apps.get(id) {
             return Ok(*n);
         }
@@ -457,7 +457,7 @@ impl Apply<'_> {
         Ok(old)
     }
 
-    fn remove_user(&mut self, n: N) -> Result<u64, StoreError> {
+    pub(super) fn remove_user(&mut self, n: N) -> Result<u64, StoreError> {
         let mut removed = 0;
         for app in self.surrogates("SELECT app FROM app_users WHERE user = ?1", n)? {
             removed += self.remove_app_user(app, n)?;
@@ -470,7 +470,7 @@ impl Apply<'_> {
         Ok(removed + self.remove_row(Kind::User, &USERS, &[n])?)
     }
 
-    fn remove_group(&mut self, n: N) -> Result<u64, StoreError> {
+    pub(super) fn remove_group(&mut self, n: N) -> Result<u64, StoreError> {
         let mut removed = 0;
         for user in self.surrogates("SELECT user FROM group_members WHERE grp = ?1", n)? {
             removed += self.remove_member(n, user)?;
@@ -484,7 +484,7 @@ impl Apply<'_> {
         Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
     }
 
-    fn remove_app(&mut self, n: N) -> Result<u64, StoreError> {
+    pub(super) fn remove_app(&mut self, n: N) -> Result<u64, StoreError> {
         let mut removed = 0;
         for user in self.surrogates("SELECT user FROM app_users WHERE app = ?1", n)? {
             removed += self.remove_app_user(n, user)?;
@@ -498,6 +498,53 @@ impl Apply<'_> {
         }
         self.apps_changed = true;
         Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
+    }
+
+    /// Notes a change that was made beside [`Apply::put`].
+    pub(super) fn note_put(&mut self, kind: Kind, a: N, b: N) -> Result<(), StoreError> {
+        self.log(kind, a, b, OP_PUT)
+    }
+
+    /// Removes the secondary e-mails of all users, and what was remembered of earlier ones.
+    pub(super) fn drop_second_emails(&mut self) -> Result<(), StoreError> {
+        for n in self.surrogates("SELECT n FROM users WHERE second_email IS NOT NULL AND ?1 = 0", 0)? {
+            let old = self.old_names(&USERS, &[n], &USER_NAMES)?;
+            let kept: Vec<_> = old.iter().filter(|(kind, _)| *kind != "second_email").collect();
+            let kept: Vec<_> = kept.into_iter().map(|(kind, name)| (*kind, Some(name.as_str()))).collect();
+            self.rename(0, n, &old, &kept)?;
+            self.run("UPDATE users SET second_email = NULL WHERE n = ?1", [n])?;
+            self.log(Kind::User, n, 0, OP_PUT)?;
+        }
+        self.run("DELETE FROM account_history WHERE app = 0 AND kind = 'second_email'", ())
+    }
+
+    /// Removes rows that name a user or group of which there is no row.
+    pub(super) fn remove_rows_of_unknown(&mut self, kind: Kind) -> Result<(), StoreError> {
+        let pairs = |sql: &Connection, select: &str| -> Result<Vec<(N, N)>, StoreError> {
+            let mut select = sql.prepare_cached(select)?;
+            let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        if kind == Kind::Group {
+            let unknown = "SELECT app, grp FROM app_groups WHERE grp NOT IN (SELECT n FROM groups)";
+            for (app, group) in pairs(self.sql, unknown)? {
+                self.remove_app_group(app, group)?;
+            }
+            let unknown = "SELECT grp, user FROM group_members WHERE grp NOT IN (SELECT n FROM groups)";
+            for (group, user) in pairs(self.sql, unknown)? {
+                self.remove_member(group, user)?;
+            }
+            return Ok(());
+        }
+        let unknown = "SELECT app, user FROM app_users WHERE user NOT IN (SELECT n FROM users)";
+        for (app, user) in pairs(self.sql, unknown)? {
+            self.remove_app_user(app, user)?;
+        }
+        let unknown = "SELECT grp, user FROM group_members WHERE user NOT IN (SELECT n FROM users)";
+        for (group, user) in pairs(self.sql, unknown)? {
+            self.remove_member(group, user)?;
+        }
+        Ok(())
     }
 
     fn remove_member(&mut self, group: N, user: N) -> Result<u64, StoreError> {

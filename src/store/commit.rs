@@ -9,16 +9,17 @@ use rusqlite::{Connection, params};
 
 use super::apply::{Apply, IdCache, Put};
 use super::debts::Debts;
+use super::filtered::{Leavings, Sieve, Sifted};
 use super::members::apply_members;
 use super::meta::{self, Meta, REQUEST_NUMBER_BLOCK};
 use super::missing::{self, HELD};
 use super::recent::Guard;
 use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
-use super::{StoreConfig, StoreError, as_i64};
+use super::{StoreConfig, StoreError, as_i64, purge};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
-use crate::core::model::Scope;
+use crate::core::model::{Kind, Scope};
 use crate::core::pending::{Target, When};
 use crate::core::reconcile::Brake;
 
@@ -27,20 +28,48 @@ const HISTORY_DAYS: i64 = 366;
 
 /// What the writer knows beside what is stored.
 pub(super) struct Memory {
-    ids: IdCache,
-    guard: Guard,
-    credential: String,
-    brake: Brake,
+    pub(super) ids: IdCache,
+    pub(super) guard: Guard,
+    pub(super) sieve: Sieve,
+    pub(super) credential: String,
+    pub(super) brake: Brake,
 }
 
 impl Memory {
-    pub(super) fn new(config: &StoreConfig) -> Self {
+    pub(super) fn new(config: &StoreConfig, sieve: Sieve) -> Self {
         Self {
             ids: IdCache::default(),
             guard: Guard::default(),
+            sieve,
             credential: config.credential.clone(),
             brake: config.brake,
         }
+    }
+}
+
+/// Work on rows beside a batch: what was stored at `at` is not overwritten by anything older.
+pub(super) fn apply_for<'a>(
+    sql: &'a Connection,
+    (ids, guard): (&'a mut IdCache, &'a mut Guard),
+    revision: Revision,
+    (at, now): (RequestNumber, Timestamp),
+    rows: &'a mut BTreeMap<Kind, u64>,
+) -> Apply<'a> {
+    Apply {
+        sql,
+        ids,
+        guard,
+        revision,
+        at,
+        now,
+        dates_count: false,
+        is_reread: false,
+        changed: false,
+        lines: 0,
+        apps_changed: false,
+        gone: Vec::new(),
+        orphans: BTreeSet::new(),
+        rows,
     }
 }
 
@@ -50,6 +79,8 @@ pub(super) struct Done {
     pub(super) coverage: Vec<CoverageChange>,
     /// Lines of the change log.
     pub(super) lines: u64,
+    /// Whether names were removed that must not stay in any file.
+    pub(super) has_purged: bool,
 }
 
 /// Carries out one batch within the transaction. A mismatch is found before anything is written.
@@ -70,26 +101,13 @@ pub(super) fn commit(
     for debt in &batch.pending {
         debts.merge(debt)?;
     }
-    let Memory { ids, guard, credential, brake } = memory;
+    let Memory { ids, guard, sieve, credential, brake } = memory;
     let revision = Revision(meta.revision.0 + 1);
-    let mut apply = Apply {
-        sql,
-        ids,
-        guard,
-        revision,
-        at: batch.at,
-        now: batch.now,
-        dates_count: false,
-        is_reread: batch.is_reread,
-        changed: false,
-        lines: 0,
-        apps_changed: false,
-        gone: Vec::new(),
-        orphans: BTreeSet::new(),
-        rows: &mut meta.rows,
-    };
-    let shown = apply_rows(&mut apply, batch)?;
-    apply_members(&mut apply, &mut debts, batch)?;
+    let mut apply = apply_for(sql, (ids, guard), revision, (batch.at, batch.now), &mut meta.rows);
+    apply.is_reread = batch.is_reread;
+    let mut leavings = Leavings::default();
+    let shown = apply_rows(&mut apply, sieve, batch, &mut leavings)?;
+    apply_members(&mut apply, (sieve, &mut leavings), &mut debts, batch)?;
     let mut books = Books {
         apply: &mut apply,
         crawl: meta.crawl.id,
@@ -100,7 +118,14 @@ pub(super) fn commit(
         found: &batch.gaps,
         coverage: Vec::new(),
     };
+    let has_purged = leavings.has_purged;
     let finished = keep_books(&mut books, batch, &shown)?;
+    for update in &batch.walks {
+        let finished = finished.iter().find(|finished| finished.scope == update.scope);
+        let shown = shown.get(&update.scope).map_or_else(Shown::default, Shown::clone);
+        sieve.keep_walk(&mut books, &mut debts, batch, update, (&shown, finished))?;
+    }
+    sieve.follow_up(&mut books, &mut debts, batch, leavings)?;
     // What a held walk did not show is not settled: nothing is paid by it.
     if !finished.iter().any(|finished| finished.verdict.is_hold()) {
         for answered in &batch.answered {
@@ -126,12 +151,22 @@ pub(super) fn commit(
     if let Some(CrawlMark::End { .. }) = &batch.crawl {
         end_crawl(sql, meta, batch.now)?;
     }
+    if has_purged {
+        meta.purged = meta.revision;
+        meta::put_integer(sql, "purged", as_i64(meta.purged.0))?;
+        purge::note(sql, purge::SCRUB_LOG)?;
+    }
     let owed = debts.owed.into_values().collect();
-    Ok(Done { receipt: Receipt { revision: meta.revision, finished, owed }, coverage, lines })
+    Ok(Done { receipt: Receipt { revision: meta.revision, finished, owed }, coverage, lines, has_purged })
 }
 
 /// Rows and removals; returns what the batch shows of the scopes whose walks it moves.
-fn apply_rows(apply: &mut Apply<'_>, batch: &Batch) -> Result<BTreeMap<Scope, Shown>, StoreError> {
+fn apply_rows(
+    apply: &mut Apply<'_>,
+    sieve: &Sieve,
+    batch: &Batch,
+    leavings: &mut Leavings,
+) -> Result<BTreeMap<Scope, Shown>, StoreError> {
     let mut shown: BTreeMap<Scope, Shown> =
         batch.walks.iter().map(|update| (update.scope.clone(), Shown::default())).collect();
     for key in &batch.removals {
@@ -142,13 +177,26 @@ fn apply_rows(apply: &mut Apply<'_>, batch: &Batch) -> Result<BTreeMap<Scope, Sh
             shown.records += 1;
         }
     }
+    let unwanted_apps = sieve.before_rows(apply, batch)?;
+    if let Some(shown) = shown.get_mut(&Scope::Apps) {
+        shown.dropped = unwanted_apps;
+    }
+    let is_idle = sieve.is_idle();
     for row in &batch.rows {
-        let put = apply.put(row)?;
+        let sifted = if is_idle { Sifted::Put(apply.put(row)?) } else { sieve.sift(apply, row, leavings)? };
         if shown.is_empty() {
             continue;
         }
         let Some(shown) = shown.get_mut(&row.key().scope()) else { continue };
         shown.records += 1;
+        let put = match sifted {
+            Sifted::Put(put) => put,
+            Sifted::Dropped(n) => {
+                shown.dropped.extend(u32::try_from(n));
+                continue;
+            }
+            Sifted::Undecided => continue,
+        };
         if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = put
             && let Ok(n) = u32::try_from(n)
         {
@@ -221,6 +269,9 @@ fn begin_crawl(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<(), S
     meta::put_integer(sql, "crawl_running", 1)?;
     meta::put_integer(sql, "crawl_started_at", batch.now.as_millis())?;
     meta::put_text(sql, "crawl_fingerprint", fingerprint)?;
+    // It reads everything that a wider filter wants.
+    sql.execute("DELETE FROM meta WHERE name = 'widened'", ())?;
+    meta.is_widened = false;
     meta.crawl.id = *id;
     meta.crawl.running = true;
     meta.crawl.started_at = Some(batch.now);
@@ -295,22 +346,8 @@ pub(super) fn release(
         return Ok(Released::Refused(ReleaseError::Changed { missing }));
     }
     let revision = Revision(meta.revision.0 + 1);
-    let mut apply = Apply {
-        sql,
-        ids: &mut memory.ids,
-        guard: &mut memory.guard,
-        revision,
-        at: RequestNumber::default(),
-        now: order.now,
-        dates_count: false,
-        is_reread: false,
-        changed: false,
-        lines: 0,
-        apps_changed: false,
-        gone: Vec::new(),
-        orphans: BTreeSet::new(),
-        rows: &mut meta.rows,
-    };
+    let at = (RequestNumber::default(), order.now);
+    let mut apply = apply_for(sql, (&mut memory.ids, &mut memory.guard), revision, at, &mut meta.rows);
     let mut books = Books {
         apply: &mut apply,
         crawl: meta.crawl.id,
@@ -326,5 +363,5 @@ pub(super) fn release(
     let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
     make_revision(meta, revision, changed, apps_changed);
     let receipt = Receipt { revision: meta.revision, finished: vec![finished.clone()], owed: Vec::new() };
-    Ok(Released::Done(Done { receipt, coverage, lines }, finished))
+    Ok(Released::Done(Done { receipt, coverage, lines, has_purged: false }, finished))
 }

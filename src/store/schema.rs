@@ -14,7 +14,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 2] = [FIRST, FOLLOW_THE_LOG];
+pub(super) const MIGRATIONS: [&str; 3] = [FIRST, FOLLOW_THE_LOG, super::filtered::TABLES];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;

@@ -21,7 +21,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commit::{Done, Memory, Release, Released, commit, release};
 use super::files::StoreFiles;
+use super::filtered::{Filtered, Sieve};
 use super::meta::{self, Meta};
+use super::purge;
 use super::retention::Retention;
 use super::walks::publish;
 use super::{SharedCoverage, StoreConfig, StoreError, as_i64};
@@ -76,6 +78,10 @@ impl Writer {
         config: &StoreConfig,
     ) -> Result<(Self, SharedCoverage, watch::Receiver<Revision>), StoreError> {
         let first_request_number = meta::reserve_request_numbers(&connection, meta::REQUEST_NUMBER_BLOCK)?;
+        let mut connection = connection;
+        let mut memory = Memory::new(config, Sieve::new(config.filter.clone(), Filtered::open(&connection)?));
+        let newest = RequestNumber(first_request_number.0.saturating_sub(1));
+        purge::adopt(&mut connection, &mut memory, &config.filter, newest)?;
         let meta = Meta::read(&connection)?;
         let coverage = Arc::new(RwLock::new(read_coverage(&connection)?));
         let (revision_sender, revision) = watch::channel(meta.revision);
@@ -84,7 +90,8 @@ impl Writer {
         let mut worker = Worker {
             connection,
             meta,
-            memory: Memory::new(config),
+            memory,
+            is_stained: false,
             retention,
             coverage: Arc::clone(&coverage),
             revision: revision_sender,
@@ -200,6 +207,8 @@ struct Worker {
     retention: Retention,
     coverage: SharedCoverage,
     revision: watch::Sender<Revision>,
+    /// The write-ahead log holds names that were removed.
+    is_stained: bool,
     _files: StoreFiles,
 }
 
@@ -263,6 +272,7 @@ impl Worker {
                 let mut receipts = Vec::with_capacity(done.len());
                 for (outcome, waiting) in done {
                     publish(&self.coverage, outcome.coverage);
+                    self.is_stained |= outcome.has_purged;
                     receipts.push((outcome.receipt, waiting));
                 }
                 self.revision.send_if_modified(|revision| {
@@ -274,6 +284,7 @@ impl Worker {
                 for (receipt, waiting) in receipts {
                     waiting.answer(receipt);
                 }
+                self.scrub();
                 Ok(())
             }
             Err(error) => {
@@ -284,6 +295,17 @@ impl Worker {
                 }
                 refuse(jobs.collect(), &detail);
                 Err(detail)
+            }
+        }
+    }
+
+    /// Names that were removed leave the write-ahead log too; tried again with the next transaction where a reader is in
+    /// the way.
+    fn scrub(&mut self) {
+        if self.is_stained {
+            match purge::scrub(&self.connection) {
+                Ok(is_clean) => self.is_stained = !is_clean,
+                Err(error) => tracing::warn!(%error, "the write-ahead log cannot be cut off"),
             }
         }
     }
@@ -362,7 +384,7 @@ fn refuse(group: Vec<Job>, detail: &str) {
     }
 }
 
-fn write_counters(sql: &Connection, before: &Meta, after: &Meta) -> Result<(), StoreError> {
+pub(super) fn write_counters(sql: &Connection, before: &Meta, after: &Meta) -> Result<(), StoreError> {
     meta::put_integer(sql, "revision", as_i64(after.revision.0))?;
     for (kind, count) in &after.rows {
         if before.rows.get(kind) != Some(count) {

@@ -5,6 +5,7 @@
 mod crawl;
 mod faults;
 mod files;
+mod filters;
 mod gaps;
 mod harness;
 mod limits;

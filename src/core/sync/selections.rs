@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::super::batch::{Batch, Delta};
 use super::super::coverage::{ReadFailure, gap_of_failure};
 use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{Group, Key, Row, Scope};
+use super::super::model::{Group, GroupMember, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walks::WALK_PAGES_MAX;
@@ -150,6 +150,7 @@ impl SyncState {
         let mut batch = self.batch();
         self.credential_lives(&mut batch);
         batch.at = page.at;
+        batch.is_reread = selected.probe.is_none() && matches!(selected.selection, Selection::UserGroups(_));
         batch.quarantined = page.quarantined;
         self.note_stats(page.group_stats, Asked { at: page.at, since: selected.began });
         selected.user_apps.extend(page.user_apps);
@@ -194,6 +195,12 @@ impl SyncState {
                 self.owe_members(group, "members changed", batch);
             }
             (Selection::GroupsOfApp(_), Row::Group(group)) => self.owe_members(group, "groups imported", batch),
+            (Selection::UserGroups(user), Row::Group(group)) if self.wants_members(group) => {
+                let member = GroupMember { group: group.id.clone(), user: user.clone() };
+                self.on_row(row, batch);
+                batch.rows.push(Row::GroupMember(member));
+                return;
+            }
             (_, Row::User(user)) => {
                 selected.users.insert(user.id.clone());
             }
@@ -202,9 +209,13 @@ impl SyncState {
         self.on_row(row, batch);
     }
 
-    fn owe_members(&mut self, group: &Group, cause: &str, batch: &mut Batch) {
+    fn wants_members(&self, group: &Group) -> bool {
         let is_wanted = self.limits.members == Members::All || self.assigned_groups.contains(&group.id);
-        if group.is_everyone() || !is_wanted {
+        is_wanted && !group.is_everyone() && self.limits.filter.groups.wants(group)
+    }
+
+    fn owe_members(&mut self, group: &Group, cause: &str, batch: &mut Batch) {
+        if !self.wants_members(group) {
             return;
         }
         match self.crawl.empty_groups.get(&group.id) {
