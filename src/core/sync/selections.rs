@@ -378,6 +378,10 @@ impl SyncState {
                     self.ready.account(app.clone(), user.clone());
                 }
             }
+            // The user may be gone: its own read tells, and pays for this one.
+            Selection::UserGroups(user) if matches!(failure, ReadFailure::NotFound { .. }) => {
+                self.owe(Target::User(user.clone()), When::Now, "its groups are not found");
+            }
             _ if selected.target.as_ref().is_some_and(|target| self.debts.get(target).is_some()) => {
                 batch.gaps.extend(gap_of_failure(&selected.scope(), failure));
             }

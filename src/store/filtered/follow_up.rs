@@ -71,21 +71,16 @@ impl Sieve {
             books.open_gap(&Gap { scope: Scope::Users, kind: GapKind::Failed, evidence })?;
         }
         let sql = books.apply.sql;
-        let forget_undecided = |kind: Kind, id: &str| -> Result<(), StoreError> {
-            let mut delete = sql.prepare_cached("DELETE FROM undecided WHERE kind = ?1 AND id = ?2")?;
-            delete.execute(params![kind_code(kind), id])?;
-            Ok(())
-        };
         let mut lists = BTreeSet::new();
         for user in &leavings.new_users {
             if !batch.is_followed {
                 lists.extend(lists_waiting_for(sql, Kind::User, user.as_str())?);
             }
-            forget_undecided(Kind::User, user.as_str())?;
+            forget_undecided(sql, Kind::User, user.as_str())?;
         }
         for (group, was_filtered) in &leavings.new_groups {
             lists.extend(lists_naming(sql, group, *was_filtered)?);
-            forget_undecided(Kind::Group, group.as_str())?;
+            forget_undecided(sql, Kind::Group, group.as_str())?;
         }
         let since = batch.members_since;
         if !batch.lists_follow {
@@ -176,6 +171,21 @@ pub(super) fn note_undecided(apply: &Apply<'_>, scope: &Scope, kind: Kind, id: &
     Ok(false)
 }
 
+/// It is known by now what this user or group is.
+pub(super) fn forget_undecided(sql: &Connection, kind: Kind, id: &str) -> Result<(), StoreError> {
+    let mut delete = sql.prepare_cached("DELETE FROM undecided WHERE kind = ?1 AND id = ?2")?;
+    delete.execute(params![kind_code(kind), id])?;
+    Ok(())
+}
+
+/// A row of a list was dropped for somebody or something of this number.
+pub(super) fn note_dropped(sql: &Connection, scope: &Scope, n: N) -> Result<(), StoreError> {
+    let Ok(n) = u32::try_from(n) else { return Ok(()) };
+    let mut rows = stored_rows(sql, scope)?;
+    rows.insert(n);
+    put_rows(sql, scope, &rows)
+}
+
 /// Every list of accounts and members is to be read once the list of users is.
 fn note_all_lists(books: &Books<'_, '_>) -> Result<(), StoreError> {
     books.run(
@@ -205,7 +215,7 @@ fn owe_undecided_lists(sql: &Connection, debts: &mut Debts<'_>, batch: &Batch) -
 }
 
 /// Lists from which rows were dropped because nobody knew this user or group.
-fn lists_waiting_for(sql: &Connection, kind: Kind, id: &str) -> Result<Vec<Scope>, StoreError> {
+pub(super) fn lists_waiting_for(sql: &Connection, kind: Kind, id: &str) -> Result<Vec<Scope>, StoreError> {
     let mut select = sql.prepare_cached("SELECT scope FROM undecided WHERE kind = ?1 AND id = ?2")?;
     let names = select.query_map(params![kind_code(kind), id], |row| row.get::<_, String>(0))?;
     let names = names.collect::<Result<Vec<_>, _>>()?;
@@ -230,7 +240,7 @@ fn lists_naming(sql: &Connection, group: &GroupId, was_filtered: Option<N>) -> R
 }
 
 /// What the last walk of a scope has dropped.
-pub(super) fn stored_rows(sql: &Connection, scope: &Scope) -> Result<RoaringBitmap, StoreError> {
+fn stored_rows(sql: &Connection, scope: &Scope) -> Result<RoaringBitmap, StoreError> {
     let mut select = sql.prepare_cached("SELECT rows FROM filtered_rows WHERE scope = ?1")?;
     let blob: Option<Vec<u8>> = select.query_row([scope.name()], |row| row.get(0)).optional()?;
     match blob {
@@ -240,7 +250,7 @@ pub(super) fn stored_rows(sql: &Connection, scope: &Scope) -> Result<RoaringBitm
     }
 }
 
-pub(super) fn put_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<(), StoreError> {
+fn put_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<(), StoreError> {
     let Some(kind) = scope.kind() else { return Ok(()) };
     if dropped.is_empty() {
         sql.prepare_cached("DELETE FROM filtered_rows WHERE scope = ?1")?.execute([scope.name()])?;

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::StoreError;
 use super::super::apply::{Apply, N, Put};
-use super::super::columns::{app_id, kind_code};
-use super::follow_up::{note_undecided, put_rows, stored_rows};
+use super::super::columns::app_id;
+use super::follow_up::{forget_undecided, lists_waiting_for, note_dropped, note_undecided};
 use super::hashes::{Filtered, account_names, forget, user_names};
 use crate::core::filter::{Filter, UserVerdict};
 use crate::core::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
@@ -188,10 +188,7 @@ impl Sieve {
             apply.guard.reread(key, apply.at, apply.now);
         }
         self.hashes.put_names(apply.sql, owner, None, &user_names(user))?;
-        apply
-            .sql
-            .prepare_cached("DELETE FROM undecided WHERE kind = ?1 AND id = ?2")?
-            .execute(params![kind_code(Kind::User), user.id.as_str()])?;
+        forget_undecided(apply.sql, Kind::User, user.id.as_str())?;
         Ok(Sifted::Dropped(owner))
     }
 
@@ -210,15 +207,11 @@ impl Sieve {
 
     /// The assignments of a group that is about to go: they are read again once it is wanted again.
     pub(in crate::store) fn note_assignments(&self, sql: &Connection, dropped: N, group: N) -> Result<(), StoreError> {
-        let Ok(dropped) = u32::try_from(dropped) else { return Ok(()) };
         let mut select =
             sql.prepare_cached("SELECT i.id FROM app_groups x JOIN ids i ON i.n = x.app WHERE x.grp = ?1")?;
         let apps = select.query_map([group], |row| app_id(row, 0))?.collect::<Result<Vec<_>, _>>()?;
         for app in apps {
-            let scope = Scope::AppGroups(app);
-            let mut rows = stored_rows(sql, &scope)?;
-            rows.insert(dropped);
-            put_rows(sql, &scope, &rows)?;
+            note_dropped(sql, &Scope::AppGroups(app), dropped)?;
         }
         Ok(())
     }
@@ -266,6 +259,12 @@ impl Sieve {
         }
         let at = (apply.at, None);
         let n = self.hashes.note(apply.sql, (Kind::Group, group.as_str()), at, apply.is_reread)?;
+        for scope in lists_waiting_for(apply.sql, Kind::Group, group.as_str())? {
+            if matches!(scope, Scope::AppGroups(_)) {
+                note_dropped(apply.sql, &scope, n)?;
+            }
+        }
+        forget_undecided(apply.sql, Kind::Group, group.as_str())?;
         Ok(Sifted::Dropped(n))
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Book {
 struct Shown {
     seen: BTreeSet<Key>,
     records: u64,
+    /// Users and groups that the filter keeps out.
+    dropped: BTreeSet<Key>,
 }
 
 /// What the writer remembers and a restart forgets.
@@ -211,13 +213,10 @@ impl Books {
         let mut finished = Vec::new();
         for update in &batch.walks {
             let shown = shown.get(&update.scope).cloned().unwrap_or_default();
+            let dropped = shown.dropped.clone();
             let done = self.walk(update, shown, batch);
             let is_believed = done.as_ref().is_some_and(|done| !done.verdict.is_hold());
-            match &update.state {
-                WalkState::Finished { from, .. } => self.keep_walk(&update.scope, Some((*from, is_believed)), batch),
-                WalkState::Walking(_) | WalkState::Released => {}
-                _ => self.keep_walk(&update.scope, None, batch),
-            }
+            self.keep_walk(update, dropped, is_believed, batch);
             finished.extend(done);
         }
         self.follow_up(batch);
@@ -301,7 +300,7 @@ impl Books {
             let put = match sifted {
                 Sifted::Put(put) => put,
                 Sifted::Dropped(key) => {
-                    self.note_dropped(row.key().scope(), key);
+                    shown.dropped.insert(key);
                     continue;
                 }
                 Sifted::Undecided => continue,

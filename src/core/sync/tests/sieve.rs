@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::books::{Books, Put, Seen};
-use crate::core::batch::Batch;
+use crate::core::batch::{Batch, WalkState, WalkUpdate};
 use crate::core::filter::{Filter, UserVerdict};
-use crate::core::ids::{AppId, RequestNumber};
+use crate::core::ids::AppId;
 use crate::core::model::{AppUser, Key, Row, Scope};
 use crate::core::pending::{Target, When};
 
@@ -119,7 +119,9 @@ impl Books {
         } else {
             self.note_reread(key.clone(), seen);
         }
-        self.sieve.undecided.retain(|(_, other), _| *other != key);
+        for (scope, _) in self.sieve.undecided.extract_if(.., |(_, other), _| *other == key).map(|(pair, _)| pair) {
+            self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+        }
         let noted = self.sieve.filtered.entry(key.clone()).or_insert(seen.at);
         if seen.is_reread {
             *noted = seen.at;
@@ -155,21 +157,22 @@ impl Books {
         self.sieve.filtered.remove(key);
     }
 
-    /// A row of an assignment list was dropped.
-    pub(super) fn note_dropped(&mut self, scope: Scope, key: Key) {
-        self.sieve.walked.entry(scope).or_default().insert(key);
-    }
-
-    /// A walk begins anew, or ends.
-    pub(super) fn keep_walk(&mut self, scope: &Scope, ended: Option<(RequestNumber, bool)>, batch: &Batch) {
-        let dropped = match ended {
-            Some(_) => self.sieve.walked.remove(scope).unwrap_or_default(),
-            None => {
-                self.sieve.walked.remove(scope);
-                return;
-            }
+    /// A walk begins anew, goes on, or ends.
+    pub(super) fn keep_walk(
+        &mut self,
+        update: &WalkUpdate,
+        mut dropped: BTreeSet<Key>,
+        is_believed: bool,
+        batch: &Batch,
+    ) {
+        let scope = &update.scope;
+        let from = match &update.state {
+            WalkState::Finished { from, .. } => *from,
+            WalkState::Walking(_) => return self.sieve.walked.entry(scope.clone()).or_default().extend(dropped),
+            WalkState::Released => return,
+            _ => return drop(self.sieve.walked.remove(scope)),
         };
-        let Some((from, is_believed)) = ended else { return };
+        dropped.extend(self.sieve.walked.remove(scope).unwrap_or_default());
         let is_of_scope =
             |key: &Key| matches!((scope, key), (Scope::Users, Key::User(_)) | (Scope::Groups, Key::Group(_)));
         if is_believed {
