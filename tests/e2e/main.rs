@@ -9,6 +9,7 @@ mod filters;
 mod gaps;
 mod harness;
 mod limits;
+mod parts;
 mod picture;
 mod requests;
 mod settings;

@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::apply::{Apply, N};
-use super::super::columns::kind_code;
+use super::super::columns::{app_id, kind_code};
 use super::super::debts::Debts;
 use super::super::walks::{Books, Shown};
 use super::super::{StoreError, as_i64, missing};
@@ -72,8 +72,11 @@ impl Sieve {
         }
         let sql = books.apply.sql;
         let mut lists = BTreeSet::new();
-        for user in &leavings.new_users {
-            if !batch.is_followed {
+        let mut accounts = BTreeSet::new();
+        for (user, was_filtered) in &leavings.new_users {
+            if batch.is_followed {
+                accounts.extend(accounts_to_read(sql, user, *was_filtered)?);
+            } else {
                 lists.extend(lists_waiting_for(sql, Kind::User, user.as_str())?);
             }
             forget_undecided(sql, Kind::User, user.as_str())?;
@@ -87,7 +90,10 @@ impl Sieve {
             if is_listed && leavings.new_users.len() > NEW_USERS_MAX {
                 note_all_lists(books)?;
             } else if batch.is_followed {
-                for user in leavings.new_users {
+                for target in accounts {
+                    debts.owe(target, When::Now, "newly wanted user", since)?;
+                }
+                for (user, _) in leavings.new_users {
                     debts.owe(Target::UserApps(user.clone()), When::Now, "newly wanted user", since)?;
                     debts.owe(Target::UserGroups(user), When::Now, "newly wanted user", since)?;
                 }
@@ -212,6 +218,27 @@ fn owe_undecided_lists(sql: &Connection, debts: &mut Debts<'_>, batch: &Batch) -
     }
     sql.execute("DELETE FROM undecided WHERE kind = 0", ())?;
     Ok(())
+}
+
+/// Accounts of a newly wanted user in apps that are not active: the list of the user's apps may leave them out.
+fn accounts_to_read(sql: &Connection, user: &UserId, was_filtered: Option<N>) -> Result<Vec<Target>, StoreError> {
+    let waiting = lists_waiting_for(sql, Kind::User, user.as_str())?;
+    let mut select =
+        sql.prepare_cached("SELECT i.id FROM apps a JOIN ids i ON i.n = a.n WHERE a.status <> 'ACTIVE'")?;
+    let apps = select.query_map((), |row| app_id(row, 0))?.collect::<Result<Vec<_>, _>>()?;
+    let mut targets = Vec::new();
+    for app in apps {
+        let scope = Scope::AppUsers(app.clone());
+        let number = was_filtered.and_then(|n| u32::try_from(n).ok());
+        let was_dropped = match number {
+            Some(n) => stored_rows(sql, &scope)?.contains(n),
+            None => false,
+        };
+        if was_dropped || waiting.contains(&scope) {
+            targets.push(Target::AppUser(app, user.clone()));
+        }
+    }
+    Ok(targets)
 }
 
 /// Lists from which rows were dropped because nobody knew this user or group.

@@ -37,7 +37,8 @@ pub(in crate::store) enum Sifted {
 pub(in crate::store) struct Leavings {
     /// Users whose login and e-mail are hidden.
     pub(super) quarantined: Vec<Quarantined>,
-    pub(super) new_users: Vec<UserId>,
+    /// With the number under which each was known to be filtered.
+    pub(super) new_users: Vec<(UserId, Option<N>)>,
     /// With the number under which each was known to be filtered.
     pub(super) new_groups: Vec<(GroupId, Option<N>)>,
     /// Apps that a group is newly assigned to.
@@ -139,8 +140,8 @@ impl Sieve {
             apply.put(row)?
         };
         if put == Put::New && self.filter.users.is_active() {
-            self.hashes.forget(apply.sql, Kind::User, user.id.as_str())?;
-            leavings.new_users.push(user.id.clone());
+            let known = self.hashes.forget(apply.sql, Kind::User, user.id.as_str())?;
+            leavings.new_users.push((user.id.clone(), known));
         }
         Ok(Sifted::Put(put))
     }
@@ -277,6 +278,9 @@ impl Sieve {
         let scope = || Scope::AppUsers(account.app.clone());
         match self.dropped_with_user(apply, scope, &account.user, leavings)? {
             Some(Sifted::Dropped(owner)) => {
+                if apply.is_reread {
+                    note_dropped(apply.sql, &scope(), owner)?;
+                }
                 let app = apply.app_n(&account.app)?;
                 self.hashes.put_names(apply.sql, owner, Some((app, &account.app)), &account_names(account))?;
                 return Ok(Sifted::Dropped(owner));

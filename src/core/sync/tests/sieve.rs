@@ -8,7 +8,7 @@ use super::books::{Books, Put, Seen};
 use crate::core::batch::{Batch, WalkState, WalkUpdate};
 use crate::core::filter::{Filter, UserVerdict};
 use crate::core::ids::AppId;
-use crate::core::model::{AppUser, Key, Row, Scope};
+use crate::core::model::{AppStatus, AppUser, Key, Row, Scope};
 use crate::core::pending::{Target, When};
 
 /// Newly wanted users of one page that are followed up one by one.
@@ -28,7 +28,8 @@ pub(super) struct Sieve {
     undecided: BTreeMap<(Scope, Key), u64>,
     /// Lists that are read again once users are.
     waiting: BTreeSet<Scope>,
-    new_users: BTreeSet<Key>,
+    /// And whether each was known to be filtered.
+    new_users: BTreeMap<Key, bool>,
     new_groups: Vec<(Key, bool)>,
     newly_assigned: BTreeSet<AppId>,
     unknown: BTreeSet<Key>,
@@ -49,8 +50,8 @@ impl Books {
                 UserVerdict::Wanted => {
                     let put = self.put(row, seen);
                     if put == Put::New {
-                        self.sieve.filtered.remove(&row.key());
-                        self.sieve.new_users.insert(row.key());
+                        let was_filtered = self.sieve.filtered.remove(&row.key()).is_some();
+                        self.sieve.new_users.insert(row.key(), was_filtered);
                     }
                     Sifted::Put(put)
                 }
@@ -71,6 +72,9 @@ impl Books {
             Row::AppUser(account) => {
                 let scope = Scope::AppUsers(account.app.clone());
                 if users && let Some(dropped) = self.dropped(&scope, &Key::User(account.user.clone()), seen) {
+                    if let (Sifted::Dropped(key), true) = (&dropped, seen.is_reread) {
+                        self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+                    }
                     return dropped;
                 }
                 let via = account.via_group.clone().filter(|_| groups);
@@ -191,7 +195,21 @@ impl Books {
         let is_listed = batch.walks.iter().any(|update| update.scope == Scope::Users);
         let (new_users, unknown) = (std::mem::take(&mut self.sieve.new_users), std::mem::take(&mut self.sieve.unknown));
         let mut lists = BTreeSet::new();
-        self.sieve.undecided.retain(|(_, key), _| !new_users.contains(key));
+        let mut accounts = BTreeSet::new();
+        for (key, was_filtered) in &new_users {
+            let Key::User(user) = key else { continue };
+            for (_, row) in self.rows.values() {
+                let Row::App(app) = row else { continue };
+                let scope = Scope::AppUsers(app.id.clone());
+                let was_dropped =
+                    *was_filtered && self.sieve.assigned.get(&scope).is_some_and(|keys| keys.contains(key));
+                let waits = self.sieve.undecided.contains_key(&(scope, key.clone()));
+                if app.status != AppStatus::Active && (was_dropped || waits) {
+                    accounts.insert(Target::AppUser(app.id.clone(), user.clone()));
+                }
+            }
+        }
+        self.sieve.undecided.retain(|(_, key), _| !new_users.contains_key(key));
         for (group, was_filtered) in std::mem::take(&mut self.sieve.new_groups) {
             let waits = self.sieve.undecided.keys().filter(|(_, key)| *key == group);
             lists.extend(waits.map(|(scope, _)| scope.clone()));
@@ -208,7 +226,10 @@ impl Books {
             if is_listed && new_users.len() > NEW_USERS_MAX {
                 self.sieve.waiting.extend(self.scopes.keys().cloned());
             } else {
-                for key in new_users {
+                for target in accounts {
+                    self.owe(target, When::Now, since, batch);
+                }
+                for (key, _) in new_users {
                     let Key::User(user) = key else { continue };
                     self.owe(Target::UserApps(user.clone()), When::Now, since, batch);
                     self.owe(Target::UserGroups(user), When::Now, since, batch);
