@@ -13,7 +13,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::apply::{Apply, N};
 use super::commit::{Memory, apply_for};
 use super::debts::Debts;
-use super::filtered::{self, Sieve};
+use super::filtered::{self, Dropped, Sieve};
 use super::meta::{self, Meta};
 use super::walks::Books;
 use super::{StoreError, as_i64, columns};
@@ -48,7 +48,8 @@ pub(super) fn adopt(
         connection.pragma_update(None, "secure_delete", "on")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut meta = Meta::read(&transaction)?;
-        let is_empty = meta.rows.values().all(|rows| *rows == 0);
+        // Nothing stored may also mean that everything was dropped.
+        let is_empty = meta.crawl.id.0 == 0 && meta.rows.values().all(|rows| *rows == 0);
         let change = change(old.as_ref(), filter);
         if !is_empty && (change.purges() || !change.reads.is_empty()) {
             tracing::info!(?change, "the filter is another one than before");
@@ -159,10 +160,18 @@ fn carry_out(
         meta::put_integer(sql, "purged", as_i64(meta.revision.0))?;
         note(sql, SCRUB_ALL)?;
     }
-    if !change.reads.is_empty() {
+    let mut reads = change.reads.clone();
+    // Without any filter of users nothing tells apart any more who is newly wanted: what was dropped is read again.
+    for (kind, is_active) in [(Kind::User, filter.users.is_active()), (Kind::Group, filter.groups.is_active())] {
+        if !is_active {
+            reads.extend(filtered::lists_with_gaps(sql, kind)?);
+            filtered::forget_all(sql, kind)?;
+        }
+    }
+    if !reads.is_empty() {
         meta::put_integer(sql, "widened", 1)?;
         let mut debts = Debts { sql, now, patience: Patience::default(), owed: BTreeMap::new() };
-        for scope in &change.reads {
+        for scope in &reads {
             debts.owe(Target::List(scope.clone()), When::Now, "the filter wants more", newest)?;
         }
     }
@@ -221,6 +230,7 @@ fn remove_groups(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Resul
 
 fn remove_users(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Result<(), StoreError> {
     let sql = ["SELECT ", columns::USER_COLUMNS, " FROM users u JOIN ids i ON i.n = u.n WHERE u.n = ?1"].concat();
+    let mut dropped = Dropped::default();
     for (n, _) in surrogates(apply.sql, "SELECT n, '' FROM users ORDER BY n")? {
         let user = apply.sql.prepare_cached(&sql)?.query_row([n], |row| columns::read_user(row, 0))?;
         if filter.users.judge(&user) == UserVerdict::Wanted {
@@ -228,11 +238,12 @@ fn remove_users(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Result
         }
         // One whose names are hidden is not known to be filtered; but nothing says that it is wanted either.
         if filter.users.judge(&user) == UserVerdict::Unwanted {
-            sieve.note_user(apply.sql, &user, n)?;
+            sieve.note_user(apply.sql, &user, n, &mut dropped)?;
         }
         apply.remove_user(n)?;
         filtered::forget_history(apply.sql, n)?;
     }
+    dropped.note(apply.sql)?;
     // Rows that name a user whom no list has shown, and names that are held for one.
     apply.remove_rows_of_unknown(Kind::User)?;
     apply.sql.execute("DELETE FROM account_history WHERE user NOT IN (SELECT n FROM users)", ())?;

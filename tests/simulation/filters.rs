@@ -38,6 +38,7 @@ async fn wait_for(world: &World, users: Users, groups: Groups, label: &str) {
         world.server.sim().org.run_all_jobs();
         let expected = part_of_org(&world.server.sim(), users, groups);
         let is_there = world.store_file().exists() && {
+            let is_equal = world.picture().difference(&expected).is_none();
             let reader = world.reader();
             let owed = reader.read(|snapshot| snapshot.pending_count()).unwrap();
             let meta = world.meta();
@@ -47,7 +48,7 @@ async fn wait_for(world: &World, users: Users, groups: Groups, label: &str) {
                 && meta.crawl.completed_at.is_some()
                 && !meta.crawl.running
                 && mark == Some(meta.revision.0)
-                && world.picture().difference(&expected).is_none()
+                && is_equal
         };
         if is_there {
             return check(world, users, groups, label);

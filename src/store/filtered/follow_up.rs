@@ -73,8 +73,11 @@ impl Sieve {
         let sql = books.apply.sql;
         let mut lists = BTreeSet::new();
         let mut accounts = BTreeSet::new();
+        let are_many = is_listed && leavings.new_users.len() > NEW_USERS_MAX && !batch.lists_follow;
         for (user, was_filtered) in &leavings.new_users {
-            if batch.is_followed {
+            if are_many {
+                note_lists_of(sql, user)?;
+            } else if batch.is_followed {
                 accounts.extend(accounts_to_read(sql, user, *was_filtered)?);
             } else {
                 lists.extend(lists_waiting_for(sql, Kind::User, user.as_str())?);
@@ -87,7 +90,7 @@ impl Sieve {
         }
         let since = batch.members_since;
         if !batch.lists_follow {
-            if is_listed && leavings.new_users.len() > NEW_USERS_MAX {
+            if are_many {
                 note_all_lists(books)?;
             } else if batch.is_followed {
                 for target in accounts {
@@ -186,20 +189,71 @@ pub(super) fn forget_undecided(sql: &Connection, kind: Kind, id: &str) -> Result
 
 /// A row of a list was dropped for somebody or something of this number.
 pub(super) fn note_dropped(sql: &Connection, scope: &Scope, n: N) -> Result<(), StoreError> {
-    let Ok(n) = u32::try_from(n) else { return Ok(()) };
-    let mut rows = stored_rows(sql, scope)?;
-    rows.insert(n);
-    put_rows(sql, scope, &rows)
+    add_rows(sql, scope, &u32::try_from(n).into_iter().collect())
 }
 
-/// Every list of accounts and members is to be read once the list of users is.
+/// The same for several.
+pub(super) fn add_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<(), StoreError> {
+    let rows = stored_rows(sql, scope)?;
+    if dropped.is_subset(&rows) {
+        return Ok(());
+    }
+    put_rows(sql, scope, &(rows | dropped))
+}
+
+/// Every list from which accounts or memberships were dropped is to be read once the list of users is.
 fn note_all_lists(books: &Books<'_, '_>) -> Result<(), StoreError> {
     books.run(
-        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, '', ?1 FROM scopes
-         WHERE completed_at IS NOT NULL
-         AND (scope LIKE 'app!_users(%' ESCAPE '!' OR scope LIKE 'group!_members(%' ESCAPE '!')",
-        [i64::MAX],
+        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, '', ?1 FROM filtered_rows
+         WHERE kind IN (?2, ?3)",
+        params![i64::MAX, kind_code(Kind::AppUser), kind_code(Kind::GroupMember)],
     )?;
+    Ok(())
+}
+
+/// Every list that has named this user is to be read once the list of users is.
+fn note_lists_of(sql: &Connection, user: &UserId) -> Result<(), StoreError> {
+    let mut insert = sql.prepare_cached(
+        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, '', ?1 FROM undecided
+         WHERE kind = ?2 AND id = ?3",
+    )?;
+    insert.execute(params![i64::MAX, kind_code(Kind::User), user.as_str()])?;
+    Ok(())
+}
+
+/// Lists from which something was dropped for users (or groups), or left for nobody knew: what a store without that filter
+/// has to read again.
+pub(in crate::store) fn lists_with_gaps(sql: &Connection, kind: Kind) -> Result<BTreeSet<Scope>, StoreError> {
+    let mut select = sql.prepare_cached(
+        "SELECT scope FROM filtered_rows WHERE kind IN (?2, ?3) UNION SELECT scope FROM undecided WHERE kind IN (0, ?1)",
+    )?;
+    let kinds = if kind == Kind::User { (Kind::AppUser, Kind::GroupMember) } else { (Kind::AppGroup, Kind::AppGroup) };
+    let kinds = params![kind_code(kind), kind_code(kinds.0), kind_code(kinds.1)];
+    let names = select.query_map(kinds, |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let mut scopes: BTreeSet<Scope> = names.iter().filter_map(|name| Scope::parse(name)).collect();
+    // Accounts may name a group that was dropped where its assignment was.
+    let accounts: Vec<Scope> = scopes
+        .iter()
+        .filter_map(|scope| match scope {
+            Scope::AppGroups(app) => Some(Scope::AppUsers(app.clone())),
+            _ => None,
+        })
+        .collect();
+    scopes.extend(accounts);
+    Ok(scopes)
+}
+
+/// Forgets everything about users (or groups) that were filtered: nobody is any more.
+pub(in crate::store) fn forget_all(sql: &Connection, kind: Kind) -> Result<(), StoreError> {
+    let (first, second) = if kind == Kind::User { (Kind::AppUser, Kind::GroupMember) } else { (Kind::AppGroup, kind) };
+    let kinds = [kind_code(kind), kind_code(first), kind_code(second)];
+    if kind == Kind::User {
+        sql.execute("DELETE FROM filtered_names", ())?;
+        sql.execute("DELETE FROM undecided WHERE kind = 0", ())?;
+    }
+    sql.execute("DELETE FROM filtered_objects WHERE kind = ?1", [kinds[0]])?;
+    sql.execute("DELETE FROM filtered_rows WHERE kind IN (?1, ?2, ?3)", kinds)?;
+    sql.execute("DELETE FROM undecided WHERE kind = ?1", [kinds[0]])?;
     Ok(())
 }
 

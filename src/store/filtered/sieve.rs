@@ -2,14 +2,15 @@
 //!
 //! Entry point: [`Sieve::sift`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::super::StoreError;
 use super::super::apply::{Apply, N, Put};
 use super::super::columns::app_id;
-use super::follow_up::{forget_undecided, lists_waiting_for, note_dropped, note_undecided};
+use super::super::{StoreError, missing};
+use super::follow_up::{add_rows, forget_undecided, lists_waiting_for, note_dropped, note_undecided};
 use super::hashes::{Filtered, account_names, forget, user_names};
 use crate::core::filter::{Filter, UserVerdict};
 use crate::core::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
@@ -179,10 +180,13 @@ impl Sieve {
                 return Ok(Sifted::Put(Put::Older(n)));
             }
             self.keep_hashes_of_accounts(apply.sql, owner, n)?;
+            let mut dropped = Dropped::default();
+            dropped.add(apply.sql, owner, n)?;
             if apply.remove(&key)?.is_none() {
                 forget(apply.sql, owner)?;
                 return Ok(Sifted::Put(Put::Older(n)));
             }
+            dropped.note(apply.sql)?;
             forget_history(apply.sql, n)?;
             leavings.has_purged = true;
         } else if apply.is_reread {
@@ -194,10 +198,17 @@ impl Sieve {
     }
 
     /// A stored user is filtered from now on; before it goes.
-    pub(in crate::store) fn note_user(&self, sql: &Connection, user: &User, n: N) -> Result<(), StoreError> {
+    pub(in crate::store) fn note_user(
+        &self,
+        sql: &Connection,
+        user: &User,
+        n: N,
+        dropped: &mut Dropped,
+    ) -> Result<(), StoreError> {
         let at = (RequestNumber::default(), user.last_updated);
         let owner = self.hashes.note(sql, (Kind::User, user.id.as_str()), at, false)?;
         self.hashes.put_names(sql, owner, None, &user_names(user))?;
+        dropped.add(sql, owner, n)?;
         self.keep_hashes_of_accounts(sql, owner, n)
     }
 
@@ -208,10 +219,7 @@ impl Sieve {
 
     /// The assignments of a group that is about to go: they are read again once it is wanted again.
     pub(in crate::store) fn note_assignments(&self, sql: &Connection, dropped: N, group: N) -> Result<(), StoreError> {
-        let mut select =
-            sql.prepare_cached("SELECT i.id FROM app_groups x JOIN ids i ON i.n = x.app WHERE x.grp = ?1")?;
-        let apps = select.query_map([group], |row| app_id(row, 0))?.collect::<Result<Vec<_>, _>>()?;
-        for app in apps {
+        for app in apps_of_group(sql, group)? {
             note_dropped(sql, &Scope::AppGroups(app), dropped)?;
         }
         Ok(())
@@ -249,8 +257,12 @@ impl Sieve {
         if apply.guard.is_outdated(&key, apply.at) {
             return Ok(Sifted::Put(Put::Older(apply.find(Kind::Group, group.as_str())?.unwrap_or_default())));
         }
-        if apply.is_stored(&key)? {
-            let n = apply.find(Kind::Group, group.as_str())?.unwrap_or_default();
+        let stored = if apply.is_stored(&key)? { apply.find(Kind::Group, group.as_str())? } else { None };
+        let assigned = match stored {
+            Some(n) => apps_of_group(apply.sql, n)?,
+            None => Vec::new(),
+        };
+        if let Some(n) = stored {
             if apply.remove(&key)?.is_none() {
                 return Ok(Sifted::Put(Put::Older(n)));
             }
@@ -260,6 +272,9 @@ impl Sieve {
         }
         let at = (apply.at, None);
         let n = self.hashes.note(apply.sql, (Kind::Group, group.as_str()), at, apply.is_reread)?;
+        for app in assigned {
+            note_dropped(apply.sql, &Scope::AppGroups(app), n)?;
+        }
         for scope in lists_waiting_for(apply.sql, Kind::Group, group.as_str())? {
             if matches!(scope, Scope::AppGroups(_)) {
                 note_dropped(apply.sql, &scope, n)?;
@@ -348,8 +363,55 @@ impl Sieve {
             return Ok(true);
         }
         let scope = || Scope::GroupMembers(group.clone());
-        Ok(self.dropped_with_user(apply, scope, user, leavings)?.is_some())
+        let dropped = self.dropped_with_user(apply, scope, user, leavings)?;
+        if let Some(Sifted::Dropped(n)) = dropped {
+            note_dropped(apply.sql, &scope(), n)?;
+        }
+        Ok(dropped.is_some())
     }
+}
+
+/// Which lists have shown stored users who are about to go: they are read again once those are wanted again.
+#[derive(Default)]
+pub(in crate::store) struct Dropped {
+    apps: BTreeMap<N, RoaringBitmap>,
+    groups: BTreeMap<N, RoaringBitmap>,
+}
+
+impl Dropped {
+    fn add(&mut self, sql: &Connection, owner: N, user: N) -> Result<(), StoreError> {
+        let Ok(owner) = u32::try_from(owner) else { return Ok(()) };
+        for (lists, select) in [
+            (&mut self.apps, "SELECT app FROM app_users WHERE user = ?1"),
+            (&mut self.groups, "SELECT grp FROM group_members WHERE user = ?1"),
+        ] {
+            let mut select = sql.prepare_cached(select)?;
+            for n in select.query_map([user], |row| row.get(0))?.collect::<Result<Vec<N>, _>>()? {
+                lists.entry(n).or_default().insert(owner);
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::store) fn note(self, sql: &Connection) -> Result<(), StoreError> {
+        for (n, owners) in self.apps {
+            if let Ok(app) = AppId::new(&missing::id_of(sql, n)?) {
+                add_rows(sql, &Scope::AppUsers(app), &owners)?;
+            }
+        }
+        for (n, owners) in self.groups {
+            if let Ok(group) = GroupId::new(&missing::id_of(sql, n)?) {
+                add_rows(sql, &Scope::GroupMembers(group), &owners)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Apps that a stored group is assigned to.
+fn apps_of_group(sql: &Connection, group: N) -> Result<Vec<AppId>, StoreError> {
+    let mut select = sql.prepare_cached("SELECT i.id FROM app_groups x JOIN ids i ON i.n = x.app WHERE x.grp = ?1")?;
+    Ok(select.query_map([group], |row| app_id(row, 0))?.collect::<Result<_, _>>()?)
 }
 
 /// When a stored user was last changed; `None` when it is not stored.

@@ -114,8 +114,17 @@ impl Books {
             return Sifted::Put(Put::Older);
         }
         if self.rows.contains_key(&key) {
+            let assigned: Vec<Scope> = self
+                .rows
+                .keys()
+                .filter(|row| matches!((row, &key), (Key::AppGroup(_, other), Key::Group(group)) if other == group))
+                .map(Key::scope)
+                .collect();
             if !self.remove_seen(&key, seen) {
                 return Sifted::Put(Put::Older);
+            }
+            for scope in assigned {
+                self.sieve.assigned.entry(scope).or_default().insert(key.clone());
             }
             if let Key::Group(group) = &key {
                 self.forget_grants(group);
