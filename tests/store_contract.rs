@@ -9,6 +9,8 @@
 mod cases;
 #[path = "store_contract/compare.rs"]
 mod compare;
+#[path = "store_contract/filter_cases.rs"]
+mod filter_cases;
 #[path = "store_contract/follow.rs"]
 mod follow;
 #[path = "store_contract/follow_cases.rs"]

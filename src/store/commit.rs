@@ -119,6 +119,7 @@ pub(super) fn commit(
         coverage: Vec::new(),
     };
     let has_purged = leavings.has_purged;
+    sieve.quarantine(&books, &leavings)?;
     let finished = keep_books(&mut books, batch, &shown)?;
     for update in &batch.walks {
         let finished = finished.iter().find(|finished| finished.scope == update.scope);

@@ -54,6 +54,11 @@ impl Sieve {
         Ok(apps)
     }
 
+    /// Users whose names are hidden are bad records; before the walks, whose ends count them.
+    pub(in crate::store) fn quarantine(&self, books: &Books<'_, '_>, leavings: &Leavings) -> Result<(), StoreError> {
+        leavings.quarantined.iter().try_for_each(|record| books.quarantine(record))
+    }
+
     /// What else has to be read because of what was dropped, and because of what is newly stored.
     pub(in crate::store) fn follow_up(
         &self,
@@ -63,9 +68,6 @@ impl Sieve {
         leavings: Leavings,
     ) -> Result<(), StoreError> {
         let is_listed = batch.walks.iter().any(|update| update.scope == Scope::Users);
-        for record in &leavings.quarantined {
-            books.quarantine(record)?;
-        }
         if !leavings.quarantined.is_empty() && !is_listed {
             let evidence = "users whose login and e-mail are not shown (quarantined)".to_owned();
             books.open_gap(&Gap { scope: Scope::Users, kind: GapKind::Failed, evidence })?;
