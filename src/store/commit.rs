@@ -123,8 +123,9 @@ pub(super) fn commit(
     let finished = keep_books(&mut books, batch, &shown)?;
     for update in &batch.walks {
         let finished = finished.iter().find(|finished| finished.scope == update.scope);
-        let shown = shown.get(&update.scope).map_or_else(Shown::default, Shown::clone);
-        sieve.keep_walk(&mut books, &mut debts, batch, update, (&shown, finished))?;
+        if let Some(shown) = shown.get(&update.scope) {
+            sieve.keep_walk(&mut books, &mut debts, batch, update, (shown, finished))?;
+        }
     }
     sieve.follow_up(&mut books, &mut debts, batch, leavings)?;
     // What a held walk did not show is not settled: nothing is paid by it.

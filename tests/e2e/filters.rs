@@ -6,7 +6,7 @@ use okta_sim::Spec;
 use okta_sim::org::TruthGroup;
 
 use crate::harness::{NO_GAPS, World, gap_ids};
-use crate::parts::{Groups, Outsiders, Users, all_groups, assert_nowhere, check, is_in, part_of_org};
+use crate::parts::{Groups, Outsiders, Users, all_groups, assert_nowhere, check, is_in, is_of, part_of_org};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_people_of_the_domains_are_stored() {
@@ -15,7 +15,7 @@ async fn only_people_of_the_domains_are_stored() {
         ("ACME.example,acme-corp.EXAMPLE", |user| {
             is_in(user, |domain| domain == "acme.example" || domain == "acme-corp.example")
         }),
-        ("*.acme.example", |user| is_in(user, |domain| domain == "tochter.acme.example")),
+        ("*.acme.example", |user| is_of(user, "tochter.acme.example")),
         ("xn--mller-gmbh-9db.example", |user| is_in(user, |domain| domain == "müller-gmbh.example")),
     ] {
         let mut world = World::paged(150, 601);
@@ -181,5 +181,34 @@ async fn filters_add_up() {
             assert_eq!(gap_ids(&world.sync().await), NO_GAPS, "seed {seed} {key}");
         }
         world.assert_equal();
+    }
+}
+
+/// Whom the list of users does not show yet, but accounts name: asked for by id before the crawl ends, and then read like the
+/// others; also where they turn out not to be wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_named_but_not_listed_is_asked_for() {
+    for (domains, users) in [
+        (
+            "contractor.example,outside.test",
+            (|user| is_in(user, |domain| domain == "contractor.example" || domain == "outside.test")) as Users,
+        ),
+        ("contractor.example", |user| is_in(user, |domain| domain == "contractor.example")),
+    ] {
+        let mut world = World::paged(60, 620);
+        world.set("FILTER__EMAIL_DOMAINS", domains);
+        let outsiders = Outsiders::add(&mut world.server.sim().org, "outside.test", 3);
+        // The list is made from an index that lags behind.
+        world.server.sim().quirks.index_lag_ms = 3_600_000;
+        world.sync().await;
+        check(&world, users, all_groups, domains);
+        outsiders.assert_known(&world, domains == "contractor.example");
+        let by_id = outsiders.users.iter().map(|user| format!("/api/v1/users/{}", user.id()));
+        let sim = world.server.sim();
+        for path in by_id {
+            // A second time at most, where another list has named it before the answer was stored.
+            let asked = sim.requests.records().filter(|record| record.path == path).count();
+            assert!((1..=2).contains(&asked), "{path}: {asked}");
+        }
     }
 }

@@ -42,6 +42,12 @@ pub(crate) fn is_in(user: &TruthUser, is_wanted: fn(&str) -> bool) -> bool {
     is_wanted(&domain_of(&user.login)) || is_wanted(&domain_of(&user.email))
 }
 
+/// Whether login or e-mail of a user is in this domain.
+pub(crate) fn is_of(user: &TruthUser, wanted: &str) -> bool {
+    let is_wanted = |name: &str| name.rsplit_once('@').is_some_and(|(_, domain)| domain.to_lowercase() == wanted);
+    is_wanted(&user.login) || is_wanted(&user.email)
+}
+
 pub(crate) const fn all_groups(_: &TruthGroup) -> bool {
     true
 }

@@ -466,9 +466,11 @@ impl SyncState {
         if self.follow.is_some() || !self.is_crawl_open() || !(filter.users.is_active() || filter.groups.is_active()) {
             return;
         }
+        let is_under_way =
+            |key: &Key| self.in_flight.values().any(|pending| matches!(pending, Pending::Read(read, _) if read == key));
         match target {
-            Target::User(user) => self.ready.user(user),
-            Target::Group(group) => self.ready.group(group),
+            Target::User(user) if !is_under_way(&Key::User(user.clone())) => self.ready.user(user),
+            Target::Group(group) if !is_under_way(&Key::Group(group.clone())) => self.ready.group(group),
             Target::List(scope) => self.lanes.request_in_crawl(scope),
             _ => {}
         }
