@@ -13,7 +13,7 @@ use super::super::columns::{app_id, kind_code};
 use super::super::debts::Debts;
 use super::super::walks::{Books, Shown};
 use super::super::{StoreError, as_i64, missing};
-use super::hashes::forget;
+use super::hashes::{UNKNOWN, forget};
 use super::sieve::{Leavings, Sieve};
 use crate::core::batch::{Batch, Finished, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind};
@@ -43,7 +43,7 @@ impl Sieve {
         }
         let mut apps = RoaringBitmap::new();
         for app in &batch.unwanted_apps {
-            let n = self.hashes.note(apply.sql, (Kind::App, app.as_str()), (apply.at, None), true)?;
+            let n = self.hashes.note(apply.sql, (Kind::App, app.as_str()), (apply.at, None), false)?;
             apps.extend(u32::try_from(n));
         }
         for row in &batch.rows {
@@ -254,6 +254,9 @@ pub(in crate::store) fn forget_all(sql: &Connection, kind: Kind) -> Result<(), S
         sql.execute("DELETE FROM undecided WHERE kind = 0", ())?;
     }
     sql.execute("DELETE FROM filtered_objects WHERE kind = ?1", [kinds[0]])?;
+    if kind == Kind::User {
+        sql.execute("DELETE FROM filtered_objects WHERE kind = ?1", [UNKNOWN])?;
+    }
     sql.execute("DELETE FROM filtered_rows WHERE kind IN (?1, ?2, ?3)", kinds)?;
     sql.execute("DELETE FROM undecided WHERE kind = ?1", [kinds[0]])?;
     Ok(())
@@ -392,6 +395,13 @@ fn sweep(books: &Books<'_, '_>, scope: &Scope, from: RequestNumber, dropped: &Ro
         unknown_records: false,
         is_empty: false,
     };
+    if kind == Kind::User {
+        // Of those whom nobody knew the names are noted again with the next list that shows them.
+        let mut old = sql.prepare_cached("SELECT n FROM filtered_objects WHERE kind = ?1 AND at < ?2")?;
+        for n in old.query_map([UNKNOWN, as_i64(from.0)], |row| row.get(0))?.collect::<Result<Vec<N>, _>>()? {
+            forget(sql, n)?;
+        }
+    }
     if !verdict(walked, books.brake).is_hold() {
         for n in gone {
             forget(sql, n)?;

@@ -11,13 +11,16 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::apply::N;
 use super::super::columns::kind_code;
 use super::super::{StoreError, as_i64, missing};
-use crate::core::ids::{AppId, RequestNumber, Timestamp};
+use crate::core::ids::{AppId, RequestNumber, Timestamp, UserId};
 use crate::core::model::{AppUser, Kind, User};
 use crate::core::normalize::{Identifier, NameRule};
 use crate::core::resolve::NameField;
 
 /// Bytes of a hash: no two of the names of any org meet in 128 bits.
 const HASH_BYTES: usize = 16;
+
+/// `filtered_objects.kind` of a user of whom nobody knows yet whether it is wanted.
+pub(super) const UNKNOWN: i64 = 0;
 
 type Hash = [u8; HASH_BYTES];
 
@@ -102,9 +105,11 @@ impl Filtered {
             NameRule::Default => name.is_email_shaped(),
         };
         let exact = self.exact(app, name);
-        let mut select =
-            sql.prepare_cached("SELECT field, exact FROM filtered_names WHERE app = ?1 AND folded = ?2")?;
-        let mut rows = select.query(params![n, self.folded(app, name)])?;
+        let mut select = sql.prepare_cached(
+            "SELECT x.field, x.exact FROM filtered_names x JOIN filtered_objects o ON o.n = x.owner
+             WHERE x.app = ?1 AND x.folded = ?2 AND o.kind <> ?3",
+        )?;
+        let mut rows = select.query(params![n, self.folded(app, name), UNKNOWN])?;
         while let Some(row) = rows.next()? {
             let (field, stored): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
             let is_same =
@@ -133,16 +138,43 @@ impl Filtered {
             }
             return Ok(n);
         }
+        if kind == Kind::User
+            && let Some(n) = self.unknown(sql, id)?
+        {
+            sql.prepare_cached("UPDATE filtered_objects SET kind = ?2 WHERE n = ?1")?.execute([n, kind_code(kind)])?;
+            return Ok(n);
+        }
         let mut insert =
             sql.prepare_cached("INSERT INTO filtered_objects(kind, hash, at, last_updated) VALUES (?1, ?2, ?3, ?4)")?;
         let last_updated = last_updated.map(Timestamp::as_millis);
         Ok(insert.insert(params![kind_code(kind), self.id(kind, id), as_i64(at.0), last_updated])?)
     }
 
+    fn unknown(&self, sql: &Connection, id: &str) -> Result<Option<N>, StoreError> {
+        let mut select = sql.prepare_cached("SELECT n FROM filtered_objects WHERE kind = ?1 AND hash = ?2")?;
+        Ok(select.query_row(params![UNKNOWN, self.id(Kind::User, id)], |row| row.get(0)).optional()?)
+    }
+
+    /// A number for a user of whom nobody knows yet whether it is wanted: the names of its accounts are kept for the case
+    /// that it is not.
+    pub(in crate::store) fn note_unknown(
+        &self,
+        sql: &Connection,
+        user: &UserId,
+        at: RequestNumber,
+    ) -> Result<N, StoreError> {
+        if let Some(n) = self.unknown(sql, user.as_str())? {
+            return Ok(n);
+        }
+        let mut insert = sql.prepare_cached("INSERT INTO filtered_objects(kind, hash, at) VALUES (?1, ?2, ?3)")?;
+        Ok(insert.insert(params![UNKNOWN, self.id(Kind::User, user.as_str()), as_i64(at.0)])?)
+    }
+
     /// Forgets an object; returns the number that it had.
     pub(in crate::store) fn forget(&self, sql: &Connection, kind: Kind, id: &str) -> Result<Option<N>, StoreError> {
         let found = self.find(sql, kind, id)?;
-        if let Some(n) = found {
+        let unknown = if kind == Kind::User { self.unknown(sql, id)? } else { None };
+        for n in found.into_iter().chain(unknown) {
             forget(sql, n)?;
         }
         Ok(found)

@@ -30,7 +30,7 @@ use crate::core::filter::Filter;
 
 /// The tables; part of a migration.
 pub(super) const TABLES: &str = "
--- Who and what the filter keeps out, by salted hashes of ids. `at`: the request that showed it last but in a list.
+-- Who and what the filter keeps out, by salted hashes of ids; kind 0: a user of whom nobody knows yet. `at`: the request that showed it last but in a list.
 CREATE TABLE filtered_objects(n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL,
     last_updated INTEGER, UNIQUE(kind, hash));
 -- Salted hashes of their names: login and e-mail (app 0), and those of their accounts.

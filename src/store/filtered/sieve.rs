@@ -300,7 +300,12 @@ impl Sieve {
                 self.hashes.put_names(apply.sql, owner, Some((app, &account.app)), &account_names(account))?;
                 return Ok(Sifted::Dropped(owner));
             }
-            Some(other) => return Ok(other),
+            Some(other) => {
+                let owner = self.hashes.note_unknown(apply.sql, &account.user, apply.at)?;
+                let app = apply.app_n(&account.app)?;
+                self.hashes.put_names(apply.sql, owner, Some((app, &account.app)), &account_names(account))?;
+                return Ok(other);
+            }
             None => {}
         }
         if self.filter.groups.is_active()

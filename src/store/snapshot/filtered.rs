@@ -47,7 +47,7 @@ impl Snapshot<'_> {
     /// Records that the filter has dropped, by kind, as of the last complete reads.
     pub fn filtered_counts(&self) -> Result<BTreeMap<Kind, u64>, StoreError> {
         let counts = self.rows(
-            "SELECT kind, count(*) FROM filtered_objects GROUP BY kind
+            "SELECT kind, count(*) FROM filtered_objects WHERE kind > 0 GROUP BY kind
              UNION ALL SELECT kind, sum(count) FROM filtered_rows WHERE kind > 3 GROUP BY kind",
             (),
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
