@@ -19,8 +19,8 @@ pub(crate) type Groups = fn(&TruthGroup) -> bool;
 
 /// The part of the org that filters of users and groups leave.
 pub(crate) fn part_of_org(sim: &Sim, user: Users, group: Groups) -> Picture {
-    let users: BTreeSet<String> = sim.org.truth_users().filter(|row| user(row)).map(|row| row.id).collect();
-    let groups: BTreeSet<String> = sim.org.truth_groups().filter(|row| group(row)).map(|row| row.id).collect();
+    let users: BTreeSet<String> = sim.org.truth_users().filter(user).map(|row| row.id).collect();
+    let groups: BTreeSet<String> = sim.org.truth_groups().filter(&group).map(|row| row.id).collect();
     let dropped: Vec<String> = sim.org.truth_groups().filter(|row| !group(row)).map(|row| row.id).collect();
     let mut picture = Picture::of_org(sim, &Want::default());
     picture.rows.retain(|key, _| match key.split(' ').collect::<Vec<_>>().as_slice() {

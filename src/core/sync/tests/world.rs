@@ -210,7 +210,7 @@ impl World {
         let id = self.new_id();
         let mut user = user(id, UserStatus::Active);
         if self.has_domains {
-            user.login = Some(format!("u{id}@{}.test", if id % 2 == 0 { "a" } else { "b" }).into());
+            user.login = Some(format!("u{id}@{}.test", if id.is_multiple_of(2) { "a" } else { "b" }).into());
         }
         user.last_updated = Some(self.now);
         self.users.insert(user.id.clone(), user);
