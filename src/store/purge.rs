@@ -32,8 +32,24 @@ const SCRUB_ALL: i64 = 2;
 /// What is in the write-ahead log.
 pub(super) const SCRUB_LOG: i64 = 1;
 
-/// Takes over the filter of this start. `newest`: the largest request number of earlier processes.
+/// Takes over the filter of this start. `newest`: the largest request number of earlier processes. Returns whether names are
+/// still in the write-ahead log, because a reader of another process was in the way: [`scrub`] is to be tried again.
 pub(super) fn adopt(
+    connection: &mut Connection,
+    memory: &mut Memory,
+    filter: &Filter,
+    newest: RequestNumber,
+) -> Result<bool, StoreError> {
+    take_over(connection, memory, filter, newest)?;
+    let Some(level) = stored_level(connection)? else { return Ok(false) };
+    if level >= SCRUB_ALL {
+        connection.execute_batch("VACUUM")?;
+    }
+    Ok(!scrub(connection)?)
+}
+
+/// The transaction: rows, filter, debts.
+fn take_over(
     connection: &mut Connection,
     memory: &mut Memory,
     filter: &Filter,
@@ -57,15 +73,6 @@ pub(super) fn adopt(
         }
         filtered::store_filter(&transaction, filter)?;
         transaction.commit()?;
-    }
-    let level: Option<i64> = stored_level(connection)?;
-    match level {
-        Some(SCRUB_ALL..) => {
-            connection.execute_batch("VACUUM")?;
-            scrub(connection)?;
-        }
-        Some(_) => drop(scrub(connection)?),
-        None => {}
     }
     Ok(())
 }
@@ -248,4 +255,74 @@ fn remove_users(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Result
     apply.remove_rows_of_unknown(Kind::User)?;
     apply.sql.execute("DELETE FROM account_history WHERE user NOT IN (SELECT n FROM users)", ())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::commit::Memory;
+    use super::super::filtered::Filtered;
+    use super::super::{ChangeRetention, Store, StoreConfig, StoreFiles};
+    use super::*;
+    use crate::core::batch::Batch;
+    use crate::core::filter::{DomainFilter, DomainPattern};
+    use crate::core::ids::UserId;
+    use crate::core::model::{Row, User, UserStatus};
+    use crate::core::reconcile::Brake;
+
+    const NAME: &str = "qzneedle";
+
+    fn config(dir: &Path, filter: Filter) -> StoreConfig {
+        let (credential, changes) = ("c".to_owned(), ChangeRetention::default());
+        StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential, changes, filter }
+    }
+
+    fn user(n: usize) -> Row {
+        Row::User(User {
+            id: UserId::new(&format!("00u{n}")).unwrap(),
+            status: UserStatus::Active,
+            login: Some(format!("{NAME}{n}@outside.test").into()),
+            email: None,
+            second_email: None,
+            first_name: None,
+            last_name: None,
+            display_name: None,
+            created: None,
+            last_updated: None,
+            status_changed: None,
+        })
+    }
+
+    fn is_in_files(dir: &Path) -> bool {
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().any(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).contains(NAME))
+    }
+
+    /// Dies after the transaction and before the files are clean.
+    #[test]
+    fn a_purge_that_was_cut_off_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = Store::open(config(dir.path(), Filter::default())).unwrap();
+        let at = store.writer.first_request_number();
+        let batch = Batch { at, rows: (0..500).map(user).collect(), ..Batch::default() };
+        runtime.block_on(async { store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap() });
+        drop(store);
+        assert!(is_in_files(dir.path()));
+        let users = DomainFilter::new(DomainPattern::parse("example.com"));
+        let config = config(dir.path(), Filter { users, ..Filter::default() });
+        let files = StoreFiles::lock(dir.path()).unwrap();
+        let mut connection = files.open_for_writing().unwrap();
+        let sieve = Sieve::new(config.filter.clone(), Filtered::open(&connection).unwrap());
+        take_over(&mut connection, &mut Memory::new(&config, sieve), &config.filter, RequestNumber(9)).unwrap();
+        assert_eq!(stored_level(&connection).unwrap(), Some(SCRUB_ALL));
+        drop((connection, files));
+        let store = Store::open(config.clone()).unwrap();
+        assert!(!is_in_files(dir.path()), "the next start has finished it");
+        assert!(store.reader.read(|snapshot| snapshot.is_filtered_user(&UserId::new("00u7").unwrap())).unwrap());
+        drop(store);
+        let connection = StoreFiles::lock(dir.path()).unwrap().open_for_writing().unwrap();
+        assert_eq!(stored_level(&connection).unwrap(), None);
+    }
 }

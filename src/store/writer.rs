@@ -81,7 +81,7 @@ impl Writer {
         let mut connection = connection;
         let mut memory = Memory::new(config, Sieve::new(config.filter.clone(), Filtered::open(&connection)?));
         let newest = RequestNumber(first_request_number.0.saturating_sub(1));
-        purge::adopt(&mut connection, &mut memory, &config.filter, newest)?;
+        let is_stained = purge::adopt(&mut connection, &mut memory, &config.filter, newest)?;
         let meta = Meta::read(&connection)?;
         let coverage = Arc::new(RwLock::new(read_coverage(&connection)?));
         let (revision_sender, revision) = watch::channel(meta.revision);
@@ -91,7 +91,7 @@ impl Writer {
             connection,
             meta,
             memory,
-            is_stained: false,
+            is_stained,
             retention,
             coverage: Arc::clone(&coverage),
             revision: revision_sender,
