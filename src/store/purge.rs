@@ -229,8 +229,8 @@ fn remove_groups(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Resul
         sieve.note_assignments(apply.sql, dropped, n)?;
         apply.gone.push(Scope::GroupMembers(id));
         apply.remove_group(n)?;
-        filtered::forget_grants(apply, n)?;
     }
+    filtered::forget_grants_of_unknown(apply)?;
     // Rows that name a group that was never shown.
     apply.remove_rows_of_unknown(Kind::Group)
 }

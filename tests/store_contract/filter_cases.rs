@@ -5,8 +5,8 @@ use std::path::Path;
 use okta_idmap::core::batch::{Batch, Receipt};
 use okta_idmap::core::coverage::GapKind;
 use okta_idmap::core::event::MemberChange;
-use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter, GroupFilter};
-use okta_idmap::core::ids::{RequestNumber, Timestamp};
+use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter, GroupFilter, UserVerdict};
+use okta_idmap::core::ids::{GroupId, RequestNumber, Timestamp, UserId};
 use okta_idmap::core::model::{GroupType, Key, Kind, Row, Scope, User};
 use okta_idmap::core::normalize::{Identifier, NameRule};
 use okta_idmap::core::pending::Target;
@@ -280,4 +280,77 @@ fn another_filter_purges_and_owes_at_the_start() {
     assert!(!knows(&store, 2));
     let debts = store.reader.read(|snapshot| snapshot.pending_reads()).unwrap();
     assert!(debts.iter().all(|debt| debt.since > RequestNumber(1)), "only what is read from now on counts: {debts:?}");
+}
+
+/// What must hold of every store under a filter, whatever was committed.
+fn check_invariants(store: &Store, filter: &Filter, label: &str) {
+    let reader = &store.reader;
+    let users = reader.read(|snapshot| snapshot.users(None, 1_000)).unwrap().rows;
+    let groups = reader.read(|snapshot| snapshot.groups(None, 1_000)).unwrap().rows;
+    for user in &users {
+        assert_eq!(filter.users.judge(user), UserVerdict::Wanted, "{label}: {user:?}");
+        assert!(user.second_email.is_none(), "{label}: {user:?}");
+        assert!(!reader.read(|snapshot| snapshot.is_filtered_user(&user.id)).unwrap(), "{label}: stored and filtered");
+    }
+    let is_user = |id: &UserId| users.iter().any(|user| user.id == *id);
+    // Without a filter of groups what names one that was never shown is stored.
+    let is_group = |id: &GroupId| !filter.groups.is_active() || groups.iter().any(|group| group.id == *id);
+    for group in &groups {
+        assert!(filter.groups.wants(group), "{label}: {group:?}");
+        let members = reader.read(|snapshot| snapshot.members(&group.id, None, 1_000)).unwrap().rows;
+        assert!(group.is_everyone() || members.iter().all(|(user, _)| is_user(user)), "{label}: {members:?}");
+    }
+    for app in reader.read(|snapshot| snapshot.apps(None, 1_000)).unwrap().rows {
+        for row in reader.read(|snapshot| snapshot.app_users(&app.id, None, 1_000)).unwrap().rows {
+            // The group that gave it may be gone meanwhile: its list is read again then, as without a filter.
+            assert!(is_user(&row.user), "{label}: {row:?}");
+        }
+        for row in reader.read(|snapshot| snapshot.app_groups(&app.id, None, 1_000)).unwrap().rows {
+            assert!(is_group(&row.group), "{label}: {row:?}");
+        }
+    }
+    let counted = reader.read(|snapshot| snapshot.meta()).unwrap().rows;
+    assert_eq!(counted.get(&Kind::User).copied().unwrap_or_default(), users.len() as u64, "{label}");
+    assert_eq!(counted.get(&Kind::Group).copied().unwrap_or_default(), groups.len() as u64, "{label}");
+}
+
+/// The same random batches as against the model, under filters that change with the restarts.
+#[test]
+fn random_batches_keep_to_the_filter() {
+    let rules = super::Rules {
+        credential: "a".to_owned(),
+        brake: Brake { share: 0.2, rows: 3 },
+        changes: ChangeRetention::default(),
+    };
+    let strict = |name: &str| Filter {
+        skip_secondary_emails: true,
+        groups: GroupFilter { name_contains: [name.to_owned()].into(), skip_app_groups: name == "E" },
+        ..domains(&["example.com"])
+    };
+    let filters = [strict("E"), strict("v"), Filter { groups: GroupFilter::default(), ..strict("E") }];
+    for seed in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut model = super::Model::default();
+        let mut store = open(dir.path(), filters[0].clone());
+        let mut filter = &filters[0];
+        let mut source = super::Source {
+            random: fastrand::Rng::with_seed(seed),
+            now: Timestamp::from_millis(1_770_000_000_000),
+            request: store.writer.first_request_number().0,
+        };
+        for number in 0..60 {
+            let batches = super::step(&mut source, &model, &rules);
+            for (outcome, batch) in commit(&store, &batches).into_iter().zip(&batches) {
+                assert_eq!(outcome.is_ok(), model.apply(batch, &rules).is_some(), "seed {seed}, step {number}");
+            }
+            check_invariants(&store, filter, &format!("seed {seed}, step {number}"));
+            if source.random.usize(0..8) == 0 {
+                drop(store);
+                filter = &filters[source.random.usize(0..filters.len())];
+                store = open(dir.path(), filter.clone());
+                source.request = store.writer.first_request_number().0;
+                check_invariants(&store, filter, &format!("seed {seed}, restart after {number}"));
+            }
+        }
+    }
 }

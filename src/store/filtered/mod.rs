@@ -24,7 +24,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 pub(super) use self::follow_up::{forget_all, forget_scope, lists_with_gaps};
 pub(super) use self::hashes::Filtered;
-pub(super) use self::sieve::{Dropped, Leavings, Sieve, Sifted, forget_grants, forget_history};
+pub(super) use self::sieve::{Dropped, Leavings, Sieve, Sifted, forget_grants_of_unknown, forget_history};
 use super::{StoreError, meta};
 use crate::core::filter::Filter;
 

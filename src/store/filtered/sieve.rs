@@ -165,20 +165,24 @@ impl Sieve {
         if apply.guard.is_outdated(&key, apply.at) {
             return Ok(Sifted::Put(Put::Older(n.unwrap_or_default())));
         }
+        let stored = match n {
+            Some(n) => last_updated_of(apply.sql, n)?.map(|last_updated| (n, last_updated)),
+            None => None,
+        };
+        if let Some((n, last_updated)) = stored {
+            let may_lag = !apply.is_reread && apply.guard.may_lag(&key, apply.now);
+            let is_older = last_updated.zip(user.last_updated).is_some_and(|(stored, seen)| seen < stored);
+            if may_lag && is_older {
+                return Ok(Sifted::Put(Put::Older(n)));
+            }
+        }
         let owner = self.hashes.note(
             apply.sql,
             (Kind::User, user.id.as_str()),
             (apply.at, user.last_updated),
             apply.is_reread,
         )?;
-        if let Some(n) = n
-            && let Some(stored) = last_updated_of(apply.sql, n)?
-        {
-            let may_lag = !apply.is_reread && apply.guard.may_lag(&key, apply.now);
-            let is_older = stored.zip(user.last_updated).is_some_and(|(stored, seen)| seen < stored);
-            if may_lag && is_older {
-                return Ok(Sifted::Put(Put::Older(n)));
-            }
+        if let Some((n, _)) = stored {
             self.keep_hashes_of_accounts(apply.sql, owner, n)?;
             let mut dropped = Dropped::default();
             dropped.add(apply.sql, owner, n)?;
@@ -193,6 +197,9 @@ impl Sieve {
             apply.guard.reread(key, apply.at, apply.now);
         }
         self.hashes.put_names(apply.sql, owner, None, &user_names(user))?;
+        for scope in lists_waiting_for(apply.sql, Kind::User, user.id.as_str())? {
+            note_dropped(apply.sql, &scope, owner)?;
+        }
         forget_undecided(apply.sql, Kind::User, user.id.as_str())?;
         Ok(Sifted::Dropped(owner))
     }
@@ -432,10 +439,20 @@ pub(in crate::store) fn forget_history(sql: &Connection, user: N) -> Result<(), 
     Ok(())
 }
 
-/// App users that name a group which is not stored any more.
-pub(in crate::store) fn forget_grants(apply: &mut Apply<'_>, group: N) -> Result<(), StoreError> {
-    let mut select = apply.sql.prepare_cached("SELECT app, user FROM app_users WHERE via_group = ?1")?;
-    let rows = select.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// App users that name a group which is not stored any more. Looks at all of them, for the rare group that is renamed.
+pub(super) fn forget_grants(apply: &mut Apply<'_>, group: N) -> Result<(), StoreError> {
+    forget_grants_where(apply, "SELECT app, user FROM app_users WHERE via_group = ?1", group)
+}
+
+/// The same for all groups at once.
+pub(in crate::store) fn forget_grants_of_unknown(apply: &mut Apply<'_>) -> Result<(), StoreError> {
+    let select = "SELECT app, user FROM app_users WHERE via_group > ?1 AND via_group NOT IN (SELECT n FROM groups)";
+    forget_grants_where(apply, select, 0)
+}
+
+fn forget_grants_where(apply: &mut Apply<'_>, select: &str, n: N) -> Result<(), StoreError> {
+    let mut select = apply.sql.prepare_cached(select)?;
+    let rows = select.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for (app, user) in rows.collect::<Result<Vec<(N, N)>, _>>()? {
         apply
             .sql
