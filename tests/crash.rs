@@ -19,6 +19,9 @@ mod following;
 #[path = "e2e/harness.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod harness;
+#[path = "e2e/parts.rs"]
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
+mod parts;
 #[path = "e2e/picture.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod picture;

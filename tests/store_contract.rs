@@ -9,6 +9,8 @@
 mod cases;
 #[path = "store_contract/compare.rs"]
 mod compare;
+#[path = "store_contract/filter_cases.rs"]
+mod filter_cases;
 #[path = "store_contract/follow.rs"]
 mod follow;
 #[path = "store_contract/follow_cases.rs"]
@@ -70,6 +72,7 @@ fn open(dir: &Path, rules: &Rules) -> Store {
         brake: rules.brake,
         credential: rules.credential.clone(),
         changes: rules.changes,
+        filter: okta_idmap::core::filter::Filter::default(),
     };
     Store::open(config).unwrap()
 }

@@ -24,6 +24,7 @@ fn config(dir: &Path) -> StoreConfig {
         brake: Brake::default(),
         credential: "credential".to_owned(),
         changes: ChangeRetention::default(),
+        filter: okta_idmap::core::filter::Filter::default(),
     }
 }
 

@@ -154,6 +154,12 @@ fn rows(org: &Org, kind: v1::RowKind) -> String {
     count.to_string()
 }
 
+fn filtered(org: &Org, kind: v1::RowKind) -> String {
+    let counts = store(org).row_counts;
+    let count = counts.iter().find(|count| count.kind() == kind).map(|count| count.filtered_count).unwrap_or_default();
+    count.to_string()
+}
+
 fn open_gaps(org: &Org) -> u32 {
     org.response.open_gaps.iter().map(|count| count.gap_count).sum()
 }
@@ -192,6 +198,8 @@ const COLUMNS: &[Column<Org>] = &[
     Column::shown("apps", |org| rows(org, v1::RowKind::App)),
     Column::shown("app_users", |org| rows(org, v1::RowKind::AppUser)),
     Column::shown("app_groups", |org| rows(org, v1::RowKind::AppGroup)),
+    Column::shown("filtered_users", |org| filtered(org, v1::RowKind::User)),
+    Column::shown("filtered_groups", |org| filtered(org, v1::RowKind::Group)),
     Column::shown("quarantined", |org| store(org).quarantined_count.to_string()),
     Column::shown("open_gaps", |org| open_gaps(org).to_string()),
     Column::shown("credential_state", |org| words::credential_state(credential(org).state)),

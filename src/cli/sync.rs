@@ -112,6 +112,11 @@ impl Done {
         }
     }
 
+    /// Records that the filter keeps out.
+    fn filtered(&self, kind: Kind) -> u64 {
+        self.report().and_then(|report| report.filtered.get(&kind).copied()).unwrap_or_default()
+    }
+
     fn rows(&self, kind: Kind) -> u64 {
         self.report().and_then(|report| report.meta.rows.get(&kind).copied()).unwrap_or_default()
     }
@@ -152,6 +157,8 @@ const SUMMARY: &[Column<Done>] = &[
     Column::shown("apps", |done| done.rows(Kind::App).to_string()),
     Column::shown("app_users", |done| done.rows(Kind::AppUser).to_string()),
     Column::shown("app_groups", |done| done.rows(Kind::AppGroup).to_string()),
+    Column::shown("filtered_users", |done| done.filtered(Kind::User).to_string()),
+    Column::shown("filtered_groups", |done| done.filtered(Kind::Group).to_string()),
     Column::shown("gaps", |done| done.count(|report| report.open_gaps.len() as u64).to_string()),
     Column::shown("bad_records", |done| done.count(|report| report.quarantined as u64).to_string()),
     Column::extra("revision", |done| done.count(|report| report.meta.revision.0).to_string()),
@@ -207,6 +214,8 @@ fn document(done: &Done) -> Value {
     let gaps = done.report().map(|report| report.open_gaps.as_slice()).unwrap_or_default();
     let rows: serde_json::Map<String, Value> =
         Kind::ALL.iter().map(|kind| (plural(*kind).replace(' ', "_"), Value::from(done.rows(*kind)))).collect();
+    let filtered: serde_json::Map<String, Value> =
+        Kind::ALL.iter().map(|kind| (plural(*kind).replace(' ', "_"), Value::from(done.filtered(*kind)))).collect();
     json!({
         "org": done.org,
         "outcome": done.outcome(),
@@ -216,6 +225,7 @@ fn document(done: &Done) -> Value {
         "revision": done.count(|report| report.meta.revision.0),
         "completed_at": done.report().and_then(|report| report.meta.crawl.completed_at).map(|at| at.to_iso()),
         "rows": rows,
+        "filtered": filtered,
         "quarantined_count": done.count(|report| report.quarantined as u64),
         "open_gaps": gaps.iter().map(gap_json).collect::<Vec<_>>(),
     })
@@ -248,7 +258,14 @@ mod tests {
         let (first_seen, last_seen) = (Timestamp::from_millis(0), Timestamp::from_millis(1));
         let record = GapRecord { gap, first_seen, last_seen, count: 2, open: true, opened_at: None, closed_at: None };
         let meta = Meta { rows: [(Kind::AppUser, 7)].into(), ..Meta::default() };
-        let report = SyncReport { outcome, meta, open_gaps: vec![record; gaps], quarantined, requests: 3 };
+        let report = SyncReport {
+            outcome,
+            meta,
+            open_gaps: vec![record; gaps],
+            quarantined,
+            filtered: [(Kind::User, 2)].into(),
+            requests: 3,
+        };
         Done { org: "acme".into(), seconds: 1.2345, result: Ok(report) }
     }
 

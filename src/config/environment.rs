@@ -7,18 +7,22 @@
 //! | `OKTA_IDMAP_DOMAIN`, `OKTA_IDMAP_API_TOKEN`, `OKTA_IDMAP_CLIENT_ID` and others | the same keys of the only org |
 //! | `BATON_DOMAIN`, `BATON_API_TOKEN` | likewise |
 //! | `BATON_OKTA_CLIENT_ID`, `BATON_OKTA_PRIVATE_KEY_ID`, `BATON_OKTA_PRIVATE_KEY` | `client_id`, `key_id`, the key or its file |
-//! | `BATON_SKIP_APP_GROUPS`, `BATON_SYNC_INACTIVE_APPS` | `apps.skip_app_groups`, `apps.sync_inactive` |
+//! | `BATON_EMAIL_DOMAINS`, `BATON_FILTER_EMAIL_DOMAINS`, `BATON_CIAM_EMAIL_DOMAINS`, `BATON_CIAM_EMAIL_DOMAIN` | `filter.email_domains` |
+//! | `BATON_CIAM` | `filter.mode` |
+//! | `BATON_GROUP_NAME_FILTER` | `filter.group_name_contains` |
+//! | `BATON_SKIP_APP_GROUPS`, `BATON_SYNC_INACTIVE_APPS` | `filter.skip_app_groups`, `filter.sync_inactive_apps` |
 //!
 //! Invariants:
 //! - An empty variable is an unset one.
 //! - A variable that begins with `OKTA_IDMAP_` and means nothing is an error; its value is never shown.
-//! - A variable of the other connector that asks for a filter is an error as long as there are no filters: to ignore it
-//!   would read what the filter keeps out. Its other variables are none of our business.
+//! - Every variable of the other connector that asks for a filter is taken: to ignore one would read what the filter keeps
+//!   out. Its other variables are none of our business.
 
 use std::path::PathBuf;
 
 use super::Flags;
 use super::error::{ConfigError, Source, nearest};
+use super::filter::moved;
 use super::layers::{Address, Layers, Schema, SchemaKey};
 use super::orgs::{DEFAULT_ORG, check_org_name};
 use super::spec::{Given, Raw};
@@ -41,23 +45,23 @@ const SHORT_FORMS: [&str; 9] = [
 /// Holds a key or the path of its file: the other connector takes both.
 const BATON_KEY: &str = "BATON_OKTA_PRIVATE_KEY";
 /// What people have who come from the ConductorOne connectors: the variable and our key; without a dot, of the only org.
-const BATON_NAMES: [(&str, &str); 6] = [
+/// The filters have had several names over the versions of those connectors.
+const BATON_NAMES: [(&str, &str); 12] = [
     ("BATON_DOMAIN", "domain"),
     ("BATON_API_TOKEN", "api_token"),
     ("BATON_OKTA_CLIENT_ID", "client_id"),
     ("BATON_OKTA_PRIVATE_KEY_ID", "key_id"),
-    ("BATON_SKIP_APP_GROUPS", "apps.skip_app_groups"),
-    ("BATON_SYNC_INACTIVE_APPS", "apps.sync_inactive"),
+    ("BATON_EMAIL_DOMAINS", "filter.email_domains"),
+    ("BATON_FILTER_EMAIL_DOMAINS", "filter.email_domains"),
+    ("BATON_CIAM_EMAIL_DOMAINS", "filter.email_domains"),
+    ("BATON_CIAM_EMAIL_DOMAIN", "filter.email_domains"),
+    (BATON_CIAM, "filter.mode"),
+    ("BATON_GROUP_NAME_FILTER", "filter.group_name_contains"),
+    ("BATON_SKIP_APP_GROUPS", "filter.skip_app_groups"),
+    ("BATON_SYNC_INACTIVE_APPS", "filter.sync_inactive_apps"),
 ];
-/// Variables of those connectors, over their versions, that keep users or groups out.
-const BATON_FILTERS: [&str; 6] = [
-    "BATON_EMAIL_DOMAINS",
-    "BATON_FILTER_EMAIL_DOMAINS",
-    "BATON_CIAM_EMAIL_DOMAINS",
-    "BATON_CIAM_EMAIL_DOMAIN",
-    "BATON_CIAM",
-    "BATON_GROUP_NAME_FILTER",
-];
+/// A switch there, a word here.
+const BATON_CIAM: &str = "BATON_CIAM";
 
 /// A value for "the org", which is known only when all orgs are.
 pub(super) struct ForOnlyOrg {
@@ -97,14 +101,11 @@ fn read_variable(
     if name == CONFIG_VARIABLE {
         return Ok(());
     }
-    let switched_off = matches!(value.trim().to_ascii_lowercase().as_str(), "false" | "0");
-    if BATON_FILTERS.contains(&name) {
-        return if name == "BATON_CIAM" && switched_off {
-            Ok(())
-        } else {
-            Err(ConfigError::FilterUnavailable { name: name.to_owned() })
-        };
-    }
+    let value = match (name, value.trim().to_ascii_lowercase().as_str()) {
+        (BATON_CIAM, "true" | "1") => "ciam".to_owned(),
+        (BATON_CIAM, "false" | "0") => "all".to_owned(),
+        _ => value,
+    };
     let is_key = value.contains("-----BEGIN") || value.trim_start().starts_with('{');
     let given = Given { raw: Raw::Untyped(value), source: Source::Environment { name: name.to_owned() } };
     if name == BATON_KEY {
@@ -139,7 +140,7 @@ fn read_variable(
             layers.put(address, given)
         }
         None => {
-            let suggestion = suggestion(&suffix, schema);
+            let suggestion = moved_variable(&suffix).or_else(|| suggestion(&suffix, schema));
             Err(ConfigError::UnknownVariable { name: name.to_owned(), suggestion })
         }
     }
@@ -164,6 +165,16 @@ fn org_address(rest: &str, schema: &Schema, layers: &Layers) -> Option<Address> 
         _ => org,
     };
     Some(Address::new(Some(org), &known.section, &known.key))
+}
+
+/// The variable of a key that has another name now.
+fn moved_variable(suffix: &str) -> Option<String> {
+    let (org, path) = match suffix.strip_prefix("orgs__").and_then(|rest| rest.split_once("__apps__")) {
+        Some((org, key)) => (format!("ORGS__{org}__"), ("apps", key)),
+        None => (String::new(), suffix.split_once("__")?),
+    };
+    let new = moved(path.0, path.1)?.replace('.', "__");
+    Some(format!("{PREFIX}{org}{new}").to_ascii_uppercase())
 }
 
 /// Compared without the prefix: it would make everything look alike.

@@ -128,15 +128,6 @@ pub enum ConfigError {
         /// One that looks like it.
         suggestion: Option<String>,
     },
-    /// A variable of the other connector that asks for a filter which this version does not have.
-    #[error(
-        "{name} is set, but filters are not available in this version: everything would be read, also what the filter \
-         is there to keep out; unset it if that is what you want"
-    )]
-    FilterUnavailable {
-        /// The variable.
-        name: String,
-    },
     /// A value of the wrong type, out of range, or not readable.
     #[error("{at}: {key}: expected {expected}, got {got}")]
     Value {

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, PROBLEMS_SHOWN_MAX, Source, ValidKeys, nearest};
+use super::filter::moved;
 use super::layers::{Address, Layers, Schema};
 use super::orgs::check_org_name;
 use super::spec::{Given, Raw};
@@ -151,6 +152,11 @@ impl Walk<'_> {
         if self.problems.len() >= PROBLEMS_SHOWN_MAX {
             let (key, valid) = (name.to_owned(), Box::default());
             return self.problems.push(ConfigError::UnknownKey { at, key, suggestion: None, valid });
+        }
+        if let Some(new) = moved(section, name) {
+            let new = org.map_or_else(|| new.to_owned(), |org| format!("orgs.{org}.{new}"));
+            let (key, reason) = (Address::new(org, section, name).to_string(), format!("is {new} now: rename it"));
+            return self.problems.push(ConfigError::Refused { at, key, reason });
         }
         let keys = self.schema.names(in_org, section);
         let suggestion = nearest(name, keys.iter().map(String::as_str)).or_else(|| self.elsewhere(in_org, name));

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `settings` | every key with its type, bounds and default |
 //! | `follow` | those of following the log and of the change log |
+//! | `filter` | those of what is wanted at all |
 //! | `orgs`, `credential` | orgs and addresses; their credentials |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
@@ -25,6 +26,7 @@ mod effective;
 mod environment;
 mod error;
 mod file;
+mod filter;
 mod follow;
 mod layers;
 mod orgs;
@@ -44,6 +46,7 @@ pub use address::OrgUrl;
 pub use coverage::CoverageConfig;
 pub use credential::{Credential, SECRET_FILE_BYTES_MAX, ServiceAppConfig};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
+pub use filter::{FilterConfig, FilterMode};
 pub use follow::{ChangesConfig, FollowConfig};
 pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;

@@ -15,6 +15,7 @@ use super::address::OrgUrl;
 use super::coverage::CoverageConfig;
 use super::credential::{self, Credential};
 use super::error::{ConfigError, ConfigWarning, Source, shown};
+use super::filter::{self, FilterConfig};
 use super::follow::{self, ChangesConfig, FollowConfig};
 use super::layers::{Address, Effective, Reader, SchemaKey};
 use super::settings::{AppsConfig, BrakeConfig, CrawlConfig, GroupsConfig, OrgSettings, ResolveConfig};
@@ -91,6 +92,8 @@ pub struct OrgConfig {
     pub groups: GroupsConfig,
     /// Which apps are read.
     pub apps: AppsConfig,
+    /// What is wanted at all.
+    pub filter: FilterConfig,
     /// What is an answer and what is a refusal.
     pub resolve: ResolveConfig,
 }
@@ -127,9 +130,10 @@ pub(super) fn read(
         let credential = credential::read(reader, name, read_file, warnings);
         let settings = OrgSettings::read(reader, Some(base));
         check_apps(reader, name, &settings.apps);
+        filter::check(reader, name, &settings.filter);
         follow::check(reader, name, &settings.follow, &settings.brake);
         if let (Ok(name), Some(domain), Some(credential)) = (OrgName::new(name), domain, credential) {
-            let OrgSettings { crawl, follow, brake, coverage, changes, groups, apps, resolve } = settings;
+            let OrgSettings { crawl, follow, brake, coverage, changes, groups, apps, filter, resolve } = settings;
             let org = OrgConfig {
                 name: name.clone(),
                 domain,
@@ -141,6 +145,7 @@ pub(super) fn read(
                 changes,
                 groups,
                 apps,
+                filter,
                 resolve,
             };
             orgs.insert(name, org);

@@ -15,6 +15,7 @@ use tracing_subscriber::filter::EnvFilter;
 use super::address::{parse_listen, parse_listen_or_none, parse_server};
 use super::coverage::CoverageConfig;
 use super::error::{ConfigError, Source, nearest, shown};
+use super::filter::FilterConfig;
 use super::follow::{ChangesConfig, FollowConfig};
 use super::layers::{Address, Reader};
 use super::spec::{Choice, Integer, Parsed, Share, Size, Span, Switch, TextSet};
@@ -46,6 +47,7 @@ pub(super) struct OrgSettings {
     pub(super) changes: ChangesConfig,
     pub(super) groups: GroupsConfig,
     pub(super) apps: AppsConfig,
+    pub(super) filter: FilterConfig,
     pub(super) resolve: ResolveConfig,
 }
 
@@ -70,6 +72,7 @@ impl OrgSettings {
             changes: ChangesConfig::read(reader, base.map(|base| &base.changes)),
             groups: GroupsConfig::read(reader, base.map(|base| &base.groups)),
             apps: AppsConfig::read(reader, base.map(|base| &base.apps)),
+            filter: FilterConfig::read(reader, base.map(|base| &base.filter)),
             resolve: ResolveConfig::read(reader, base.map(|base| &base.resolve)),
         }
     }
@@ -396,10 +399,6 @@ pub struct AppsConfig {
     pub exclude: BTreeSet<String>,
     /// Whether Okta's own apps are read (`saasure`, `okta_*`; facts 4).
     pub built_in: bool,
-    /// Whether the users of inactive apps are read.
-    pub sync_inactive: bool,
-    /// Whether groups that an app brought in (type `APP_GROUP`, facts 3) are left out.
-    pub skip_app_groups: bool,
 }
 
 impl AppsConfig {
@@ -409,13 +408,6 @@ impl AppsConfig {
             include: reader.take("apps", "include", &SELECTORS, base.map(|base| &base.include)),
             exclude: reader.take("apps", "exclude", &SELECTORS, base.map(|base| &base.exclude)),
             built_in: reader.take("apps", "built_in", &Switch(false), base.map(|base| &base.built_in)),
-            sync_inactive: reader.take("apps", "sync_inactive", &Switch(true), base.map(|base| &base.sync_inactive)),
-            skip_app_groups: reader.take(
-                "apps",
-                "skip_app_groups",
-                &Switch(false),
-                base.map(|base| &base.skip_app_groups),
-            ),
         }
     }
 }

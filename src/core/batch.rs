@@ -3,9 +3,11 @@
 //! Rows, removals, membership events, debts, progress of the walks, gaps, quarantine, crawl marks and the log cursor of a
 //! [`Batch`] are committed together; the store answers with a [`Receipt`].
 
+use std::collections::BTreeSet;
+
 use super::coverage::{Gap, GapKind};
 use super::event::MemberChange;
-use super::ids::{CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
+use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use super::model::{Key, Quarantined, Row, Scope};
 use super::pending::{Answered, Patience, PendingRead};
 use super::reconcile::Verdict;
@@ -29,6 +31,11 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Objects that are gone for sure (object-level 404, or dropped by a filter), with everything that hangs on them.
     pub removals: Vec<Key>,
+    /// Apps that are there, and that the filter does not want.
+    pub unwanted_apps: Vec<AppId>,
+    /// Whether every list that can name the users and groups of `rows` is still to be read by the crawl: then nothing more
+    /// has to be read for those who are newly wanted.
+    pub lists_follow: bool,
     /// Memberships that events changed; applied where [`super::membership::decide`] says so, after `rows` and `removals`.
     /// Where it says to read, the store adds the debt itself and tells so in [`Receipt::owed`].
     pub members: Vec<MemberChange>,
@@ -51,9 +58,11 @@ pub struct Batch {
     pub walks: Vec<WalkUpdate>,
     /// Gaps that were found.
     pub gaps: Vec<Gap>,
-    /// Groups of which nothing can be missing if nothing is stored of them: their gap is not opened then, and they count as gone.
-    /// An app was deleted, and with it the groups that it had brought, of which no event tells (facts 9.4).
+    /// Groups that are gone if nothing is stored of them, or if one of `departed_apps` had brought them: no gap is opened then.
+    /// With an app go the groups that it brought, and no event tells of them (facts 9.4).
     pub forgettable: Vec<GroupId>,
+    /// Apps that are gone.
+    pub departed_apps: BTreeSet<AppId>,
     /// Gaps that are over, beside those that a finished walk closes by itself.
     pub closed_gaps: Vec<(Scope, GapKind)>,
     /// Begin or end of a full crawl.

@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use crate::core::batch::Batch;
     use crate::core::coverage::{Gap, GapKind};
+    use crate::core::filter::Filter;
     use crate::core::ids::{RequestNumber, Timestamp};
     use crate::core::model::Scope;
     use crate::core::reconcile::Brake;
@@ -119,6 +120,7 @@ mod tests {
             brake: Brake::default(),
             credential: "c".to_owned(),
             changes: ChangeRetention::default(),
+            filter: Filter::default(),
         };
         let store = Store::open(config).unwrap();
         let mut log = GapLog::new("acme", &store.reader).unwrap();

@@ -42,7 +42,9 @@ impl Follower {
     /// The directory is not an index, is in use by another process, or cannot be written.
     pub fn open(settings: &OrgSettings, reader: &Reader) -> Result<Self, EngineError> {
         let meta = reader.read(|snapshot| snapshot.meta())?;
-        let expect = Expect { store_id: meta.store_id.clone(), revisions: meta.changes_from.0..=meta.revision.0 };
+        // An older one holds names of people who were purged.
+        let oldest = meta.changes_from.max(meta.purged);
+        let expect = Expect { store_id: meta.store_id.clone(), revisions: oldest.0..=meta.revision.0 };
         let (index, mark) = match okta_idmap_index::open(&settings.index_dir(), &expect)? {
             Opened::Ready(index, mark) => (index, Some(Revision(mark.revision))),
             Opened::Rebuild(index, reason) => {
@@ -64,6 +66,13 @@ impl Follower {
         self.mark
     }
 
+    /// Whether the index holds names of people who were purged since: what is deleted from it stays in its files until they
+    /// are merged, so it is to be dropped, opened again and made anew.
+    pub fn is_stained(&self) -> Result<bool, StoreError> {
+        let purged = self.reader.read(|snapshot| snapshot.meta())?.purged;
+        Ok(self.mark.is_some_and(|mark| mark < purged))
+    }
+
     /// Takes in everything that is in the store now. Nothing is done before the first complete crawl: until then there is
     /// nothing to be found, and making the index at once is much cheaper than following a crawl.
     pub fn catch_up(&mut self) -> Result<(), EngineError> {
@@ -83,8 +92,13 @@ impl Follower {
 
     fn follow(&mut self, mut mark: Revision) -> Result<(), EngineError> {
         loop {
-            let (changes, newest) =
-                self.reader.read(|snapshot| Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision())))?;
+            let (changes, newest, purged) = self.reader.read(|snapshot| {
+                let purged = snapshot.meta()?.purged;
+                Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision(), purged))
+            })?;
+            if mark < purged {
+                return Ok(()); // It is to be made anew, see `is_stained`: a newer mark would hide that.
+            }
             let Some(last) = changes.last().map(|change| change.revision) else {
                 // Revisions that only opened or closed gaps: without a mark the index would look old until a row changes.
                 return if newest > mark { self.commit(newest) } else { Ok(()) };

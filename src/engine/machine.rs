@@ -164,14 +164,16 @@ impl Shell<'_> {
     /// What the store knows: how to begin, and where following stands.
     fn boot(&self) -> Result<(Begin, Known), EngineError> {
         let fingerprint = self.org.settings().crawl_fingerprint();
-        let (meta, stored, record, assigned) = self.org.reader().read(|snapshot| {
+        let chooses_groups = self.org.settings().limits.filter.groups.is_active();
+        let (meta, stored, record, assigned, stored_groups) = self.org.reader().read(|snapshot| {
             let meta: Meta = snapshot.meta()?;
             let mut stored = StoredCrawl { id: meta.crawl.id, ..StoredCrawl::default() };
             if meta.crawl.running {
                 stored.walks = snapshot.crawl_walks(meta.crawl.id)?;
                 stored.unlisted = snapshot.unlisted_apps(meta.crawl.id)?.into_iter().map(Key::App).collect();
             }
-            Ok((meta, stored, snapshot.follow()?, snapshot.assigned_groups()?))
+            let stored_groups = if chooses_groups { snapshot.group_ids()? } else { Vec::new() };
+            Ok((meta, stored, snapshot.follow()?, snapshot.assigned_groups()?, stored_groups))
         })?;
         let listed = record.listed.into_iter().filter_map(|(scope, at)| match scope {
             Scope::AppUsers(app) => Some((app, at)),
@@ -198,6 +200,7 @@ impl Shell<'_> {
             apps: record.apps,
             everyone: record.everyone.into_iter().collect(),
             assigned_groups: assigned.into_iter().collect(),
+            stored_groups: stored_groups.into_iter().collect(),
             listed: listed.collect(),
             held,
             unseen: record
@@ -236,12 +239,13 @@ impl Shell<'_> {
         let age = |at: Timestamp| clock::now().millis_since(at);
         let is_fresh = crawl.started_at.is_some_and(|at| (0..RESUME_AGE_MILLIS_MAX).contains(&age(at)));
         let is_same = crawl.fingerprint == fingerprint;
-        if crawl.running && is_fresh && is_same && !stored.walks.is_empty() {
+        // What a crawl has read so far may hold too little of what a wider filter wants.
+        if crawl.running && is_fresh && is_same && !meta.is_widened && !stored.walks.is_empty() {
             return Begin::Resume(stored);
         }
         let next = CrawlId(crawl.id.0 + 1);
         match (&self.follow, crawl.completed_at) {
-            // Another credential, other filters, an interrupted crawl: everything is read again.
+            // Another credential, an interrupted crawl: everything is read again. What another filter wants is owed.
             (Some(follow), Some(completed_at)) if is_same && !crawl.running => {
                 let due_at = completed_at.plus_millis(follow.crawl_millis);
                 Begin::Follow { last: crawl.id, fingerprint, due_at }

@@ -12,7 +12,7 @@ use super::calls::PageSizes;
 use super::{EngineError, clock};
 use crate::config::{Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
 use crate::core::coverage::CoveragePolicy;
-use crate::core::filter::AppFilter;
+use crate::core::filter::{AppFilter, DomainFilter, Filter, GroupFilter};
 use crate::core::normalize::NameRule;
 use crate::core::pending::Patience;
 use crate::core::plan::Costs;
@@ -155,13 +155,7 @@ impl OrgSettings {
                     GroupMembers::All => Members::All,
                     GroupMembers::Assigned => Members::Assigned,
                 },
-                apps: AppFilter {
-                    include: org.apps.include.iter().cloned().collect(),
-                    exclude: org.apps.exclude.iter().cloned().collect(),
-                    built_in: org.apps.built_in,
-                    sync_inactive: org.apps.sync_inactive,
-                },
-                skip_app_groups: org.apps.skip_app_groups,
+                filter: filter_of(org),
             },
             page_sizes: Arc::new(PageSizes {
                 users: crawl.users_page_size,
@@ -199,7 +193,9 @@ impl OrgSettings {
 
     /// Fingerprint of all that a crawl depends on: an unfinished one is resumed only under the same.
     pub fn crawl_fingerprint(&self) -> String {
-        let settings = format!("{:?} {:?}", self.limits, self.page_sizes);
+        // Not the filters: the store knows under which it was filled, and reads only what another one newly wants.
+        let Limits { in_flight_per_lane, members, filter: _ } = &self.limits;
+        let settings = format!("{in_flight_per_lane} {members:?} {:?}", self.page_sizes);
         fingerprint(&["crawl", &self.credential_fingerprint(), &settings])
     }
 
@@ -214,6 +210,25 @@ pub fn credential_kind(credential: &Credential) -> CredentialKind {
     match credential {
         Credential::ApiToken(_) => CredentialKind::ApiToken,
         Credential::ServiceApp(_) => CredentialKind::OauthServiceApp,
+    }
+}
+
+/// What is wanted of an org.
+fn filter_of(org: &OrgConfig) -> Filter {
+    let (apps, filter) = (&org.apps, &org.filter);
+    Filter {
+        users: DomainFilter::new(filter.email_domains.iter().cloned()),
+        groups: GroupFilter {
+            name_contains: filter.group_name_contains.clone(),
+            skip_app_groups: filter.skip_app_groups,
+        },
+        apps: AppFilter {
+            include: apps.include.iter().cloned().collect(),
+            exclude: apps.exclude.iter().cloned().collect(),
+            built_in: apps.built_in,
+            sync_inactive: filter.sync_inactive_apps,
+        },
+        skip_secondary_emails: filter.skip_secondary_emails,
     }
 }
 
@@ -304,6 +319,7 @@ impl OrgRuntime {
                 age_millis: millis(settings.change_retention),
                 rows_max: settings.change_rows_max,
             },
+            filter: settings.limits.filter.clone(),
         })?;
         // The counter names the last number that was given out.
         let first_request_number = store.writer.first_request_number().0;

@@ -260,7 +260,11 @@ async fn wait_or_obey(
 
 /// How long after a restart the first crawl begins: at once when one is unfinished or due.
 fn first_wait(org: &OrgRuntime) -> Result<Duration, EngineError> {
-    let crawl = org.reader().read(|snapshot| snapshot.meta())?.crawl;
+    let meta = org.reader().read(|snapshot| snapshot.meta())?;
+    if meta.is_widened {
+        return Ok(Duration::ZERO);
+    }
+    let crawl = meta.crawl;
     let Some(completed_at) = crawl.completed_at.filter(|_| !crawl.running) else { return Ok(Duration::ZERO) };
     let interval = i64::try_from(org.settings().crawl_interval.as_millis()).unwrap_or(i64::MAX);
     let left = interval.saturating_sub(clock::now().millis_since(completed_at)).clamp(0, interval);
@@ -308,6 +312,11 @@ fn follow_until_it_fails(
         let state = if follower.mark().is_some() { IndexState::Following } else { IndexState::Rebuilding };
         set(state, follower.mark());
         revisions.borrow_and_update();
+        if follower.is_stained()? {
+            search.set(None);
+            drop(follower);
+            follower = Follower::open(org.settings(), org.reader())?;
+        }
         follower.catch_up()?;
         if search.get().is_none() {
             search.set(follower.searcher());

@@ -2,6 +2,8 @@
 //!
 //! Entry point: [`run`].
 
+use std::collections::BTreeMap;
+
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +13,7 @@ use super::machine::{self, CrawlOutcome};
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, OrgSettings};
 use crate::core::coverage::GapRecord;
+use crate::core::model::Kind;
 use crate::store::Meta;
 
 /// Gaps and bad records that a report names.
@@ -27,6 +30,8 @@ pub struct SyncReport {
     pub open_gaps: Vec<GapRecord>,
     /// Bad records, at most 10,000 are counted.
     pub quarantined: usize,
+    /// Records that the filter keeps out, by kind.
+    pub filtered: BTreeMap<Kind, u64>,
     /// Requests sent.
     pub requests: u64,
 }
@@ -41,7 +46,7 @@ pub async fn run(
     shutdown: &CancellationToken,
 ) -> Result<SyncReport, EngineError> {
     let (org, writer) = OrgRuntime::open(settings)?;
-    let mut follower = Follower::open(org.settings(), org.reader())?;
+    let follower = Follower::open(org.settings(), org.reader())?;
     let gap_log = GapLog::new(org.name(), org.reader())?;
     let is_over = CancellationToken::new();
     let crawl = async {
@@ -54,14 +59,23 @@ pub async fn run(
     told?;
     let requests = org.requests_sent();
     if !shutdown.is_cancelled() {
-        tokio::task::spawn_blocking(move || follower.catch_up()).await??;
+        let (settings, reader) = (org.settings().clone(), org.reader().clone());
+        tokio::task::spawn_blocking(move || {
+            let mut follower = follower;
+            if follower.is_stained()? {
+                drop(follower);
+                follower = Follower::open(&settings, &reader)?;
+            }
+            follower.catch_up()
+        })
+        .await??;
     }
-    let (meta, open_gaps, quarantined) = org
+    let (meta, open_gaps, quarantined, filtered) = org
         .reader()
         .scan(|snapshot| {
             let quarantined = snapshot.quarantined(REPORTED_MAX)?.len();
-            Ok((snapshot.meta()?, snapshot.gaps(true, REPORTED_MAX)?, quarantined))
+            Ok((snapshot.meta()?, snapshot.gaps(true, REPORTED_MAX)?, quarantined, snapshot.filtered_counts()?))
         })
         .await?;
-    Ok(SyncReport { outcome, meta, open_gaps, quarantined, requests })
+    Ok(SyncReport { outcome, meta, open_gaps, quarantined, filtered, requests })
 }

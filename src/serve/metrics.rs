@@ -149,6 +149,13 @@ fn store(text: &mut Text, orgs: &[OrgState]) {
             family.sample(&[("org", &status.org), ("kind", &kind)], count.row_count);
         }
     }
+    let mut family = text.family("filtered_records", Gauge, "Records that the filters keep out, by kind.");
+    for status in orgs.iter().filter_map(|org| org.status.status.as_ref()) {
+        for count in of(status).row_counts {
+            let kind = short(count.kind().as_str_name(), "ROW_KIND_");
+            family.sample(&[("org", &status.org), ("kind", &kind)], count.filtered_count);
+        }
+    }
 }
 
 fn open_gaps(org: &OrgState, kind: v1::GapKind) -> u32 {

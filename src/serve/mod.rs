@@ -16,6 +16,8 @@ mod control;
 mod coverage;
 mod door;
 mod errors;
+#[cfg(test)]
+mod filter_tests;
 mod gaps;
 mod http;
 mod listing;

@@ -20,7 +20,7 @@ use crate::core::model::{App, AppUser, AppUserStatus, Scope, User};
 use crate::core::normalize::Identifier;
 use crate::core::resolve::{
     AccountHolder, Ambiguity, AppSelection, CANDIDATES_MAX, Candidate, Completeness, Found, IdentifierKind,
-    InactiveReason, NameField, Outcome, Resolution, ResolveInput, Tier, WarningKind, resolve,
+    InactiveReason, NameField, Outcome, Resolution, ResolveInput, Tier, WarningKind, asked_fields, resolve,
 };
 use crate::store::{AccountHit, HeldName};
 
@@ -83,6 +83,8 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     let history: Vec<AccountHolder> =
         ask.snapshot.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
     let candidates: Vec<Candidate<'_>> = hits.iter().filter_map(candidate).collect();
+    // Asked for only where nobody is found; somebody who is stored is not filtered.
+    let is_filtered = candidates.is_empty() && is_filtered(ask, app, query)?;
     let gap_ids = gaps.to_ids();
     let input = ResolveInput {
         app,
@@ -92,7 +94,7 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
         history: &history,
         aliases,
         overrides: &[],
-        is_filtered: false,
+        is_filtered,
         completeness: match gap_ids.as_slice() {
             [] => Completeness::Complete,
             ids => Completeness::Partial(ids),
@@ -137,6 +139,12 @@ fn withhold<'a>(ask: &Ask<'_>, app: &App, hits: &[AccountHit], decided: &mut Res
     if rests_on_rows && hits.iter().filter_map(user_of).any(|user| ask.withholds_account(&app.id, &user)) {
         decided.outcome = Outcome::UnknownGap { gap_ids };
     }
+}
+
+/// Whether the name is known to be that of somebody whom the filter keeps out.
+fn is_filtered(ask: &Ask<'_>, app: &App, query: &AccountQuery<'_>) -> Result<bool, Failure> {
+    let fields = asked_fields(query.kind, ask.policy().name_rule(app), ask.policy());
+    Ok(ask.snapshot.is_filtered_name(Some(&app.id), query.identifier, &fields)?)
 }
 
 fn finish(mut shown: v1::Resolution, gaps: Gaps, wanted: Wanted, user: Option<(UserId, Option<User>)>) -> Resolved {

@@ -19,7 +19,7 @@ use super::rows::Shower;
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{App, Group, Scope, User};
 use crate::core::normalize::{Identifier, NameRule};
-use crate::core::resolve::{AppSelection, CANDIDATES_MAX};
+use crate::core::resolve::{AppSelection, CANDIDATES_MAX, NameField};
 
 /// A user selector that has passed the door.
 #[derive(Clone, Debug)]
@@ -87,7 +87,11 @@ fn by_id(ask: &Ask<'_>, id: &UserId) -> Result<SelectedUser, Failure> {
         gaps.add_unseen_user(id);
         known_id = Some(id.clone());
     }
-    let outcome = if user.is_some() { SubjectOutcome::Found } else { absent(&gaps) };
+    let outcome = match &user {
+        Some(_) => SubjectOutcome::Found,
+        None if ask.snapshot.is_filtered_user(id)? => SubjectOutcome::Filtered,
+        None => absent(&gaps),
+    };
     Ok(SelectedUser { outcome, id: known_id, user, resolution: None, gaps })
 }
 
@@ -109,6 +113,9 @@ fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failur
     let (outcome, user) = match users.len() {
         _ if is_too_many => (SubjectOutcome::NotUnique, None),
         1 if is_withheld => (SubjectOutcome::UnknownGap, None),
+        0 if ask.snapshot.is_filtered_name(None, login, &[(NameField::Login, NameRule::Default)])? => {
+            (SubjectOutcome::Filtered, None)
+        }
         0 => (absent(&gaps), None),
         1 => (SubjectOutcome::Found, users.pop()),
         _ => (SubjectOutcome::NotUnique, None),
@@ -172,7 +179,11 @@ pub(super) fn app_subject(outcome: SubjectOutcome, app: Option<&App>, shower: &S
 pub(super) fn find_group(ask: &Ask<'_>, id: &GroupId) -> Result<(SubjectOutcome, Option<Group>, Gaps), Failure> {
     let gaps = ask.gaps_of_known(&[Scope::Groups, Scope::Group(id.clone())]);
     let group = ask.snapshot.group(id)?.filter(|group| !ask.withholds_group(&group.id));
-    let outcome = if group.is_some() { SubjectOutcome::Found } else { absent(&gaps) };
+    let outcome = match &group {
+        Some(_) => SubjectOutcome::Found,
+        None if ask.snapshot.is_filtered_group(id)? => SubjectOutcome::Filtered,
+        None => absent(&gaps),
+    };
     Ok((outcome, group, gaps))
 }
 

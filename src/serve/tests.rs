@@ -40,6 +40,7 @@ impl World {
             brake: Brake::default(),
             credential: "c".to_owned(),
             changes: ChangeRetention::default(),
+            filter: crate::core::filter::Filter::default(),
         };
         let store = Store::open(config).unwrap();
         let now = Timestamp::from_millis(1_770_000_000_000);

@@ -125,7 +125,7 @@ impl Apply<'_> {
         self.n(Kind::User, id.as_str())
     }
 
-    fn app_n(&mut self, id: &AppId) -> Result<N, StoreError> {
+    pub(super) fn app_n(&mut self, id: &AppId) -> Result<N, StoreError> {
         if let Some(n) = self.ids.apps.get(id) {
             return Ok(*n);
         }
@@ -390,6 +390,15 @@ impl Apply<'_> {
         Ok(self.stored_at(table, a, b)?.is_some())
     }
 
+    /// The app that brought a stored group.
+    pub(super) fn source_app_of(&mut self, group: &GroupId) -> Result<Option<AppId>, StoreError> {
+        let n = self.group_n(group)?;
+        let mut select = self.sql.prepare_cached("SELECT source_app FROM groups WHERE n = ?1")?;
+        let source: Option<N> = select.query_row([n], |row| row.get(0)).optional()?.flatten();
+        let id = source.map(|app| self.id_of(app)).transpose()?.flatten();
+        Ok(id.and_then(|id| AppId::new(&id).ok()))
+    }
+
     /// Removes an object with everything that hangs on it. Returns the number of rows removed; `None` when something newer
     /// is known about it: then it stays, and so does everything that hangs on it.
     pub(super) fn remove(&mut self, key: &Key) -> Result<Option<u64>, StoreError> {
@@ -501,7 +510,7 @@ impl Apply<'_> {
         Ok(old)
     }
 
-    fn remove_user(&mut self, n: N) -> Result<u64, StoreError> {
+    pub(super) fn remove_user(&mut self, n: N) -> Result<u64, StoreError> {
         let mut removed = 0;
         for app in self.surrogates("SELECT app FROM app_users WHERE user = ?1", n)? {
             removed += self.remove_app_user(app, n)?;
@@ -514,7 +523,7 @@ impl Apply<'_> {
         Ok(removed + self.remove_row(Kind::User, &USERS, &[n])?)
     }
 
-    fn remove_group(&mut self, n: N) -> Result<u64, StoreError> {
+    pub(super) fn remove_group(&mut self, n: N) -> Result<u64, StoreError> {
         let mut removed = 0;
         for user in self.surrogates("SELECT user FROM group_members WHERE grp = ?1", n)? {
             removed += self.remove_member(n, user)?;
@@ -528,7 +537,7 @@ impl Apply<'_> {
         Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
     }
 
-    fn remove_app(&mut self, n: N) -> Result<u64, StoreError> {
+    pub(super) fn remove_app(&mut self, n: N) -> Result<u64, StoreError> {
         let mut removed = 0;
         for user in self.surrogates("SELECT user FROM app_users WHERE app = ?1", n)? {
             removed += self.remove_app_user(n, user)?;
@@ -544,6 +553,53 @@ impl Apply<'_> {
         }
         self.apps_changed = true;
         Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
+    }
+
+    /// Notes a change that was made beside [`Apply::put`].
+    pub(super) fn note_put(&mut self, kind: Kind, a: N, b: N) -> Result<(), StoreError> {
+        self.log(kind, a, b, OP_PUT)
+    }
+
+    /// Removes the secondary e-mails of all users, and what was remembered of earlier ones.
+    pub(super) fn drop_second_emails(&mut self) -> Result<(), StoreError> {
+        for n in self.surrogates("SELECT n FROM users WHERE second_email IS NOT NULL AND ?1 = 0", 0)? {
+            let old = self.old_names(&USERS, &[n], &USER_NAMES)?;
+            let kept: Vec<_> = old.iter().filter(|(kind, _)| *kind != "second_email").collect();
+            let kept: Vec<_> = kept.into_iter().map(|(kind, name)| (*kind, Some(name.as_str()))).collect();
+            self.rename(0, n, &old, &kept)?;
+            self.run("UPDATE users SET second_email = NULL WHERE n = ?1", [n])?;
+            self.log(Kind::User, n, 0, OP_PUT)?;
+        }
+        self.run("DELETE FROM account_history WHERE app = 0 AND kind = 'second_email'", ())
+    }
+
+    /// Removes rows that name a user or group of which there is no row.
+    pub(super) fn remove_rows_of_unknown(&mut self, kind: Kind) -> Result<(), StoreError> {
+        let pairs = |sql: &Connection, select: &str| -> Result<Vec<(N, N)>, StoreError> {
+            let mut select = sql.prepare_cached(select)?;
+            let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        if kind == Kind::Group {
+            let unknown = "SELECT app, grp FROM app_groups WHERE grp NOT IN (SELECT n FROM groups)";
+            for (app, group) in pairs(self.sql, unknown)? {
+                self.remove_app_group(app, group)?;
+            }
+            let unknown = "SELECT grp, user FROM group_members WHERE grp NOT IN (SELECT n FROM groups)";
+            for (group, user) in pairs(self.sql, unknown)? {
+                self.remove_member(group, user)?;
+            }
+            return Ok(());
+        }
+        let unknown = "SELECT app, user FROM app_users WHERE user NOT IN (SELECT n FROM users)";
+        for (app, user) in pairs(self.sql, unknown)? {
+            self.remove_app_user(app, user)?;
+        }
+        let unknown = "SELECT grp, user FROM group_members WHERE user NOT IN (SELECT n FROM users)";
+        for (group, user) in pairs(self.sql, unknown)? {
+            self.remove_member(group, user)?;
+        }
+        Ok(())
     }
 
     fn remove_member(&mut self, group: N, user: N) -> Result<u64, StoreError> {

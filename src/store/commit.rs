@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::apply::{Apply, IdCache, Put};
 use super::debts::Debts;
+use super::filtered::{Leavings, Sieve, Sifted};
 use super::gaps::{self, Ages};
 use super::members::apply_members;
 use super::meta::{self, Meta, REQUEST_NUMBER_BLOCK};
@@ -16,11 +17,11 @@ use super::missing::{self, HELD};
 use super::recent::Guard;
 use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
-use super::{StoreConfig, StoreError, as_i64};
+use super::{StoreConfig, StoreError, as_i64, purge};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
-use crate::core::model::{Key, Scope};
+use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::{Target, When};
 use crate::core::reconcile::Brake;
 
@@ -29,23 +30,55 @@ const HISTORY_DAYS: i64 = 366;
 
 /// What the writer knows beside what is stored.
 pub(super) struct Memory {
-    ids: IdCache,
-    guard: Guard,
-    credential: String,
-    brake: Brake,
+    pub(super) ids: IdCache,
+    pub(super) guard: Guard,
+    pub(super) sieve: Sieve,
+    pub(super) credential: String,
+    pub(super) brake: Brake,
     /// Objects on which a gap is open.
-    object_gaps: BTreeSet<Scope>,
+    pub(super) object_gaps: BTreeSet<Scope>,
 }
 
 impl Memory {
-    pub(super) fn new(config: &StoreConfig, sql: &Connection) -> Result<Self, StoreError> {
+    pub(super) fn new(config: &StoreConfig, sql: &Connection, sieve: Sieve) -> Result<Self, StoreError> {
         Ok(Self {
             ids: IdCache::default(),
             guard: Guard::default(),
+            sieve,
             credential: config.credential.clone(),
             brake: config.brake,
             object_gaps: gaps::object_gaps(sql)?,
         })
+    }
+}
+
+/// Work on rows beside a batch: what was stored at `at` is not overwritten by anything older.
+pub(super) fn apply_for<'a>(
+    sql: &'a Connection,
+    (ids, guard, object_gaps): (&'a mut IdCache, &'a mut Guard, &'a mut BTreeSet<Scope>),
+    revision: Revision,
+    (at, now): (RequestNumber, Timestamp),
+    rows: &'a mut BTreeMap<Kind, u64>,
+) -> Apply<'a> {
+    Apply {
+        sql,
+        ids,
+        guard,
+        revision,
+        at,
+        now,
+        dates_count: false,
+        is_reread: false,
+        changed: false,
+        lines: 0,
+        apps_changed: false,
+        gone: Vec::new(),
+        orphans: BTreeSet::new(),
+        ended: BTreeSet::new(),
+        notes_strangers: false,
+        object_gaps,
+        shown_objects: BTreeSet::new(),
+        rows,
     }
 }
 
@@ -55,6 +88,8 @@ pub(super) struct Done {
     pub(super) coverage: Vec<CoverageChange>,
     /// Lines of the change log.
     pub(super) lines: u64,
+    /// Whether names were removed that must not stay in any file.
+    pub(super) has_purged: bool,
 }
 
 impl Done {
@@ -82,31 +117,16 @@ pub(super) fn commit(
     for debt in &batch.pending {
         debts.merge(debt)?;
     }
-    let Memory { ids, guard, credential, brake, object_gaps } = memory;
+    let Memory { ids, guard, sieve, credential, brake, object_gaps } = memory;
     let revision = Revision(meta.revision.0 + 1);
-    let mut apply = Apply {
-        sql,
-        ids,
-        guard,
-        revision,
-        at: batch.at,
-        now: batch.now,
-        dates_count: false,
-        is_reread: batch.is_reread,
-        changed: false,
-        lines: 0,
-        apps_changed: false,
-        gone: Vec::new(),
-        orphans: BTreeSet::new(),
-        ended: BTreeSet::new(),
-        notes_strangers: batch.is_followed && !meta.crawl.running,
-        object_gaps,
-        shown_objects: BTreeSet::new(),
-        rows: &mut meta.rows,
-    };
-    let forgotten = forget_groups(&apply, &mut debts, batch)?;
-    let shown = apply_rows(&mut apply, batch)?;
-    apply_members(&mut apply, &mut debts, batch)?;
+    let seen = (batch.at, batch.now);
+    let mut apply = apply_for(sql, (ids, guard, object_gaps), revision, seen, &mut meta.rows);
+    apply.is_reread = batch.is_reread;
+    apply.notes_strangers = batch.is_followed && !meta.crawl.running;
+    let mut leavings = Leavings::default();
+    let forgotten = forget_groups(&mut apply, &mut debts, batch)?;
+    let shown = apply_rows(&mut apply, sieve, batch, &mut leavings)?;
+    apply_members(&mut apply, (sieve, &mut leavings), &mut debts, batch)?;
     let mut books = Books {
         apply: &mut apply,
         crawl: meta.crawl.id,
@@ -117,7 +137,16 @@ pub(super) fn commit(
         found: &batch.gaps,
         coverage: Vec::new(),
     };
+    let has_purged = leavings.has_purged;
+    sieve.quarantine(&books, &leavings)?;
     let finished = keep_books(&mut books, batch, &shown, &forgotten)?;
+    for update in &batch.walks {
+        let finished = finished.iter().find(|finished| finished.scope == update.scope);
+        if let Some(shown) = shown.get(&update.scope) {
+            sieve.keep_walk(&mut books, &mut debts, batch, update, (shown, finished))?;
+        }
+    }
+    sieve.follow_up(&mut books, &mut debts, batch, leavings)?;
     // What a held walk did not show is not settled: nothing is paid by it.
     if !finished.iter().any(|finished| finished.verdict.is_hold()) {
         for answered in &batch.answered {
@@ -146,26 +175,43 @@ pub(super) fn commit(
     if let Some(CrawlMark::End { .. }) = &batch.crawl {
         end_crawl(sql, meta, batch.now)?;
     }
+    if has_purged {
+        meta.purged = meta.revision;
+        meta::put_integer(sql, "purged", as_i64(meta.purged.0))?;
+        purge::note(sql, purge::SCRUB_LOG)?;
+    }
     let owed = debts.owed.into_values().collect();
-    Ok(Done { receipt: Receipt { revision: meta.revision, finished, owed }, coverage, lines })
+    Ok(Done { receipt: Receipt { revision: meta.revision, finished, owed }, coverage, lines, has_purged })
 }
 
-/// Groups of the batch that count as gone because nothing is stored of them: their debts are told so.
-fn forget_groups(apply: &Apply<'_>, debts: &mut Debts<'_>, batch: &Batch) -> Result<BTreeSet<Scope>, StoreError> {
+/// Groups of the batch that count as gone: those of which nothing is stored, and those that an app brought which is gone.
+/// Their debts are told so.
+fn forget_groups(apply: &mut Apply<'_>, debts: &mut Debts<'_>, batch: &Batch) -> Result<BTreeSet<Scope>, StoreError> {
     let mut forgotten = BTreeSet::new();
     for group in &batch.forgettable {
-        if !apply.is_stored(&Key::Group(group.clone()))? {
-            let target = Target::Group(group.clone());
-            debts.owe(target.clone(), When::Now, "its app is gone", batch.members_since)?;
-            debts.announce(&target)?;
-            forgotten.insert(Scope::Group(group.clone()));
+        let key = Key::Group(group.clone());
+        let is_stored = apply.is_stored(&key)?;
+        if is_stored && !apply.source_app_of(group)?.is_some_and(|app| batch.departed_apps.contains(&app)) {
+            continue;
         }
+        let target = Target::Group(group.clone());
+        debts.owe(target.clone(), When::Now, "its app is gone", batch.members_since)?;
+        debts.announce(&target)?;
+        if is_stored {
+            apply.remove(&key)?;
+        }
+        forgotten.insert(Scope::Group(group.clone()));
     }
     Ok(forgotten)
 }
 
 /// Rows and removals; returns what the batch shows of the scopes whose walks it moves.
-fn apply_rows(apply: &mut Apply<'_>, batch: &Batch) -> Result<BTreeMap<Scope, Shown>, StoreError> {
+fn apply_rows(
+    apply: &mut Apply<'_>,
+    sieve: &Sieve,
+    batch: &Batch,
+    leavings: &mut Leavings,
+) -> Result<BTreeMap<Scope, Shown>, StoreError> {
     let mut shown: BTreeMap<Scope, Shown> =
         batch.walks.iter().map(|update| (update.scope.clone(), Shown::default())).collect();
     for key in &batch.removals {
@@ -176,13 +222,26 @@ fn apply_rows(apply: &mut Apply<'_>, batch: &Batch) -> Result<BTreeMap<Scope, Sh
             shown.records += 1;
         }
     }
+    let unwanted_apps = sieve.before_rows(apply, batch)?;
+    if let Some(shown) = shown.get_mut(&Scope::Apps) {
+        shown.dropped = unwanted_apps;
+    }
+    let is_idle = sieve.is_idle();
     for row in &batch.rows {
-        let put = apply.put(row)?;
+        let sifted = if is_idle { Sifted::Put(apply.put(row)?) } else { sieve.sift(apply, row, leavings)? };
         if shown.is_empty() {
             continue;
         }
         let Some(shown) = shown.get_mut(&row.key().scope()) else { continue };
         shown.records += 1;
+        let put = match sifted {
+            Sifted::Put(put) => put,
+            Sifted::Dropped(n) => {
+                shown.dropped.extend(u32::try_from(n));
+                continue;
+            }
+            Sifted::Undecided => continue,
+        };
         if let Put::Unchanged(n) | Put::Older(n) | Put::Changed(n) = put
             && let Ok(n) = u32::try_from(n)
         {
@@ -263,6 +322,9 @@ fn begin_crawl(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<(), S
     meta::put_integer(sql, "crawl_began", began.as_millis())?;
     meta.crawl.began = Some(began);
     meta::put_text(sql, "crawl_fingerprint", fingerprint)?;
+    // It reads everything that a wider filter wants.
+    sql.execute("DELETE FROM meta WHERE name = 'widened'", ())?;
+    meta.is_widened = false;
     meta.crawl.id = *id;
     meta.crawl.running = true;
     meta.crawl.started_at = Some(batch.now);
@@ -383,26 +445,9 @@ fn with_books<T>(
     change: impl FnOnce(&mut Books<'_, '_>) -> Result<T, StoreError>,
 ) -> Result<(Done, T), StoreError> {
     let revision = Revision(meta.revision.0 + 1);
-    let mut apply = Apply {
-        sql,
-        ids: &mut memory.ids,
-        guard: &mut memory.guard,
-        revision,
-        at: RequestNumber::default(),
-        now,
-        dates_count: false,
-        is_reread: false,
-        changed: false,
-        lines: 0,
-        apps_changed: false,
-        gone: Vec::new(),
-        orphans: BTreeSet::new(),
-        ended: BTreeSet::new(),
-        notes_strangers: false,
-        object_gaps: &mut memory.object_gaps,
-        shown_objects: BTreeSet::new(),
-        rows: &mut meta.rows,
-    };
+    let at = (RequestNumber::default(), now);
+    let held = (&mut memory.ids, &mut memory.guard, &mut memory.object_gaps);
+    let mut apply = apply_for(sql, held, revision, at, &mut meta.rows);
     let mut books = Books {
         apply: &mut apply,
         crawl: meta.crawl.id,
@@ -418,5 +463,5 @@ fn with_books<T>(
     let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
     make_revision(meta, revision, changed, apps_changed);
     let receipt = Receipt { revision: meta.revision, finished: Vec::new(), owed: Vec::new() };
-    Ok((Done { receipt, coverage, lines }, outcome))
+    Ok((Done { receipt, coverage, lines, has_purged: false }, outcome))
 }

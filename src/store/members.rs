@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::StoreError;
 use super::apply::{Apply, N, Put};
 use super::debts::Debts;
+use super::filtered::{Leavings, Sieve};
 use crate::core::batch::Batch;
 use crate::core::event::MemberChange;
 use crate::core::ids::{RequestNumber, Timestamp};
@@ -22,9 +23,17 @@ struct Members {
 }
 
 /// Applies the membership events of a batch, and owes the reads that they oblige to.
-pub(super) fn apply_members(apply: &mut Apply<'_>, debts: &mut Debts<'_>, batch: &Batch) -> Result<(), StoreError> {
+pub(super) fn apply_members(
+    apply: &mut Apply<'_>,
+    (sieve, leavings): (&Sieve, &mut Leavings),
+    debts: &mut Debts<'_>,
+    batch: &Batch,
+) -> Result<(), StoreError> {
     let is_reread = std::mem::replace(&mut apply.is_reread, true);
     for change in &batch.members {
+        if !sieve.is_idle() && change.added && sieve.skips_member(apply, &change.group, &change.user, leavings)? {
+            continue;
+        }
         member_event(apply, debts, change, batch.members_since)?;
     }
     apply.is_reread = is_reread;

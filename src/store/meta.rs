@@ -59,6 +59,10 @@ pub struct Meta {
     pub apps_revision: Revision,
     /// When the credential was last used successfully.
     pub credential_used_at: Option<Timestamp>,
+    /// Revision after which names were removed that must not stay in any file: an older index is made anew.
+    pub purged: Revision,
+    /// Whether the filter wants more than was read, and no crawl has begun since.
+    pub is_widened: bool,
     /// First request number that is not reserved yet.
     pub request_numbers_end: u64,
 }
@@ -128,6 +132,8 @@ impl Meta {
             rows: Kind::ALL.into_iter().map(|kind| (kind, number(&rows_name(kind)))).collect(),
             apps_revision: Revision(number("apps_revision")),
             credential_used_at: time("credential_used_at"),
+            purged: Revision(number("purged")),
+            is_widened: number("widened") == 1,
             request_numbers_end: number("request_number"),
         })
     }

@@ -15,10 +15,12 @@ mod columns;
 mod commit;
 mod debts;
 mod files;
+mod filtered;
 mod gaps;
 mod members;
 mod meta;
 mod missing;
+mod purge;
 mod reader;
 mod recent;
 mod retention;
@@ -41,6 +43,7 @@ pub use self::snapshot::{
 };
 pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;
+use crate::core::filter::Filter;
 use crate::core::reconcile::Brake;
 
 /// What can go wrong with the store. Classified by what the operator can do.
@@ -138,6 +141,8 @@ pub struct StoreConfig {
     pub credential: String,
     /// How much of the change log is kept.
     pub changes: ChangeRetention,
+    /// What is stored at all.
+    pub filter: Filter,
 }
 
 /// Unsigned numbers as SQLite keeps them; what does not fit is more than any org has.

@@ -50,6 +50,13 @@ pub(super) struct Retention {
     has_more: bool,
 }
 
+/// Counts lines that were written beside a batch.
+pub(super) fn add_lines(sql: &Connection, lines: u64) -> Result<(), StoreError> {
+    let mut select = sql.prepare_cached("SELECT value FROM meta WHERE name = 'change_lines'")?;
+    let written: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
+    meta::put_integer(sql, "change_lines", written.unwrap_or_default().saturating_add(as_i64(lines)))
+}
+
 impl Retention {
     /// As stored.
     pub(super) fn read(sql: &Connection, setting: ChangeRetention) -> Result<Self, StoreError> {

@@ -99,6 +99,20 @@ UPDATE gaps SET opened_at = first_seen;
 ALTER TABLE pending_reads ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pending_reads ADD COLUMN absent_since INTEGER;
 CREATE INDEX pending_reads_absent ON pending_reads(target) WHERE absent_since IS NOT NULL;
+-- Who and what the filter keeps out, by salted hashes of ids; kind 0: a user of whom nobody knows yet. `at`: the request that showed it last but in a list.
+CREATE TABLE filtered_objects(n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL,
+    last_updated INTEGER, UNIQUE(kind, hash));
+-- Salted hashes of their names: login and e-mail (app 0), and those of their accounts.
+CREATE TABLE filtered_names(app INTEGER NOT NULL, folded BLOB NOT NULL, owner INTEGER NOT NULL, field INTEGER NOT NULL,
+    exact BLOB NOT NULL, PRIMARY KEY(app, folded, owner, field)) WITHOUT ROWID;
+CREATE INDEX filtered_names_by_owner ON filtered_names(owner, app);
+-- What the last complete walk of a scope has dropped: how much, and which.
+CREATE TABLE filtered_rows(scope TEXT PRIMARY KEY, kind INTEGER NOT NULL, count INTEGER NOT NULL, rows BLOB NOT NULL)
+    WITHOUT ROWID;
+-- Rows that were not stored because nobody knew yet whether their user or group is wanted; without an id: the whole list.
+CREATE TABLE undecided(scope TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY(scope, kind, id)) WITHOUT ROWID;
+CREATE INDEX undecided_by_id ON undecided(kind, id);
 ";
 
 /// The version that this program writes.

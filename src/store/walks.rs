@@ -65,6 +65,8 @@ pub(super) struct Shown {
     pub(super) seen: RoaringBitmap,
     /// Records of the answer, those that a filter drops among them.
     pub(super) records: u64,
+    /// What the filter dropped, by the numbers of [`super::filtered`].
+    pub(super) dropped: RoaringBitmap,
 }
 
 /// The end of a walk, as the batch tells it.
@@ -180,12 +182,12 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    fn forget_seen(&self, name: &str) -> Result<(), StoreError> {
+    pub(super) fn forget_seen(&self, name: &str) -> Result<(), StoreError> {
         self.run("DELETE FROM walk_seen WHERE scope = ?1", [name])?;
         Ok(())
     }
 
-    fn remember_seen(&self, name: &str, page: u32, seen: &RoaringBitmap) -> Result<(), StoreError> {
+    pub(super) fn remember_seen(&self, name: &str, page: u32, seen: &RoaringBitmap) -> Result<(), StoreError> {
         if seen.is_empty() {
             return Ok(());
         }
@@ -367,6 +369,7 @@ impl Books<'_, '_> {
             self.forget_seen(&name)?;
             self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
             self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
+            super::filtered::forget_scope(self.apply.sql, &scope)?;
             self.forget_gaps(&scope)?;
         }
         Ok(())

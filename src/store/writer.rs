@@ -21,8 +21,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commit::{Done, Memory, Release, Released, age, commit, release};
 use super::files::StoreFiles;
+use super::filtered::{Filtered, Sieve};
 use super::gaps::Ages;
 use super::meta::{self, Meta};
+use super::purge;
 use super::retention::Retention;
 use super::walks::publish;
 use super::{SharedCoverage, StoreConfig, StoreError, as_i64};
@@ -78,16 +80,21 @@ impl Writer {
         config: &StoreConfig,
     ) -> Result<(Self, SharedCoverage, watch::Receiver<Revision>), StoreError> {
         let first_request_number = meta::reserve_request_numbers(&connection, meta::REQUEST_NUMBER_BLOCK)?;
+        let mut connection = connection;
+        let sieve = Sieve::new(config.filter.clone(), Filtered::open(&connection)?);
+        let mut memory = Memory::new(config, &connection, sieve)?;
+        let newest = RequestNumber(first_request_number.0.saturating_sub(1));
+        let is_stained = purge::adopt(&mut connection, &mut memory, &config.filter, newest)?;
         let meta = Meta::read(&connection)?;
         let coverage = Arc::new(RwLock::new(read_coverage(&connection)?));
         let (revision_sender, revision) = watch::channel(meta.revision);
         let (jobs, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
         let retention = Retention::read(&connection, config.changes)?;
-        let memory = Memory::new(config, &connection)?;
         let mut worker = Worker {
             connection,
             meta,
             memory,
+            is_stained,
             retention,
             coverage: Arc::clone(&coverage),
             revision: revision_sender,
@@ -210,6 +217,8 @@ struct Worker {
     retention: Retention,
     coverage: SharedCoverage,
     revision: watch::Sender<Revision>,
+    /// The write-ahead log holds names that were removed.
+    is_stained: bool,
     _files: StoreFiles,
 }
 
@@ -277,6 +286,7 @@ impl Worker {
                 let mut coverage = Vec::new();
                 for (outcome, waiting) in done {
                     coverage.extend(outcome.coverage);
+                    self.is_stained |= outcome.has_purged;
                     receipts.push((outcome.receipt, waiting));
                 }
                 // At once: what one job closes and the next one opens is never seen closed.
@@ -290,6 +300,7 @@ impl Worker {
                 for (receipt, waiting) in receipts {
                     waiting.answer(receipt);
                 }
+                self.scrub();
                 Ok(())
             }
             Err(error) => {
@@ -300,6 +311,17 @@ impl Worker {
                 }
                 refuse(jobs.collect(), &detail);
                 Err(detail)
+            }
+        }
+    }
+
+    /// Names that were removed leave the write-ahead log too; tried again with the next transaction where a reader is in
+    /// the way.
+    fn scrub(&mut self) {
+        if self.is_stained {
+            match purge::scrub(&self.connection) {
+                Ok(is_clean) => self.is_stained = !is_clean,
+                Err(error) => tracing::warn!(%error, "the write-ahead log cannot be cut off"),
             }
         }
     }
@@ -386,7 +408,7 @@ fn refuse(group: Vec<Job>, detail: &str) {
     }
 }
 
-fn write_counters(sql: &Connection, before: &Meta, after: &Meta) -> Result<(), StoreError> {
+pub(super) fn write_counters(sql: &Connection, before: &Meta, after: &Meta) -> Result<(), StoreError> {
     meta::put_integer(sql, "revision", as_i64(after.revision.0))?;
     for (kind, count) in &after.rows {
         if before.rows.get(kind) != Some(count) {

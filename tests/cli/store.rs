@@ -158,7 +158,14 @@ pub(crate) fn fill_many(place: &Path, users: usize) {
 pub(crate) fn open(place: &Path) -> Store {
     let dir = place.join(ORG_DIR);
     let changes = ChangeRetention::default();
-    Store::open(StoreConfig { dir, brake: Brake::default(), credential: "test".to_owned(), changes }).unwrap()
+    Store::open(StoreConfig {
+        dir,
+        brake: Brake::default(),
+        credential: "test".to_owned(),
+        changes,
+        filter: okta_idmap::core::filter::Filter::default(),
+    })
+    .unwrap()
 }
 
 /// Lets the list of users of a store that [`fill_many`] made come without those many: the brake holds them, and probes say

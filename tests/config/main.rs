@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use okta_idmap::config::{
-    Config, ConfigErrors, ConfigFile, ConfigWarning, Credential, Flags, GroupMembers, LogFormat, NameRule, SecretFile,
-    Sources, keys, load,
+    Config, ConfigErrors, ConfigFile, ConfigWarning, Credential, FilterMode, Flags, GroupMembers, LogFormat, NameRule,
+    SecretFile, Sources, keys, load,
 };
 use okta_idmap::core::pending::Patience;
 use okta_idmap::engine::{FollowSettings, OrgSettings};
@@ -309,15 +309,21 @@ fn names_of_the_other_connectors() {
         ("BATON_API_TOKEN", CANARY),
     ])
     .config();
-    let apps = &config.require_org(Some("default")).unwrap().apps;
-    assert!(apps.skip_app_groups && !apps.sync_inactive);
-    check_error(
-        Case::env(&[("BATON_EMAIL_DOMAINS", "example.com"), ("BATON_GROUP_NAME_FILTER", "CIAM"), ("BATON_CIAM", "1")]),
-        expect![[r#"
-            BATON_CIAM is set, but filters are not available in this version: everything would be read, also what the filter is there to keep out; unset it if that is what you want
-            BATON_EMAIL_DOMAINS is set, but filters are not available in this version: everything would be read, also what the filter is there to keep out; unset it if that is what you want
-            BATON_GROUP_NAME_FILTER is set, but filters are not available in this version: everything would be read, also what the filter is there to keep out; unset it if that is what you want"#]],
-    );
+    let filter = &config.require_org(Some("default")).unwrap().filter;
+    assert!(filter.skip_app_groups && !filter.sync_inactive_apps && filter.mode == FilterMode::All);
+    for domains in
+        ["BATON_EMAIL_DOMAINS", "BATON_FILTER_EMAIL_DOMAINS", "BATON_CIAM_EMAIL_DOMAINS", "BATON_CIAM_EMAIL_DOMAIN"]
+    {
+        let variables =
+            [(domains, "Example.com,*.company.test"), ("BATON_GROUP_NAME_FILTER", "CIAM"), ("BATON_CIAM", "1")];
+        let org = [("BATON_DOMAIN", "acme.okta.com"), ("BATON_API_TOKEN", CANARY)];
+        let config = Case::env(&variables).and_env(&org).config();
+        let filter = &config.require_org(None).unwrap().filter;
+        assert_eq!(filter.mode, FilterMode::Ciam);
+        let domains: Vec<&str> = filter.email_domains.iter().map(|domain| domain.as_str()).collect();
+        assert_eq!(domains, ["*.company.test", "example.com"]);
+        assert_eq!(filter.group_name_contains.iter().collect::<Vec<_>>(), ["CIAM"]);
+    }
 }
 
 #[test]
@@ -508,8 +514,14 @@ fn the_effective_configuration_names_its_sources() {
         include = [] # default
         exclude = ["Slack", "Wiki"] # environment OKTA_IDMAP_ORGS__ACME__APPS__EXCLUDE
         built_in = false # default
-        sync_inactive = true # default
+
+        [orgs.acme.filter]
+        mode = "all" # default
+        email_domains = [] # default
+        group_name_contains = [] # default
         skip_app_groups = false # default
+        sync_inactive_apps = true # default
+        skip_secondary_emails = false # default
 
         [orgs.acme.resolve]
         user_statuses = ["ACTIVE", "LOCKED_OUT", "PASSWORD_EXPIRED", "RECOVERY"] # default
@@ -583,8 +595,14 @@ fn the_effective_configuration_names_its_sources() {
         include = [] # default
         exclude = [] # default
         built_in = false # default
-        sync_inactive = true # default
+
+        [filter]
+        mode = "all" # default
+        email_domains = [] # default
+        group_name_contains = [] # default
         skip_app_groups = false # default
+        sync_inactive_apps = true # default
+        skip_secondary_emails = false # default
 
         [resolve]
         user_statuses = ["ACTIVE", "LOCKED_OUT", "PASSWORD_EXPIRED", "RECOVERY"] # default
@@ -646,4 +664,58 @@ fn paths_of(text: &str) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     walk("", &text.parse().expect("it is TOML"), &mut paths);
     paths
+}
+
+#[test]
+fn filters_are_checked() {
+    let org = "[orgs.acme]\ndomain = 'acme.okta.com'\napi_token_file = 'token'\n";
+    let check = |text: &str, expected: Expect| {
+        check_error(Case::file(Box::leak(format!("{text}\n{org}").into_boxed_str())), expected)
+    };
+    check(
+        "filter = { mode = 'ciam' }",
+        expect![[
+            r#"okta-idmap.toml:1:12: orgs.acme.filter.mode: "ciam" needs the domains of the people to keep, so that nobody else is stored: set filter.email_domains, for example email_domains = ["example.com"] in [filter] or [orgs.acme.filter], or OKTA_IDMAP_FILTER__EMAIL_DOMAINS; or mode = "all" to keep everybody"#
+        ]],
+    );
+    check(
+        "filter = { email_domains = ['@example.com'] }",
+        expect![[
+            r#"okta-idmap.toml:1:12: filter.email_domains: "@example.com" is no e-mail domain: give the domain alone, without anything before the @"#
+        ]],
+    );
+    check(
+        "filter = { email_domains = 7 }",
+        expect![[
+            r#"okta-idmap.toml:1:12: filter.email_domains: expected a list of domains such as "example.com", or "*.example.com" for its sub-domains, got 7"#
+        ]],
+    );
+    check(
+        "filter = { group_name_contains = '' }",
+        expect!["okta-idmap.toml:1:12: filter.group_name_contains: an item is empty"],
+    );
+    check(
+        "apps = { skip_app_groups = true }",
+        expect!["okta-idmap.toml:1:10: apps.skip_app_groups: is filter.skip_app_groups now: rename it"],
+    );
+    check(
+        "apps = { sync_inactive = true }",
+        expect!["okta-idmap.toml:1:10: apps.sync_inactive: is filter.sync_inactive_apps now: rename it"],
+    );
+    check_error(
+        Case::env(&[("OKTA_IDMAP_APPS__SYNC_INACTIVE", "true"), ("OKTA_IDMAP_ORGS__ACME__APPS__SKIP_APP_GROUPS", "1")]),
+        expect![[r#"
+            OKTA_IDMAP_APPS__SYNC_INACTIVE: unknown variable (did you mean OKTA_IDMAP_FILTER__SYNC_INACTIVE_APPS?); variables are OKTA_IDMAP_<TABLE>__<KEY>, the keys are those of config.example.toml
+            OKTA_IDMAP_ORGS__ACME__APPS__SKIP_APP_GROUPS: unknown variable (did you mean OKTA_IDMAP_ORGS__ACME__FILTER__SKIP_APP_GROUPS?); variables are OKTA_IDMAP_<TABLE>__<KEY>, the keys are those of config.example.toml"#]],
+    );
+    // One alone may stand without brackets, and an org's own list takes the place of the common one.
+    let own = "[orgs.acme.filter]\nemail_domains = '*.Müller.example'";
+    let common = "filter = { mode = 'ciam', email_domains = ['a.test'], group_name_contains = 'X' }";
+    let config = Case::file(Box::leak(format!("{common}\n{org}{own}").into_boxed_str())).config();
+    let filter = &config.require_org(None).unwrap().filter;
+    assert_eq!(
+        filter.email_domains.iter().map(|domain| domain.as_str()).collect::<Vec<_>>(),
+        ["*.xn--mller-kva.example"]
+    );
+    assert_eq!(filter.group_name_contains.iter().collect::<Vec<_>>(), ["X"]);
 }

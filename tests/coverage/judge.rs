@@ -122,7 +122,7 @@ impl Judge {
         // The index is not what is judged: so many cases at once should not spend their time on it.
         settings.index_interval = INDEX_INTERVAL;
         adjust(&mut settings);
-        let watcher = Watcher::new(settings.clone(), story.clone());
+        let watcher = Watcher::new(settings.clone(), story.clone(), (|_| true, |_| true));
         let random = Rng::with_seed(seed);
         Self {
             story,

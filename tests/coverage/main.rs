@@ -33,6 +33,9 @@ mod harness;
 mod hidings;
 mod judge;
 mod mixtures;
+#[path = "../e2e/parts.rs"]
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
+mod parts;
 #[path = "../e2e/picture.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod picture;

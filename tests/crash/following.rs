@@ -154,7 +154,7 @@ fn killed_followers_go_on_and_lose_nothing() {
     let settings = world.settings();
     let story = Story::new();
     let _teller = Teller(story.clone());
-    let mut watcher = Watcher::new(settings.clone(), story.clone());
+    let mut watcher = Watcher::new(settings.clone(), story.clone(), (|_| true, |_| true));
     let mut killer = Killer { random: Rng::with_seed(seed), world, settings, last: None };
     let mut killed = 0;
     while killed < kills {

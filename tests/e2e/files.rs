@@ -95,6 +95,7 @@ async fn a_store_in_use_is_refused() {
         brake: settings.brake,
         credential: String::new(),
         changes: ChangeRetention::default(),
+        filter: okta_idmap::core::filter::Filter::default(),
     };
     let held = Store::open(config).unwrap();
     let error = world.try_sync().await.unwrap_err();

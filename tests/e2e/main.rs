@@ -5,9 +5,11 @@
 mod crawl;
 mod faults;
 mod files;
+mod filters;
 mod gaps;
 mod harness;
 mod limits;
+mod parts;
 mod picture;
 mod requests;
 mod service_app;

@@ -56,9 +56,7 @@ async fn apps_are_included_and_excluded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn assignments_that_are_not_wanted() {
     let want = Want { assignments: is_active, ..Want::default() };
-    check("inactive", &[("APPS__SYNC_INACTIVE", "false")], want).await;
-    let want = Want { app_groups: false, ..Want::default() };
-    check("app groups", &[("APPS__SKIP_APP_GROUPS", "true")], want).await;
+    check("inactive", &[("FILTER__SYNC_INACTIVE_APPS", "false")], want).await;
 }
 
 /// A group that is assigned no longer, under unchanged settings.
@@ -90,8 +88,8 @@ async fn what_is_newly_wanted_is_read() {
     let mut world = World::paged(70, 102);
     for (key, value) in [
         ("GROUPS__MEMBERS", "assigned"),
-        ("APPS__SYNC_INACTIVE", "false"),
-        ("APPS__SKIP_APP_GROUPS", "true"),
+        ("FILTER__SYNC_INACTIVE_APPS", "false"),
+        ("FILTER__SKIP_APP_GROUPS", "true"),
         ("APPS__INCLUDE", "salesforce"),
     ] {
         world.set(key, value);

@@ -324,6 +324,7 @@ pub(crate) fn open_store(dir: &Path) -> Store {
         brake: Brake::default(),
         credential: "c".to_owned(),
         changes: ChangeRetention::default(),
+        filter: okta_idmap::core::filter::Filter::default(),
     };
     Store::open(config).unwrap()
 }

@@ -11,7 +11,8 @@ use okta_idmap::store::{Meta, Reader, StoreError};
 use okta_sim::RequestRecord;
 
 use crate::harness::{World, assert_index};
-use crate::picture::{Picture, Want};
+use crate::parts::{Groups, Users, part_of_org};
+use crate::picture::Picture;
 use crate::story::Story;
 
 /// How often it is looked.
@@ -35,12 +36,14 @@ pub(crate) struct Watcher {
     revision: Revision,
     /// Nets and crawls come so often that there is always something to read: that is no reason to wait.
     is_restless: bool,
+    /// The part of the org that the settings want.
+    part: (Users, Groups),
 }
 
 impl Watcher {
-    pub(crate) fn new(settings: OrgSettings, story: Story) -> Self {
+    pub(crate) fn new(settings: OrgSettings, story: Story, part: (Users, Groups)) -> Self {
         let is_restless = settings.follow.users_delta_interval.is_some();
-        Self { settings, story, store_id: None, revision: Revision::default(), is_restless }
+        Self { settings, story, store_id: None, revision: Revision::default(), is_restless, part }
     }
 
     fn reader(&self) -> Option<Reader> {
@@ -124,7 +127,8 @@ impl Watcher {
             let ids: Vec<String> = gaps.iter().map(|record| record.gap.id().to_string()).collect();
             return Some(format!("gaps are open: {}", ids.join(", ")));
         }
-        let (stored, expected) = (Picture::of_store(&reader), Picture::of_org(&world.server.sim(), &Want::default()));
+        let (stored, expected) =
+            (Picture::of_store(&reader), part_of_org(&world.server.sim(), self.part.0, self.part.1));
         if let Some(difference) = stored.difference(&expected) {
             return Some(difference);
         }

@@ -17,9 +17,12 @@
 mod converge;
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod engine;
+mod filters;
 #[path = "../e2e/harness.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod harness;
+#[path = "../e2e/parts.rs"]
+mod parts;
 #[path = "../e2e/picture.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod picture;

@@ -40,7 +40,7 @@ impl Followed {
         let world = World::served(Org::generate(&Spec { seed, ..Spec::of_users(100) }), config);
         let mut settings = world.settings();
         hurry(&mut settings, None, NEVER);
-        let watcher = Watcher::new(settings.clone(), Story::new());
+        let watcher = Watcher::new(settings.clone(), Story::new(), (|_| true, |_| true));
         let engine = Engine::start(&settings).await;
         let mut followed = Self { world, settings, watcher, engine };
         followed.settle().await;

@@ -9,6 +9,7 @@ use okta_sim::{ClockMode, LogControls, Org, ServerConfig, Spec};
 use crate::converge::{Watcher, assert_requests};
 use crate::engine::{Engine, hurry};
 use crate::harness::World;
+use crate::parts::{Groups, Users, is_in, is_of};
 use crate::story::Story;
 use crate::weather::{self, Harm};
 
@@ -17,6 +18,41 @@ const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// Interval of safety nets and crawls where a run is about them.
 const NET_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Sets filters, in every second run; returns the part of the org that they leave.
+fn filter(world: &mut World, random: &mut Rng, story: &Story) -> (Users, Groups) {
+    let (mut users, mut groups): (Users, Groups) = (|_| true, |_| true);
+    // Changes move people into the first of these domains.
+    match random.u8(0..6) {
+        0 => {
+            world.set("FILTER__EMAIL_DOMAINS", "acme.example");
+            users = |user| is_in(user, |domain| domain == "acme.example");
+        }
+        1 => {
+            world.set("FILTER__EMAIL_DOMAINS", "*.acme.example,contractor.example,acme-corp.example");
+            users = |user| {
+                let domains = ["tochter.acme.example", "contractor.example", "acme-corp.example"];
+                domains.iter().any(|wanted| is_of(user, wanted))
+            };
+        }
+        _ => {}
+    }
+    match random.u8(0..6) {
+        0 => {
+            world.set("FILTER__GROUP_NAME_CONTAINS", "&");
+            groups = |group| group.name.contains('&');
+        }
+        1 => {
+            world.set("FILTER__SKIP_APP_GROUPS", "true");
+            groups = |group| group.kind.as_str() != "APP_GROUP";
+        }
+        _ => {}
+    }
+    let names: Vec<&String> =
+        world.environment.iter().map(|(name, _)| name).filter(|name| name.contains("FILTER")).collect();
+    story.tell(format!("filters: {names:?}"));
+    (users, groups)
+}
 
 /// Everything of a run.
 struct Run {
@@ -44,10 +80,11 @@ impl Run {
         // Few enough for a list of this size to be held, or the usual number, which no list here reaches.
         let brake_rows = if random.bool() { "3" } else { "50" };
         world.set("BRAKE__ROWS", brake_rows);
+        let part = filter(&mut world, &mut random, &story);
         let mut settings = world.settings();
         hurry(&mut settings, nets, crawl);
         story.tell(format!("{users} users, brake at {brake_rows} rows"));
-        let watcher = Watcher::new(settings.clone(), story.clone());
+        let watcher = Watcher::new(settings.clone(), story.clone(), part);
         let engine = Some(Engine::start(&settings).await);
         Self { random, story, world, settings, watcher, engine, was_hidden: false }
     }

@@ -35,7 +35,7 @@ async fn a_scope_that_is_granted_while_it_follows_closes_its_gap() {
             sim.oauth.apps[0].granted.insert("okta.groups.read".to_owned());
             sim.oauth.expire_tokens();
         }
-        let mut watcher = Watcher::new(settings, Story::new());
+        let mut watcher = Watcher::new(settings, Story::new(), (|_| true, |_| true));
         watcher.converge(&world, &mut || engine.has_ended(), 0).await;
         engine.stop().await;
         watcher.assert_index();

@@ -106,6 +106,7 @@ pub(super) fn open(dir: &Path, credential: &str) -> Store {
         brake: Brake::default(),
         credential: credential.to_owned(),
         changes: ChangeRetention::default(),
+        filter: okta_idmap::core::filter::Filter::default(),
     };
     Store::open(config).unwrap()
 }

@@ -136,7 +136,15 @@ impl Model {
     pub(crate) fn forget_groups(&mut self, batch: &Batch, owed: &mut Owed) -> BTreeSet<Scope> {
         let mut forgotten = BTreeSet::new();
         for group in &batch.forgettable {
-            if !self.rows.contains_key(&Key::Group(group.clone())) {
+            let key = Key::Group(group.clone());
+            let has_departed = match self.rows.get(&key) {
+                None => true,
+                Some(stored) => match &stored.row {
+                    Row::Group(group) => group.source_app.as_ref().is_some_and(|app| batch.departed_apps.contains(app)),
+                    _ => false,
+                },
+            };
+            if has_departed {
                 let target = Target::Group(group.clone());
                 self.owe(target.clone(), When::Now, "its app is gone", batch, owed);
                 self.announce(&target, owed);

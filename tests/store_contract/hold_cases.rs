@@ -234,7 +234,13 @@ fn gaps_are_changes() {
 #[test]
 fn old_changes_go_by_age_and_by_number() {
     fn store_with(dir: &std::path::Path, changes: ChangeRetention) -> Store {
-        let config = StoreConfig { dir: dir.to_owned(), brake: Brake::default(), credential: "a".to_owned(), changes };
+        let config = StoreConfig {
+            dir: dir.to_owned(),
+            brake: Brake::default(),
+            credential: "a".to_owned(),
+            changes,
+            filter: okta_idmap::core::filter::Filter::default(),
+        };
         Store::open(config).unwrap()
     }
     /// Makes revisions at these minutes, each of so many lines; returns `changes_from` and the lines that are left.

@@ -25,6 +25,12 @@ pub enum IdentifierKind {
     Email,
 }
 
+/// The fields that a question asks in an app whose names are compared by `of_app`, each with its own rule.
+pub fn asked_fields(kind: IdentifierKind, of_app: NameRule, policy: &GrantPolicy) -> Vec<(NameField, NameRule)> {
+    let asked = NameField::ALL.into_iter().filter(|field| field.is_asked(kind, policy));
+    asked.map(|field| (field, field.rule(of_app))).collect()
+}
+
 /// A field of a user or an app user that holds a name under which an account can be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameField {

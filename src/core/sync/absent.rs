@@ -225,7 +225,10 @@ impl SyncState {
         self.absent.is_searching = false;
         let mut gaps = self.batch();
         let mut waiting = BTreeMap::new();
-        for (object, ripe) in search.objects {
+        // Apps first: a group may be gone because of one.
+        let (apps, others): (Vec<_>, Vec<_>) =
+            search.objects.into_iter().partition(|(object, _)| matches!(object, Scope::App(_)));
+        for (object, ripe) in apps.into_iter().chain(others) {
             let Some(key) = object.object() else { continue };
             let Some(target) = Target::of_object(&key) else { continue };
             let is_announced = self.debts.get(&target).is_some_and(|read| read.announced);
@@ -259,10 +262,15 @@ impl SyncState {
         } else {
             self.absent.searched.remove(&object);
         }
-        if let Scope::Group(group) = &object
-            && self.absent.departed.keys().any(|departed| matches!(departed, Scope::App(_)))
-        {
-            batch.forgettable.push(group.clone());
+        if let Scope::Group(group) = &object {
+            let departed = self.absent.departed.keys().filter_map(|departed| match departed {
+                Scope::App(app) => Some(app.clone()),
+                _ => None,
+            });
+            batch.departed_apps.extend(departed);
+            if !batch.departed_apps.is_empty() {
+                batch.forgettable.push(group.clone());
+            }
         }
         self.absent.unseen.insert(object.clone());
         batch.gaps.push(Gap { scope: object, kind: GapKind::UnseenReference, evidence });

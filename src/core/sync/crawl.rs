@@ -97,7 +97,10 @@ impl SyncState {
             (true, false) => self.log.leave_alone(),
             (true, true) => {}
         }
-        for update in stored.walks {
+        let mut walks = stored.walks;
+        // Users and groups first: what names them may have to wait for them.
+        walks.sort_by(|a, b| a.scope.cmp(&b.scope));
+        for update in walks {
             self.lanes.resume(update);
         }
         self.crawl.began = self.moment.okta_now;
@@ -300,10 +303,15 @@ impl SyncState {
     /// Whether everything of the crawl is read and stored. A follower is never idle, so it waits only for what the crawl
     /// needs; its own commits are in order with the others.
     fn is_crawl_read(&self) -> bool {
-        let is_of_crawl = |pending: &Pending| matches!(pending, Pending::Anchor | Pending::Unlisted(_));
+        let is_alone = self.follow.is_none();
+        let is_of_crawl = |pending: &Pending| {
+            matches!(pending, Pending::Anchor | Pending::Unlisted(_))
+                || (is_alone && matches!(pending, Pending::Read(..)))
+        };
         let is_idle = self.lanes.is_crawl_done()
             && self.log.lets_lists_go()
             && self.crawl.unlisted.is_empty()
+            && !(is_alone && self.ready.has_named())
             && !self.in_flight.values().any(is_of_crawl);
         let is_probe = |pending: &Pending| matches!(pending, Pending::Probe(_) | Pending::Select(_));
         let is_settled = !self.in_flight.values().any(is_probe) && self.absent.is_settled();

@@ -1,10 +1,14 @@
 //! Which walk goes next: one queue per rate-limit bucket, so that no bucket waits for another (facts 6.2, 12.1).
 //!
-//! Invariant: a scope is walked at most once at a time, whoever wants it.
+//! Invariants:
+//! - A scope is walked at most once at a time, whoever wants it.
+//! - While the list of users (or groups) is read and a filter chooses among them, no list that names them begins: whom it
+//!   names would not be known yet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::batch::{WalkState, WalkUpdate};
+use super::super::filter::Filter;
 use super::super::model::{Kind, Scope};
 use super::walk::{Walk, resumed};
 
@@ -51,6 +55,10 @@ pub(super) struct Lanes {
     /// Walks that a hint asked for: they go before those of a crawl.
     urgent: BTreeMap<Lane, VecDeque<Walk>>,
     waiting: BTreeMap<Lane, VecDeque<Walk>>,
+    /// Walks that begin once those whom they name are known.
+    held_back: Vec<Walk>,
+    chooses_users: bool,
+    chooses_groups: bool,
     active: BTreeMap<Lane, usize>,
     in_flight_max: usize,
     /// Scopes in a queue or under way.
@@ -62,8 +70,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(in_flight_max: usize) -> Self {
+    pub(super) fn new(in_flight_max: usize, filter: &Filter) -> Self {
         Self {
+            held_back: Vec::new(),
+            chooses_users: filter.users.is_active(),
+            chooses_groups: filter.groups.is_active(),
             urgent: BTreeMap::new(),
             waiting: BTreeMap::new(),
             active: BTreeMap::new(),
@@ -79,6 +90,7 @@ impl Lanes {
     pub(super) fn begin_crawl(&mut self) -> BTreeSet<Scope> {
         self.urgent.clear();
         self.waiting.clear();
+        self.held_back.clear();
         self.active.clear();
         self.known.clear();
         self.outstanding.clear();
@@ -92,6 +104,49 @@ impl Lanes {
 
     pub(super) fn is_busy(&self, scope: &Scope) -> bool {
         self.busy.contains(scope)
+    }
+
+    /// Whether those whom the list names are not known yet.
+    fn must_wait(&self, scope: &Scope) -> bool {
+        let (names_users, names_groups) = match scope {
+            Scope::AppUsers(_) => (true, true),
+            Scope::GroupMembers(_) => (true, false),
+            Scope::AppGroups(_) => (false, true),
+            Scope::Users | Scope::Groups | Scope::Apps | Scope::Log => return false,
+            Scope::User(_) | Scope::Group(_) | Scope::App(_) => return false,
+        };
+        (names_users && self.chooses_users && self.busy.contains(&Scope::Users))
+            || (names_groups && self.chooses_groups && self.busy.contains(&Scope::Groups))
+    }
+
+    fn queue(&mut self, lane: Lane, walk: Walk) {
+        if self.must_wait(&walk.scope) {
+            self.held_back.push(walk);
+        } else {
+            let queues = if walk.is_urgent { &mut self.urgent } else { &mut self.waiting };
+            queues.entry(lane).or_default().push_back(walk);
+        }
+    }
+
+    /// Users or groups are known now, or cannot be read.
+    fn let_go(&mut self) {
+        for walk in std::mem::take(&mut self.held_back) {
+            if let Some(lane) = Lane::of(&walk.scope) {
+                self.queue(lane, walk);
+            }
+        }
+    }
+
+    /// Whether the scope is part of the crawl and not done.
+    pub(super) fn is_outstanding(&self, scope: &Scope) -> bool {
+        self.outstanding.contains(scope)
+    }
+
+    /// A list that the one crawl has to read again before it ends.
+    pub(super) fn request_in_crawl(&mut self, scope: Scope) {
+        self.note(&scope);
+        self.outstanding.insert(scope.clone());
+        self.request(scope);
     }
 
     fn note(&mut self, scope: &Scope) {
@@ -109,7 +164,7 @@ impl Lanes {
         if let Some(lane) = Lane::of(&walk.scope)
             && self.busy.insert(walk.scope.clone())
         {
-            self.waiting.entry(lane).or_default().push_back(walk);
+            self.queue(lane, walk);
         }
     }
 
@@ -118,7 +173,7 @@ impl Lanes {
         if let Some(lane) = Lane::of(&scope)
             && self.busy.insert(scope.clone())
         {
-            self.urgent.entry(lane).or_default().push_back(Walk::urgent(scope));
+            self.queue(lane, Walk::urgent(scope));
         }
     }
 
@@ -166,6 +221,9 @@ impl Lanes {
             self.release(lane);
         }
         self.busy.remove(scope);
+        if matches!(scope, Scope::Users | Scope::Groups) {
+            self.let_go();
+        }
         if self.outstanding.remove(scope) {
             self.count_done(scope);
         }

@@ -61,7 +61,7 @@ use self::selections::Selected;
 use self::walk::Walk;
 use super::batch::{Batch, CrawlMark, Delta, Receipt};
 use super::coverage::{Gap, GapKind, ReadFailure};
-use super::filter::AppFilter;
+use super::filter::{AppFilter, Filter};
 use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
 use super::model::{App, AppStatus, Key, Kind, Scope};
 use super::pending::{Answered, Patience, PendingRead, Target, When};
@@ -86,10 +86,8 @@ pub struct Limits {
     pub in_flight_per_lane: usize,
     /// Which groups' members are read.
     pub members: Members,
-    /// Which apps are read.
-    pub apps: AppFilter,
-    /// Whether app-group assignments are left out.
-    pub skip_app_groups: bool,
+    /// What is wanted at all. Users and what names them are dropped by the store, which alone knows whom it has.
+    pub filter: Filter,
 }
 
 /// How an org is followed. All times in milliseconds.
@@ -159,6 +157,8 @@ pub struct Known {
     pub everyone: BTreeSet<GroupId>,
     /// Groups that are assigned to an app.
     pub assigned_groups: BTreeSet<GroupId>,
+    /// Stored groups; only with a filter of groups.
+    pub stored_groups: BTreeSet<GroupId>,
     /// When the app users of an app were last listed completely.
     pub listed: BTreeMap<AppId, Timestamp>,
     /// Walks whose missing rows are kept.
@@ -226,6 +226,8 @@ pub struct SyncState {
     everyone: BTreeSet<GroupId>,
     /// Groups that are assigned to an app; only with [`Members::Assigned`].
     assigned_groups: BTreeSet<GroupId>,
+    /// With a filter of groups those that it wants and that were seen.
+    stored_groups: Option<BTreeSet<GroupId>>,
     /// Apps that were seen, wanted or not.
     apps: BTreeMap<AppId, KnownApp>,
     in_flight: BTreeMap<CallId, Pending>,
@@ -282,9 +284,10 @@ impl SyncState {
         let is_lost = known.log_gaps.contains(&GapKind::LogLost)
             && known.pending.iter().any(|read| read.target == Target::Everything);
         let patience = follow.as_ref().map(|follow| follow.patience).unwrap_or_default();
-        let apps = known.apps.iter().map(|app| (app.id.clone(), KnownApp::of(app, &limits.apps))).collect();
+        let apps = known.apps.iter().map(|app| (app.id.clone(), KnownApp::of(app, &limits.filter.apps))).collect();
         let mut state = Self {
-            lanes: Lanes::new(limits.in_flight_per_lane),
+            lanes: Lanes::new(limits.in_flight_per_lane, &limits.filter),
+            stored_groups: limits.filter.groups.is_active().then_some(known.stored_groups),
             crawl: Crawl::new(known.whole_since),
             log: Log::new(
                 known.cursor,
@@ -469,7 +472,9 @@ impl SyncState {
     fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
         let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
         for read in receipt.owed {
+            let target = read.target.clone();
             self.debts.adopt(read, number);
+            self.read_in_crawl(target);
         }
         let is_held = receipt.finished.iter().any(|finished| finished.verdict.is_hold());
         for answered in answered {
@@ -500,6 +505,38 @@ impl SyncState {
         if ends_crawl {
             self.crawl_is_over(effects);
         }
+    }
+
+    /// One crawl reads whom the filter does not know yet itself, and what was dropped for that: nobody follows.
+    fn read_in_crawl(&mut self, target: Target) {
+        let filter = &self.limits.filter;
+        if self.follow.is_some() || !self.is_crawl_open() || !(filter.users.is_active() || filter.groups.is_active()) {
+            return;
+        }
+        let is_under_way =
+            |key: &Key| self.in_flight.values().any(|pending| matches!(pending, Pending::Read(read, _) if read == key));
+        match target {
+            Target::User(user) if !is_under_way(&Key::User(user.clone())) => self.ready.user(user),
+            Target::Group(group) if !is_under_way(&Key::Group(group.clone())) => self.ready.group(group),
+            Target::List(scope) => self.lanes.request_in_crawl(scope),
+            _ => {}
+        }
+    }
+
+    /// Notes whether a group is stored, where a filter chooses.
+    fn note_group(&mut self, group: &GroupId, is_stored: bool) {
+        if let Some(stored) = &mut self.stored_groups {
+            if is_stored {
+                stored.insert(group.clone());
+            } else {
+                stored.remove(group);
+            }
+        }
+    }
+
+    /// Whether the filter lets the group be stored, as far as is known.
+    fn may_be_stored(&self, group: &GroupId) -> bool {
+        self.stored_groups.as_ref().is_none_or(|stored| stored.contains(group))
     }
 
     fn call(&mut self, call: Call, pending: Pending, effects: &mut Vec<Effect>) -> CallId {

@@ -97,9 +97,7 @@ impl SyncState {
             // Not again before its turn comes, however its list ends.
             self.nets.listed.insert(app.clone(), now);
             self.owe(Target::List(Scope::AppUsers(app.clone())), When::Now, "re-list");
-            if !self.limits.skip_app_groups {
-                self.owe(Target::List(Scope::AppGroups(app)), When::Now, "re-list");
-            }
+            self.owe(Target::List(Scope::AppGroups(app)), When::Now, "re-list");
         }
     }
 }

@@ -43,6 +43,15 @@ impl Ready {
         self.users.insert(user);
     }
 
+    pub(super) fn group(&mut self, group: GroupId) {
+        self.groups.insert(group);
+    }
+
+    /// Whether users or groups wait for their read by id.
+    pub(super) fn has_named(&self) -> bool {
+        !self.users.is_empty() || !self.groups.is_empty()
+    }
+
     pub(super) fn select(&mut self, selected: Selected) {
         self.selections.push_back(selected);
     }
@@ -82,6 +91,10 @@ impl SyncState {
                     let target = Target::UserGroups(user.clone());
                     self.ready.select(Selected::new(Selection::UserGroups(user), Some(target)));
                 }
+                // All of them are of the type that is left out.
+                target @ Target::SourceGroups(_) if self.limits.filter.groups.skip_app_groups => {
+                    batch.answered.extend(self.debts.unwanted(&target));
+                }
                 target @ (Target::SourceGroups(_) | Target::UsersDelta | Target::GroupsDelta) => {
                     self.take_selection(target);
                 }
@@ -105,12 +118,10 @@ impl SyncState {
     fn take_list(&mut self, scope: Scope, batch: &mut Batch) {
         let is_wanted = match &scope {
             Scope::Users | Scope::Groups | Scope::Apps => true,
-            Scope::AppUsers(app) => self.apps.get(app).is_none_or(|known| known.is_read),
-            Scope::AppGroups(app) => {
-                !self.limits.skip_app_groups && self.apps.get(app).is_none_or(|known| known.is_read)
-            }
+            Scope::AppUsers(app) | Scope::AppGroups(app) => self.apps.get(app).is_none_or(|known| known.is_read),
             Scope::GroupMembers(group) => {
                 !self.everyone.contains(group)
+                    && self.may_be_stored(group)
                     && (self.limits.members == Members::All || self.assigned_groups.contains(group))
             }
             Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => false,
@@ -296,12 +307,12 @@ impl SyncState {
         let mut targets = Vec::new();
         match key {
             Key::User(user) => {
-                targets.push(Target::UserApps(user.clone()));
-                targets.push(Target::UserGroups(user.clone()));
+                targets.extend([Target::UserApps(user.clone()), Target::UserGroups(user.clone())]);
                 targets.extend(self.debts.accounts_of_user(user));
             }
             Key::Group(group) => {
                 targets.push(members_of(group));
+                self.note_group(group, false);
                 self.holds.ended(&Scope::GroupMembers(group.clone()));
             }
             Key::App(app) => {

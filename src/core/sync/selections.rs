@@ -151,6 +151,7 @@ impl SyncState {
         let mut batch = self.batch();
         self.credential_lives(&mut batch);
         batch.at = page.at;
+        batch.is_reread = selected.probe.is_none() && matches!(selected.selection, Selection::UserGroups(_));
         batch.quarantined = page.quarantined;
         self.note_stats(page.group_stats, Asked { at: page.at, since: selected.began });
         selected.user_apps.extend(page.user_apps);
@@ -195,11 +196,11 @@ impl SyncState {
                 self.owe_members(group, "members changed", batch);
             }
             (Selection::GroupsOfApp(_), Row::Group(group)) => self.owe_members(group, "groups imported", batch),
-            (Selection::UserGroups(user), Row::Group(group)) => {
+            (Selection::UserGroups(user), Row::Group(group)) if self.wants_members(group) => {
                 let member = GroupMember { group: group.id.clone(), user: user.clone() };
-                if !group.is_everyone() && self.reads_members_of(&group.id) {
-                    batch.rows.push(Row::GroupMember(member));
-                }
+                self.on_row(row, batch);
+                batch.rows.push(Row::GroupMember(member));
+                return;
             }
             (_, Row::User(user)) => {
                 selected.users.insert(user.id.clone());
@@ -209,12 +210,13 @@ impl SyncState {
         self.on_row(row, batch);
     }
 
-    fn reads_members_of(&self, group: &GroupId) -> bool {
-        self.limits.members == Members::All || self.assigned_groups.contains(group)
+    fn wants_members(&self, group: &Group) -> bool {
+        let is_wanted = self.limits.members == Members::All || self.assigned_groups.contains(&group.id);
+        is_wanted && !group.is_everyone() && self.limits.filter.groups.wants(group)
     }
 
     fn owe_members(&mut self, group: &Group, cause: &str, batch: &mut Batch) {
-        if group.is_everyone() || !self.reads_members_of(&group.id) {
+        if !self.wants_members(group) {
             return;
         }
         match self.crawl.empty_groups.get(&group.id) {
@@ -389,7 +391,7 @@ impl SyncState {
                     self.ready.account(app.clone(), user.clone());
                 }
             }
-            // The user is gone, or not shown: a read by id is the way to find out.
+            // The user is gone, or not shown: a read by id is the way to find out, and pays for this one.
             Selection::UserApps(user) | Selection::UserGroups(user)
                 if matches!(failure, ReadFailure::NotFound { .. }) =>
             {

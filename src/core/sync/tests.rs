@@ -9,6 +9,7 @@ mod follow;
 mod follow_sim;
 mod follower;
 mod org;
+mod sieve;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::core::batch::{Listing, Receipt, WalkState};
 use crate::core::coverage::GapKind;
-use crate::core::filter::AppFilter;
+use crate::core::filter::{AppFilter, Filter};
 use crate::core::ids::{CrawlId, LogCursor, RequestNumber, Revision};
 use crate::core::model::{Key, Kind, Row, Scope};
 
@@ -30,13 +31,12 @@ const SEEDS: u64 = 2_000;
 
 fn limits(in_flight_per_lane: usize, members: Members) -> Limits {
     let apps = AppFilter { exclude: vec![EXCLUDED.to_owned()], ..AppFilter::default() };
-    Limits { in_flight_per_lane, members, apps, skip_app_groups: false }
+    Limits { in_flight_per_lane, members, filter: Filter { apps, ..Filter::default() } }
 }
 
 fn random_limits(random: &mut fastrand::Rng) -> Limits {
     let members = if random.bool() { Members::All } else { Members::Assigned };
-    let skip_app_groups = random.usize(0..4) == 0;
-    Limits { skip_app_groups, ..limits(random.usize(1..4), members) }
+    limits(random.usize(1..4), members)
 }
 
 /// A driver over a random org; the store knows two apps that no list shows, one of which is gone.
@@ -82,9 +82,7 @@ fn lists_to_read(driver: &Driver) -> BTreeSet<Scope> {
             continue;
         }
         scopes.insert(Scope::AppUsers(app.id.clone()));
-        if !driver.limits.skip_app_groups {
-            scopes.insert(Scope::AppGroups(app.id.clone()));
-        }
+        scopes.insert(Scope::AppGroups(app.id.clone()));
     }
     let is_wanted = |group: &crate::core::ids::GroupId| {
         match driver.limits.members {

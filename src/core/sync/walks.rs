@@ -41,6 +41,7 @@ impl SyncState {
         }
         batch.at = page.at;
         walk.add_unreadable(page.quarantined.len());
+        batch.lists_follow = self.is_crawl_open() && self.lanes.is_outstanding(&walk.scope);
         batch.quarantined = page.quarantined;
         if walk.is_at_start() && walk.is_urgent {
             // What an earlier walk of the scope has shown says nothing about this one.
@@ -69,10 +70,11 @@ impl SyncState {
         self.commit(batch, effects);
     }
 
-    /// Whether the settings do not want what the scope holds, or its app is gone.
+    /// Whether the settings do not want what the scope holds, or its app or group is gone.
     pub(super) fn is_of_unread_app(&self, scope: &Scope) -> bool {
         match scope {
             Scope::AppUsers(app) | Scope::AppGroups(app) => self.apps.get(app).is_some_and(|known| !known.is_read),
+            Scope::GroupMembers(group) => !self.may_be_stored(group),
             _ => false,
         }
     }
@@ -226,20 +228,23 @@ impl SyncState {
         }
         match &row {
             Row::App(app) => {
-                let known = KnownApp::of(app, &self.limits.apps);
+                let known = KnownApp::of(app, &self.limits.filter.apps);
                 let before = self.apps.insert(app.id.clone(), known);
                 if before.is_some_and(|before| before.is_active) && known.is_read && !known.is_active {
                     // Lists of users' apps may have left it out since, as if the accounts were gone.
                     self.owe(Target::List(Scope::AppUsers(app.id.clone())), When::Now, "app switched off");
                 }
-                if !self.limits.apps.wants(app) {
+                if !self.limits.filter.apps.wants(app) {
                     // No row, and what an earlier configuration stored goes.
                     batch.removals.push(row.key());
+                    batch.unwanted_apps.push(app.id.clone());
                     return;
                 }
                 self.on_app_row(app, batch);
             }
             Row::Group(group) => self.on_group_row(group, batch),
+            // The store drops it, or finds out what the group is.
+            Row::AppGroup(row) if !self.may_be_stored(&row.group) => {}
             Row::AppGroup(row) => {
                 let is_new = self.assigned_groups.insert(row.group.clone());
                 if self.limits.members == Members::Assigned {
@@ -275,8 +280,14 @@ impl SyncState {
 
     fn on_group_row(&mut self, group: &Group, batch: &mut Batch) {
         // `Everyone` is derived from the user list (facts 3).
+        let is_wanted = self.limits.filter.groups.wants(group);
+        self.note_group(&group.id, is_wanted);
         if group.is_everyone() {
             self.everyone.insert(group.id.clone());
+            return;
+        }
+        // Handed to the store all the same, which knows what to drop; but nothing of it is read.
+        if !is_wanted {
             return;
         }
         if self.limits.members != Members::All {
@@ -301,10 +312,7 @@ impl SyncState {
         }
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
         for scope in scopes {
-            if matches!(scope, Scope::AppGroups(_)) && self.limits.skip_app_groups {
-                self.holds.ended(&scope);
-                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
-            } else if self.limits.apps.wants_assignments(app) {
+            if self.limits.filter.apps.wants_assignments(app) {
                 if self.is_crawl_open() {
                     self.add_walk(scope.clone(), batch);
                 }

@@ -171,6 +171,7 @@ fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result
         let Some(index) = KINDS.iter().position(|(kind, _)| scope.kind() == Some(*kind)) else { continue };
         stale_counts[index] += ask.snapshot.rows_in(scope)?;
     }
+    let filtered = ask.snapshot.filtered_counts()?;
     let row_counts = KINDS
         .iter()
         .zip(stale_counts)
@@ -178,7 +179,7 @@ fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result
             kind: (*row_kind).into(),
             row_count: meta.rows.get(kind).copied().unwrap_or_default(),
             stale_row_count,
-            filtered_count: 0,
+            filtered_count: filtered.get(kind).copied().unwrap_or_default(),
         })
         .collect();
     Ok(v1::StoreStatus {

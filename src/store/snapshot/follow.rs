@@ -79,6 +79,11 @@ impl Snapshot<'_> {
         })
     }
 
+    /// All stored groups.
+    pub fn group_ids(&self) -> Result<Vec<GroupId>, StoreError> {
+        self.rows("SELECT i.id FROM groups g JOIN ids i ON i.n = g.n", (), |row| group_id(row, 0))
+    }
+
     /// Reads that are owed, those that are due first first.
     pub fn pending_reads(&self) -> Result<Vec<PendingRead>, StoreError> {
         debts::pending_reads(self.sql)

@@ -4,6 +4,7 @@
 //! that appear or vanish between two pages do so naturally, nothing is repeated.
 
 mod books;
+mod filtered;
 mod follow;
 mod lists;
 mod scopes;

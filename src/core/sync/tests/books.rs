@@ -10,9 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::sieve::{Sieve, Sifted};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Delta, Finished, Receipt, WalkState, WalkUpdate};
 use crate::core::coverage::GapKind;
 use crate::core::event::MemberChange;
+use crate::core::filter::Filter;
 use crate::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use crate::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
 use crate::core::model::{Group, GroupMember, Key, Row, Scope};
@@ -54,6 +56,8 @@ pub(super) struct Book {
 struct Shown {
     seen: BTreeSet<Key>,
     records: u64,
+    /// Users and groups that the filter keeps out.
+    dropped: BTreeSet<Key>,
 }
 
 /// What the writer remembers and a restart forgets.
@@ -66,9 +70,9 @@ struct Guard {
 
 /// How a row is observed.
 #[derive(Clone, Copy)]
-struct Seen {
-    at: u64,
-    is_reread: bool,
+pub(super) struct Seen {
+    pub(super) at: u64,
+    pub(super) is_reread: bool,
 }
 
 /// What has been stored; survives the death of the state machine.
@@ -98,10 +102,11 @@ pub(super) struct Books {
     /// Those of them whose end goes without saying.
     ended: BTreeSet<Target>,
     gone: BTreeSet<Scope>,
+    pub(super) sieve: Sieve,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Put {
+pub(super) enum Put {
     New,
     Known,
     Older,
@@ -155,6 +160,33 @@ impl Books {
             orphans: BTreeSet::new(),
             ended: BTreeSet::new(),
             gone: BTreeSet::new(),
+            sieve: Sieve::default(),
+        }
+    }
+
+    /// Under a filter.
+    pub(super) fn under(brake: Brake, filter: Filter) -> Self {
+        let mut books = Self::new(brake);
+        books.sieve.filter = filter;
+        books
+    }
+
+    pub(super) fn is_outdated(&self, key: &Key, at: u64) -> bool {
+        self.guard.is_outdated(key, at)
+    }
+
+    pub(super) fn note_reread(&mut self, key: Key, seen: Seen) {
+        self.guard.reread(key, seen);
+    }
+
+    /// Accounts name the group no longer.
+    pub(super) fn forget_grants(&mut self, group: &GroupId) {
+        for (_, row) in self.rows.values_mut() {
+            if let Row::AppUser(account) = row
+                && account.via_group.as_ref() == Some(group)
+            {
+                account.via_group = None;
+            }
         }
     }
 
@@ -186,7 +218,10 @@ impl Books {
         }
         let shown = self.take_in(batch);
         for change in &batch.members {
-            self.member_event(change, batch);
+            let (group, user) = (Key::Group(change.group.clone()), Key::User(change.user.clone()));
+            if !change.added || !self.skips_member(&group, &user, batch.at.0) {
+                self.member_event(change, batch);
+            }
         }
         for scope in std::mem::take(&mut self.gone) {
             self.forget(&scope);
@@ -194,8 +229,13 @@ impl Books {
         let mut finished = Vec::new();
         for update in &batch.walks {
             let shown = shown.get(&update.scope).cloned().unwrap_or_default();
-            finished.extend(self.walk(update, shown, batch));
+            let dropped = shown.dropped.clone();
+            let done = self.walk(update, shown, batch);
+            let is_believed = done.as_ref().is_some_and(|done| !done.verdict.is_hold());
+            self.keep_walk(update, dropped, is_believed, batch);
+            finished.extend(done);
         }
+        self.follow_up(batch);
         let gaps = batch.gaps.iter().filter(|gap| !forgotten.contains(&gap.scope));
         self.gaps.extend(gaps.map(|gap| (gap.scope.clone(), gap.kind)));
         for (scope, kind) in &batch.closed_gaps {
@@ -273,19 +313,28 @@ impl Books {
         let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
         let notes_strangers = batch.is_followed && !self.is_crawling;
         for key in &batch.removals {
+            self.forget_filtered(key);
             self.remove_seen(key, seen);
             shown.entry(key.scope()).or_default().records += 1;
         }
         for row in &batch.rows {
-            let put = self.put(row, seen);
-            if put != Put::Older {
+            let sifted = self.sift(row, seen);
+            if matches!(sifted, Sifted::Put(put) if put != Put::Older) {
                 self.close_gaps_of(&row.key());
             }
-            if put == Put::New && notes_strangers {
+            if matches!(sifted, Sifted::Put(Put::New)) && notes_strangers {
                 self.note_strangers(&row.key());
             }
             let shown = shown.entry(row.key().scope()).or_default();
             shown.records += 1;
+            let put = match sifted {
+                Sifted::Put(put) => put,
+                Sifted::Dropped(key) => {
+                    shown.dropped.insert(key);
+                    continue;
+                }
+                Sifted::Undecided => continue,
+            };
             if put != Put::New {
                 shown.seen.insert(row.key());
             }
@@ -348,7 +397,7 @@ impl Books {
         }
     }
 
-    fn put(&mut self, row: &Row, seen: Seen) -> Put {
+    pub(super) fn put(&mut self, row: &Row, seen: Seen) -> Put {
         let key = row.key();
         if self.guard.is_outdated(&key, seen.at) {
             return Put::Older;
@@ -367,7 +416,7 @@ impl Books {
     }
 
     /// Removes what was seen to be gone; `false` when something newer is known.
-    fn remove_seen(&mut self, key: &Key, seen: Seen) -> bool {
+    pub(super) fn remove_seen(&mut self, key: &Key, seen: Seen) -> bool {
         if self.guard.is_outdated(key, seen.at) || self.rows.get(key).is_some_and(|(at, _)| *at > seen.at) {
             return false;
         }
@@ -416,7 +465,7 @@ impl Books {
         self.gaps.retain(|(other, _)| other != scope);
     }
 
-    fn owe(&mut self, target: Target, when: When, since: RequestNumber, batch: &Batch) {
+    pub(super) fn owe(&mut self, target: Target, when: When, since: RequestNumber, batch: &Batch) {
         let debt = match self.pending.remove(&target) {
             Some(mut debt) => {
                 debt.owe(when, since, batch.now, batch.patience);

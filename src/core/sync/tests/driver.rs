@@ -330,7 +330,6 @@ impl Driver {
             Scope::AppUsers(app) | Scope::AppGroups(app) => {
                 let app = self.org.apps.iter().find(|known| known.id == *app).expect("an app of the org");
                 assert!(!app.is_service_app() && &*app.name != EXCLUDED, "{} is not read", app.id);
-                assert!(!(self.limits.skip_app_groups && matches!(scope, Scope::AppGroups(_))), "not wanted");
             }
             Scope::Users | Scope::Groups | Scope::Apps => {}
             Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => panic!("{scope} is no list"),

@@ -6,7 +6,7 @@
 use super::driver::NOW;
 use super::follower::{Chances, Follower, all_limits, calm_limits};
 use super::world::World;
-use crate::core::filter::AppFilter;
+use crate::core::filter::{DomainFilter, DomainPattern};
 use crate::core::ids::Timestamp;
 use crate::core::reconcile::Brake;
 use crate::core::sync::{FollowLimits, Limits, Members};
@@ -22,10 +22,16 @@ const ACTS_MAX: usize = 30_000;
 
 fn random_limits(random: &mut fastrand::Rng) -> Limits {
     let members = if random.u8(0..3) > 0 { Members::All } else { Members::Assigned };
-    let skip_app_groups = members == Members::All && random.u8(0..6) == 0;
-    let limits = all_limits();
-    let apps = AppFilter { sync_inactive: random.bool(), ..limits.apps };
-    Limits { in_flight_per_lane: random.usize(1..4), members, apps, skip_app_groups }
+    let mut filter = all_limits().filter;
+    filter.apps.sync_inactive = random.bool();
+    if random.bool() {
+        filter.users = DomainFilter::new(DomainPattern::parse("a.test"));
+    }
+    if random.bool() {
+        filter.groups.name_contains.extend((random.bool()).then(|| "CIAM".to_owned()));
+        filter.groups.skip_app_groups = random.bool();
+    }
+    Limits { in_flight_per_lane: random.usize(1..4), members, filter }
 }
 
 fn random_follow(random: &mut fastrand::Rng) -> FollowLimits {
@@ -51,10 +57,9 @@ fn run(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let start = Timestamp::from_millis(NOW.as_millis() + random.i64(0..1_000));
     let mut world = World::random(start, &mut random);
+    world.has_domains = true;
     let brake = Brake { share: 0.2, rows: random.u64(0..6) };
     let (limits, follow) = (random_limits(&mut random), random_follow(&mut random));
-    // Without its assignments nobody knows which accounts a deleted group may have given.
-    world.tells_all = limits.skip_app_groups;
     let mut follower = Follower::new(world, limits, follow, brake, seed).keeping_nothing();
     follower.ahead_millis = random.i64(-2_000..2_000);
     let often = |random: &mut fastrand::Rng, most: usize| if random.bool() { 0 } else { random.usize(0..most) };

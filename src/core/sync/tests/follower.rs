@@ -15,8 +15,8 @@ use super::org::EXCLUDED;
 use super::world::World;
 use crate::core::batch::Batch;
 use crate::core::coverage::{Gap, GapKind};
-use crate::core::filter::AppFilter;
-use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp};
+use crate::core::filter::{AppFilter, Filter, UserVerdict};
+use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp, UserId};
 use crate::core::model::{Key, Row, Scope};
 use crate::core::pending::{Patience, PendingRead, Target};
 use crate::core::plan::{Costs, Sizes};
@@ -98,7 +98,7 @@ pub(super) fn calm_limits() -> FollowLimits {
 
 pub(super) fn all_limits() -> Limits {
     let apps = AppFilter { exclude: vec![EXCLUDED.to_owned()], ..AppFilter::default() };
-    Limits { in_flight_per_lane: 2, members: Members::All, apps, skip_app_groups: false }
+    Limits { in_flight_per_lane: 2, members: Members::All, filter: Filter { apps, ..Filter::default() } }
 }
 
 impl Follower {
@@ -106,7 +106,7 @@ impl Follower {
         Self {
             now: world.now,
             world,
-            books: Books::new(brake),
+            books: Books::under(brake, limits.filter.clone()),
             limits,
             follow,
             random: fastrand::Rng::with_seed(seed),
@@ -168,6 +168,14 @@ impl Follower {
             everyone: books.everyone(),
             assigned_groups: books.assigned_groups().0.into_iter().collect(),
             listed: listed.collect(),
+            stored_groups: books
+                .rows
+                .keys()
+                .filter_map(|key| match key {
+                    Key::Group(group) => Some(group.clone()),
+                    _ => None,
+                })
+                .collect(),
             held: books
                 .scopes
                 .iter()
@@ -510,7 +518,7 @@ impl Follower {
     }
 
     fn is_read(&self, app: &AppId) -> bool {
-        let filter = &self.limits.apps;
+        let filter = &self.limits.filter.apps;
         self.world.apps.get(app).is_some_and(|app| filter.wants(app) && filter.wants_assignments(app))
     }
 
@@ -523,14 +531,36 @@ impl Follower {
 
     /// The rows that the settings want.
     fn expected(&self) -> BTreeMap<Key, Row> {
-        let is_wanted = |row: &Row| match row {
-            Row::User(_) | Row::Group(_) => true,
-            Row::App(app) => self.limits.apps.wants(app),
-            Row::GroupMember(member) => self.is_followed(&member.group),
-            Row::AppUser(account) => self.is_read(&account.app),
-            Row::AppGroup(assigned) => !self.limits.skip_app_groups && self.is_read(&assigned.app),
+        let filter = &self.limits.filter;
+        let wants_user = |user: &UserId| {
+            let user = self.world.users.get(user);
+            user.is_some_and(|user| filter.users.judge(user) == UserVerdict::Wanted)
         };
-        let rows = self.scopes().into_iter().flat_map(|scope| self.world.all_rows(&scope)).filter(is_wanted);
+        let wants_group =
+            |group: &GroupId| self.world.groups.get(group).is_some_and(|group| filter.groups.wants(group));
+        let is_wanted = |row: &Row| match row {
+            Row::User(user) => wants_user(&user.id),
+            Row::Group(group) => wants_group(&group.id),
+            Row::App(app) => filter.apps.wants(app),
+            Row::GroupMember(member) => {
+                self.is_followed(&member.group) && wants_group(&member.group) && wants_user(&member.user)
+            }
+            Row::AppUser(account) => self.is_read(&account.app) && wants_user(&account.user),
+            Row::AppGroup(assigned) => self.is_read(&assigned.app) && wants_group(&assigned.group),
+        };
+        let without_dropped = |row: Row| match row {
+            Row::AppUser(mut account) if filter.groups.is_active() => {
+                account.via_group = account.via_group.filter(&wants_group);
+                Row::AppUser(account)
+            }
+            row => row,
+        };
+        let rows = self
+            .scopes()
+            .into_iter()
+            .flat_map(|scope| self.world.all_rows(&scope))
+            .filter(is_wanted)
+            .map(without_dropped);
         rows.map(|row| (row.key(), comparable(&row))).collect()
     }
 }

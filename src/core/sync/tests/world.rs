@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) tells_all: bool,
     /// Share of accounts, in 100, that the list of a user's apps fails to embed.
     pub(super) lost_expand: u8,
+    /// Whether logins are in one of two domains, and names of groups hold one of two words.
+    pub(super) has_domains: bool,
     next_id: usize,
     next_event: u64,
 }
@@ -133,6 +135,7 @@ impl World {
             shows_inactive_apps: true,
             tells_all: false,
             lost_expand: 0,
+            has_domains: false,
             next_id: 1,
             next_event: 0,
         }
@@ -206,6 +209,9 @@ impl World {
     pub(super) fn add_user(&mut self) -> UserId {
         let id = self.new_id();
         let mut user = user(id, UserStatus::Active);
+        if self.has_domains {
+            user.login = Some(format!("u{id}@{}.test", if id.is_multiple_of(2) { "a" } else { "b" }).into());
+        }
         user.last_updated = Some(self.now);
         self.users.insert(user.id.clone(), user);
         user_id(id)

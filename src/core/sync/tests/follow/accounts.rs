@@ -229,7 +229,7 @@ fn a_walk_of_a_user_that_fails_leaves_reads_by_id() {
 #[test]
 fn no_account_is_forgotten_whose_app_turned_out_to_be_unwanted_meanwhile() {
     let mut limits = all_limits();
-    limits.apps.sync_inactive = false;
+    limits.filter.apps.sync_inactive = false;
     let mut follower = small_with(limits, calm_limits());
     hear_of(&mut follower, &[(the_app(), user(1)), (other_app(), user(1))]);
     follower.send("select apps of 00u001");
@@ -249,7 +249,7 @@ fn an_answer_that_comes_after_its_app_was_switched_off_leaves_nothing() {
     #[track_caller]
     fn check(event_type: &str, with_user: bool, call: &str) {
         let mut limits = all_limits();
-        limits.apps.sync_inactive = false;
+        limits.filter.apps.sync_inactive = false;
         let mut follower = small_with(limits, calm_limits());
         let mut targets = vec![of_app(&the_app())];
         targets.extend(with_user.then(|| of_user(&user(1))));

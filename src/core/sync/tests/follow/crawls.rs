@@ -99,7 +99,7 @@ fn up_to_its_end(follower: &mut Follower) {
 #[test]
 fn an_app_that_comes_back_while_a_crawl_runs_is_read_again() {
     let mut limits = all_limits();
-    limits.apps.sync_inactive = false;
+    limits.filter.apps.sync_inactive = false;
     let mut follower = small_with(limits, calm_limits());
     crawling(&mut follower);
     while follower.under_way().iter().any(|call| call.starts_with("list app")) {

@@ -82,7 +82,11 @@ impl World {
                 self.later(random, DEACTIVATION_MILLIS_MAX, is_told, Job::DropAccounts(id.clone()));
             }
             _ => {
-                user.login = Some(format!("{id}@{now}").into());
+                user.login = Some(match (self.has_domains, random.bool()) {
+                    (false, _) => format!("{id}@{now}").into(),
+                    (true, true) => format!("{id}{}@a.test", now.as_millis()).into(),
+                    (true, false) => format!("{id}{}@b.test", now.as_millis()).into(),
+                });
                 self.emit(random, "user.account.update_profile", vec![of_user(id)]);
             }
         }
@@ -110,7 +114,8 @@ impl World {
     fn rename_group(&mut self, random: Random<'_>, id: &GroupId) {
         let now = self.now;
         if let Some(group) = self.groups.get_mut(id) {
-            group.name = format!("Eng {now}").into();
+            let word = if self.has_domains && random.bool() { "CIAM" } else { "Eng" };
+            group.name = format!("{word} {now}").into();
             group.last_updated = Some(now);
         }
         self.emit(random, "group.profile.update", vec![of_group(id)]);
@@ -281,7 +286,11 @@ impl World {
                 }
                 2 => {
                     self.touch_user(&user);
-                    let login = Some(format!("{user}@import {now}").into());
+                    let domain = if random.bool() { "a.test" } else { "b.test" };
+                    let login = Some(match self.has_domains {
+                        false => format!("{user}@import {now}").into(),
+                        true => format!("{user}{}@{domain}", now.as_millis()).into(),
+                    });
                     self.users.get_mut(&user).into_iter().for_each(|user| user.login = login.clone());
                 }
                 _ => {}

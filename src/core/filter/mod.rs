@@ -1,12 +1,43 @@
-//! Which objects are wanted at all. Dropped before they are stored.
+//! Which objects are wanted at all. What is not is dropped before it is stored.
 //!
-//! Entry point: [`AppFilter::wants`]. E-mail domains and group names will be decided here too; the callers ask
-//! already at the right places.
+//! Entry points: [`Filter`] with [`DomainFilter::judge`], [`GroupFilter::wants`] and [`AppFilter::wants`]; [`change`] for what
+//! another filter asks of a store that was filled under an older one.
 
-use super::model::{App, AppStatus};
+mod change;
+mod domains;
+mod groups;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::change::{Change, change};
+pub use self::domains::{DomainFilter, DomainPattern, UserVerdict};
+pub use self::groups::GroupFilter;
+use super::model::{App, AppStatus, User};
+
+/// Everything that the settings say about what is wanted. Stored with the rows that were read under it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Filter {
+    /// Which users.
+    pub users: DomainFilter,
+    /// Which groups.
+    pub groups: GroupFilter,
+    /// Which apps.
+    pub apps: AppFilter,
+    /// Secondary e-mails are not kept.
+    pub skip_secondary_emails: bool,
+}
+
+impl Filter {
+    /// Takes away what is not kept of a user.
+    pub fn trim(&self, user: &mut User) {
+        if self.skip_secondary_emails {
+            user.second_email = None;
+        }
+    }
+}
 
 /// Which apps are read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppFilter {
     /// Ids, names or labels; empty = all.
     pub include: Vec<String>,

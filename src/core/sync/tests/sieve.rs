@@ -1,0 +1,260 @@
+//! What a store does with rows under a filter, in plain sets; names and files are left out.
+//!
+//! Entry points: [`Books::sift`] before a row is stored, [`Books::follow_up`] after all of a batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::books::{Books, Put, Seen};
+use crate::core::batch::{Batch, WalkState, WalkUpdate};
+use crate::core::filter::{Filter, UserVerdict};
+use crate::core::ids::AppId;
+use crate::core::model::{AppStatus, AppUser, Key, Row, Scope};
+use crate::core::pending::{Target, When};
+
+/// Newly wanted users of one page that are followed up one by one.
+const NEW_USERS_MAX: usize = 20;
+
+/// What is known of those whom the filter keeps out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sieve {
+    pub(super) filter: Filter,
+    /// Users and groups that are known to be filtered, and the request that showed each last but in a list.
+    filtered: BTreeMap<Key, u64>,
+    /// Filtered groups by the list of assignments that named them in its last walk.
+    assigned: BTreeMap<Scope, BTreeSet<Key>>,
+    /// The same of a walk under way.
+    walked: BTreeMap<Scope, BTreeSet<Key>>,
+    /// Rows that name a user or group whom nobody knows, and when they were last seen.
+    undecided: BTreeMap<(Scope, Key), u64>,
+    /// Lists that are read again once users are.
+    waiting: BTreeSet<Scope>,
+    /// And whether each was known to be filtered.
+    new_users: BTreeMap<Key, bool>,
+    new_groups: Vec<(Key, bool)>,
+    newly_assigned: BTreeSet<AppId>,
+    unknown: BTreeSet<Key>,
+}
+
+/// What becomes of a row.
+pub(super) enum Sifted {
+    Put(Put),
+    Dropped(Key),
+    Undecided,
+}
+
+impl Books {
+    pub(super) fn sift(&mut self, row: &Row, seen: Seen) -> Sifted {
+        let (users, groups) = (self.sieve.filter.users.is_active(), self.sieve.filter.groups.is_active());
+        match row {
+            Row::User(user) if users => match self.sieve.filter.users.judge(user) {
+                UserVerdict::Wanted => {
+                    let put = self.put(row, seen);
+                    if put == Put::New {
+                        let was_filtered = self.sieve.filtered.remove(&row.key()).is_some();
+                        self.sieve.new_users.insert(row.key(), was_filtered);
+                    }
+                    Sifted::Put(put)
+                }
+                UserVerdict::Unwanted => self.drop_object(row.key(), seen),
+                UserVerdict::Undecidable => Sifted::Undecided,
+            },
+            Row::Group(group) if groups => {
+                if !self.sieve.filter.groups.wants(group) {
+                    return self.drop_object(row.key(), seen);
+                }
+                let put = self.put(row, seen);
+                if put == Put::New {
+                    let was_filtered = self.sieve.filtered.remove(&row.key()).is_some();
+                    self.sieve.new_groups.push((row.key(), was_filtered));
+                }
+                Sifted::Put(put)
+            }
+            Row::AppUser(account) => {
+                let scope = Scope::AppUsers(account.app.clone());
+                if users && let Some(dropped) = self.dropped(&scope, &Key::User(account.user.clone()), seen) {
+                    if let (Sifted::Dropped(key), true) = (&dropped, seen.is_reread) {
+                        self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+                    }
+                    return dropped;
+                }
+                let via = account.via_group.clone().filter(|_| groups);
+                if via.is_some_and(|via| self.dropped(&scope, &Key::Group(via), seen).is_some()) {
+                    let account = AppUser { via_group: None, ..account.clone() };
+                    return Sifted::Put(self.put(&Row::AppUser(account), seen));
+                }
+                Sifted::Put(self.put(row, seen))
+            }
+            Row::GroupMember(member) => {
+                let scope = row.key().scope();
+                if groups && let Some(dropped) = self.dropped(&scope, &Key::Group(member.group.clone()), seen) {
+                    return dropped;
+                }
+                if users && let Some(dropped) = self.dropped(&scope, &Key::User(member.user.clone()), seen) {
+                    return dropped;
+                }
+                Sifted::Put(self.put(row, seen))
+            }
+            Row::AppGroup(assigned) if groups => {
+                let key = Key::Group(assigned.group.clone());
+                if let Some(dropped) = self.dropped(&row.key().scope(), &key, seen) {
+                    return dropped;
+                }
+                let put = self.put(row, seen);
+                if put == Put::New {
+                    self.sieve.newly_assigned.insert(assigned.app.clone());
+                }
+                Sifted::Put(put)
+            }
+            _ => Sifted::Put(self.put(row, seen)),
+        }
+    }
+
+    fn drop_object(&mut self, key: Key, seen: Seen) -> Sifted {
+        if self.is_outdated(&key, seen.at) {
+            return Sifted::Put(Put::Older);
+        }
+        if self.rows.contains_key(&key) {
+            let assigned: Vec<Scope> = self
+                .rows
+                .keys()
+                .filter(|row| matches!((row, &key), (Key::AppGroup(_, other), Key::Group(group)) if other == group))
+                .map(Key::scope)
+                .collect();
+            if !self.remove_seen(&key, seen) {
+                return Sifted::Put(Put::Older);
+            }
+            for scope in assigned {
+                self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+            }
+            if let Key::Group(group) = &key {
+                self.forget_grants(group);
+            }
+        } else {
+            self.note_reread(key.clone(), seen);
+        }
+        for (scope, _) in self.sieve.undecided.extract_if(.., |(_, other), _| *other == key).map(|(pair, _)| pair) {
+            self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+        }
+        let noted = self.sieve.filtered.entry(key.clone()).or_insert(seen.at);
+        if seen.is_reread {
+            *noted = seen.at;
+        }
+        Sifted::Dropped(key)
+    }
+
+    fn dropped(&mut self, scope: &Scope, named: &Key, seen: Seen) -> Option<Sifted> {
+        if self.rows.contains_key(named) {
+            return None;
+        }
+        if self.sieve.filtered.contains_key(named) {
+            return Some(Sifted::Dropped(named.clone()));
+        }
+        if self.sieve.undecided.insert((scope.clone(), named.clone()), seen.at).is_none() {
+            self.sieve.unknown.insert(named.clone());
+        }
+        Some(Sifted::Undecided)
+    }
+
+    /// Whether a membership event is about somebody or something that is not stored.
+    pub(super) fn skips_member(&mut self, group: &Key, user: &Key, at: u64) -> bool {
+        if self.sieve.filter.groups.is_active() && self.sieve.filtered.contains_key(group) {
+            return true;
+        }
+        let Key::Group(id) = group else { return false };
+        let scope = Scope::GroupMembers(id.clone());
+        let seen = Seen { at, is_reread: true };
+        self.sieve.filter.users.is_active() && self.dropped(&scope, user, seen).is_some()
+    }
+
+    pub(super) fn forget_filtered(&mut self, key: &Key) {
+        self.sieve.filtered.remove(key);
+    }
+
+    /// A walk begins anew, goes on, or ends.
+    pub(super) fn keep_walk(
+        &mut self,
+        update: &WalkUpdate,
+        mut dropped: BTreeSet<Key>,
+        is_believed: bool,
+        batch: &Batch,
+    ) {
+        let scope = &update.scope;
+        let from = match &update.state {
+            WalkState::Finished { from, .. } => *from,
+            WalkState::Walking(_) => return self.sieve.walked.entry(scope.clone()).or_default().extend(dropped),
+            WalkState::Released => return,
+            _ => return drop(self.sieve.walked.remove(scope)),
+        };
+        dropped.extend(self.sieve.walked.remove(scope).unwrap_or_default());
+        let is_of_scope =
+            |key: &Key| matches!((scope, key), (Scope::Users, Key::User(_)) | (Scope::Groups, Key::Group(_)));
+        if is_believed {
+            self.sieve.filtered.retain(|key, at| !is_of_scope(key) || *at >= from.0 || dropped.contains(key));
+        }
+        self.sieve.assigned.insert(scope.clone(), dropped);
+        self.sieve.undecided.retain(|(other, _), at| other != scope || *at >= from.0);
+        if *scope == Scope::Users {
+            for scope in std::mem::take(&mut self.sieve.waiting) {
+                self.owe(Target::List(scope), When::Now, batch.members_since, batch);
+            }
+        }
+    }
+
+    pub(super) fn follow_up(&mut self, batch: &Batch) {
+        let is_listed = batch.walks.iter().any(|update| update.scope == Scope::Users);
+        let (new_users, unknown) = (std::mem::take(&mut self.sieve.new_users), std::mem::take(&mut self.sieve.unknown));
+        let mut lists = BTreeSet::new();
+        let mut accounts = BTreeSet::new();
+        for (key, was_filtered) in &new_users {
+            let Key::User(user) = key else { continue };
+            for (_, row) in self.rows.values() {
+                let Row::App(app) = row else { continue };
+                let scope = Scope::AppUsers(app.id.clone());
+                let was_dropped =
+                    *was_filtered && self.sieve.assigned.get(&scope).is_some_and(|keys| keys.contains(key));
+                let waits = self.sieve.undecided.contains_key(&(scope, key.clone()));
+                if app.status != AppStatus::Active && (was_dropped || waits) {
+                    accounts.insert(Target::AppUser(app.id.clone(), user.clone()));
+                }
+            }
+        }
+        self.sieve.undecided.retain(|(_, key), _| !new_users.contains_key(key));
+        for (group, was_filtered) in std::mem::take(&mut self.sieve.new_groups) {
+            let waits = self.sieve.undecided.keys().filter(|(_, key)| *key == group);
+            lists.extend(waits.map(|(scope, _)| scope.clone()));
+            let named =
+                self.sieve.assigned.iter().filter(|(scope, keys)| {
+                    was_filtered && matches!(scope, Scope::AppGroups(_)) && keys.contains(&group)
+                });
+            lists.extend(named.map(|(scope, _)| scope.clone()));
+            self.sieve.undecided.retain(|(_, key), _| *key != group);
+        }
+        lists.extend(std::mem::take(&mut self.sieve.newly_assigned).into_iter().map(Scope::AppUsers));
+        let since = batch.members_since;
+        if !batch.lists_follow {
+            if is_listed && new_users.len() > NEW_USERS_MAX {
+                self.sieve.waiting.extend(self.scopes.keys().cloned());
+            } else {
+                for target in accounts {
+                    self.owe(target, When::Now, since, batch);
+                }
+                for (key, _) in new_users {
+                    let Key::User(user) = key else { continue };
+                    self.owe(Target::UserApps(user.clone()), When::Now, since, batch);
+                    self.owe(Target::UserGroups(user), When::Now, since, batch);
+                }
+            }
+            for scope in lists {
+                self.owe(Target::List(scope), When::Quiet, since, batch);
+            }
+        }
+        let users_are_known = self.scopes.get(&Scope::Users).is_some_and(|book| book.completed_at.is_some());
+        for key in unknown {
+            match key {
+                Key::User(user) if users_are_known => self.owe(Target::User(user), When::Now, since, batch),
+                Key::Group(group) => self.owe(Target::Group(group), When::Now, since, batch),
+                _ => {}
+            }
+        }
+    }
+}
