@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use okta_idmap::engine::{OrgSettings, clock};
-use okta_idmap::serve::{LookupService, OrgView, Orgs, SearchHandle, Services, StatusSource};
+use okta_idmap::serve::{CredentialKind, LookupService, OrgView, Orgs, SearchHandle, Services, StatusSource};
 use okta_idmap::store::Reader;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
 use okta_idmap_proto::v1::{self, app_selector, user_selector};
@@ -122,7 +122,14 @@ async fn crawled(settings: &OrgSettings) {
 fn lookup(settings: &OrgSettings) -> LookupService {
     let reader = Reader::open(&settings.dir).unwrap();
     let policy = Arc::clone(&settings.policy);
-    let view = OrgView::new(&settings.name, reader, SearchHandle::new(None), policy, StatusSource::Direct).unwrap();
+    let view = OrgView::new(
+        &settings.name,
+        reader,
+        SearchHandle::new(None),
+        policy,
+        StatusSource::Direct(CredentialKind::ApiToken),
+    )
+    .unwrap();
     Services::new(Orgs::new(vec![view]), clock::now).lookup()
 }
 

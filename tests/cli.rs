@@ -13,5 +13,7 @@ mod live;
 mod look_ups;
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[path = "cli/service_app.rs"]
+mod service_app;
 #[path = "cli/store.rs"]
 mod store;

@@ -10,6 +10,8 @@ mod admin;
 mod changes;
 #[path = "grpc/completeness.rs"]
 mod completeness;
+#[path = "grpc/coverage.rs"]
+mod coverage;
 #[path = "grpc/failures.rs"]
 mod failures;
 #[path = "grpc/http.rs"]

@@ -260,7 +260,7 @@ fn build_app(world: &World, index: usize) -> App {
         shared_user_name: Some("shared".into()),
         user_name_template: None,
         oauth_application_type: None,
-        implicit_assignment: false,
+        implicit_assignment: Some(false),
         created: None,
         last_updated: None,
     }

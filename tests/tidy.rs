@@ -185,7 +185,7 @@ fn missing_places(document: &str, files: &[File]) -> Vec<String> {
     places_named(document).into_iter().filter(|place| !exists(place)).map(|place| format!("no {place}")).collect()
 }
 
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/gaps.md"];
 
 #[test]
 fn documents_name_what_is_there() {
@@ -205,6 +205,48 @@ fn missing_places_are_found() {
     check("`src/a/c.rs` and `src/c/`", &["no src/a/c.rs", "no src/c/"]);
     check("[here](OTHER.md)", &["no OTHER.md"]);
     check("```text\nsrc/z\n``` and `src/z.rs`", &["no src/z.rs"]);
+}
+
+/// What a paragraph of `docs/gaps.md` has to say.
+const OF_EVERY_GAP: [&str; 5] = ["**Seen:**", "**May hide:**", "**Closes**", "**To do:**", "**Look:**"];
+
+/// Kinds of gaps without a paragraph, or with one that leaves something out.
+fn gaps_not_told(document: &str, kinds: &[&str]) -> Vec<String> {
+    let paragraphs: Vec<(&str, &str)> =
+        document.split("\n### ").skip(1).filter_map(|paragraph| paragraph.split_once('\n')).collect();
+    let mut findings = Vec::new();
+    for kind in kinds {
+        let told: Vec<&str> = paragraphs.iter().filter(|(head, _)| head == kind).map(|(_, body)| *body).collect();
+        match told.as_slice() {
+            [body] => {
+                let lacks = OF_EVERY_GAP.iter().filter(|part| body.matches(**part).count() != 1);
+                findings.extend(lacks.map(|part| format!("{kind}: not one {part}")));
+            }
+            other => findings.push(format!("{kind}: {} paragraphs", other.len())),
+        }
+    }
+    findings
+}
+
+#[test]
+fn every_kind_of_gap_is_told() {
+    let whole = OF_EVERY_GAP.join(" a ");
+    assert_eq!(gaps_not_told(&format!("x\n### A\n{whole}\n### B\n"), &["A"]), [""; 0]);
+    assert_eq!(
+        gaps_not_told("\n### A\n**Seen:** **May hide:** **Closes** **To do:**\n", &["A"]),
+        ["A: not one **Look:**"]
+    );
+    assert_eq!(gaps_not_told("\n### A\n", &["B"]), ["B: 0 paragraphs"]);
+    let files = tree::read();
+    let document = text(&files, "docs/gaps.md");
+    // The API names every kind; the store those that this version finds.
+    let of_api = (1..).map_while(|number| okta_idmap_proto::v1::GapKind::try_from(number).ok());
+    let mut kinds: Vec<&str> = of_api.map(|kind| kind.as_str_name().trim_start_matches("GAP_KIND_")).collect();
+    kinds.extend(okta_idmap::core::coverage::GapKind::ALL.iter().map(|kind| kind.name()));
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_none(&gaps_not_told(document, &kinds));
+    assert!(text(&files, "README.md").contains("(docs/gaps.md)"), "README.md does not lead to docs/gaps.md");
 }
 
 /// Rooms and packages that ARCHITECTURE.md does not name.

@@ -24,6 +24,7 @@ pub(super) async fn run(context: &Context, command: &AppCommand) -> Result<Exit,
             Found::App(app, meta) => {
                 let document = serde_json::json!({ "app": to_json(&subject(&app)), "meta": to_json(&meta) });
                 context.output.thing(&fields(&app), &document)?;
+                warn_if_partial(Some(&meta));
                 Ok(Exit::Done)
             }
             Found::Nobody(exit) => Ok(exit),

@@ -2,10 +2,13 @@
 //!
 //! Invariant: what needs no store and no network to be refused is refused here, with exit code 2.
 
+mod gaps;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::gaps::{GapsArgs, GapsCommand};
 use crate::config::Flags;
 
 const EXAMPLES: &str = "\
@@ -40,8 +43,9 @@ Examples:
   okta-idmap check --domain acme.okta.com --api-token-file ./token
   okta-idmap check --output json            for a script
 
-One request per line of the table; nothing is stored.
-Exit codes: 0 all readable, 3 something is not, 1 unreachable or the credential is refused.";
+One request per line of the table; nothing is stored. What is not readable, or only in part, comes with what it
+hides and with the role, permission or OAuth scope that cures it.
+Exit codes: 0 all readable, 3 something is not, or in part only, 1 unreachable or the credential is refused.";
 
 const RESOLVE_EXAMPLES: &str = "\
 Examples:
@@ -95,11 +99,6 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   okta-idmap status                 every configured org
   okta-idmap status --org acme --output json";
-
-const GAPS_EXAMPLES: &str = "\
-Examples:
-  okta-idmap gaps                   what cannot be read at present, and what to do about it
-  okta-idmap gaps --all -o csv      also what is over";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -239,7 +238,7 @@ pub(super) enum Command {
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
     /// What could not be read, and what to do about it
-    #[command(after_help = GAPS_EXAMPLES)]
+    #[command(after_help = gaps::EXAMPLES)]
     Gaps(GapsArgs),
     /// Print what changes as it changes; needs a running server
     #[command(after_help = WATCH_EXAMPLES)]
@@ -258,17 +257,6 @@ pub(super) struct ServeArgs {
     /// Where to listen; loopback addresses only [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
-}
-
-/// Arguments of `gaps`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct GapsArgs {
-    /// Closed gaps as well
-    #[arg(long)]
-    pub(super) all: bool,
-    /// How many.
-    #[command(flatten)]
-    pub(super) limit: Limit,
 }
 
 /// Arguments of `watch`.
@@ -530,6 +518,11 @@ mod tests {
         check("release", Err(MissingRequiredArgument));
         check("release HELD:users --yes", Ok(()));
         check("gaps --all --limit 5", Ok(()));
+        check("gaps --kind forbidden,SCOPE_MISSING", Ok(()));
+        check("gaps --kind forbidden --kind no-such-kind", Err(ValueValidation));
+        check("gaps scopes --state never-read -o json --kind app-users", Ok(()));
+        check("gaps scopes --state unspecified", Err(ValueValidation));
+        check("gaps show", Err(MissingRequiredArgument));
         check("search ada --suggest ada", Err(ArgumentConflict));
         check("status --direct --server http://127.0.0.1:1", Err(ArgumentConflict));
         check("status -o xml", Err(InvalidValue));

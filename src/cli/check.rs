@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::args::Form;
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use super::output::{Column, Output, warn};
+use super::output::text::wrapped;
+use super::output::{Column, Output};
 use super::run;
 use super::signals::until_done;
 use crate::config::OrgConfig;
-use crate::engine::probe::{ProbeLine, ProbeReport, ProbeResult};
+use crate::core::probe::{ProbeLine, ProbeReport, ProbeResult};
 use tokio_util::sync::CancellationToken;
 
 /// Difference of the clocks that is worth a remark, in milliseconds. Okta's dates are whole seconds and take a moment to
@@ -52,10 +53,23 @@ fn exit_of(report: &ProbeReport) -> Exit {
     }
 }
 
+/// What has to be granted for it, in short: a permission of a custom role, or that only standard roles have it.
+fn needs(line: &ProbeLine) -> String {
+    let Some(permission) = line.probe.permission() else { return String::new() };
+    permission.custom_permission.unwrap_or("a standard role").to_owned()
+}
+
+fn needs_scope(line: &ProbeLine) -> String {
+    line.probe.permission().map(|permission| permission.oauth_scope).unwrap_or_default().to_owned()
+}
+
 const LINES: &[Column<Line>] = &[
     Column::extra("org", |line| line.org.clone()),
     Column::shown("probe", |line| line.line.probe.name().to_owned()),
     Column::shown("result", |line| line.line.result.name().to_owned()),
+    Column::shown("needs", |line| needs(&line.line)),
+    Column::extra("needs_scope", |line| needs_scope(&line.line)),
+    Column::extra("bucket", |line| line.line.bucket.to_owned()),
     Column::shown("rate_limit", |line| line.line.rate_limit.map(|limit| limit.to_string()).unwrap_or_default()),
     Column::shown("path", |line| line.line.path.clone()),
     Column::extra("detail", |line| line.line.detail.clone()),
@@ -70,7 +84,7 @@ fn print(output: Output, reports: &[(&OrgConfig, ProbeReport)]) -> Result<(), Fa
                 let blank = if index > 0 { "\n" } else { "" };
                 output.text(&format!("{blank}{}\n", headline(org, report)))?;
                 list(output, std::iter::once((*org, report)))?;
-                explain(report);
+                output.text(&explanation(report))?;
             }
         }
         Form::Json => {
@@ -99,7 +113,18 @@ fn list<'a>(output: Output, reports: impl Iterator<Item = (&'a OrgConfig, &'a Pr
 
 fn headline(org: &OrgConfig, report: &ProbeReport) -> String {
     let id = report.org_id.as_ref().map(|id| format!(", org id {id}")).unwrap_or_default();
-    format!("{} at {}{id}{}", org.name, org.domain, clock_remark(report))
+    format!("{} at {}{id}{}{}", org.name, org.domain, owner(report), clock_remark(report))
+}
+
+/// Whose credential it is, as far as it is known.
+fn owner(report: &ProbeReport) -> String {
+    let owner = report.owner.as_ref().map(|owner| format!(", API token of user {owner}"));
+    let roles = report.roles.as_ref().map(|roles| match roles.as_slice() {
+        [] => " (no role)".to_owned(),
+        roles => format!(" ({})", roles.join(", ")),
+    });
+    let lapses = report.token_expires_at.map(|at| format!(", lapses on {at} unless it is used"));
+    format!("{}{}{}", owner.unwrap_or_default(), roles.unwrap_or_default(), lapses.unwrap_or_default())
 }
 
 fn clock_remark(report: &ProbeReport) -> String {
@@ -113,40 +138,78 @@ fn clock_remark(report: &ProbeReport) -> String {
 }
 
 /// What is wrong and what to do, below the table: too long for a column.
-fn explain(report: &ProbeReport) {
-    for line in report.lines.iter().filter(|line| line.result != ProbeResult::Readable) {
-        let name = line.probe.name();
-        let parts = [
-            ("", line.detail.as_str()),
-            ("hidden without it: ", line.hides.as_str()),
-            ("to do: ", line.remedy.as_str()),
-        ];
-        let told: Vec<String> =
-            parts.iter().filter(|(_, text)| !text.is_empty()).map(|(head, text)| format!("{head}{text}")).collect();
-        warn(&format!("{name}: {}; {}", line.result.name(), told.join("; ")));
+fn explanation(report: &ProbeReport) -> String {
+    let mut text = String::new();
+    let mut told = |head: &str, body: &str| {
+        if !body.is_empty() {
+            text.push_str(&wrapped(head, body));
+        }
+    };
+    // What was not asked for has its reason in another line.
+    let is_told = |line: &&ProbeLine| !line.is_fine() && line.result != ProbeResult::NotAsked;
+    for line in report.lines.iter().filter(is_told) {
+        told("", &format!("\n{}: {}", line.probe.name(), line.result.name()));
+        told("  seen   ", &line.detail);
+        told("  hides  ", &line.hides);
+        told("  to do  ", &line.remedy);
     }
+    let missing = report.missing_scopes();
+    if !missing.is_empty() {
+        told("", &format!("\nOAuth scopes that were not granted: {}", missing.join(", ")));
+        told("  to do  ", "grant them to the service app (a Super Administrator can)");
+    }
+    let count = |wanted: fn(&ProbeLine) -> bool| report.lines.iter().filter(|line| wanted(line)).count();
+    let partial = count(|line| line.result == ProbeResult::Partial);
+    let not_asked = count(|line| line.result == ProbeResult::NotAsked && !line.is_fine());
+    let bad = count(|line| !line.is_fine()) - partial - not_asked;
+    let mut summary = format!("{bad} not readable, {partial} readable in part");
+    if not_asked > 0 {
+        summary.push_str(&format!(", {not_asked} not asked for"));
+    }
+    if report.is_fine() {
+        summary = "everything that is needed can be read".to_owned();
+    }
+    text.push_str(&format!("\n{summary}\n"));
+    text
 }
 
 fn line_json(line: &ProbeLine) -> Value {
+    let permission = line.probe.permission().map(|permission| {
+        json!({
+            "standard_role": permission.standard_role,
+            "custom_permission": permission.custom_permission,
+            "oauth_scope": permission.oauth_scope,
+        })
+    });
     json!({
         "probe": line.probe.name(),
+        "optional": line.probe.is_optional(),
         "path": line.path,
         "result": line.result.name(),
         "detail": line.detail,
         "hides": line.hides,
         "remedy": line.remedy,
+        "needs": permission,
+        "bucket": line.bucket,
         "rate_limit": line.rate_limit,
     })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a difference of clocks in seconds, for people")]
 fn document(org: &OrgConfig, report: &ProbeReport) -> Value {
+    let limits = report.rate_limits.iter().map(|(bucket, limit)| json!({ "bucket": bucket, "rate_limit": limit }));
     json!({
         "org": org.name.as_str(),
         "domain": org.domain.host(),
         "org_id": report.org_id,
+        "owner_id": report.owner.as_ref().map(ToString::to_string),
+        "roles": report.roles,
+        "token_expires_at": report.token_expires_at.map(|at| at.to_iso()),
+        "granted_scopes": report.granted_scopes,
+        "missing_scopes": report.missing_scopes(),
         "clock_ahead_seconds": report.clock_ahead_millis.map(|millis| millis as f64 / 1_000.0),
         "all_readable": report.is_fine(),
+        "rate_limits": limits.collect::<Vec<_>>(),
         "probes": report.lines.iter().map(line_json).collect::<Vec<_>>(),
     })
 }
@@ -154,35 +217,65 @@ fn document(org: &OrgConfig, report: &ProbeReport) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::probe::Probe;
+    use crate::core::ids::{Timestamp, UserId};
+    use crate::core::probe::Probe;
 
     fn report(result: ProbeResult, clock_ahead_millis: Option<i64>) -> ProbeReport {
         let line = ProbeLine {
             probe: Probe::Groups,
             path: "/api/v1/groups".to_owned(),
             result,
-            detail: String::new(),
-            hides: String::new(),
-            remedy: String::new(),
+            detail: "what was seen".to_owned(),
+            hides: "groups".to_owned(),
+            remedy: "grant it".to_owned(),
+            bucket: "groups-list",
             rate_limit: None,
         };
-        ProbeReport { org_id: None, clock_ahead_millis, lines: vec![line] }
+        ProbeReport { clock_ahead_millis, lines: vec![line], ..ProbeReport::default() }
     }
 
     #[test]
     fn the_result_decides_the_exit_code() {
-        #[track_caller]
-        fn check(result: ProbeResult, expected: Exit) {
-            assert_eq!(exit_of(&report(result, None)), expected);
+        for result in ProbeResult::ALL {
+            let expected = match result {
+                ProbeResult::Readable | ProbeResult::NotOffered | ProbeResult::NotTold => Exit::Done,
+                ProbeResult::Unauthorized | ProbeResult::Unreachable => Exit::Failed,
+                ProbeResult::Partial
+                | ProbeResult::Empty
+                | ProbeResult::Forbidden
+                | ProbeResult::ScopeMissing
+                | ProbeResult::Failed
+                | ProbeResult::NotAsked => Exit::OpenGaps,
+            };
+            assert_eq!(exit_of(&report(result, None)), expected, "{result:?}");
         }
-        check(ProbeResult::Readable, Exit::Done);
-        check(ProbeResult::NotOffered, Exit::Done);
-        for result in [ProbeResult::Empty, ProbeResult::Forbidden, ProbeResult::ScopeMissing, ProbeResult::Failed] {
-            check(result, Exit::OpenGaps);
-        }
-        check(ProbeResult::NotAsked, Exit::OpenGaps);
-        check(ProbeResult::Unauthorized, Exit::Failed);
-        check(ProbeResult::Unreachable, Exit::Failed);
+        let scopes_missing = ProbeReport { granted_scopes: Some(Vec::new()), ..report(ProbeResult::Readable, None) };
+        assert_eq!(exit_of(&scopes_missing), Exit::OpenGaps);
+    }
+
+    #[test]
+    fn what_is_wrong_is_explained() {
+        let text = explanation(&report(ProbeResult::Partial, None));
+        let expected = "\ngroups: partial\n  seen   what was seen\n  hides  groups\n  to do  grant it\n\
+                        \n0 not readable, 1 readable in part\n";
+        assert_eq!(text, expected);
+        assert_eq!(explanation(&report(ProbeResult::Readable, None)), "\neverything that is needed can be read\n");
+        let scopes = ProbeReport { granted_scopes: Some(Vec::new()), ..ProbeReport::default() };
+        assert!(explanation(&scopes).contains("not granted: okta.users.read, okta.groups.read"));
+    }
+
+    #[test]
+    fn owners_are_told_by_id() {
+        let known = ProbeReport {
+            owner: Some(UserId::new("00u1").unwrap()),
+            roles: Some(vec!["CUSTOM".to_owned(), "APP_ADMIN".to_owned()]),
+            token_expires_at: Some(Timestamp::from_millis(0)),
+            ..ProbeReport::default()
+        };
+        let expected =
+            ", API token of user 00u1 (CUSTOM, APP_ADMIN), lapses on 1970-01-01T00:00:00.000Z unless it is used";
+        assert_eq!(owner(&known), expected);
+        assert_eq!(owner(&ProbeReport::default()), "");
     }
 
     #[test]

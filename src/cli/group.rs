@@ -88,6 +88,7 @@ pub(super) async fn find(context: &Context, backend: &Backend, name: &str) -> Re
     warn(&words::subject("group", name, outcome, &metas.gap_ids()));
     let subject = v1::GroupSubject { outcome: outcome.into(), group: None };
     context.output.absent(&serde_json::json!({ "group": to_json(&subject), "meta": metas.to_json() }))?;
+    metas.warn();
     Ok(Found::Nobody(Exit::NotFound))
 }
 

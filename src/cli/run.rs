@@ -40,7 +40,7 @@ pub(super) async fn probe(config: &Config, org: &OrgConfig) -> anyhow::Result<Pr
     // Numbers that order rows of a store; nothing is stored here.
     let client = engine::org::client(&settings, Arc::new(AtomicU64::new(0)))
         .with_context(|| format!("set up the client of org {}", org.name))?;
-    Ok(engine::probe::run(&client, engine::clock::now).await)
+    Ok(engine::probe::run(&client, engine::probe::Credential::ApiToken, engine::clock::now).await)
 }
 
 /// Crawls and serves until the shutdown. `progress` has one sender per org, in the same order.
@@ -124,7 +124,9 @@ fn view(config: &Config, org: &OrgConfig) -> Result<OrgView, EngineError> {
     let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
     let policy = Arc::new(engine::org::policy_of(org)?);
     let search = SearchHandle::new(searcher(&dir, &store_id));
-    Ok(OrgView::new(org.name.as_str(), reader, search, policy, StatusSource::Direct)?)
+    let status = StatusSource::Direct(engine::org::credential_kind(&org.credential));
+    let view = OrgView::new(org.name.as_str(), reader, search, policy, status)?;
+    Ok(view.with_coverage_policy(engine::org::coverage_of(org)))
 }
 
 /// The index of that very store, if there is one that can be read; without, searches say so.

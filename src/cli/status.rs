@@ -1,5 +1,7 @@
 //! `okta-idmap status`: how the orgs are doing. Entry point: [`run`].
 
+use std::collections::BTreeMap;
+
 use okta_idmap_proto::v1;
 use serde_json::{Value, json};
 
@@ -7,14 +9,18 @@ use super::args::Form;
 use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
+use super::gaps::BY_IMPORTANCE;
 use super::lists::warn_if_partial;
+use super::output::text::wrapped;
 use super::output::{Column, Field, to_json, warn};
 use super::run::now;
 use super::words;
 use crate::core::ids::Timestamp;
 
-/// Open gaps that are shown with their remedy; all of them are in the forms of JSON.
-const GAPS_SHOWN_MAX: usize = 20;
+/// Kinds of trouble that are shown with their remedy: most orgs have one or two. All gaps are in the forms of JSON.
+const TROUBLES_SHOWN_MAX: usize = 10;
+/// Gaps of one trouble that are named.
+const GAPS_NAMED_MAX: usize = 3;
 /// Gaps that are read at most. An org with more is hardly readable at all, and the count is told anyway.
 const GAPS_READ_MAX: usize = 10_000;
 /// Days before a credential lapses from which on it is told: a weekend and a week's leave to act in.
@@ -208,23 +214,70 @@ fn fields(org: &Org) -> Vec<Field> {
         let advice = "no crawl was ever completed: run `okta-idmap sync`, or wait for it";
         fields.push(Field::in_table("to_do", advice.to_owned()));
     }
-    let mut gaps: Vec<String> = org
-        .gaps
-        .iter()
-        .take(GAPS_SHOWN_MAX)
-        .map(|gap| format!("{}, since {}: {}", gap.id, words::time(gap.first_seen_at.as_ref()), gap.remedy))
-        .collect();
-    let more = usize::try_from(open_gaps(org)).unwrap_or(usize::MAX).max(org.gaps.len()).saturating_sub(gaps.len());
-    if more > 0 {
-        gaps.push(format!("and {more} more; --output json has them all"));
-    }
-    fields.push(Field::in_table("gaps", gaps.join("\n")));
+    fields.push(Field::in_table("gaps", gap_lines(&org.response.open_gaps, &org.gaps).join("\n")));
     fields
+}
+
+/// The open gaps in a few lines: how many of each kind, and what to do about them, what matters most first.
+fn gap_lines(counts: &[v1::GapCount], gaps: &[v1::Gap]) -> Vec<String> {
+    if counts.is_empty() && gaps.is_empty() {
+        return Vec::new();
+    }
+    let place = |kind: v1::GapKind| BY_IMPORTANCE.iter().position(|known| *known == kind).unwrap_or(usize::MAX);
+    let mut counts: Vec<&v1::GapCount> = counts.iter().collect();
+    counts.sort_by_key(|count| place(count.kind()));
+    let counted = counts.iter().map(|count| format!("{} {}", count.gap_count, words::gap_kind(count.kind)));
+    let mut lines = vec![counted.collect::<Vec<_>>().join(", ")];
+    let mut troubles: BTreeMap<(usize, &str), Vec<&v1::Gap>> = BTreeMap::new();
+    for gap in gaps {
+        troubles.entry((place(gap.kind()), gap.remedy.as_str())).or_default().push(gap);
+    }
+    for ((_, remedy), gaps) in troubles.iter().take(TROUBLES_SHOWN_MAX) {
+        for gap in gaps.iter().take(GAPS_NAMED_MAX) {
+            let since = words::time(gap.first_seen_at.as_ref());
+            lines.push(if since.is_empty() { gap.id.clone() } else { format!("{}, since {since}", gap.id) });
+        }
+        if gaps.len() > GAPS_NAMED_MAX {
+            lines.push(format!("and {} more of the kind", gaps.len() - GAPS_NAMED_MAX));
+        }
+        lines.extend(wrapped("  to do  ", remedy).lines().map(str::to_owned));
+    }
+    if troubles.len() > TROUBLES_SHOWN_MAX {
+        lines.push("and more; `okta-idmap gaps` shows them".to_owned());
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_are_counted_and_told_by_what_cures_them() {
+        let gap = |kind: v1::GapKind, id: &str, remedy: &str| v1::Gap {
+            id: id.to_owned(),
+            kind: kind.into(),
+            remedy: remedy.to_owned(),
+            ..v1::Gap::default()
+        };
+        let mut gaps: Vec<v1::Gap> =
+            (0..5).map(|n| gap(v1::GapKind::NotRead, &format!("NOT_READ:{n}"), "wait")).collect();
+        gaps.push(gap(v1::GapKind::Forbidden, "FORBIDDEN:users", "grant it"));
+        let counts = [(v1::GapKind::NotRead, 5), (v1::GapKind::Forbidden, 1)]
+            .map(|(kind, gap_count)| v1::GapCount { kind: kind.into(), gap_count });
+        let expected = [
+            "1 FORBIDDEN, 5 NOT_READ",
+            "FORBIDDEN:users",
+            "  to do  grant it",
+            "NOT_READ:0",
+            "NOT_READ:1",
+            "NOT_READ:2",
+            "and 2 more of the kind",
+            "  to do  wait",
+        ];
+        assert_eq!(gap_lines(&counts, &gaps), expected);
+        assert_eq!(gap_lines(&[], &[]), [""; 0]);
+    }
 
     #[test]
     fn a_credential_that_lapses_soon_is_told() {

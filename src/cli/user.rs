@@ -50,6 +50,7 @@ fn missing(context: &Context, name: &str, response: &v1::GetUserResponse) -> Res
     let gap_ids = response.meta.as_ref().map(|meta| meta.gap_ids.as_slice()).unwrap_or_default();
     warn(&words::subject("user", name, outcome, gap_ids));
     context.output.absent(&to_json(response))?;
+    warn_if_partial(response.meta.as_ref());
     Ok(Exit::NotFound)
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context, args: &WatchArgs) -> Result<Exit, Fai
 async fn follow(context: &Context, args: &WatchArgs, shutdown: &CancellationToken) -> Result<Exit, Failure> {
     let backend = context.server().await?;
     let mut place = first_place(context, &backend, args).await?;
-    let mut printer = Printer { output: context.output, printed: None };
+    let mut printer = Printer { output: context.output, printed: None, told: String::new() };
     let mut wait = RETRY_WAIT_MIN;
     loop {
         let before = place.clone();
@@ -206,6 +206,8 @@ struct Printer {
     output: Output,
     /// Position of the last checkpoint that was printed: idle ones that say the same are left out.
     printed: Option<(u64, String)>,
+    /// What was last told of the completeness; empty: that it is complete, which goes without saying.
+    told: String,
 }
 
 impl Printer {
@@ -215,7 +217,7 @@ impl Printer {
             if self.is_news(event) {
                 let line = match self.output.form {
                     Form::Jsonl => Some(to_json(event).to_string()),
-                    Form::Table | Form::Json | Form::Csv => line(event),
+                    Form::Table | Form::Json | Form::Csv => line(event).or_else(|| self.completeness(event)),
                 };
                 if let Some(line) = line {
                     text.push_str(&line);
@@ -227,6 +229,22 @@ impl Printer {
             self.output.text(&text)?;
         }
         Ok(())
+    }
+
+    /// A line where a checkpoint says something else of the completeness than the one before. Programs have it in every one.
+    fn completeness(&mut self, event: &v1::ChangeEvent) -> Option<String> {
+        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })) = &event.event else { return None };
+        let count = usize::try_from(meta.gap_count).unwrap_or(usize::MAX);
+        let partial = match meta.completeness() {
+            v1::Completeness::Complete => String::new(),
+            v1::Completeness::Unspecified | v1::Completeness::Partial => words::gaps_named(&meta.gap_ids, count),
+        };
+        if partial == self.told {
+            return None;
+        }
+        let what = if partial.is_empty() { "complete" } else { "partial" };
+        self.told.clone_from(&partial);
+        Some(clean(format!("{:>9}  {what:<10}  {partial}", event.revision).trim_end()))
     }
 
     fn is_news(&mut self, event: &v1::ChangeEvent) -> bool {
@@ -327,10 +345,32 @@ mod tests {
     #[test]
     fn idle_checkpoints_are_not_repeated() {
         let output = Output { form: Form::Jsonl, quiet: true };
-        let mut printer = Printer { output, printed: None };
+        let mut printer = Printer { output, printed: None, told: String::new() };
         let found: Vec<bool> =
             [3, 3, 3, 4, 4].into_iter().map(|revision| printer.is_news(&checkpoint(revision))).collect();
         assert_eq!(found, [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn completeness_is_told_when_it_changes() {
+        let output = Output { form: Form::Table, quiet: true };
+        let mut printer = Printer { output, printed: None, told: String::new() };
+        let mut check = |gap_ids: &[&str], expected: Option<&str>| {
+            let completeness = if gap_ids.is_empty() { v1::Completeness::Complete } else { v1::Completeness::Partial };
+            let meta = v1::ResponseMeta {
+                completeness: completeness.into(),
+                gap_ids: gap_ids.iter().map(ToString::to_string).collect(),
+                gap_count: u32::try_from(gap_ids.len()).unwrap(),
+                ..Default::default()
+            };
+            let shown = printer.completeness(&event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })));
+            assert_eq!(shown.as_deref(), expected);
+        };
+        check(&[], None);
+        check(&["HELD:users"], Some("       12  partial     HELD:users"));
+        check(&["HELD:users"], None);
+        check(&["HELD:apps", "HELD:users"], Some("       12  partial     HELD:apps, HELD:users"));
+        check(&[], Some("       12  complete"));
     }
 
     #[test]

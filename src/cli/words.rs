@@ -42,7 +42,34 @@ short_names! {
     gap_kind(GapKind, "GAP_KIND_");
     gap_state(GapState, "GAP_STATE_");
     scope_kind(ScopeKind, "SCOPE_KIND_");
+    scope_state(ScopeState, "SCOPE_STATE_");
     tier_name(MatchTier, "MATCH_TIER_");
+}
+
+macro_rules! parsed_names {
+    ($($function:ident($enumeration:ident, $prefix:literal);)*) => {
+        $(
+            #[doc = concat!("Reads the short name of a `", stringify!($enumeration), "` as people type it: any case, with - \
+                             or _. The error names those that there are.")]
+            pub(super) fn $function(typed: &str) -> Result<v1::$enumeration, String> {
+                let name = format!("{}{}", $prefix, typed.to_ascii_uppercase().replace('-', "_"));
+                match v1::$enumeration::from_str_name(&name) {
+                    Some(value) if value != v1::$enumeration::Unspecified => Ok(value),
+                    _ => {
+                        let all = (1..).map_while(|number| v1::$enumeration::try_from(number).ok());
+                        let known = all.map(|value| short(value.as_str_name(), $prefix).to_lowercase().replace('_', "-"));
+                        Err(format!("it is one of {}", known.collect::<Vec<_>>().join(", ")))
+                    }
+                }
+            }
+        )*
+    };
+}
+
+parsed_names! {
+    parse_gap_kind(GapKind, "GAP_KIND_");
+    parse_scope_kind(ScopeKind, "SCOPE_KIND_");
+    parse_scope_state(ScopeState, "SCOPE_STATE_");
 }
 
 /// A status with Okta's own spelling where this version has no name for it.
@@ -228,6 +255,16 @@ mod tests {
         }
         assert_eq!(outcome(v1::ResolutionOutcome::UnknownGap.into()), "UNKNOWN_GAP");
         assert_eq!(raw_or(user_status(100), "IN_2027"), "IN_2027");
+    }
+
+    #[test]
+    fn names_are_read_as_people_type_them() {
+        for typed in ["scope-missing", "SCOPE_MISSING", "Scope-Missing"] {
+            assert_eq!(parse_gap_kind(typed), Ok(v1::GapKind::ScopeMissing));
+        }
+        assert_eq!(parse_scope_kind("app-users"), Ok(v1::ScopeKind::AppUsers));
+        let error = parse_scope_state("unspecified").unwrap_err();
+        assert_eq!(error, "it is one of never-read, complete, partial, forbidden, failed, held");
     }
 
     #[test]

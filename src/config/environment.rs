@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `OKTA_IDMAP_CRAWL__INTERVAL` | `crawl.interval` |
 //! | `OKTA_IDMAP_ORGS__ACME__API_TOKEN` | `orgs.acme.api_token` |
-//! | `OKTA_IDMAP_DOMAIN`, `OKTA_IDMAP_API_TOKEN`, `OKTA_IDMAP_API_TOKEN_FILE` | the same keys of the only org |
+//! | `OKTA_IDMAP_DOMAIN`, `OKTA_IDMAP_API_TOKEN`, `OKTA_IDMAP_CLIENT_ID` and others | the same keys of the only org |
 //! | `BATON_DOMAIN`, `BATON_API_TOKEN` | likewise |
+//! | `BATON_OKTA_CLIENT_ID`, `BATON_OKTA_PRIVATE_KEY_ID`, `BATON_OKTA_PRIVATE_KEY` | `client_id`, `key_id`, the key or its file |
 //! | `BATON_SKIP_APP_GROUPS`, `BATON_SYNC_INACTIVE_APPS` | `apps.skip_app_groups`, `apps.sync_inactive` |
 //!
 //! Invariants:
@@ -26,11 +27,25 @@ const PREFIX: &str = "OKTA_IDMAP_";
 /// Names the configuration file; read before all others, by `process`.
 pub(super) const CONFIG_VARIABLE: &str = "OKTA_IDMAP_CONFIG";
 /// Short forms of an org's keys, without prefix.
-const SHORT_FORMS: [&str; 3] = ["domain", "api_token", "api_token_file"];
+const SHORT_FORMS: [&str; 9] = [
+    "domain",
+    "api_token",
+    "api_token_file",
+    "client_id",
+    "key_id",
+    "private_key",
+    "private_key_file",
+    "signing_algorithm",
+    "scopes",
+];
+/// Holds a key or the path of its file: the other connector takes both.
+const BATON_KEY: &str = "BATON_OKTA_PRIVATE_KEY";
 /// What people have who come from the ConductorOne connectors: the variable and our key; without a dot, of the only org.
-const BATON_NAMES: [(&str, &str); 4] = [
+const BATON_NAMES: [(&str, &str); 6] = [
     ("BATON_DOMAIN", "domain"),
     ("BATON_API_TOKEN", "api_token"),
+    ("BATON_OKTA_CLIENT_ID", "client_id"),
+    ("BATON_OKTA_PRIVATE_KEY_ID", "key_id"),
     ("BATON_SKIP_APP_GROUPS", "apps.skip_app_groups"),
     ("BATON_SYNC_INACTIVE_APPS", "apps.sync_inactive"),
 ];
@@ -90,7 +105,12 @@ fn read_variable(
             Err(ConfigError::FilterUnavailable { name: name.to_owned() })
         };
     }
+    let is_key = value.contains("-----BEGIN") || value.trim_start().starts_with('{');
     let given = Given { raw: Raw::Untyped(value), source: Source::Environment { name: name.to_owned() } };
+    if name == BATON_KEY {
+        for_only_org.push(ForOnlyOrg { key: if is_key { "private_key" } else { "private_key_file" }, given });
+        return Ok(());
+    }
     if let Some((_, key)) = BATON_NAMES.iter().find(|(baton_name, _)| *baton_name == name) {
         if key.contains('.') {
             return layers.put(Address::from_path(None, key), given);

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - No message shows a secret: the value of a secret key is never put into an error, and [`shown`] masks whatever looks
-//!   like an Okta token wherever it was put by mistake.
+//!   like an Okta token or a private key wherever it was put by mistake.
 //! - Every message names the place (file with line and column, variable, flag), the key, and what to do.
 //! - Control characters of hostile values are escaped, so that a message stays on its line.
 
@@ -361,6 +361,9 @@ impl fmt::Display for ConfigWarning {
 /// The text without control characters, each written as its escape, and without what looks like a token. Applying it twice
 /// changes nothing.
 pub(super) fn escaped(text: &str) -> String {
+    if looks_like_key(text) {
+        return MASK.to_owned();
+    }
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -381,7 +384,7 @@ pub(super) fn escaped(text: &str) -> String {
 /// A value as a message may show it: quoted, escaped, at most [`SHOWN_CHARS_MAX`] characters, and masked if it looks like
 /// a token. Masked first: the head of a token would not look like one.
 pub(super) fn shown(text: &str) -> String {
-    if looks_like_token(text) {
+    if looks_like_token(text) || looks_like_key(text) {
         return MASK.to_owned();
     }
     let safe = escaped(text);
@@ -410,6 +413,11 @@ pub(super) fn looks_like_token(text: &str) -> bool {
         return true;
     }
     text.len() >= TOKEN_CHARS_MIN && text.starts_with("00") && text.chars().all(is_token_char)
+}
+
+/// Whether a text holds a private key, PEM or JWK.
+pub(super) fn looks_like_key(text: &str) -> bool {
+    text.contains("PRIVATE KEY-----") || text.contains("\"kty\"")
 }
 
 /// The candidate that is near enough to be meant.
@@ -444,6 +452,8 @@ mod tests {
         check("00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY", "***");
         check(" 00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY\n", "***");
         check("SSWS x", "***");
+        check("-----BEGIN EC PRIVATE KEY-----\nMHcCAQ", "***");
+        check("{\"d\":\"x\",\"kty\":\"EC\"}", "***");
         check("https://00qcjal4mlv-wpxm-abcdefghijklmnopq.okta.com/\u{7}ä", "\"https://***.okta.com/\\u{7}ä\"");
         check(&format!("{}00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQ", ".".repeat(70)), &format!("\"{}***\"", ".".repeat(70)));
         check("00u1abcdefghijklmnop", "\"00u1abcdefghijklmnop\"");

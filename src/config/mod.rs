@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `settings` | every key with its type, bounds and default |
 //! | `follow` | those of following the log and of the change log |
-//! | `orgs` | orgs, addresses and credentials |
+//! | `orgs`, `credential` | orgs and addresses; their credentials |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
 //! | `layers` | precedence: flags, environment, file, default; an org's own value over the top level's |
@@ -19,6 +19,8 @@
 //! - An unknown key or variable is an error: a misspelt filter must not be silently without effect.
 
 mod address;
+mod coverage;
+mod credential;
 mod effective;
 mod environment;
 mod error;
@@ -39,9 +41,11 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
 
 pub use address::OrgUrl;
+pub use coverage::CoverageConfig;
+pub use credential::{Credential, SECRET_FILE_BYTES_MAX, ServiceAppConfig};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
 pub use follow::{ChangesConfig, FollowConfig};
-pub use orgs::{Credential, ORGS_MAX, OrgConfig, OrgName, SECRET_FILE_BYTES_MAX};
+pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
 pub use settings::{
     AppsConfig, BrakeConfig, ClientConfig, CrawlConfig, GroupMembers, GroupsConfig, IndexConfig, LogConfig, LogFormat,
@@ -193,12 +197,15 @@ pub fn load<E: IntoIterator<Item = (String, String)>>(
     Ok((Config { data_dir, log, server, client, index, orgs, effective: record }, warnings))
 }
 
-/// A token that stands in the configuration file itself makes that a secret's file.
+/// A token or key that stands in the configuration file itself makes that a secret's file.
 fn inline_secret_warning(file: &ConfigFile, record: &[Effective]) -> Option<ConfigWarning> {
-    let mode = file.mode.filter(|mode| mode & orgs::MODE_OTHERS != 0)?;
+    let mode = file.mode.filter(|mode| mode & credential::MODE_OTHERS != 0)?;
     record
         .iter()
-        .any(|effective| effective.address.key == "api_token" && matches!(effective.source, Source::File { .. }))
+        .any(|effective| {
+            let is_secret = matches!(effective.address.key.as_str(), "api_token" | "private_key");
+            is_secret && matches!(effective.source, Source::File { .. })
+        })
         .then(|| ConfigWarning::SecretFileMode { path: file.path.clone(), mode })
 }
 

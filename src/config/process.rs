@@ -196,7 +196,9 @@ mod tests {
         let text = format!("[orgs.a]\ndomain = 'a.okta.com'\napi_token_file = '{}'", token.display());
         std::fs::write(&path, text).unwrap();
         let (config, warnings) = load_from_process(Flags { config: Some(path), ..Flags::default() }).unwrap();
-        let super::super::Credential::ApiToken(secret) = &config.orgs["a"].credential;
+        let super::super::Credential::ApiToken(secret) = &config.orgs["a"].credential else {
+            panic!("it is an API token")
+        };
         assert_eq!(secret.expose(), "00token");
         assert_eq!(warnings, [ConfigWarning::SecretFileMode { path: token, mode: 0o604 }]);
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::EnvFilter;
 
 use super::address::{parse_listen, parse_listen_or_none, parse_server};
+use super::coverage::CoverageConfig;
 use super::error::{ConfigError, Source, nearest, shown};
 use super::follow::{ChangesConfig, FollowConfig};
 use super::layers::{Address, Reader};
@@ -41,6 +42,7 @@ pub(super) struct OrgSettings {
     pub(super) crawl: CrawlConfig,
     pub(super) follow: FollowConfig,
     pub(super) brake: BrakeConfig,
+    pub(super) coverage: CoverageConfig,
     pub(super) changes: ChangesConfig,
     pub(super) groups: GroupsConfig,
     pub(super) apps: AppsConfig,
@@ -64,6 +66,7 @@ impl OrgSettings {
             crawl: CrawlConfig::read(reader, base.map(|base| &base.crawl)),
             follow: FollowConfig::read(reader, base.map(|base| &base.follow)),
             brake: BrakeConfig::read(reader, base.map(|base| &base.brake)),
+            coverage: CoverageConfig::read(reader, base.map(|base| &base.coverage)),
             changes: ChangesConfig::read(reader, base.map(|base| &base.changes)),
             groups: GroupsConfig::read(reader, base.map(|base| &base.groups)),
             apps: AppsConfig::read(reader, base.map(|base| &base.apps)),

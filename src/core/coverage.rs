@@ -287,7 +287,7 @@ const RECENT_CLOSINGS_MAX: usize = 1_024;
 pub struct Asked {
     /// By our clock; together with `policy` it decides what is too old.
     pub now: Timestamp,
-    /// Up to when the log has been followed, in the snapshot that the answer is read from.
+    /// Up to when the log has been followed, by our clock, in the snapshot that the answer is read from.
     pub observed_through: Option<Timestamp>,
     /// From [`Coverage::generation`], before the rows were read: a gap that closed since still stands against the answer,
     /// because the rows may be those of before. `None`: rows and coverage are of one moment.
@@ -424,11 +424,7 @@ impl Coverage {
     }
 
     /// Which gaps could change an answer that any of `scopes` could hold, at the moment of the question.
-    pub fn completeness<'a>(
-        &self,
-        asked: Asked,
-        scopes: impl IntoIterator<Item = &'a Scope> + Clone,
-    ) -> Completeness {
+    pub fn completeness<'a>(&self, asked: Asked, scopes: impl IntoIterator<Item = &'a Scope> + Clone) -> Completeness {
         let mut gaps = BTreeSet::new();
         // What the log did not tell may have changed anything.
         self.gaps_now(&Scope::Log, false, &mut gaps);

@@ -139,6 +139,9 @@ pub struct Effects {
     pub members: Vec<MemberChange>,
     /// The type stands in no line of the table: counted, and whatever it names is read again.
     pub is_unknown: bool,
+    /// Apps whose Federation Broker Mode was switched on (`true`) or off: then users have access without assignments, or no
+    /// more (facts 4). Not every answer about an app tells it.
+    pub broker_mode: Vec<(AppId, bool)>,
     /// What the credential may see may have changed: the fingerprint of what it saw so far means nothing any more.
     pub visibility_changed: bool,
 }
@@ -163,6 +166,15 @@ pub fn effects(event: &LogEvent) -> Effects {
         None => gathering.read_whatever_is_named(),
     }
     let mut effects = gathering.effects;
+    if !matches!(event.outcome.as_deref(), Some("FAILURE" | "DENY")) {
+        let is_on = match &*event.event_type {
+            "application.configuration.enable_fed_broker_mode" => Some(true),
+            "application.configuration.disable_fed_broker_mode" => Some(false),
+            _ => None,
+        };
+        let apps = Named::of(event).apps;
+        effects.broker_mode = is_on.map(|is_on| apps.into_iter().map(|app| (app, is_on)).collect()).unwrap_or_default();
+    }
     let order = |mark: &Mark| (mark.target.clone(), mark.when, mark.announces_end);
     effects.marks.sort_by_cached_key(order);
     effects.marks.dedup();

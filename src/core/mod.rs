@@ -15,6 +15,8 @@ pub mod normalize;
 pub mod pending;
 pub mod plan;
 pub mod policy;
+pub mod private_key;
+pub mod probe;
 pub mod rate;
 pub mod reconcile;
 pub mod resolve;

@@ -249,8 +249,9 @@ pub struct App {
     pub user_name_template: Option<Box<str>>,
     /// `settings.oauthClient.application_type` of OIDC apps; `service` apps have no app users (facts 4).
     pub oauth_application_type: Option<Box<str>>,
-    /// Whether the app is open to everybody without assignments (Federation Broker Mode), where the answer tells.
-    pub implicit_assignment: bool,
+    /// Whether the app is open to everybody without assignments (Federation Broker Mode); `None` where the answer does not
+    /// tell.
+    pub implicit_assignment: Option<bool>,
     /// When Okta created it.
     pub created: Option<Timestamp>,
     /// When the configuration last changed (not the assignments).

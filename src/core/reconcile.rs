@@ -128,13 +128,21 @@ mod tests {
 
     #[track_caller]
     fn check(stored: u64, missing: u64, same_credential: bool, expected: Verdict) {
-        let walked = Walked { stored, missing, same_credential, unknown_records: false, is_empty: false, are_objects: true };
+        let walked =
+            Walked { stored, missing, same_credential, unknown_records: false, is_empty: false, are_objects: true };
         assert_eq!(verdict(walked, Brake::default()), expected);
     }
 
     #[test]
     fn records_that_could_be_anything_keep_everything() {
-        let walked = Walked { stored: 1000, missing: 1, same_credential: true, unknown_records: true, is_empty: false, are_objects: true };
+        let walked = Walked {
+            stored: 1000,
+            missing: 1,
+            same_credential: true,
+            unknown_records: true,
+            is_empty: false,
+            are_objects: true,
+        };
         assert_eq!(verdict(walked, Brake::default()), Verdict::HoldUnreadable);
         assert_eq!(verdict(Walked { missing: 0, ..walked }, Brake::default()), Verdict::Nothing);
         assert_eq!(verdict(Walked { same_credential: false, ..walked }, Brake::default()), Verdict::HoldCredential);
@@ -142,7 +150,14 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_never_believed_at_once() {
-        let walked = Walked { stored: 1, missing: 1, same_credential: true, unknown_records: false, is_empty: true, are_objects: true };
+        let walked = Walked {
+            stored: 1,
+            missing: 1,
+            same_credential: true,
+            unknown_records: false,
+            is_empty: true,
+            are_objects: true,
+        };
         assert_eq!(verdict(walked, Brake::default()), Verdict::HoldEmpty);
         assert_eq!(verdict(Walked { stored: 0, missing: 0, ..walked }, Brake::default()), Verdict::Nothing);
     }

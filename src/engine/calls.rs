@@ -42,9 +42,11 @@ impl PageSizes {
             | Resource::UsersDeprovisioned
             | Resource::UsersChanged { .. }
             | Resource::UsersByIds(_) => self.users,
-            Resource::Groups | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) | Resource::UserGroups(_) => {
-                self.groups
-            }
+            Resource::Groups
+            | Resource::GroupsChanged { .. }
+            | Resource::GroupsOfApp(_)
+            | Resource::GroupsBuiltIn
+            | Resource::UserGroups(_) => self.groups,
             Resource::GroupMembers(_) => self.group_members,
             Resource::Apps | Resource::UserApps(_) => self.apps,
             Resource::AppUsers(_) => self.app_users,

@@ -30,13 +30,16 @@ use crate::core::sync::{
     SyncState,
 };
 use crate::serve::{Command, ReadOutcome, ReleaseRefusal, Released};
-use crate::store::{HeldScope, Meta, ReleaseError, StoreError, Writer};
+use crate::store::{Ages, HeldScope, Meta, ReleaseError, StoreError, Writer};
 
 /// An unfinished crawl older than this is not resumed: its list cursors and its picture of the org are too old.
 const RESUME_AGE_MILLIS_MAX: i64 = 24 * 3600 * 1000;
 
 /// How often the use of the credential is noted, in milliseconds: it lapses after weeks.
 const CREDENTIAL_NOTE_MILLIS: i64 = 60_000;
+
+/// How often it is looked what has grown too old, in milliseconds: that happens after hours or days.
+const AGE_MILLIS: i64 = 30_000;
 
 /// How often progress is told, in milliseconds.
 const PROGRESS_MILLIS: i64 = 100;
@@ -153,6 +156,7 @@ impl Shell<'_> {
             requests_at_start: self.org.requests_sent(),
             progress_at: Timestamp::default(),
             credential_noted_at: None,
+            age_noted_at: None,
         };
         running.run(effects, outside, shutdown).await
     }
@@ -200,6 +204,12 @@ impl Shell<'_> {
                 .open_gaps
                 .iter()
                 .filter(|(scope, kind)| *kind == GapKind::UnseenReference && scope.object().is_some())
+                .map(|(scope, _)| scope.clone())
+                .collect(),
+            miscounted: record
+                .open_gaps
+                .iter()
+                .filter(|(_, kind)| *kind == GapKind::CountMismatch)
                 .map(|(scope, _)| scope.clone())
                 .collect(),
             whole_since: meta.crawl.whole_since,
@@ -253,6 +263,7 @@ struct Running<'a> {
     requests_at_start: u64,
     progress_at: Timestamp,
     credential_noted_at: Option<Timestamp>,
+    age_noted_at: Option<Timestamp>,
 }
 
 fn moment(org: &OrgRuntime) -> Moment {
@@ -319,6 +330,10 @@ impl Running<'_> {
                 Some(Input::AssignedGroups { assigned, unwanted })
             }
             Effect::Count { apps, users } => Some(Input::Counted(self.count(apps, users).await?)),
+            Effect::CountUsers => {
+                let count = self.org.reader().read(|snapshot| snapshot.meta())?.rows.get(&Kind::User).copied();
+                Some(Input::UsersCounted(count.unwrap_or_default()))
+            }
             Effect::FindUnseen(limit) => {
                 let found = self.org.reader().scan(move |snapshot| snapshot.unseen(limit));
                 Some(Input::Unseen(found.await?))
@@ -430,6 +445,12 @@ impl Running<'_> {
                 *view = current;
                 is_new
             });
+        }
+        if self.age_noted_at.is_none_or(|at| now.millis_since(at) >= AGE_MILLIS) {
+            self.age_noted_at = Some(now);
+            let policy = self.org.settings().coverage;
+            let ages = Ages { scope_millis: policy.stale_after_millis, log_millis: policy.log_stale_after_millis };
+            self.writer.note_ages(now, ages).await?;
         }
         let is_noted = self.credential_noted_at.is_some_and(|at| now.millis_since(at) < CREDENTIAL_NOTE_MILLIS);
         if !is_noted && let Some(at) = self.org.client().credential_last_used() {

@@ -11,6 +11,7 @@
 mod calls;
 pub mod clock;
 pub mod failure;
+mod gap_log;
 pub mod index;
 pub mod machine;
 pub mod org;

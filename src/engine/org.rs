@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::calls::PageSizes;
 use super::{EngineError, clock};
 use crate::config::{Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
+use crate::core::coverage::CoveragePolicy;
 use crate::core::filter::AppFilter;
 use crate::core::normalize::NameRule;
 use crate::core::pending::Patience;
@@ -18,9 +19,9 @@ use crate::core::plan::Costs;
 use crate::core::policy::{GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use crate::core::rate::RateConfig;
 use crate::core::reconcile::Brake;
-use crate::core::secret::Secret;
 use crate::core::sync::{FollowLimits, Limits, Members};
-use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, Ssws};
+use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, ServiceApp, Ssws, TokenError};
+use crate::serve::CredentialKind;
 use crate::store::{ChangeRetention, Reader, Store, StoreConfig, Writer};
 
 /// What an org is read with; made from the validated configuration.
@@ -32,8 +33,8 @@ pub struct OrgSettings {
     pub dir: PathBuf,
     /// The org's address.
     pub url: OrgUrl,
-    /// The API token.
-    pub token: Secret,
+    /// The API token or the service app.
+    pub credential: Credential,
     /// What is read and within which limits.
     pub limits: Limits,
     /// Page sizes.
@@ -50,6 +51,8 @@ pub struct OrgSettings {
     pub follow: FollowSettings,
     /// How soon a held list is read again, and how rarely at last.
     pub hold_retry: (Duration, Duration),
+    /// What is too old, and what becomes of rows that can no longer be read.
+    pub coverage: CoveragePolicy,
     /// How long a change is remembered.
     pub change_retention: Duration,
     /// Changes that are remembered.
@@ -133,7 +136,6 @@ impl OrgSettings {
     /// [`EngineError::Settings`] for what the configuration cannot know to be wrong.
     pub fn from_config(config: &Config, org: &OrgConfig) -> Result<Self, EngineError> {
         let wrong = |detail: String| EngineError::Settings { org: org.name.to_string(), detail };
-        let Credential::ApiToken(token) = &org.credential;
         let crawl = &org.crawl;
         #[expect(
             clippy::cast_possible_truncation,
@@ -146,7 +148,7 @@ impl OrgSettings {
             name: org.name.to_string(),
             dir: org_dir(&config.data_dir, org.name.as_str()),
             url: OrgUrl::parse(org.domain.as_str()).map_err(|error| wrong(error.to_string()))?,
-            token: token.clone(),
+            credential: org.credential.clone(),
             limits: Limits {
                 in_flight_per_lane: usize::try_from(in_flight).unwrap_or(usize::MAX),
                 members: match org.groups.members {
@@ -178,6 +180,7 @@ impl OrgSettings {
             crawl_interval: crawl.interval,
             follow: FollowSettings::from_config(&org.follow),
             hold_retry: (org.brake.retry_interval, org.brake.retry_interval_max),
+            coverage: coverage_of(org),
             change_retention: org.changes.retention,
             change_rows_max: org.changes.max_rows,
             index_interval: config.index.commit_interval,
@@ -185,9 +188,13 @@ impl OrgSettings {
         })
     }
 
-    /// Fingerprint of the credential in this org: walks of different ones are never compared. Holds nothing of it.
+    /// Fingerprint of the credential in this org: walks of different ones are never compared. Holds nothing of it. That of
+    /// a service app is the same whatever token it has at the moment.
     pub fn credential_fingerprint(&self) -> String {
-        fingerprint(&["credential", self.url.host(), self.token.expose()])
+        match &self.credential {
+            Credential::ApiToken(token) => fingerprint(&["credential", self.url.host(), token.expose()]),
+            Credential::ServiceApp(app) => fingerprint(&["service app", self.url.host(), &app.client_id, &app.key_id]),
+        }
     }
 
     /// Fingerprint of all that a crawl depends on: an unfinished one is resumed only under the same.
@@ -199,6 +206,14 @@ impl OrgSettings {
     /// Where the index is.
     pub fn index_dir(&self) -> PathBuf {
         index_dir(&self.dir)
+    }
+}
+
+/// How a credential authenticates, as the status tells it.
+pub fn credential_kind(credential: &Credential) -> CredentialKind {
+    match credential {
+        Credential::ApiToken(_) => CredentialKind::ApiToken,
+        Credential::ServiceApp(_) => CredentialKind::OauthServiceApp,
     }
 }
 
@@ -240,6 +255,19 @@ fn policy(org: &OrgConfig) -> Result<GrantPolicy, crate::core::policy::PolicyErr
 /// [`EngineError::Settings`].
 pub fn policy_of(org: &OrgConfig) -> Result<GrantPolicy, EngineError> {
     policy(org).map_err(|error| EngineError::Settings { org: org.name.to_string(), detail: error.to_string() })
+}
+
+/// What is too old in an org, and what becomes of rows that can no longer be read. Between two crawls nothing is: most
+/// collections are not read as a whole while the log is followed.
+pub fn coverage_of(org: &OrgConfig) -> CoveragePolicy {
+    let two_crawls = millis(org.crawl.interval).saturating_mul(2);
+    let log_min = if org.follow.enabled { 0 } else { two_crawls };
+    CoveragePolicy {
+        stale_after_millis: org.coverage.stale_after.map(|after| millis(after).max(two_crawls)),
+        log_stale_after_millis: org.coverage.log_stale_after.map(|after| millis(after).max(log_min)),
+        on_gap: org.coverage.on_gap,
+        max_stale_millis: org.coverage.max_stale.map(millis),
+    }
 }
 
 /// 128 bits of a SHA-256 over length-prefixed parts: nothing of a secret part can be told from it.
@@ -316,10 +344,23 @@ impl OrgRuntime {
 /// # Errors
 /// [`EngineError::Settings`] for a token that cannot be sent, [`EngineError::Okta`] for a client that cannot be built.
 pub fn client(settings: &OrgSettings, request_numbers: Arc<AtomicU64>) -> Result<Client, EngineError> {
-    let ssws = Ssws::new(&settings.token)
-        .map_err(|error| EngineError::Settings { org: settings.name.clone(), detail: error.to_string() })?;
     let mut config = ClientConfig::new(settings.url.clone(), request_numbers);
     config.limiter = settings.limiter;
     config.now = clock::now;
-    Ok(Client::new(config, Arc::new(ssws))?)
+    match &settings.credential {
+        Credential::ApiToken(token) => {
+            let wrong =
+                |error: TokenError| EngineError::Settings { org: settings.name.clone(), detail: error.to_string() };
+            Ok(Client::new(config, Arc::new(Ssws::new(token).map_err(wrong)?))?)
+        }
+        Credential::ServiceApp(app) => {
+            let app = ServiceApp {
+                client_id: app.client_id.clone(),
+                key_id: app.key_id.clone(),
+                private_key: app.private_key.clone(),
+                scopes: app.scopes.clone(),
+            };
+            Ok(Client::for_service_app(config, app)?)
+        }
+    }
 }

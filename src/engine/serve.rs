@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::gap_log::GapLog;
 use super::index::Follower;
 use super::machine::{self, CrawlOutcome, FollowView, Outside};
 use super::progress::Progress;
@@ -85,7 +86,7 @@ pub async fn run(
             policy,
             StatusSource::Engine(status_receiver),
         )?;
-        views.push(view.with_control(control));
+        views.push(view.with_control(control).with_coverage_policy(org.settings().coverage));
         let (index, index_receiver) = watch::channel(IndexStatus::default());
         let (follow, follow_receiver) = watch::channel(FollowView::default());
         tasks.spawn(report(
@@ -94,6 +95,8 @@ pub async fn run(
             status,
             stop.clone(),
         ));
+        let (gap_log, log_stop) = (GapLog::new(org.name(), org.reader())?, stop.clone());
+        tasks.spawn(async move { gap_log.follow(&log_stop).await });
         tasks.spawn(keep_current(Arc::clone(&org), writer, progress, follow, commands, stop.clone()));
         let (index_org, index_stop) = (Arc::clone(&org), stop.clone());
         let runtime = tokio::runtime::Handle::current();
@@ -391,7 +394,9 @@ async fn report(
     loop {
         status.send_replace(status_of(&org, &sources, started_at));
         let now = clock::now();
-        let is_time = warned_at.is_none_or(|at| now.millis_since(at) >= TOKEN_WARNING_MILLIS);
+        // Only API tokens lapse by not being used.
+        let lapses = super::org::credential_kind(&org.settings().credential) == CredentialKind::ApiToken;
+        let is_time = lapses && warned_at.is_none_or(|at| now.millis_since(at) >= TOKEN_WARNING_MILLIS);
         if is_time && let Some(last_used) = org.client().credential_last_used().or(stored_use) {
             warned_at = warn_of_idle_token(&org, last_used, now).then_some(now);
         }
@@ -439,7 +444,7 @@ fn status_of(org: &OrgRuntime, sources: &Sources, started_at: Timestamp) -> Runt
         log_polled_at: follow.log.polled_at,
         poll_interval_millis: poll_interval_millis(org, &follow.log),
         buckets: buckets.collect(),
-        credential: CredentialKind::ApiToken,
+        credential: super::org::credential_kind(&org.settings().credential),
         credential_used_at: org.client().credential_last_used(),
         index: *sources.index.borrow(),
         follow: follow_status(follow.log),

@@ -5,6 +5,7 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::gap_log::GapLog;
 use super::index::Follower;
 use super::machine::{self, CrawlOutcome};
 use super::progress::Progress;
@@ -41,7 +42,16 @@ pub async fn run(
 ) -> Result<SyncReport, EngineError> {
     let (org, writer) = OrgRuntime::open(settings)?;
     let mut follower = Follower::open(org.settings(), org.reader())?;
-    let outcome = machine::run(&org, &writer, progress, shutdown).await?;
+    let gap_log = GapLog::new(org.name(), org.reader())?;
+    let is_over = CancellationToken::new();
+    let crawl = async {
+        let outcome = machine::run(&org, &writer, progress, shutdown).await;
+        is_over.cancel();
+        outcome
+    };
+    let (outcome, told) = tokio::join!(crawl, gap_log.follow(&is_over));
+    let outcome = outcome?;
+    told?;
     let requests = org.requests_sent();
     if !shutdown.is_cancelled() {
         tokio::task::spawn_blocking(move || follower.catch_up()).await??;

@@ -1,6 +1,7 @@
 //! Putting the credential on a request.
 //!
-//! Entry points: [`Authorize`], the seam for every way of signing in, and [`Ssws`], the API token.
+//! Entry points: [`Authorize`], the seam for every way of signing in, and [`Ssws`], the API token. Service apps sign in by
+//! `oauth`.
 //!
 //! Invariant: headers are made anew for every attempt, because a DPoP proof must not be used twice (facts 10.3).
 
@@ -10,6 +11,7 @@ use std::pin::Pin;
 
 use url::Url;
 
+use super::oauth::{ScopeGrant, TokenRequestError};
 use crate::core::secret::Secret;
 
 /// A boxed future, so that `dyn Authorize` works.
@@ -39,6 +41,8 @@ pub struct AuthorizeHeader {
 /// What a 401 said.
 #[derive(Clone, Copy, Debug)]
 pub struct Challenge<'a> {
+    /// What the refused request was sent with.
+    pub sent: &'a [AuthorizeHeader],
     /// Okta's error code.
     pub code: Option<&'a str>,
     /// `DPoP-Nonce`, to be used from now on (facts 10.3).
@@ -57,18 +61,9 @@ pub enum Renewal {
 /// Why there is no credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorizeError {
-    /// It may come later.
-    #[error("no credential at the moment: {reason}")]
-    Temporary {
-        /// Why; without secrets.
-        reason: String,
-    },
-    /// It will not come by itself.
-    #[error("no credential: {reason}")]
-    Dead {
-        /// Why and what to do; without secrets.
-        reason: String,
-    },
+    /// The service app got no token.
+    #[error(transparent)]
+    Token(#[from] TokenRequestError),
 }
 
 /// A way to sign requests in.
@@ -82,8 +77,18 @@ pub trait Authorize: Send + Sync + fmt::Debug {
     /// Okta refused the credential with 401. Called at most once per call of the client.
     fn on_unauthorized<'a>(&'a self, challenge: Challenge<'a>) -> BoxFuture<'a, Renewal>;
 
+    /// Okta refused the request for want of an OAuth scope. Called at most once per call of the client.
+    fn on_missing_scope(&self, _scope: &str, _sent: &[AuthorizeHeader]) -> Renewal {
+        Renewal::Dead
+    }
+
     /// Every answer's `DPoP-Nonce`, where there is one.
     fn on_nonce(&self, _dpop_nonce: &str) {}
+
+    /// The scopes that were asked for and given; `None` for API tokens, which have none, and before the first token.
+    fn scopes(&self) -> Option<ScopeGrant> {
+        None
+    }
 }
 
 /// Why a string is no API token.

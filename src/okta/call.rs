@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::time::{Duration, sleep};
 use url::Url;
 
-use super::authorize::{Authorize, AuthorizeRequest, Challenge, Renewal};
+use super::authorize::{Authorize, AuthorizeHeader, AuthorizeRequest, Challenge, Renewal};
 use super::clock::ClockAhead;
 use super::error::{Endpoint, OktaError, StatusFailure};
 use super::headers::AnswerHeaders;
@@ -83,11 +83,13 @@ pub(super) struct Failed {
     pub(super) error: OktaError,
     pub(super) exchange: Option<Exchange>,
     dpop_nonce: Option<Box<str>>,
+    /// The credential that the request was sent with.
+    sent_with: Vec<AuthorizeHeader>,
 }
 
 impl From<OktaError> for Failed {
     fn from(error: OktaError) -> Self {
-        Self { error, exchange: None, dpop_nonce: None }
+        Self { error, exchange: None, dpop_nonce: None, sent_with: Vec::new() }
     }
 }
 
@@ -101,7 +103,7 @@ pub(super) struct Caller {
     /// Milliseconds since the epoch; [`NEVER`] before the first use.
     pub(super) credential_last_used: AtomicI64,
     /// How far Okta's clock is ahead.
-    pub(super) clock: ClockAhead,
+    pub(super) clock: Arc<ClockAhead>,
     /// Whether this address has ever answered as Okta does: then a web page is a passing fault, not a wrong address.
     pub(super) has_answered: AtomicBool,
 }
@@ -114,6 +116,8 @@ pub(super) const NEVER: i64 = i64::MIN;
 struct History {
     tries: Tries,
     attempt: u32,
+    /// Whether the credential was renewed for the sake of a scope.
+    scope_renewed: bool,
     first_request_id: Option<Box<str>>,
 }
 
@@ -141,6 +145,10 @@ impl Caller {
                 history.first_request_id = failed.error.request_id().map(Box::from);
             }
             let verdict = history.tries.decide(self.trouble(&failed.error), page, fastrand::u64(..));
+            if !history.scope_renewed && self.has_new_scope(&failed) {
+                history.scope_renewed = true;
+                continue;
+            }
             if verdict != Verdict::GiveUp {
                 // The kind and not the message: a summary of Okta's may name a person.
                 let (kind, request_id) = (failed.error.kind(), failed.error.request_id());
@@ -154,7 +162,10 @@ impl Caller {
                 );
             }
             match (verdict, page) {
-                (Verdict::Again { wait_millis }, _) => sleep(Duration::from_millis(wait_millis)).await,
+                (Verdict::Again { wait_millis }, _) => {
+                    let wait_millis = wait_millis.max(failed.error.credential_wait_millis().unwrap_or(0));
+                    sleep(Duration::from_millis(wait_millis)).await;
+                }
                 (Verdict::Smaller { limit, wait_millis }, PageSize::First { floor, .. }) => {
                     page = PageSize::First { limit, floor };
                     sleep(Duration::from_millis(wait_millis)).await;
@@ -183,8 +194,15 @@ impl Caller {
             OktaError::Status(failure) => failure.body.code.as_deref(),
             _ => None,
         };
-        let challenge = Challenge { code, dpop_nonce: failed.dpop_nonce.as_deref() };
+        let challenge = Challenge { sent: &failed.sent_with, code, dpop_nonce: failed.dpop_nonce.as_deref() };
         self.authorize.on_unauthorized(challenge).await == Renewal::Renewed
+    }
+
+    /// Whether a request that was refused for want of a scope may have it by now.
+    fn has_new_scope(&self, failed: &Failed) -> bool {
+        let OktaError::Status(failure) = &failed.error else { return false };
+        let scope = failure.missing_scope.as_deref().filter(|_| failure.status == 403);
+        scope.is_some_and(|scope| self.authorize.on_missing_scope(scope, &failed.sent_with) == Renewal::Renewed)
     }
 
     async fn attempt<T, D>(
@@ -201,7 +219,7 @@ impl Caller {
     {
         let endpoint = Endpoint::of(url);
         let permit = self.limiter.acquire(call.bucket, call.priority).await;
-        let headers = self.request_headers(call, url, &endpoint, history).await?;
+        let (headers, sent_with) = self.request_headers(call, url, &endpoint, history).await?;
         let sent = self.request_numbers.next();
         let answer = self.transport.get(url, headers).await;
         let received_at = (self.now)();
@@ -236,7 +254,7 @@ impl Caller {
                 permit.answered(&headers, server_now);
             }
             let error = OktaError::Status(Box::new(failure));
-            return Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce }));
+            return Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce, sent_with }));
         }
         permit.answered(&headers, server_now);
         match decode_body(body, decode).await {
@@ -248,35 +266,38 @@ impl Caller {
             }
             Err(source) => {
                 let error = OktaError::Body { endpoint, request_id, source };
-                Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce }))
+                Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce, sent_with }))
             }
         }
     }
 
+    /// The headers of an attempt, and those of the credential among them.
     async fn request_headers(
         &self,
         call: &Call<'_>,
         url: &Url,
         endpoint: &Endpoint,
         history: &History,
-    ) -> Result<Vec<(&'static str, HeaderText)>, Box<Failed>> {
+    ) -> Result<(Vec<(&'static str, HeaderText)>, Vec<AuthorizeHeader>), Box<Failed>> {
         let mut headers = vec![
             ("accept", HeaderText::Plain("application/json".to_owned())),
             ("content-type", HeaderText::Plain(call.content_type.to_owned())),
         ];
+        let mut credential = Vec::new();
         if call.with_credential {
             let request = AuthorizeRequest { url, attempt: history.attempt };
-            let credential = self.authorize.authorize(request).await;
-            let credential = credential
+            let authorized = self.authorize.authorize(request).await;
+            credential = authorized
                 .map_err(|source| Box::new(OktaError::Authorize { endpoint: endpoint.clone(), source }.into()))?;
-            headers.extend(credential.into_iter().map(|header| (header.name, HeaderText::Sensitive(header.value))));
+            let sent = credential.iter().map(|header| (header.name, HeaderText::Sensitive(header.value.clone())));
+            headers.extend(sent);
         }
         // The convention of Okta's own clients (facts 6.3): the id of the first try and the number of this one.
         if let Some(request_id) = &history.first_request_id {
             headers.push(("x-okta-retry-for", HeaderText::Plain(request_id.to_string())));
             headers.push(("x-okta-retry-count", HeaderText::Plain(history.tries.count().to_string())));
         }
-        Ok(headers)
+        Ok((headers, credential))
     }
 }
 

@@ -7,17 +7,19 @@
 //! - Rows carry the number of the request that fetched them, taken when it was sent.
 //! - A missing next link ends a list; a short or empty page does not (facts 0.1).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use url::Url;
 
 use super::authorize::Authorize;
-use super::call::{Answered, Call, Caller, Failed, NEVER, NumberRequests};
+use super::call::{Answered, Call, Caller, Exchange, Failed, NEVER, NumberRequests};
 use super::clock::ClockAhead;
 use super::error::{Endpoint, FailureKind, OktaError};
 use super::limiter::{BucketState, Limiter, LimiterConfig, Priority};
 use super::link::{NextError, NextRule, NextUrl, next_target};
+use super::oauth::{ScopeGrant, ServiceApp, SignIn};
 use super::org_url::OrgUrl;
 use super::resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
 use super::transport::{Transport, TransportLimits};
@@ -206,18 +208,34 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Builds the client; sends nothing. Fails with [`OktaError::Setup`].
     pub fn new(config: ClientConfig, authorize: Arc<dyn Authorize>) -> Result<Self, OktaError> {
-        let certificates = config.root_certificates_pem.as_deref();
+        let transport = transport(&config)?;
+        Ok(Self::build(config, transport, authorize, Arc::default()))
+    }
+
+    /// Builds the client of a service app, which gets its tokens by itself; sends nothing. Fails with [`OktaError::Setup`].
+    pub fn for_service_app(config: ClientConfig, app: ServiceApp) -> Result<Self, OktaError> {
+        let (transport, clock) = (transport(&config)?, Arc::<ClockAhead>::default());
+        let sign_in = SignIn::new(app, config.org.clone(), transport.clone(), Arc::clone(&clock), config.now);
+        Ok(Self::build(config, transport, Arc::new(sign_in), clock))
+    }
+
+    fn build(
+        config: ClientConfig,
+        transport: Transport,
+        authorize: Arc<dyn Authorize>,
+        clock: Arc<ClockAhead>,
+    ) -> Self {
         let caller = Caller {
-            transport: Transport::new(config.transport, config.org.is_loopback(), certificates)?,
+            transport,
             limiter: Limiter::new(config.limiter, config.now),
             authorize,
             request_numbers: config.request_numbers,
             now: config.now,
             credential_last_used: AtomicI64::new(NEVER),
-            clock: ClockAhead::default(),
+            clock,
             has_answered: AtomicBool::new(false),
         };
-        Ok(Self(Arc::new(Inner { org: config.org, caller })))
+        Self(Arc::new(Inner { org: config.org, caller }))
     }
 
     /// The org.
@@ -420,20 +438,30 @@ impl Client {
 
     /// Public metadata of the org, read without the credential: tells a wrong address before a credential is sent there.
     pub async fn org_metadata(&self) -> Result<OrgMetadata, OktaError> {
-        let joined = self.0.org.join(ORG_METADATA_PATH);
+        let (value, exchange) = self.document(ORG_METADATA_PATH, false, wire::decode_org_metadata).await?;
+        let (id, pipeline) = value;
+        Ok(OrgMetadata { id, pipeline, server_date: exchange.server_date, received_at: exchange.received_at })
+    }
+
+    /// A document that holds no rows. `path` may have a query.
+    pub(super) async fn document<T: Send + 'static>(
+        &self,
+        path: &str,
+        with_credential: bool,
+        decode: fn(&[u8]) -> Result<T, wire::BodyError>,
+    ) -> Result<(T, Exchange), OktaError> {
+        let joined = self.0.org.join(path);
         let url = |_| joined.clone();
         let call = Call {
             url: &url,
             page: PageSize::None,
-            bucket: Bucket::Public,
+            bucket: Bucket::of_path(path),
             priority: Priority::ById,
             content_type: CONTENT_TYPE_JSON,
-            with_credential: false,
+            with_credential,
         };
-        let answered = self.0.caller.call(&call, wire::decode_org_metadata).await.map_err(|failed| failed.error)?;
-        let (id, pipeline) = answered.value;
-        let exchange = answered.exchange;
-        Ok(OrgMetadata { id, pipeline, server_date: exchange.server_date, received_at: exchange.received_at })
+        let answered = self.0.caller.call(&call, decode).await.map_err(|failed| failed.error)?;
+        Ok((answered.value, answered.exchange))
     }
 
     /// What is known of the budgets, for status: the buckets that were used.
@@ -445,6 +473,22 @@ impl Client {
     pub fn credential_last_used(&self) -> Option<Timestamp> {
         let millis = self.0.caller.credential_last_used.load(Ordering::Relaxed);
         (millis != NEVER).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// The OAuth scopes of the newest token, and those that were asked for; `None` with an API token, and before the first
+    /// token.
+    pub fn scopes(&self) -> Option<ScopeGrant> {
+        self.0.caller.authorize.scopes()
+    }
+
+    /// The OAuth scopes that the newest token has; empty with an API token, and before the first token.
+    pub fn granted_scopes(&self) -> BTreeSet<String> {
+        self.scopes().map(|scopes| scopes.granted).unwrap_or_default()
+    }
+
+    /// The OAuth scopes that were asked for and not given; empty with an API token, and before the first token.
+    pub fn missing_scopes(&self) -> BTreeSet<String> {
+        self.scopes().map(|scopes| scopes.missing()).unwrap_or_default()
     }
 
     /// By how much Okta's clock is ahead of ours, in milliseconds, negative when it is behind; `None` before the first
@@ -486,6 +530,11 @@ impl Client {
         let Some(raw) = next_target(answered.headers.all("link")) else { return Ok(None) };
         Ok(Some(self.adopt(raw, path)?.0))
     }
+}
+
+fn transport(config: &ClientConfig) -> Result<Transport, OktaError> {
+    let certificates = config.root_certificates_pem.as_deref();
+    Ok(Transport::new(config.transport, config.org.is_loopback(), certificates)?)
 }
 
 /// A cursor of the log is a next URL although its page size counts as fixed: a 400 to it means that it is gone.

@@ -13,6 +13,7 @@ use std::fmt;
 use super::authorize::AuthorizeError;
 use super::headers::AnswerHeaders;
 use super::link::NextError;
+use super::oauth::Outlook;
 use super::resource::USERS_BY_IDS_MAX;
 use super::transport::{SendError, SetupError};
 use super::wire::{BodyError, FailureBody};
@@ -187,9 +188,12 @@ impl OktaError {
         match self {
             Self::Setup(_) | Self::IdCount { .. } => FailureKind::Rejected { code: None },
             Self::Place { .. } => FailureKind::CursorGone,
-            Self::Authorize { source, .. } => match source {
-                AuthorizeError::Temporary { .. } => FailureKind::Retry,
-                AuthorizeError::Dead { .. } => FailureKind::Unauthorized,
+            Self::Authorize { source: AuthorizeError::Token(error), .. } => match error.outlook() {
+                Outlook::Passing => FailureKind::Retry,
+                Outlook::Until { until, .. } => FailureKind::Throttled { until },
+                Outlook::Unreachable { cause, .. } => FailureKind::Network(cause),
+                Outlook::Nonsense => FailureKind::Malformed,
+                Outlook::Dead => FailureKind::Unauthorized,
             },
             Self::Send { source, .. } => match source.network_cause() {
                 Some(cause) => FailureKind::Network(cause),
@@ -209,8 +213,11 @@ impl OktaError {
             | Self::Place { .. }
             | Self::IdCount { .. }
             | Self::RestartWalk { .. } => Trouble::Final,
-            Self::Authorize { source: AuthorizeError::Temporary { .. }, .. } => Trouble::Transient,
-            Self::Authorize { source: AuthorizeError::Dead { .. }, .. } => Trouble::Final,
+            Self::Authorize { source: AuthorizeError::Token(error), .. } => match error.outlook() {
+                Outlook::Until { .. } => Trouble::Throttled,
+                Outlook::Passing | Outlook::Nonsense | Outlook::Unreachable { passing: true, .. } => Trouble::Transient,
+                Outlook::Unreachable { passing: false, .. } | Outlook::Dead => Trouble::Final,
+            },
             Self::Send { source, .. } => source.trouble(),
             Self::Status(failure) => failure.trouble(),
             Self::Body { source, .. } => match source {
@@ -221,6 +228,15 @@ impl OktaError {
                     Trouble::Final
                 }
             },
+        }
+    }
+
+    /// How long there will be no credential, in milliseconds, where that is known.
+    pub(super) fn credential_wait_millis(&self) -> Option<u64> {
+        let Self::Authorize { source: AuthorizeError::Token(error), .. } = self else { return None };
+        match error.outlook() {
+            Outlook::Until { wait_millis, .. } => Some(wait_millis),
+            _ => None,
         }
     }
 
@@ -261,6 +277,8 @@ pub struct StatusFailure {
     pub throttled_until: Option<Timestamp>,
 }
 
+/// A proof of possession was stale or used before: the next attempt has a new one (facts 7.1).
+const CODE_PROOF_REFUSED: &str = "invalid_dpop_proof";
 const CODE_OBJECT_NOT_FOUND: &str = "E0000007";
 const CODES_PATH_UNKNOWN: [&str; 2] = ["E0000008", "E0000026"];
 const CODE_FEATURE_DISABLED: &str = "E0000015";
@@ -292,6 +310,7 @@ impl StatusFailure {
 
     fn kind(&self) -> FailureKind {
         match (self.status, self.code()) {
+            (400, Some(CODE_PROOF_REFUSED)) => FailureKind::Retry,
             (400, _) if self.on_next_page => FailureKind::CursorGone,
             (401, Some(CODE_FEATURE_DISABLED)) => FailureKind::Unavailable,
             (401, _) => FailureKind::Unauthorized,
@@ -330,7 +349,8 @@ impl StatusFailure {
     fn advice(&self) -> Option<String> {
         let advice = match self.kind() {
             FailureKind::Unauthorized => {
-                "the credential is wrong, expired or revoked: an API token dies with its owner, and after 30 days without use"
+                "the credential is wrong, expired or revoked: an API token dies with its owner, and after 30 days without \
+                 use; the tokens of a service app die when the app is deactivated or its key revoked"
             }
             FailureKind::Forbidden { .. } => match &self.missing_scope {
                 Some(scope) => return Some(format!("grant the OAuth scope {scope} to the service app")),

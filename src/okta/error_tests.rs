@@ -67,6 +67,9 @@ fn any_400_on_a_next_page_is_a_stale_cursor() {
     for code in ["E0000029", "E0000031", "E0000054", "E0000001", ""] {
         assert_eq!(failure(400, &[], &with_code(code), true).kind(), FailureKind::CursorGone, "{code}");
     }
+    // The proof was stale, not the cursor: the same page again with a new one.
+    let proof = failure(400, &[], r#"{"error":"invalid_dpop_proof"}"#, true);
+    assert_eq!((proof.kind(), proof.trouble()), (FailureKind::Retry, Trouble::Transient));
     assert_eq!(failure(404, &[], &with_code("E0000007"), true).kind(), FailureKind::NotFound);
     assert_eq!(failure(403, &[], "", true).kind(), forbidden(None, None));
 }

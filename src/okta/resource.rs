@@ -48,6 +48,8 @@ pub enum Resource {
     },
     /// The groups that were imported from an app (facts 3).
     GroupsOfApp(AppId),
+    /// The groups that Okta itself makes, `Everyone` among them (facts 3).
+    GroupsBuiltIn,
     /// The apps of a user, each with the user's app user embedded: all accounts of one user in one walk (facts 1.3). It has
     /// no rows; what it shows is `Page::user_apps`.
     UserApps(UserId),
@@ -62,7 +64,9 @@ impl Resource {
             | Resource::UsersDeprovisioned
             | Resource::UsersChanged { .. }
             | Resource::UsersByIds(_) => "/api/v1/users".to_owned(),
-            Resource::Groups | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => "/api/v1/groups".to_owned(),
+            Resource::Groups | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) | Resource::GroupsBuiltIn => {
+                "/api/v1/groups".to_owned()
+            }
             Resource::GroupMembers(group) => format!("/api/v1/groups/{group}/users"),
             Resource::UserGroups(user) => format!("/api/v1/users/{user}/groups"),
             Resource::Apps | Resource::UserApps(_) => "/api/v1/apps".to_owned(),
@@ -89,6 +93,7 @@ impl Resource {
                 query("filter", &changed) + EXPAND_GROUPS
             }
             Resource::GroupsOfApp(app) => query("search", &format!(r#"source.id eq "{app}""#)) + EXPAND_GROUPS,
+            Resource::GroupsBuiltIn => query("filter", r#"type eq "BUILT_IN""#) + EXPAND_GROUPS,
             // Both ids must be equal (facts 1.3).
             Resource::UserApps(user) => {
                 query("filter", &format!(r#"user.id eq "{user}""#)) + &format!("expand=user/{user}&")
@@ -120,6 +125,7 @@ impl Resource {
             | Resource::Groups
             | Resource::GroupsChanged { .. }
             | Resource::GroupsOfApp(_)
+            | Resource::GroupsBuiltIn
             | Resource::Apps
             | Resource::UserApps(_) => 1..=200,
         }
@@ -147,9 +153,11 @@ impl Resource {
             | Resource::UsersDeprovisioned
             | Resource::UsersChanged { .. }
             | Resource::UsersByIds(_) => Scope::Users,
-            Resource::Groups | Resource::UserGroups(_) | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => {
-                Scope::Groups
-            }
+            Resource::Groups
+            | Resource::UserGroups(_)
+            | Resource::GroupsChanged { .. }
+            | Resource::GroupsOfApp(_)
+            | Resource::GroupsBuiltIn => Scope::Groups,
             Resource::GroupMembers(group) => Scope::GroupMembers(group.clone()),
             Resource::Apps | Resource::UserApps(_) => Scope::Apps,
             Resource::AppUsers(app) => Scope::AppUsers(app.clone()),
@@ -276,6 +284,12 @@ mod tests {
             Resource::GroupsOfApp(app),
             200,
             "/api/v1/groups?search=source.id%20eq%20%220oa1%22&expand=stats,app&limit=200",
+            Bucket::GroupsList,
+        );
+        check(
+            Resource::GroupsBuiltIn,
+            20,
+            "/api/v1/groups?filter=type%20eq%20%22BUILT_IN%22&expand=stats,app&limit=20",
             Bucket::GroupsList,
         );
         check(

@@ -1,9 +1,9 @@
-//! HTTP, and nothing but GET: the only place that knows the HTTP library.
+//! HTTP, and nothing but GET and the token request: the only place that knows the HTTP library.
 //!
-//! Entry point: [`Transport::get`].
+//! Entry points: [`Transport::get`], [`Transport::post_token_form`].
 //!
 //! Invariants:
-//! - There is no way to send anything but a GET without a body.
+//! - There is no way to send anything but a GET without a body, and a form to [`TOKEN_PATH`] of the org.
 //! - No redirect is followed, so that no credential reaches another host by an answer's will.
 //! - Every wait and every size has a limit; a body is read piece by piece and dropped at the limit.
 //! - Errors hold no URL, since queries may hold personal data.
@@ -17,6 +17,7 @@ use url::Url;
 
 use super::error::NetworkCause;
 use super::headers::AnswerHeaders;
+use super::org_url::OrgUrl;
 use crate::core::backoff::Trouble;
 use crate::core::secret::Secret;
 
@@ -47,6 +48,12 @@ impl Default for TransportLimits {
         }
     }
 }
+
+/// Where tokens are given out: the org's own authorization server, the only one with scopes for the API (facts 10.2).
+pub(super) const TOKEN_PATH: &str = "/oauth2/v1/token";
+
+/// Bytes of an answer with a token: about two thousand.
+const TOKEN_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that are read of the body of a failure: Okta's have a few hundred, the rest is a page for people.
 const FAILURE_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -234,18 +241,33 @@ impl Transport {
 
     /// Sends a GET and reads the answer. Never retries, never follows.
     pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Answer, SendError> {
-        let mut request = self.client.get(url.clone());
-        for (name, text) in headers {
-            let value = match &text {
-                HeaderText::Plain(text) => HeaderValue::from_str(text),
-                HeaderText::Sensitive(secret) => HeaderValue::from_str(secret.expose()).map(|mut value| {
-                    value.set_sensitive(true);
-                    value
-                }),
-            };
-            let value = value.map_err(|_| SendError::Header { name })?;
-            request = request.header(HeaderName::from_static(name), value);
-        }
+        self.send(with_headers(self.client.get(url.clone()), headers)?, url, self.limits.body_bytes_max).await
+    }
+
+    /// Sends the token request, a form (facts 10.2), and reads the answer. Never retries, never follows. This is the one
+    /// request that is no GET; it cannot go anywhere else and changes nothing in the org.
+    #[expect(clippy::disallowed_methods, reason = "the one POST: a token request is one, and changes nothing")]
+    pub(super) async fn post_token_form(
+        &self,
+        org: &OrgUrl,
+        form: &Secret,
+        proof: Option<&Secret>,
+    ) -> Result<Answer, SendError> {
+        let mut headers = vec![
+            ("accept", HeaderText::Plain("application/json".to_owned())),
+            ("content-type", HeaderText::Plain("application/x-www-form-urlencoded".to_owned())),
+        ];
+        headers.extend(proof.map(|proof| ("dpop", HeaderText::Sensitive(proof.clone()))));
+        let request = self.client.post(org.join(TOKEN_PATH)).body(form.expose().to_owned());
+        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), TOKEN_BODY_BYTES_MAX).await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &Url,
+        body_bytes_max: usize,
+    ) -> Result<Answer, SendError> {
         let limit = self.limits.headers;
         let response = match timeout(limit, request.send()).await {
             Ok(Ok(response)) => response,
@@ -255,13 +277,18 @@ impl Transport {
         let status = response.status().as_u16();
         let lines = response.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let headers = AnswerHeaders::new(lines);
-        let body = self.read_body(response, status == 200).await?;
+        let body = self.read_body(response, status == 200, body_bytes_max).await?;
         Ok(Answer { status, headers, body })
     }
 
     /// Reads a body up to the limit. Of a failure's body less is wanted, and what is there by then is enough.
-    async fn read_body(&self, mut response: reqwest::Response, is_success: bool) -> Result<Vec<u8>, SendError> {
-        let limit_bytes = if is_success { self.limits.body_bytes_max } else { FAILURE_BODY_BYTES_MAX };
+    async fn read_body(
+        &self,
+        mut response: reqwest::Response,
+        is_success: bool,
+        body_bytes_max: usize,
+    ) -> Result<Vec<u8>, SendError> {
+        let limit_bytes = if is_success { body_bytes_max } else { FAILURE_BODY_BYTES_MAX };
         let announced = response.content_length().unwrap_or(0);
         if is_success && announced > u64::try_from(limit_bytes).unwrap_or(u64::MAX) {
             return Err(SendError::BodyTooLarge { limit_bytes });
@@ -314,6 +341,24 @@ impl Transport {
         }
         SendError::Broken { during: "before the answer", reason }
     }
+}
+
+fn with_headers(
+    mut request: reqwest::RequestBuilder,
+    headers: Vec<(&'static str, HeaderText)>,
+) -> Result<reqwest::RequestBuilder, SendError> {
+    for (name, text) in headers {
+        let value = match &text {
+            HeaderText::Plain(text) => HeaderValue::from_str(text),
+            HeaderText::Sensitive(secret) => HeaderValue::from_str(secret.expose()).map(|mut value| {
+                value.set_sensitive(true);
+                value
+            }),
+        };
+        let value = value.map_err(|_| SendError::Header { name })?;
+        request = request.header(HeaderName::from_static(name), value);
+    }
+    Ok(request)
 }
 
 /// Deepest chain of causes that is followed: real ones have about five.

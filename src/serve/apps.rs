@@ -97,7 +97,7 @@ mod tests {
             shared_user_name: None,
             user_name_template: None,
             oauth_application_type: None,
-            implicit_assignment: false,
+            implicit_assignment: Some(false),
             created: None,
             last_updated: None,
         }

@@ -136,6 +136,10 @@ impl Call {
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (snapshot_completed_at, observed_through) = snapshot.times()?;
+        let observed_by_our_clock = match self.view.coverage_policy().log_stale_after_millis {
+            Some(_) => snapshot.observed_by_our_clock()?,
+            None => None,
+        };
         let ask = Ask {
             view: &self.view,
             snapshot,
@@ -143,6 +147,7 @@ impl Call {
             generation,
             snapshot_completed_at,
             observed_through,
+            observed_by_our_clock,
             apps: OnceCell::new(),
         };
         ask.check(&self.demands)?;
@@ -166,6 +171,7 @@ pub(super) struct Ask<'a> {
     generation: u64,
     snapshot_completed_at: Option<Timestamp>,
     observed_through: Option<Timestamp>,
+    observed_by_our_clock: Option<Timestamp>,
     apps: OnceCell<Arc<Vec<App>>>,
 }
 
@@ -220,10 +226,14 @@ impl Ask<'_> {
     fn asked(&self, with_objects: bool) -> Asked {
         Asked {
             now: self.now,
-            observed_through: self.observed_through,
+            observed_through: self.observed_by_our_clock,
             generation: Some(self.generation),
             // A call of our own has no time, and nothing is too old for it.
-            policy: if self.now == Timestamp::default() { CoveragePolicy::default() } else { self.view.coverage_policy() },
+            policy: if self.now == Timestamp::default() {
+                CoveragePolicy::default()
+            } else {
+                self.view.coverage_policy()
+            },
             with_objects,
         }
     }
@@ -305,6 +315,11 @@ impl Ask<'_> {
     fn age_mark(&self) -> i64 {
         let limit = self.asked(false).policy.stale_after_millis;
         limit.map_or(0, |limit| self.now.as_millis() / (limit / AGE_STEPS).max(1))
+    }
+
+    /// All collections that there are by the apps and groups that are stored.
+    pub(super) fn all_scopes(&self) -> Result<Vec<Scope>, Failure> {
+        self.wide_scopes(Wide::Org)
     }
 
     fn wide_scopes(&self, wide: Wide) -> Result<Vec<Scope>, Failure> {

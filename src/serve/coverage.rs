@@ -9,9 +9,12 @@
 
 mod gap_list;
 mod org_status;
+mod quarantine_list;
+mod scope_list;
 
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
 pub(super) use self::org_status::get_status;
+pub(super) use self::scope_list::count_by_state;
 
 use okta_idmap_proto::v1::{self, coverage_server::Coverage};
 use tonic::{Request, Response, Status, async_trait};
@@ -55,9 +58,9 @@ impl Coverage for CoverageService {
 
     async fn list_scopes(
         &self,
-        _request: Request<v1::ListScopesRequest>,
+        request: Request<v1::ListScopesRequest>,
     ) -> Result<Response<v1::ListScopesResponse>, Status> {
-        self.0.unimplemented("Coverage.ListScopes")
+        self.scan("Coverage.ListScopes", request, scope_list::list_scopes).await
     }
 
     async fn list_gaps(&self, request: Request<v1::ListGapsRequest>) -> Result<Response<v1::ListGapsResponse>, Status> {
@@ -73,8 +76,8 @@ impl Coverage for CoverageService {
 
     async fn list_quarantined(
         &self,
-        _request: Request<v1::ListQuarantinedRequest>,
+        request: Request<v1::ListQuarantinedRequest>,
     ) -> Result<Response<v1::ListQuarantinedResponse>, Status> {
-        self.0.unimplemented("Coverage.ListQuarantined")
+        self.scan("Coverage.ListQuarantined", request, quarantine_list::list_quarantined).await
     }
 }

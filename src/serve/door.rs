@@ -81,6 +81,8 @@ impl Enumeration for v1::RowKind {}
 impl Enumeration for v1::FacetField {}
 impl Enumeration for v1::GapState {}
 impl Enumeration for v1::GapKind {}
+impl Enumeration for v1::ScopeKind {}
+impl Enumeration for v1::ScopeState {}
 
 /// Values of a filter at most: every enumeration has fewer, so more are repetitions.
 const FILTER_VALUES_MAX: usize = 100;

@@ -116,7 +116,8 @@ impl WideMark {
     fn is_same(&self, other: &Self) -> bool {
         self.generation == other.generation
             && self.age == other.age
-            && self.groups == other.groups && Arc::ptr_eq(&self.apps, &other.apps)
+            && self.groups == other.groups
+            && Arc::ptr_eq(&self.apps, &other.apps)
     }
 }
 

@@ -153,8 +153,7 @@ pub(super) fn app_users(ask: &Ask<'_>, request: &v1::ListAppUsersRequest) -> Res
             limit,
             |after, limit| ask.snapshot.app_users(&app.id, after, limit),
             |row| {
-                let is_status_wanted =
-                    statuses.is_empty() || statuses.contains(&rows::app_user_status(&row.status).0);
+                let is_status_wanted = statuses.is_empty() || statuses.contains(&rows::app_user_status(&row.status).0);
                 if !is_status_wanted || ask.withholds_account(&row.app, &row.user) {
                     return Ok(None);
                 }

@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - Names begin with `okta_idmap_`, values are in base units; a name once given keeps its meaning.
-//! - Labels are org, kind, gap kind and bucket: closed sets, and nothing that identifies a person, a credential or a resource.
+//! - Labels are org, kind, gap kind, state and bucket: closed sets, and nothing that identifies a person, a credential or a resource.
 //! - What is not known has no sample: a time of 0 would be taken for 1970.
 
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use okta_idmap_proto::v1;
 
 use super::ask::Call;
-use super::coverage::get_status;
+use super::coverage::{count_by_state, get_status};
 use super::errors::Failure;
 use super::orgs::OrgView;
 use super::status::RuntimeStatus;
@@ -22,6 +22,8 @@ use crate::core::ids::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub(super) struct OrgState {
     pub(super) status: v1::GetStatusResponse,
+    /// Collections by state.
+    pub(super) scopes: Vec<(v1::ScopeState, u64)>,
     /// `None` without an engine.
     pub(super) runtime: Option<RuntimeStatus>,
 }
@@ -31,8 +33,9 @@ pub(super) struct OrgState {
 /// # Errors
 /// The store cannot be read, or too many wait to read it.
 pub(super) async fn read(org: &OrgView) -> Result<OrgState, Failure> {
-    let status = Call::timeless(org.clone()).scan(|ask| get_status(ask, Vec::new())).await?;
-    Ok(OrgState { status, runtime: org.status().now() })
+    let call = Call::timeless(org.clone());
+    let (status, scopes) = call.scan(|ask| Ok((get_status(ask, Vec::new())?, count_by_state(ask)?))).await?;
+    Ok(OrgState { status, scopes, runtime: org.status().now() })
 }
 
 /// How the samples of a name are to be taken.
@@ -162,6 +165,14 @@ fn gaps(text: &mut Text, orgs: &[OrgState]) {
             family.sample(&[("org", &status.org), ("gap_kind", &name)], open_gaps(org, kind));
         }
     }
+    let mut family = text.family("scopes", Type::Gauge, "Collections, by how completely they were read.");
+    for org in orgs {
+        let Some(status) = &org.status.status else { continue };
+        for (state, count) in &org.scopes {
+            let name = short(state.as_str_name(), "SCOPE_STATE_");
+            family.sample(&[("org", &status.org), ("state", &name)], count);
+        }
+    }
     let help = ("held_scopes", Type::Gauge, "Collections that the deletion brake holds.");
     one_each(text, help, orgs, |org, _| match &org.runtime {
         Some(runtime) => Some(runtime.follow.held),
@@ -256,6 +267,7 @@ mod tests {
         let follow = FollowStatus { polls: 3, held: 2, ..FollowStatus::default() };
         OrgState {
             status: v1::GetStatusResponse { status: Some(status), open_gaps, ..Default::default() },
+            scopes: vec![(v1::ScopeState::Complete, 40), (v1::ScopeState::Forbidden, 0)],
             runtime: Some(RuntimeStatus { follow, requests: 9, ..RuntimeStatus::default() }),
         }
     }
@@ -273,6 +285,8 @@ mod tests {
         check(&text, &format!("okta_idmap_store_rows{{{org},kind=\"app_user\"}} 7"));
         check(&text, &format!("okta_idmap_open_gaps{{{org},gap_kind=\"held\"}} 2"));
         check(&text, &format!("okta_idmap_open_gaps{{{org},gap_kind=\"stale\"}} 0"));
+        check(&text, &format!("okta_idmap_scopes{{{org},state=\"complete\"}} 40"));
+        check(&text, &format!("okta_idmap_scopes{{{org},state=\"forbidden\"}} 0"));
         check(&text, &format!("okta_idmap_held_scopes{{{org}}} 2"));
         check(&text, &format!("okta_idmap_log_observed_through_timestamp_seconds{{{org}}} 1770000000.005"));
         check(&text, &format!("okta_idmap_log_polls_total{{{org}}} 3"));

@@ -59,6 +59,10 @@ pub(super) enum Paged {
     Gaps = 9,
     /// `Changes.ListChanges`.
     Changes = 10,
+    /// `Coverage.ListScopes`.
+    Scopes = 11,
+    /// `Coverage.ListQuarantined`.
+    Quarantined = 12,
 }
 
 /// What a token is bound to.

@@ -61,6 +61,8 @@ asked!(
     SuggestRequest,
     GetStatusRequest,
     ListGapsRequest,
+    ListScopesRequest,
+    ListQuarantinedRequest,
     ListChangesRequest,
 );
 
@@ -74,5 +76,7 @@ listed!(
     ListAppGroupsRequest,
     SearchRequest,
     ListGapsRequest,
+    ListScopesRequest,
+    ListQuarantinedRequest,
     ListChangesRequest,
 );

@@ -127,13 +127,7 @@ fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
 }
 
 /// Takes back what rests on rows that the policy keeps back. A refusal stays one: without the rows it would be weaker.
-fn withhold<'a>(
-    ask: &Ask<'_>,
-    app: &App,
-    hits: &[AccountHit],
-    decided: &mut Resolution<'a>,
-    gap_ids: &'a [String],
-) {
+fn withhold<'a>(ask: &Ask<'_>, app: &App, hits: &[AccountHit], decided: &mut Resolution<'a>, gap_ids: &'a [String]) {
     let user_of = |hit: &AccountHit| {
         let of_account = hit.app_user.as_ref().map(|row| row.user.clone());
         of_account.or_else(|| hit.user.as_ref().map(|user| user.id.clone()))

@@ -201,7 +201,7 @@ impl<'a> Shower<'a> {
             shared_user_name: if app.is_shared_account() { text(&app.shared_user_name) } else { String::new() },
             user_name_template: text(&app.user_name_template),
             oauth_application_type: text(&app.oauth_application_type),
-            implicit_assignment: app.implicit_assignment,
+            implicit_assignment: app.implicit_assignment == Some(true),
             created_at: app.created.map(timestamp),
             last_updated_at: app.last_updated.map(timestamp),
             status_grants: self.ask.policy().app_grants(&app.status),

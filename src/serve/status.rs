@@ -157,8 +157,9 @@ pub enum IndexState {
 pub enum StatusSource {
     /// A running engine.
     Engine(watch::Receiver<RuntimeStatus>),
-    /// No engine: the store is read directly, and the status tells what the store knows.
-    Direct,
+    /// No engine: the store is read directly, and the status tells what the store knows, and the kind of credential that is
+    /// configured.
+    Direct(CredentialKind),
 }
 
 impl StatusSource {
@@ -166,7 +167,15 @@ impl StatusSource {
     pub fn now(&self) -> Option<RuntimeStatus> {
         match self {
             Self::Engine(receiver) => Some(receiver.borrow().clone()),
-            Self::Direct => None,
+            Self::Direct(_) => None,
+        }
+    }
+
+    /// How the connector authenticates.
+    pub fn credential(&self) -> CredentialKind {
+        match self {
+            Self::Engine(receiver) => receiver.borrow().credential,
+            Self::Direct(kind) => *kind,
         }
     }
 }

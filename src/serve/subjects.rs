@@ -152,9 +152,7 @@ pub(super) fn find_app<'a>(
     // A label or name may be that of an app that is not shown as well; an id is not.
     let selection = query.select(ask.apps()?);
     let gaps = match &selection {
-        AppSelection::One(app) if query.is_id_of(app) => {
-            ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())])
-        }
+        AppSelection::One(app) if query.is_id_of(app) => ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())]),
         _ => ask.gaps(&[Scope::Apps]),
     };
     Ok(match selection {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
-use super::{OrgView, Orgs, SearchHandle, Services, StatusSource};
+use super::{CredentialKind, OrgView, Orgs, SearchHandle, Services, StatusSource};
 use crate::core::batch::Batch;
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{
@@ -46,8 +46,14 @@ impl World {
         let batch = Batch { now, at: store.writer.first_request_number(), rows: rows(), ..Batch::default() };
         runtime().block_on(async { store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap() });
         let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
-        let view =
-            OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, StatusSource::Direct).unwrap();
+        let view = OrgView::new(
+            "acme",
+            store.reader.clone(),
+            SearchHandle::default(),
+            policy,
+            StatusSource::Direct(CredentialKind::ApiToken),
+        )
+        .unwrap();
         let services = Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000));
         Self { services, _store: store, _dir: dir }
     }
@@ -90,7 +96,7 @@ fn rows() -> Vec<Row> {
             shared_user_name: None,
             user_name_template: None,
             oauth_application_type: None,
-            implicit_assignment: false,
+            implicit_assignment: Some(false),
             created: None,
             last_updated: None,
         }),

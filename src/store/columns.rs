@@ -12,6 +12,9 @@ use crate::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupType, Kind, User, UserStatus,
 };
 
+/// `apps.implicit_assignment` where the answer does not tell.
+const NOT_TOLD: i64 = 2;
+
 /// Number under which `ids` and `changes` keep a kind. Stored: never change one.
 pub(super) const fn kind_code(kind: Kind) -> i64 {
     match kind {
@@ -153,7 +156,7 @@ pub(super) fn app_columns<'a>(app: &'a App, features: &'a str) -> [Column<'a>; 1
         Column::text(app.shared_user_name.as_deref()),
         Column::text(app.user_name_template.as_deref()),
         Column::text(app.oauth_application_type.as_deref()),
-        Column::Integer(i64::from(app.implicit_assignment)),
+        Column::Integer(app.implicit_assignment.map_or(NOT_TOLD, i64::from)),
         Column::time(app.created),
         Column::time(app.last_updated),
     ]
@@ -298,7 +301,7 @@ pub(super) fn read_app(row: &SqlRow<'_>, at: usize) -> rusqlite::Result<App> {
         shared_user_name: text(row, at + 7)?,
         user_name_template: text(row, at + 8)?,
         oauth_application_type: text(row, at + 9)?,
-        implicit_assignment: row.get(at + 10)?,
+        implicit_assignment: Some(row.get::<_, i64>(at + 10)?).filter(|told| *told != NOT_TOLD).map(|told| told == 1),
         created: time(row, at + 11)?,
         last_updated: time(row, at + 12)?,
     })

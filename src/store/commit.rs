@@ -18,6 +18,7 @@ use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
 use super::{StoreConfig, StoreError, as_i64};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
+use crate::core::coverage::GapKind;
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
 use crate::core::model::{Key, Scope};
 use crate::core::pending::{Target, When};
@@ -201,6 +202,9 @@ fn keep_books(
     for update in &batch.walks {
         finished.extend(books.walk(update, shown.get(&update.scope).unwrap_or(&nothing))?);
     }
+    if batch.observed_through.is_some() {
+        books.close_gap(&Scope::Log, GapKind::Stale)?;
+    }
     for gap in batch.gaps.iter().filter(|gap| !forgotten.contains(&gap.scope)) {
         books.open_gap(gap)?;
     }
@@ -248,6 +252,9 @@ fn begin_crawl(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<(), S
     meta::put_integer(sql, "crawl_id", as_i64(id.0))?;
     meta::put_integer(sql, "crawl_running", 1)?;
     meta::put_integer(sql, "crawl_started_at", batch.now.as_millis())?;
+    let began = if batch.okta_now == Timestamp::default() { batch.now } else { batch.okta_now };
+    meta::put_integer(sql, "crawl_began", began.as_millis())?;
+    meta.crawl.began = Some(began);
     meta::put_text(sql, "crawl_fingerprint", fingerprint)?;
     meta.crawl.id = *id;
     meta.crawl.running = true;
@@ -278,6 +285,11 @@ fn put_log_position(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<
     if let Some(through) = observed_through {
         meta::put_integer(sql, "observed_through", through.as_millis())?;
         meta.observed_through = Some(through);
+        // A caller that does not know Okta's clock takes its own for it.
+        let okta_now = if batch.okta_now == Timestamp::default() { batch.now } else { batch.okta_now };
+        let by_our_clock = batch.now.plus_millis(-okta_now.millis_since(through));
+        meta::put_integer(sql, "observed_by_our_clock", by_our_clock.as_millis())?;
+        meta.observed_by_our_clock = Some(by_our_clock);
     }
     for (delta, began) in &batch.deltas {
         meta::put_integer(sql, meta::delta_name(*delta), began.as_millis())?;
@@ -289,7 +301,7 @@ fn put_log_position(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<
 fn end_crawl(sql: &Connection, meta: &mut Meta, now: Timestamp) -> Result<(), StoreError> {
     meta::put_integer(sql, "crawl_running", 0)?;
     meta::put_integer(sql, "crawl_completed_at", now.as_millis())?;
-    if let Some(began) = meta.crawl.started_at {
+    if let Some(began) = meta.crawl.began {
         meta::put_integer(sql, "crawl_whole_since", began.as_millis())?;
         meta.crawl.whole_since = Some(began);
     }
@@ -333,7 +345,8 @@ pub(super) fn release(
     if missing != order.expected_missing {
         return Ok(Released::Refused(ReleaseError::Changed { missing }));
     }
-    with_books(sql, memory, meta, order.now, |books| books.release(&order.scope)).map(|(done, finished)| match finished {
+    with_books(sql, memory, meta, order.now, |books| books.release(&order.scope)).map(|(done, finished)| match finished
+    {
         Some(finished) => {
             let receipt = Receipt { finished: vec![finished.clone()], ..done.receipt };
             Released::Done(Done { receipt, ..done }, finished)
@@ -350,7 +363,7 @@ pub(super) fn age(
     now: Timestamp,
     limits: Ages,
 ) -> Result<Done, StoreError> {
-    let through = meta.observed_through;
+    let through = meta.observed_by_our_clock;
     with_books(sql, memory, meta, now, |books| books.age(limits, through)).map(|(done, ())| done)
 }
 

@@ -31,13 +31,8 @@ const CLOSED_BY_READING: [GapKind; 7] = [
 ];
 
 /// Gaps of one object that end when it is shown.
-const CLOSED_BY_SHOWING: [GapKind; 5] = [
-    GapKind::UnseenReference,
-    GapKind::Forbidden,
-    GapKind::ScopeMissing,
-    GapKind::Failed,
-    GapKind::Unauthorized,
-];
+const CLOSED_BY_SHOWING: [GapKind; 5] =
+    [GapKind::UnseenReference, GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed, GapKind::Unauthorized];
 
 /// How long closed gaps are remembered, in days.
 const CLOSED_DAYS: i64 = 366;
@@ -244,8 +239,7 @@ pub(super) fn object_gaps(sql: &Connection) -> Result<BTreeSet<Scope>, StoreErro
 /// Objects that are not shown though nothing says that they are gone: by a gap, or by reads that have not found them.
 pub(super) fn absent(sql: &Connection) -> Result<BTreeSet<Scope>, StoreError> {
     let mut absent = BTreeSet::new();
-    let mut select =
-        sql.prepare_cached("SELECT scope FROM gaps WHERE open = 1 AND kind = ?1 AND scope GLOB '*(*'")?;
+    let mut select = sql.prepare_cached("SELECT scope FROM gaps WHERE open = 1 AND kind = ?1 AND scope GLOB '*(*'")?;
     let names = select.query_map([GapKind::UnseenReference.name()], |row| row.get::<_, String>(0))?;
     for name in names {
         absent.extend(Scope::parse(&name?).filter(|scope| scope.object().is_some()));
@@ -297,9 +291,7 @@ impl Books<'_, '_> {
                 self.open_gap(&Gap { scope, kind: GapKind::Stale, evidence })?;
             }
         }
-        let is_old = |through: Timestamp| {
-            limits.log_millis.is_some_and(|limit| now.millis_since(through) > limit)
-        };
+        let is_old = |through: Timestamp| limits.log_millis.is_some_and(|limit| now.millis_since(through) > limit);
         match observed_through {
             Some(through) if is_old(through) => {
                 let evidence = format!("followed up to {through}");

@@ -22,11 +22,13 @@ pub struct CrawlStatus {
     pub running: bool,
     /// When it began.
     pub started_at: Option<Timestamp>,
+    /// The same by Okta's clock.
+    pub began: Option<Timestamp>,
     /// What it depends on: it may be resumed only under the same.
     pub fingerprint: String,
     /// When a crawl last came to its end (gaps may be open).
     pub completed_at: Option<Timestamp>,
-    /// When that one began: what was there then has been shown since, or has a gap.
+    /// When that one began, by Okta's clock: what was there then has been shown since, or has a gap.
     pub whole_since: Option<Timestamp>,
 }
 
@@ -43,6 +45,8 @@ pub struct Meta {
     pub cursor: Option<LogCursor>,
     /// Up to when the log has been followed, by Okta's clock: no event up to then is missing but late ones.
     pub observed_through: Option<Timestamp>,
+    /// The same moment by this machine's clock.
+    pub observed_by_our_clock: Option<Timestamp>,
     /// Begin of the last finished delta walks, by Okta's clock.
     pub deltas: BTreeMap<Delta, Timestamp>,
     /// The full crawl.
@@ -106,6 +110,7 @@ impl Meta {
             org_id: texts.get("org_id").cloned(),
             cursor: texts.get("log_cursor").cloned().map(LogCursor),
             observed_through: time("observed_through"),
+            observed_by_our_clock: time("observed_by_our_clock"),
             deltas: [Delta::Users, Delta::Groups]
                 .into_iter()
                 .filter_map(|delta| Some((delta, time(delta_name(delta))?)))
@@ -114,6 +119,7 @@ impl Meta {
                 id: CrawlId(number("crawl_id")),
                 running: number("crawl_running") == 1,
                 started_at: time("crawl_started_at"),
+                began: time("crawl_began"),
                 fingerprint: texts.get("crawl_fingerprint").cloned().unwrap_or_default(),
                 completed_at: time("crawl_completed_at"),
                 whole_since: time("crawl_whole_since"),

@@ -335,7 +335,10 @@ impl Books<'_, '_> {
         self.forget_gone()?;
         self.forget_gaps(scope)?;
         let target = Target::of_object(key);
-        self.run("DELETE FROM pending_reads WHERE target = ?1", [target.map(|target| target.name()).unwrap_or_default()])?;
+        self.run(
+            "DELETE FROM pending_reads WHERE target = ?1",
+            [target.map(|target| target.name()).unwrap_or_default()],
+        )?;
         Ok(finished)
     }
 

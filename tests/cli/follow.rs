@@ -194,6 +194,9 @@ fn people_get_lines() {
     let text = lines.concat();
     assert!(text.contains("put         user 00u1 ada@acme.example ACTIVE\n"), "{text}");
     assert!(text.contains("app 0oa2 Wiki \\u{1b}[31mred\\u{202e} ACTIVE"), "{text}");
+    let partial = watching.line();
+    let gaps = "partial     FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log\n";
+    assert!(partial.ends_with(gaps), "{partial}");
     hosted.put_user(7);
     assert!(watching.line().ends_with("put         user 00usome7 some7 ACTIVE\n"));
     watching.stop();

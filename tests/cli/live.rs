@@ -22,9 +22,24 @@ fn checking_says_what_can_be_read() {
     let ran = place.run(&["check", "--output", "json"]);
     ran.assert(0, "", "");
     let json = ran.json();
-    let probes = json["orgs"][0]["probes"].as_array().unwrap();
+    let org = &json["orgs"][0];
+    let probes = org["probes"].as_array().unwrap();
     assert!(probes.iter().all(|probe| probe["result"] == "readable"), "{json}");
-    assert_eq!((probes.len(), &json["orgs"][0]["all_readable"]), (8, &true.into()));
+    assert_eq!((probes.len(), &org["all_readable"]), (15, &true.into()));
+    assert_eq!((&org["roles"][0], &org["missing_scopes"]), (&"SUPER_ADMIN".into(), &serde_json::json!([])));
+    assert_eq!(org["owner_id"], server.sim().org.administrator().id());
+    let log = probes.iter().find(|probe| probe["probe"] == "log").unwrap();
+    assert_eq!(
+        (&log["needs"]["oauth_scope"], &log["needs"]["custom_permission"]),
+        (&"okta.logs.read".into(), &().into())
+    );
+    place.run(&["check"]).assert(0, "everything that is needed can be read", "");
+
+    let everyone = server.sim().org.everyone().id();
+    server.sim().hidden.groups.insert(everyone);
+    let ran = place.run(&["check"]);
+    ran.assert(3, "groups: partial\n  seen   the built-in group Everyone", "");
+    assert!(ran.out.contains("okta.groups.read on all groups"), "{ran:?}");
 
     server.sim().rules.push(Rule::on("/api/v1/groups", Action::Refuse(Refusal::Forbidden)));
     server
@@ -32,13 +47,15 @@ fn checking_says_what_can_be_read() {
         .rules
         .push(Rule::on("/api/v1/logs", Action::Refuse(Refusal::InsufficientScope("okta.logs.read".into()))));
     let ran = place.run(&["check"]);
-    ran.assert(3, "forbidden", "groups: forbidden; ");
-    assert!(ran.err.contains("grant the OAuth scope okta.logs.read"), "{ran:?}");
+    ran.assert(3, "groups: forbidden\n", "");
+    assert!(ran.out.contains("grant the OAuth scope okta.logs.read"), "{ran:?}");
     let csv = place.run(&["check", "-o", "csv"]);
-    csv.assert(3, "acme,log,scope_missing,", "");
+    csv.assert(3, "acme,log,scope_missing,a standard role,okta.logs.read,logs,", "");
+    let lines = place.run(&["check", "-o", "jsonl"]);
+    assert_eq!((lines.code, lines.out.lines().count()), (Some(3), 15), "{lines:?}");
 
     server.sim().rules.push(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)));
-    place.run(&["check"]).assert(1, "unauthorized", "create a new API token");
+    place.run(&["check"]).assert(1, "create a new API token", "");
 }
 
 #[test]
@@ -62,6 +79,18 @@ fn a_crawl_tells_how_it_ended() {
         "",
         "PARTIAL: what these gaps hide may be missing: FORBIDDEN:groups",
     );
+
+    let told = |ran: &super::harness::Ran, what: &str| {
+        ran.err.lines().filter(|line| line.contains(what) && line.contains("FORBIDDEN:groups")).count()
+    };
+    let again = place.run(&["sync"]);
+    assert_eq!((told(&again, "a gap has opened"), told(&again, "a gap has closed")), (0, 0), "confirmed: {again:?}");
+    server.sim().rules.clear();
+    let cured = place.run(&["sync"]);
+    assert_eq!((told(&cured, "a gap has opened"), told(&cured, "a gap has closed")), (0, 1), "{cured:?}");
+    server.sim().rules.push(Rule::on("/api/v1/groups", Action::Refuse(Refusal::Forbidden)));
+    let refused = place.run(&["sync"]);
+    assert_eq!((told(&refused, "a gap has opened"), told(&refused, "a gap has closed")), (1, 0), "{refused:?}");
 
     server.sim().rules.push(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)));
     let ran = place.run(&["sync"]);

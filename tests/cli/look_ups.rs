@@ -148,6 +148,130 @@ fn an_incomplete_answer_says_so_in_every_form() {
 }
 
 #[test]
+fn every_look_up_says_that_it_is_partial() {
+    let place = filled();
+    let store = store::open(place.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store::lose_the_log(&store, 10));
+    drop(store);
+    let lines = [
+        "resolve jira ada",
+        "resolve jira nobody",
+        "resolve nothing ada",
+        "user show ada@acme.example",
+        "user show nobody",
+        "user show both@acme.example",
+        "user accounts 00u1",
+        "user groups 00u1",
+        "user groups nobody",
+        "user in 00u1 --app jira",
+        "user in 00u1 --group 00g3",
+        "user in 00u1 --group nobody",
+        "app list",
+        "app show jira",
+        "app show nothing",
+        "app users jira",
+        "app groups jira",
+        "group list",
+        "group members 00g3",
+        "group members Eng",
+        "group members nobody",
+        "search ada",
+        "search --suggest ada",
+        "status",
+        "gaps",
+        "gaps show LOG_LOST:log",
+        "gaps show NONE:log",
+        "gaps scopes",
+        "gaps quarantined",
+    ];
+    for line in lines {
+        let ran = run(&place, &format!("{line} -q"));
+        let footer = ran.err.lines().find(|line| line.starts_with("PARTIAL: "));
+        assert!(footer.is_some_and(|footer| footer.contains("LOG_LOST:log")), "{line}: {ran:?}");
+        let json = run(&place, &format!("{line} -q -o json")).json().to_string();
+        assert!(json.contains("\"completeness\":\"PARTIAL\"") && json.contains("LOG_LOST:log"), "{line}: {json}");
+    }
+}
+
+#[test]
+fn gaps_are_told_with_what_to_do() {
+    let place = filled();
+    check(
+        &place,
+        "gaps -q",
+        0,
+        expect![[r#"
+        ID                         STATE  NAME                        FIRST SEEN AT             OBSERVATION COUNT
+        FORBIDDEN:app_users(0oa2)  OPEN   Wiki \u{1b}[31mred\u{202e}  2026-03-04T05:06:07.000Z  1
+        NOT_READ:app_users(0oa2)   OPEN   Wiki \u{1b}[31mred\u{202e}                            0
+        NOT_READ:log               OPEN                                                         0
+
+        FORBIDDEN (1)
+          to do  give the credential's owner the Read-only Administrator role, or a custom role with
+                 okta.apps.read on this resource
+
+        NOT_READ (2)
+          to do  wait for the crawl to finish, or run `okta-idmap sync`"#]],
+        expect![[r#"
+        PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log
+    "#]],
+    );
+    check(
+        &place,
+        "gaps show FORBIDDEN:app_users(0oa2)",
+        0,
+        expect![[r#"
+        id                 FORBIDDEN:app_users(0oa2)
+        org                acme
+        kind               FORBIDDEN
+        state              OPEN
+        scope              app_users(0oa2)
+        name               Wiki \u{1b}[31mred\u{202e}
+        first seen at      2026-03-04T05:06:07.000Z
+        last seen at       2026-03-04T05:06:07.000Z
+        observation count  1
+        hides              accounts of app 0oa2 (seen: GET /api/v1/apps/0oa2/users: status 403 E0000006)
+        evidence           endpoint /api/v1/apps/{appId}/users
+                           HTTP status 403
+                           Okta's code E0000006
+                           missing permission okta.apps.read
+        remedy             give the credential's owner the Read-only Administrator role, or a custom role with
+                           okta.apps.read on this resource"#]],
+        expect![[r#"
+        PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log
+    "#]],
+    );
+    check(
+        &place,
+        "gaps scopes --state forbidden,never-read",
+        0,
+        expect![[r#"
+        SCOPE            NAME                        STATE       COMPLETED AT  ROW COUNT  GAP IDS
+        app_users(0oa2)  Wiki \u{1b}[31mred\u{202e}  FORBIDDEN                 0          NOT_READ:app_users(0oa2) FORBIDDEN:app_users(0oa2)
+        log                                          NEVER_READ                0          NOT_READ:log"#]],
+        expect![[r#"
+        2 scopes
+        PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log
+    "#]],
+    );
+    let kinds = |line: &str| run(&place, line).json()["gaps"].as_array().unwrap().len();
+    assert_eq!(
+        (kinds("gaps -o json"), kinds("gaps -o json --kind forbidden"), kinds("gaps -o json --kind held")),
+        (3, 1, 0)
+    );
+    let limited = run(&place, "gaps -o json --limit 1").json();
+    assert_eq!((limited["gaps"].as_array().unwrap().len(), &limited["truncated"]), (1, &true.into()));
+    assert_eq!(run(&place, "gaps -o json --limit 3").json()["truncated"], false);
+    run(&place, "gaps show HELD:users").assert(4, "", "no gap HELD:users is open");
+    run(&place, "gaps --all show HELD:users").assert(2, "", "belong behind the sub-command");
+    run(&place, "gaps --kind nonsense").assert(2, "", "it is one of forbidden, scope-missing");
+    run(&place, "gaps quarantined").assert(0, "", "0 records");
+    let scopes = run(&place, "gaps scopes -o csv -q");
+    assert_eq!((scopes.code, scopes.out.lines().count()), (Some(0), 14), "{scopes:?}");
+}
+
+#[test]
 fn csv_has_no_formulas() {
     let place = filled();
     check(

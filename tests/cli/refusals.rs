@@ -26,6 +26,9 @@ fn help_teaches_by_example() {
         "search",
         "status",
         "gaps",
+        "gaps show",
+        "gaps scopes",
+        "gaps quarantined",
         "watch",
         "release",
         "config",
@@ -134,6 +137,6 @@ fn the_configuration_is_shown_without_secrets() {
 #[test]
 fn an_unreachable_org_is_told_and_not_crawled() {
     let ran = Place::with_org().run(&["check"]);
-    ran.assert(1, "unreachable", "to do: check the org's address");
+    ran.assert(1, "to do  check the org's address", "");
     assert!(ran.out.contains("not_asked"), "{ran:?}");
 }

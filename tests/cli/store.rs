@@ -77,7 +77,7 @@ fn app(id: &str, name: &str, label: &str) -> Row {
         shared_user_name: None,
         user_name_template: None,
         oauth_application_type: None,
-        implicit_assignment: false,
+        implicit_assignment: Some(false),
         created: None,
         last_updated: None,
     })
@@ -175,6 +175,14 @@ pub(crate) async fn hold_users(store: &Store, at: u64) {
         ..batch(at, vec![])
     };
     store.writer.commit(Box::new(probed)).await.unwrap().await.unwrap().unwrap();
+}
+
+/// Loses the position in the log: a gap that stands against every answer.
+pub(crate) async fn lose_the_log(store: &Store, at: u64) {
+    let evidence = "GET /api/v1/logs: 400 E0000053".to_owned();
+    let mut lost = batch(at, Vec::new());
+    lost.gaps = vec![Gap { scope: Scope::Log, kind: GapKind::LogLost, evidence }];
+    store.writer.commit(Box::new(lost)).await.unwrap().await.unwrap().unwrap();
 }
 
 /// A user of this number and no other meaning.

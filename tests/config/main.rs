@@ -5,6 +5,7 @@
 
 mod hostile;
 mod messages;
+mod service_apps;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,6 +22,10 @@ use okta_idmap::engine::{FollowSettings, OrgSettings};
 
 /// No message, listing or `Debug` may hold it. It looks like a real token but for its words.
 const CANARY: &str = "00CanaryTokenNeverShown-abcdefghijklmnop_42";
+
+/// Keys for tests: no org knows them.
+const KEY: &str = include_str!("../keys/p256-pkcs8.pem");
+const JWK: &str = include_str!("../keys/rsa.jwk.json");
 
 /// Everything that a configuration is loaded from; `run` loads it.
 #[derive(Default)]
@@ -73,6 +78,9 @@ fn read_secret(path: &Path) -> io::Result<SecretFile> {
         "token-two-lines" => (format!("{CANARY}\n{CANARY}\n").into_bytes(), None),
         "token-binary" => (vec![0xff, 0xfe], None),
         "token-large" => (vec![b'x'; 64 * 1024 + 1], None),
+        "key" => (KEY.as_bytes().to_vec(), Some(0o600)),
+        "key-jwk" => (JWK.as_bytes().to_vec(), Some(0o400)),
+        "key-wide" => (KEY.as_bytes().to_vec(), Some(0o640)),
         "token-denied" => return Err(io::ErrorKind::PermissionDenied.into()),
         _ => return Err(io::ErrorKind::NotFound.into()),
     };
@@ -80,7 +88,7 @@ fn read_secret(path: &Path) -> io::Result<SecretFile> {
 }
 
 fn token(config: &Config, org: &str) -> String {
-    let Credential::ApiToken(secret) = &config.orgs[org].credential;
+    let Credential::ApiToken(secret) = &config.orgs[org].credential else { panic!("it is an API token") };
     secret.expose().to_owned()
 }
 
@@ -605,11 +613,19 @@ fn the_example_holds_every_key_with_its_default() {
 
 #[test]
 fn the_settings_without_default_of_the_example_are_right_too() {
-    // Both forms of the credential stand in the example; one is used at a time.
-    let text = uncommented_example().replace("api_token = \"\"", "").replace("/run/secrets/okta-acme", "token");
-    let file = Some(ConfigFile { path: "config.example.toml".into(), text, mode: None });
-    let (config, _) = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).unwrap();
-    assert_eq!(config.require_org(Some("acme")).unwrap().domain.as_str(), "https://acme.okta.com");
+    // All forms of both credentials stand in the example; one is used at a time.
+    let app = ["client_id", "key_id", "private_key_file", "signing_algorithm", "scopes"];
+    for used in [&["api_token_file"][..], &app] {
+        let all = ["api_token", "private_key"].iter().chain(&app).chain(&["api_token_file"]);
+        let unused: Vec<String> = all.filter(|key| !used.contains(*key)).map(|key| format!("{key} = ")).collect();
+        let text = uncommented_example();
+        let lines = text.lines().filter(|line| !unused.iter().any(|start| line.starts_with(start)));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let text = text.replace("/run/secrets/okta-acme-key", "key").replace("/run/secrets/okta-acme", "token");
+        let file = Some(ConfigFile { path: "config.example.toml".into(), text, mode: None });
+        let (config, _) = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).unwrap();
+        assert_eq!(config.require_org(Some("acme")).unwrap().domain.as_str(), "https://acme.okta.com");
+    }
 }
 
 fn uncommented_example() -> String {

@@ -54,11 +54,11 @@ fn unknown_keys_are_all_told_with_what_was_meant() {
             okta-idmap.toml:3:1: unknown key "intervall" (did you mean interval?); valid keys of [crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             okta-idmap.toml:4:1: unknown key "usr_page_size" (did you mean users_page_size?); valid keys of [crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             okta-idmap.toml:5:2: unknown key "oauth"; valid keys: data_dir, log, server, client, index, crawl, follow, brake, changes, groups, apps, resolve, orgs
-            okta-idmap.toml:8:1: unknown key "interval" (did you mean crawl.interval?); valid keys of [orgs.acme]: domain, api_token, api_token_file, crawl, follow, brake, changes, groups, apps, resolve
-            okta-idmap.toml:9:1: unknown key "log"; valid keys of [orgs.acme]: domain, api_token, api_token_file, crawl, follow, brake, changes, groups, apps, resolve
+            okta-idmap.toml:8:1: unknown key "interval" (did you mean crawl.interval?); valid keys of [orgs.acme]: domain, api_token, api_token_file, client_id, key_id, private_key, private_key_file, signing_algorithm, scopes, crawl, follow, brake, changes, groups, apps, resolve
+            okta-idmap.toml:9:1: unknown key "log"; valid keys of [orgs.acme]: domain, api_token, api_token_file, client_id, key_id, private_key, private_key_file, signing_algorithm, scopes, crawl, follow, brake, changes, groups, apps, resolve
             okta-idmap.toml:11:1: unknown key "users"; valid keys of [orgs.acme.crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             org acme has no domain: set OKTA_IDMAP_ORGS__ACME__DOMAIN or domain in [orgs.acme]
-            org acme has no credential: set OKTA_IDMAP_ORGS__ACME__API_TOKEN_FILE or api_token_file in [orgs.acme]"#]],
+            org acme has no credential: set OKTA_IDMAP_ORGS__ACME__API_TOKEN_FILE or api_token_file in [orgs.acme]; or client_id, key_id and private_key_file of an OAuth service app"#]],
     );
     check_error(
         Case::file("domain = 'acme.okta.com'\ninterval = '1h'"),
@@ -266,14 +266,14 @@ fn orgs_are_complete_or_refused() {
     check_error(
         Case::file("[orgs.eu-west]\n"),
         expect![[r#"
-        org eu-west has no domain: set OKTA_IDMAP_ORGS__EU_WEST__DOMAIN or domain in [orgs.eu-west]
-        org eu-west has no credential: set OKTA_IDMAP_ORGS__EU_WEST__API_TOKEN_FILE or api_token_file in [orgs.eu-west]"#]],
+            org eu-west has no domain: set OKTA_IDMAP_ORGS__EU_WEST__DOMAIN or domain in [orgs.eu-west]
+            org eu-west has no credential: set OKTA_IDMAP_ORGS__EU_WEST__API_TOKEN_FILE or api_token_file in [orgs.eu-west]; or client_id, key_id and private_key_file of an OAuth service app"#]],
     );
     check_error(
         Case::env(&[("OKTA_IDMAP_DOMAIN", "acme-admin.okta.com")]),
         expect![[r#"
-        OKTA_IDMAP_DOMAIN: orgs.default.domain: acme-admin.okta.com is the host of the admin console, the org itself is acme.okta.com
-        org default has no credential: set --api-token-file, OKTA_IDMAP_API_TOKEN_FILE, OKTA_IDMAP_ORGS__DEFAULT__API_TOKEN_FILE or api_token_file in [orgs.default]"#]],
+            OKTA_IDMAP_DOMAIN: orgs.default.domain: acme-admin.okta.com is the host of the admin console, the org itself is acme.okta.com
+            org default has no credential: set --api-token-file, OKTA_IDMAP_API_TOKEN_FILE, OKTA_IDMAP_ORGS__DEFAULT__API_TOKEN_FILE or api_token_file in [orgs.default]; or client_id, key_id and private_key_file of an OAuth service app"#]],
     );
     check_error(
         Case::file("[orgs.a]\ndomain = 'acme'\n[orgs.b]\ndomain = 5")
@@ -282,9 +282,9 @@ fn orgs_are_complete_or_refused() {
             BATON_DOMAIN: which org is meant? a, b are configured; use OKTA_IDMAP_ORGS__<NAME>__DOMAIN or the key in [orgs.<name>], and unset this one
             OKTA_IDMAP_API_TOKEN: which org is meant? a, b are configured; use OKTA_IDMAP_ORGS__<NAME>__API_TOKEN or the key in [orgs.<name>], and unset this one
             okta-idmap.toml:2:1: orgs.a.domain: "acme" is no full host name, did you mean acme.okta.com?
-            org a has no credential: set OKTA_IDMAP_ORGS__A__API_TOKEN_FILE or api_token_file in [orgs.a]
+            org a has no credential: set OKTA_IDMAP_ORGS__A__API_TOKEN_FILE or api_token_file in [orgs.a]; or client_id, key_id and private_key_file of an OAuth service app
             okta-idmap.toml:4:1: orgs.b.domain: expected an address such as "acme.okta.com", got 5
-            org b has no credential: set OKTA_IDMAP_ORGS__B__API_TOKEN_FILE or api_token_file in [orgs.b]"#]],
+            org b has no credential: set OKTA_IDMAP_ORGS__B__API_TOKEN_FILE or api_token_file in [orgs.b]; or client_id, key_id and private_key_file of an OAuth service app"#]],
     );
     check_error(
         Case::file(
@@ -403,7 +403,7 @@ fn tokens_are_checked_and_never_shown() {
         Case::file("[orgs.a]\ndomain = '00CanaryTokenNeverShown-abcdefghijklmnop_42'"),
         expect![[r#"
             okta-idmap.toml:2:1: orgs.a.domain: is a token, not an address
-            org a has no credential: set OKTA_IDMAP_ORGS__A__API_TOKEN_FILE or api_token_file in [orgs.a]"#]],
+            org a has no credential: set OKTA_IDMAP_ORGS__A__API_TOKEN_FILE or api_token_file in [orgs.a]; or client_id, key_id and private_key_file of an OAuth service app"#]],
     );
 }
 

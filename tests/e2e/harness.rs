@@ -5,18 +5,24 @@ use std::path::PathBuf;
 
 use okta_idmap::config::{Config, Flags, Sources, load};
 use okta_idmap::core::ids::Revision;
+use okta_idmap::core::private_key::PrivateKey;
+use okta_idmap::core::secret::Secret;
 use okta_idmap::engine::machine::CrawlOutcome;
 use okta_idmap::engine::progress::Progress;
 use okta_idmap::engine::sync::{self, SyncReport};
 use okta_idmap::engine::{EngineError, OrgSettings};
 use okta_idmap::store::{Meta, Reader};
-use okta_sim::{Org, Rule, ServerConfig, SimServer, Spec};
+use okta_sim::{Org, Rule, ServerConfig, ServiceApp, SimServer, Spec};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::picture::{Picture, Want};
 
 pub(crate) const TOKEN: &str = "00TsimulatedTokenOfTheTestOrg0000000000000";
+
+/// The key of the service app, and the scopes that reading needs.
+const KEY: &str = include_str!("../keys/p256-sec1.pem");
+const SCOPES: &str = "okta.users.read okta.groups.read okta.apps.read okta.logs.read";
 
 /// Changes in one revision that a test reads: more than any of the small orgs has rows.
 const CHANGES_MAX: usize = 100_000;
@@ -77,6 +83,17 @@ impl World {
         self.environment.push((name, value.to_owned()));
     }
 
+    /// From now on the org is read as a service app with these scopes, and no other way is open.
+    pub(crate) fn as_service_app(&mut self, rig: impl FnOnce(&mut ServiceApp)) {
+        let key = PrivateKey::parse(&Secret::new(KEY.to_owned()), &ring::rand::SystemRandom::new()).unwrap();
+        let mut app = ServiceApp::new("0oaConnector").with_key("kid1", &key.public_members()).with_scopes(SCOPES);
+        rig(&mut app);
+        self.server.sim().require_service_app(app);
+        self.set("CLIENT_ID", "0oaConnector");
+        self.set("KEY_ID", "kid1");
+        self.set("PRIVATE_KEY", KEY);
+    }
+
     /// Adds a fault.
     pub(crate) fn rule(&self, rule: Rule) {
         self.server.sim().rules.push(rule);
@@ -92,7 +109,9 @@ impl World {
         };
         default("DATA_DIR", self.dir.path().display().to_string());
         default("DOMAIN", self.server.base_url());
-        default("API_TOKEN", TOKEN.to_owned());
+        if !self.environment.iter().any(|(name, _)| name == "OKTA_IDMAP_CLIENT_ID") {
+            default("API_TOKEN", TOKEN.to_owned());
+        }
         let sources = Sources { file: None, env: environment, flags: Flags::default() };
         let (config, _) = load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         config

@@ -10,5 +10,6 @@ mod harness;
 mod limits;
 mod picture;
 mod requests;
+mod service_app;
 mod settings;
 mod stops;

@@ -108,6 +108,9 @@ async fn metrics_tell_the_state() {
     assert_eq!(value("okta_idmap_open_gaps{org=\"acme\",gap_kind=\"held\"}"), "1");
     assert_eq!(value("okta_idmap_open_gaps{org=\"acme\",gap_kind=\"forbidden\"}"), "0");
     assert_eq!(value("okta_idmap_held_scopes{org=\"acme\"}"), "1");
+    assert_eq!(value("okta_idmap_scopes{org=\"acme\",state=\"held\"}"), "1");
+    assert_eq!(value("okta_idmap_scopes{org=\"acme\",state=\"complete\"}"), "14");
+    assert_eq!(value("okta_idmap_scopes{org=\"acme\",state=\"forbidden\"}"), "0");
     assert_eq!(value("okta_idmap_pending_reads{org=\"acme\"}"), "5");
     assert_eq!(value("okta_idmap_log_polls_total{org=\"acme\"}"), "7");
     assert_eq!(value("okta_idmap_log_events_total{org=\"acme\"}"), "11");

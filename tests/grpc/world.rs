@@ -77,7 +77,7 @@ pub(crate) fn app(id: &str, name: &str, label: &str) -> App {
         shared_user_name: None,
         user_name_template: None,
         oauth_application_type: None,
-        implicit_assignment: false,
+        implicit_assignment: Some(false),
         created: None,
         last_updated: None,
     }
@@ -245,7 +245,12 @@ impl World {
         batch.rows = rows;
         batch.walks = vec![WalkUpdate {
             scope,
-            state: WalkState::Finished { from: batch.at, began: Timestamp::default(), known_empty: false, ended: Vec::new() },
+            state: WalkState::Finished {
+                from: batch.at,
+                began: Timestamp::default(),
+                known_empty: false,
+                ended: Vec::new(),
+            },
         }];
         self.commit(batch).await;
     }

@@ -1,5 +1,6 @@
 //! `serve` of one org in this process. Entry point: [`Engine::start`].
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use okta_idmap::core::pending::Patience;
@@ -42,6 +43,8 @@ pub(crate) fn hurry(settings: &mut OrgSettings, nets: Option<Duration>, crawl: D
 
 /// A running engine.
 pub(crate) struct Engine {
+    /// Where it answers.
+    address: SocketAddr,
     task: JoinHandle<Result<(), EngineError>>,
     stop: CancellationToken,
 }
@@ -52,6 +55,7 @@ impl Engine {
         let until = Instant::now() + LOCK_WAIT_MAX;
         loop {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
             let (opened, is_open) = oneshot::channel();
             let stop = CancellationToken::new();
             let (progress, _) = watch::channel(Progress::default());
@@ -64,7 +68,7 @@ impl Engine {
                 stop.clone(),
             ));
             if is_open.await.is_ok() {
-                return Self { task, stop };
+                return Self { address, task, stop };
             }
             match task.await.unwrap() {
                 Err(EngineError::Store(StoreError::Locked { .. })) if Instant::now() < until => {
@@ -73,6 +77,11 @@ impl Engine {
                 ended => panic!("the engine does not start: {ended:?}"),
             }
         }
+    }
+
+    /// Where its gRPC server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Whether it has ended by itself, which it must not.

@@ -15,6 +15,7 @@
 #![expect(clippy::disallowed_methods, reason = "the org lives in real time while it is followed")]
 
 mod converge;
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod engine;
 #[path = "../e2e/harness.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
@@ -25,6 +26,7 @@ mod picture;
 mod requests;
 mod runs;
 mod seeds;
+mod service_app;
 mod story;
 mod weather;
 

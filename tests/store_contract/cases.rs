@@ -56,7 +56,7 @@ pub(super) fn app(label: &str) -> Row {
         shared_user_name: None,
         user_name_template: None,
         oauth_application_type: None,
-        implicit_assignment: false,
+        implicit_assignment: Some(false),
         created: None,
         last_updated: None,
     })

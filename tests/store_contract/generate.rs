@@ -176,7 +176,7 @@ impl Source {
                 shared_user_name: self.text(),
                 user_name_template: self.text(),
                 oauth_application_type: self.text(),
-                implicit_assignment: self.one_in(2),
+                implicit_assignment: Some(self.one_in(2)).filter(|_| !self.one_in(3)),
                 created: self.time(),
                 last_updated: self.time(),
             }),

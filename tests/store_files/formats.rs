@@ -115,7 +115,7 @@ fn full_app(label: &str) -> App {
         shared_user_name: text("team"),
         user_name_template: text("${source.login}"),
         oauth_application_type: text("web"),
-        implicit_assignment: true,
+        implicit_assignment: Some(true),
         created: Some(time(-30)),
         last_updated: Some(time(-20)),
     }

@@ -2345,7 +2345,7 @@ pub struct QuarantinedRecord {
     /// When it was last seen.
     #[prost(message, optional, tag = "5")]
     pub last_seen_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// How often it was seen.
+    /// How often it was seen. 0: it was not counted, which this version does not do.
     #[prost(uint64, tag = "6")]
     pub observation_count: u64,
 }
@@ -2359,7 +2359,8 @@ pub enum ScopeState {
     NeverRead = 1,
     /// Read completely.
     Complete = 2,
-    /// Read in part: the first walk is not finished, or some records were quarantined.
+    /// Read in part: the first walk is not finished, some records were quarantined, or an open gap says that not all of it
+    /// is shown.
     Partial = 3,
     /// Okta refuses it.
     Forbidden = 4,

@@ -1,4 +1,5 @@
-//! Texts of others on our terminal: control characters, width. Entry points: [`clean`], [`width`], [`guarded`].
+//! Texts of others on our terminal: control characters, width, long lines. Entry points: [`clean`], [`width`],
+//! [`wrapped`], [`guarded`].
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -19,6 +20,39 @@ const fn is_directional(c: char) -> bool {
 /// Columns that a clean text takes.
 pub(super) fn width(text: &str) -> usize {
     text.width()
+}
+
+/// Columns of a wrapped text: what fits a normal terminal and is read at a glance.
+const WRAP_WIDTH: usize = 96;
+
+/// The text in lines of at most [`WRAP_WIDTH`] columns, the first behind `head`, the others below it; a longer word stands
+/// alone on its line. Line breaks of the text are kept.
+pub(in crate::cli) fn wrapped(head: &str, text: &str) -> String {
+    let indent = " ".repeat(width(head));
+    let mut lines = String::new();
+    let mut start = head;
+    for paragraph in text.split('\n') {
+        let mut line = start.to_owned();
+        let mut is_begun = false;
+        for word in paragraph.split_whitespace() {
+            let word = clean(word);
+            if is_begun && width(&line) + 1 + width(&word) > WRAP_WIDTH {
+                lines.push_str(line.trim_end());
+                lines.push('\n');
+                line = indent.clone();
+                is_begun = false;
+            }
+            if is_begun {
+                line.push(' ');
+            }
+            line.push_str(&word);
+            is_begun = true;
+        }
+        lines.push_str(line.trim_end());
+        lines.push('\n');
+        start = &indent;
+    }
+    lines
 }
 
 /// A cell that no spreadsheet takes for a formula: where it begins with `=`, `+`, `-`, `@`, a tab or a carriage return,
@@ -42,6 +76,20 @@ mod tests {
         check("\u{9b}31m", "\\u{9b}31m");
         check("gpj.\u{202e}exe", "gpj.\\u{202e}exe");
         check("", "");
+    }
+
+    #[test]
+    fn long_texts_are_wrapped() {
+        #[track_caller]
+        fn check(head: &str, text: &str, expected: &str) {
+            assert_eq!(wrapped(head, text), expected);
+        }
+        check("a  ", "b c", "a  b c\n");
+        check("a  ", "b\n\nc\u{1b}", "a  b\n\n   c\\u{1b}\n");
+        let (long, word) = ("x".repeat(WRAP_WIDTH), "y".repeat(WRAP_WIDTH - 2));
+        check("a ", &format!("b {long} c"), &format!("a b\n  {long}\n  c\n"));
+        check("a ", &format!("{word} c"), &format!("a {word}\n  c\n"));
+        check("", "", "\n");
     }
 
     #[test]

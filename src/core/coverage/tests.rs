@@ -138,11 +138,7 @@ fn unreadable_rows_are_stale() {
         coverage.opened(Scope::Users, kind);
         let expected = !matches!(
             kind,
-            GapKind::Held
-                | GapKind::ImplicitAssignment
-                | GapKind::LogLost
-                | GapKind::NotRead
-                | GapKind::CountMismatch
+            GapKind::Held | GapKind::ImplicitAssignment | GapKind::LogLost | GapKind::NotRead | GapKind::CountMismatch
         );
         assert_eq!(coverage.is_stale(&Scope::Users), expected, "{kind:?}");
         coverage.closed(&Scope::Users, kind);

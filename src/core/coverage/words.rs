@@ -41,9 +41,11 @@ impl Needs {
                  resource set covers {}",
                 self.resource
             ),
-            None => "give the credential's owner a standard role that reads the System Log: Read-only, Report, App, Org or \
+            None => {
+                "give the credential's owner a standard role that reads the System Log: Read-only, Report, App, Org or \
                      Super Administrator (no custom-role permission covers it)"
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 }
@@ -78,7 +80,9 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
         GapKind::Forbidden => needs.role(),
         GapKind::ScopeMissing => format!("grant the OAuth scope {} to the service app", needs.oauth_scope),
         GapKind::Unauthorized => {
-            "create a new API token (its owner must be active and keep the admin role) and configure it".to_owned()
+            "create a new API token (its owner must be active and keep the admin role) and configure it; with a service app, see \
+             the evidence: it says what Okta refuses about its id, key or scopes"
+                .to_owned()
         }
         GapKind::Held => format!(
             "check in Okta whether the rows are really gone or only hidden from this credential; if hidden, {}: the hold \

@@ -123,7 +123,7 @@ pub(super) fn app(id: &str, name: &str, label: &str) -> App {
         shared_user_name: None,
         user_name_template: None,
         oauth_application_type: None,
-        implicit_assignment: false,
+        implicit_assignment: Some(false),
         created: None,
         last_updated: None,
     }

@@ -203,8 +203,7 @@ impl SyncState {
         }
         absent.is_searching = true;
         absent.search_at = None;
-        let search =
-            Search { objects: std::mem::take(&mut absent.ripe), holds: std::mem::take(&mut absent.holds) };
+        let search = Search { objects: std::mem::take(&mut absent.ripe), holds: std::mem::take(&mut absent.holds) };
         let okta_now = self.moment.okta_now;
         let oldest = okta_now.plus_millis(-RETENTION_MILLIS);
         // When everything was last shown; and for what was missing before that, a crawl earlier.

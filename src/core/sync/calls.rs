@@ -202,6 +202,8 @@ pub enum Input {
     Released(Scope, Vec<Key>),
     /// What a search of the log found.
     Deletions(CallId, DeletionsSeen),
+    /// Answer to [`Effect::CountUsers`].
+    UsersCounted(u64),
     /// Answer to [`Effect::FindUnseen`].
     Unseen(UnseenFound),
 }
@@ -224,6 +226,8 @@ pub enum Effect {
     },
     /// Tell in which apps the user has a stored app user.
     LoadUserApps(CallId, UserId),
+    /// Tell how many users are known.
+    CountUsers,
     /// Tell which users, groups and apps stored rows name that are not stored themselves, at most so many of each kind.
     FindUnseen(usize),
     /// A crawl begins; only for the log lines.

@@ -124,6 +124,7 @@ impl SyncState {
             ..Crawl::default()
         };
         self.log.crawl_begins(self.moment.okta_now);
+        self.counts.crawl_begins();
         // The store forgets what walks under way have shown: they begin anew.
         self.in_flight.retain(|_, pending| !matches!(pending, Pending::Walk(_)));
         let interrupted = self.lanes.begin_crawl();
@@ -213,7 +214,10 @@ impl SyncState {
             // Begun and ended at once, so that nothing of an earlier walk is taken for a part of this one.
             batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::Todo });
             let (from, began) = (asked.at, asked.since);
-            batch.walks.push(WalkUpdate { scope, state: WalkState::Finished { from, began, known_empty: true, ended: Vec::new() } });
+            batch.walks.push(WalkUpdate {
+                scope,
+                state: WalkState::Finished { from, began, known_empty: true, ended: Vec::new() },
+            });
         }
     }
 
@@ -285,6 +289,8 @@ impl SyncState {
                 effects.push(Effect::LoadAssignedGroups);
             }
             (Members::Assigned, Assigned::Asked) => {}
+            _ if !self.holds_are_settled(effects) => {}
+            _ if !self.counts_are_settled(effects) => {}
             _ if !self.look_for_unseen(effects) => {}
             // One more commit, then the end, when its receipt arrives.
             _ => self.close_crawl(effects),

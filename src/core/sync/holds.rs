@@ -38,6 +38,8 @@ struct Hold {
     times: u32,
     /// Whether its debts were paid by the walk.
     is_paid: bool,
+    /// Where nobody follows: users and groups that are asked for before anything is said.
+    looked_into: BTreeSet<Scope>,
 }
 
 /// All of them.
@@ -121,6 +123,7 @@ impl SyncState {
             gap,
             times,
             is_paid,
+            looked_into: BTreeSet::new(),
         };
         self.holds.all.insert(scope.clone(), hold);
         if !is_paid {
@@ -239,20 +242,45 @@ impl SyncState {
 
     /// Rows are missing, and so is whom they hang on: that is the first thing to find out.
     fn look_into(&mut self, scope: &Scope, unclear: BTreeSet<Scope>, effects: &mut Vec<Effect>) {
-        for key in unclear.iter().filter_map(Scope::object) {
-            match Target::of_object(&key) {
-                Some(target) if self.follow.is_some() => self.owe(target, When::Now, "its rows are missing"),
-                _ => self.crawl.unlisted.push_back(key),
+        if self.follow.is_none() {
+            let is_new = |object: &&Scope| !self.crawl.asked_for.contains(*object);
+            self.crawl.unlisted.extend(unclear.iter().filter(is_new).filter_map(Scope::object));
+            if let Some(hold) = self.holds.all.get_mut(scope) {
+                hold.looked_into = unclear;
             }
+            return;
+        }
+        for target in unclear.iter().filter_map(Scope::object).filter_map(|key| Target::of_object(&key)) {
+            self.owe(target, When::Now, "its rows are missing");
         }
         let times = self.holds.all.get(scope).map_or(0, |hold| hold.times);
-        if self.follow.is_none() || times >= UNCLEAR_TIMES_MAX {
+        if times >= UNCLEAR_TIMES_MAX {
             self.refute(scope, effects);
             return;
         }
         self.read_again_later(scope);
         let batch = self.batch();
         self.commit_if_any(batch, effects);
+    }
+}
+
+impl SyncState {
+    /// A step of a crawl that follows no log: it is known by now what became of the users and groups whose rows were missing.
+    /// Those that are gone have taken their rows along, the rows of those that are not shown are kept, and the rest is gone.
+    /// Returns whether there was nothing to do.
+    pub(super) fn holds_are_settled(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let waiting = self.holds.all.iter_mut().filter(|(_, hold)| !hold.looked_into.is_empty());
+        let waiting: Vec<(Scope, BTreeSet<Scope>)> =
+            waiting.map(|(scope, hold)| (scope.clone(), std::mem::take(&mut hold.looked_into))).collect();
+        for (scope, objects) in &waiting {
+            let is_decided = |object: &Scope| self.absent.is_departed(object) || self.is_absent(object);
+            if objects.iter().all(is_decided) {
+                self.release(scope.clone(), effects);
+            } else {
+                self.refute(scope, effects);
+            }
+        }
+        waiting.is_empty()
     }
 }
 

@@ -296,13 +296,12 @@ impl SyncState {
         } else {
             self.log.observed_through = Some(self.log.sent_at);
             batch.observed_through = self.log.observed_through;
-            let finished =
-                WalkState::Finished {
-                    from: RequestNumber::default(),
-                    began: self.log.sent_at,
-                    known_empty: false,
-                    ended: Vec::new(),
-                };
+            let finished = WalkState::Finished {
+                from: RequestNumber::default(),
+                began: self.log.sent_at,
+                known_empty: false,
+                ended: Vec::new(),
+            };
             batch.walks = vec![WalkUpdate { scope: Scope::Log, state: finished }];
         }
         self.log.answered(self.moment, &mut batch);
@@ -388,6 +387,19 @@ impl SyncState {
                 self.owe(mark.target.clone(), mark.when, &event.event_type);
                 if mark.announces_end {
                     self.announce(&mark.target);
+                }
+            }
+            for (app, is_on) in effects.broker_mode {
+                let scope = Scope::AppUsers(app);
+                if self.is_of_unread_app(&scope) {
+                    continue;
+                }
+                let kind = GapKind::ImplicitAssignment;
+                if is_on {
+                    let evidence = format!("the log says {}", event.event_type);
+                    batch.gaps.push(Gap { scope, kind, evidence });
+                } else {
+                    batch.closed_gaps.push((scope, kind));
                 }
             }
             for change in &effects.members {

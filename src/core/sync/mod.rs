@@ -23,6 +23,7 @@
 mod absent;
 mod accounts;
 mod calls;
+mod counts;
 mod crawl;
 mod debts;
 mod holds;
@@ -39,13 +40,14 @@ mod walks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::absent::{Absent, Search};
 pub use self::absent::DeletionsSeen;
+use self::absent::{Absent, Search};
 use self::accounts::Accounts;
 pub use self::calls::{
     ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, Selection, StoredCrawl, UnseenFound,
     UserAppSeen,
 };
+use self::counts::Counts;
 use self::crawl::Crawl;
 use self::debts::{BatchNumber, Debts};
 use self::holds::{Holds, Probe, ProbeResult};
@@ -163,6 +165,8 @@ pub struct Known {
     pub held: Vec<KnownHold>,
     /// Users, groups and apps with an open gap [`GapKind::UnseenReference`].
     pub unseen: BTreeSet<Scope>,
+    /// Scopes with an open gap [`GapKind::CountMismatch`].
+    pub miscounted: BTreeSet<Scope>,
     /// When the last crawl began that came to its end.
     pub whole_since: Option<Timestamp>,
     /// Scopes with an open gap `UNAUTHORIZED`.
@@ -190,12 +194,14 @@ struct KnownApp {
     /// Its app users and groups are read.
     is_read: bool,
     is_active: bool,
+    /// Has neither app users nor groups (facts 4): they are known without a request, and not unread.
+    is_service: bool,
 }
 
 impl KnownApp {
     fn of(app: &App, filter: &AppFilter) -> Self {
         let is_read = filter.wants(app) && filter.wants_assignments(app);
-        Self { is_read, is_active: app.status == AppStatus::Active }
+        Self { is_read, is_active: app.status == AppStatus::Active, is_service: app.is_service_app() }
     }
 }
 
@@ -214,6 +220,7 @@ pub struct SyncState {
     accounts: Accounts,
     holds: Holds,
     absent: Absent,
+    counts: Counts,
     nets: Nets,
     /// The groups `Everyone`.
     everyone: BTreeSet<GroupId>,
@@ -292,6 +299,7 @@ impl SyncState {
             accounts: Accounts::default(),
             holds: Holds::default(),
             absent: Absent::new(known.unseen),
+            counts: Counts::new(known.miscounted),
             nets: Nets::new(known.deltas, known.listed, moment.now),
             everyone: known.everyone,
             assigned_groups: known.assigned_groups,
@@ -343,6 +351,7 @@ impl SyncState {
                 self.ask_for(unlisted);
             }
             Input::Deletions(call, seen) => self.on_deletions(call, &seen, &mut effects),
+            Input::UsersCounted(stored) => self.on_users_counted(stored, &mut effects),
             Input::Unseen(found) => self.on_unseen(found, &mut effects),
         }
         self.go_on(&mut effects);
@@ -354,6 +363,7 @@ impl SyncState {
         if self.stopped.is_none() {
             if self.follow.is_some() {
                 self.cast_nets();
+                self.recount_when_due();
                 self.poll(effects);
                 self.begin_crawl_when_due(effects);
             }
@@ -373,14 +383,20 @@ impl SyncState {
             return None;
         }
         if self.follow.is_none() {
-            return self.absent.next_search();
+            return self.next_self_made_look();
         }
         // What cannot begin yet is begun by the answer that it waits for, not by the clock.
         let lets_lists_go = self.log.lets_lists_go();
         let debts = self.debts.next_due().filter(|_| lets_lists_go);
         let nets = self.nets.next().filter(|_| !self.crawl.is_running);
         let crawl = self.crawl.due_at.filter(|_| lets_lists_go && !self.crawl.is_running);
-        [self.log.poll_at(), debts, nets, crawl].into_iter().flatten().min()
+        [self.log.poll_at(), debts, nets, crawl, self.next_self_made_look()].into_iter().flatten().min()
+    }
+
+    /// When something is looked at again by itself. What could be done already waits for an answer, not for the clock.
+    fn next_self_made_look(&self) -> Option<Timestamp> {
+        let looks = [self.absent.next_search(), self.counts.wake_at(self.crawl.is_running)];
+        looks.into_iter().flatten().filter(|at| *at > self.moment.now).min()
     }
 
     /// Scopes read and to be read by the crawl, by kind of row; for progress bars.

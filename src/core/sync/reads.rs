@@ -9,7 +9,8 @@ use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
 use super::super::plan::plan_users;
 use super::{
-    gaps_of_failed_reads, ByIdSeen, Call, CallId, Effect, KnownApp, Members, Pending, Selected, Selection, SyncState, members_of, paid,
+    ByIdSeen, Call, CallId, Effect, KnownApp, Members, Pending, Selected, Selection, SyncState, gaps_of_failed_reads,
+    members_of, paid,
 };
 
 /// Reads that can begin as soon as their bucket has room. By-id reads of users, groups and apps, accounts and selections
@@ -93,6 +94,14 @@ impl SyncState {
         self.begin_crawl_when_due(effects);
     }
 
+    /// Whether the scope is empty by nature: nothing of it is ever read, and nothing grows old.
+    fn is_of_service_app(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::AppUsers(app) | Scope::AppGroups(app) => self.apps.get(app).is_some_and(|known| known.is_service),
+            _ => false,
+        }
+    }
+
     fn take_list(&mut self, scope: Scope, batch: &mut Batch) {
         let is_wanted = match &scope {
             Scope::Users | Scope::Groups | Scope::Apps => true,
@@ -119,7 +128,9 @@ impl SyncState {
             self.holds.ended(&scope);
             batch.answered.extend(self.debts.unwanted(&Target::List(scope.clone())));
             // What is stored of it grows old unnoticed: it counts as never read, so that it is read when it is wanted again.
-            batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+            if !self.is_of_service_app(&scope) {
+                batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+            }
         }
     }
 
@@ -301,7 +312,7 @@ impl SyncState {
                 // The groups that it brought may outlive it: they are still asked for.
                 targets.extend(self.debts.accounts_of_app(app));
                 // Events about it may still come; they are answered without another read.
-                self.apps.insert(app.clone(), KnownApp { is_read: false, is_active: false });
+                self.apps.insert(app.clone(), KnownApp { is_read: false, is_active: false, is_service: false });
                 self.nets.forget(app);
             }
             Key::AppUser(..) | Key::AppGroup(..) | Key::GroupMember(..) => {}

@@ -77,14 +77,10 @@ impl SyncState {
 }
 
 /// The objects themselves if they are few, else one gap for all of them.
-fn few(
-    scope: &Scope,
-    count: u64,
-    keys: impl Iterator<Item = Key>,
-    batch: &mut Batch,
-) -> Vec<Key> {
+fn few(scope: &Scope, count: u64, keys: impl Iterator<Item = Key>, batch: &mut Batch) -> Vec<Key> {
     if count > UNSEEN_MAX as u64 {
-        let evidence = format!("{count} objects are named by accounts, memberships or assignments and shown by no list");
+        let evidence =
+            format!("{count} objects are named by accounts, memberships or assignments and shown by no list");
         batch.gaps.push(Gap { scope: scope.clone(), kind: GapKind::UnseenReference, evidence });
         return Vec::new();
     }

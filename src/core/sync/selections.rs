@@ -228,7 +228,10 @@ impl SyncState {
 
     fn finish_selection(&mut self, selected: Selected, from: RequestNumber, batch: &mut Batch) {
         match &selected.selection {
-            Selection::UsersChanged(_) => self.note_delta(Delta::Users, selected.began, batch),
+            Selection::UsersChanged(_) => {
+                self.note_delta(Delta::Users, selected.began, batch);
+                self.changed_users_read();
+            }
             Selection::GroupsChanged(_) => self.note_delta(Delta::Groups, selected.began, batch),
             Selection::UsersByIds(users) => {
                 for user in users {
@@ -378,6 +381,7 @@ impl SyncState {
         self.ready.selection_is_over();
         let mut batch = self.batch();
         match &selected.selection.clone() {
+            Selection::UsersChanged(_) if selected.target.is_none() => self.changed_users_read(),
             // There is another way to read each of them.
             Selection::UsersByIds(users) => users.iter().for_each(|user| self.ready.user(user.clone())),
             Selection::UserApps(user) if !selected.accounts.is_empty() => {

@@ -27,6 +27,8 @@ pub(super) struct Walk {
     next: Option<String>,
     page: u32,
     rows: u64,
+    /// Records that could not be read.
+    unreadable: u64,
     restarts: u8,
     /// Hashes of the links of this walk: a link that comes again is an endless loop (facts 13.2).
     visited: HashSet<u64>,
@@ -57,6 +59,7 @@ impl Walk {
             next: None,
             page: 0,
             rows: 0,
+            unreadable: 0,
             restarts: 0,
             visited: HashSet::new(),
         }
@@ -81,6 +84,16 @@ impl Walk {
         walk.page = position.page;
         walk.rows = position.rows;
         walk
+    }
+
+    /// Records that the walk has shown so far.
+    pub(super) fn records(&self) -> u64 {
+        self.rows + self.unreadable
+    }
+
+    /// Notes records that could not be read.
+    pub(super) fn add_unreadable(&mut self, records: usize) {
+        self.unreadable += records as u64;
     }
 
     pub(super) fn next_call(&self) -> Call {
@@ -158,6 +171,7 @@ impl Walk {
         self.next = None;
         self.page = 0;
         self.rows = 0;
+        self.unreadable = 0;
         self.from = None;
         self.visited.clear();
         Ok(())

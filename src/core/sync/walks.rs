@@ -40,6 +40,7 @@ impl SyncState {
             return;
         }
         batch.at = page.at;
+        walk.add_unreadable(page.quarantined.len());
         batch.quarantined = page.quarantined;
         if walk.is_at_start() && walk.is_urgent {
             // What an earlier walk of the scope has shown says nothing about this one.
@@ -93,6 +94,7 @@ impl SyncState {
     /// Groups without members need no walk.
     pub(super) fn note_stats(&mut self, stats: Vec<(GroupId, GroupStats)>, asked: Asked) {
         for (group, stats) in stats {
+            self.counts.said(&group, stats, asked.at);
             if stats.users == 0 && !self.log.has_hinted_since(&group, asked.at) {
                 self.crawl.empty_groups.insert(group, asked);
             } else {
@@ -113,6 +115,11 @@ impl SyncState {
         let state = WalkState::Finished { from, began: walk.began, known_empty: false, ended };
         batch.walks.push(WalkUpdate { scope: scope.clone(), state });
         self.lanes.finish(&scope);
+        let users_before = self.users_shown();
+        self.compare_counts(walk, batch);
+        if scope == Scope::Users {
+            self.users_were_listed(walk, users_before);
+        }
         match &scope {
             Scope::Users => self.note_delta(Delta::Users, walk.began, batch),
             // By itself the list says nothing about members: those of every group are read only with a crawl.
@@ -149,6 +156,7 @@ impl SyncState {
         batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp });
         self.lanes.finish(scope);
         self.crawl.given_up.insert(scope.clone());
+        self.counts_given_up(scope);
         self.try_list_again(scope);
     }
 
@@ -282,13 +290,13 @@ impl SyncState {
     }
 
     fn on_app_row(&mut self, app: &App, batch: &mut Batch) {
-        if app.implicit_assignment {
+        if app.implicit_assignment == Some(true) {
             batch.gaps.push(Gap {
                 scope: Scope::AppUsers(app.id.clone()),
                 kind: GapKind::ImplicitAssignment,
                 evidence: "the app's settings say implicitAssignment".to_owned(),
             });
-        } else {
+        } else if app.implicit_assignment == Some(false) {
             batch.closed_gaps.push((Scope::AppUsers(app.id.clone()), GapKind::ImplicitAssignment));
         }
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];

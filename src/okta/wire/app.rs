@@ -72,7 +72,10 @@ pub(super) fn decode(body: &AppBody<'_>) -> Result<App, Unusable> {
         shared_user_name: kept("credentials.userName", &body.credentials.user_name)?,
         user_name_template: kept("credentials.userNameTemplate.template", &body.credentials.template.template)?,
         oauth_application_type: kept("settings.oauthClient.application_type", &settings.oauth_client.application_type)?,
-        implicit_assignment: implicit.iter().any(|flag| flag.is_true()),
+        implicit_assignment: match implicit.iter().any(|flag| flag.is_true()) {
+            true => Some(true),
+            false => implicit.iter().any(|flag| flag.is_false()).then_some(false),
+        },
         created: date(&body.created),
         last_updated: date(&body.last_updated),
     })

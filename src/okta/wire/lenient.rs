@@ -126,6 +126,15 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether it is false, as a truth value or as the string.
+    pub(super) fn is_false(&self) -> bool {
+        match self {
+            Field::Flag(flag) => !*flag,
+            Field::Text(text) => text.eq_ignore_ascii_case("false"),
+            _ => false,
+        }
+    }
+
     /// Whether it is true, as a truth value or as the string.
     pub(super) fn is_true(&self) -> bool {
         match self {

@@ -1,6 +1,7 @@
 //! Bodies to rows: lenient decoding, one record at a time.
 //!
-//! Entry points: [`decode_page`], [`decode_object`], [`decode_log`], [`decode_org_metadata`], [`FailureBody::read`].
+//! Entry points: [`decode_page`], [`decode_object`], [`decode_log`], [`decode_org_metadata`], [`decode_owner`],
+//! [`FailureBody::read`].
 //!
 //! Invariants:
 //! - No input panics, recurses with the input or takes more than linear time.
@@ -13,6 +14,7 @@ mod failure;
 mod group;
 mod lenient;
 mod log;
+mod owner;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ pub use failure::FailureBody;
 pub(crate) use failure::one_line;
 pub use lenient::PAGE_ITEMS_MAX;
 pub use log::{DEBUG_KEYS_KEPT, LogEvent, LogTarget, TARGETS_MAX};
+pub use owner::{decode_api_tokens, decode_owner, decode_roles};
 pub use record::ATTRIBUTE_BYTES_MAX;
 
 use super::resource::{ObjectPath, Resource};
@@ -172,7 +175,11 @@ fn read_record(resource: &Resource, item: &[u8]) -> Result<Read, Rejected> {
         | Resource::UsersByIds(_) => {
             read_record!(item, user::UserBody<'_>, id, |read| user::decode(&read)).map(Row::User).map(Read::Row)
         }
-        Resource::Groups | Resource::UserGroups(_) | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => {
+        Resource::Groups
+        | Resource::GroupsBuiltIn
+        | Resource::UserGroups(_)
+        | Resource::GroupsChanged { .. }
+        | Resource::GroupsOfApp(_) => {
             let read = read_record!(item, group::GroupBody<'_>, id, |read| group::decode(&read));
             read.map(|(group, stats)| Read::Group(Row::Group(group), stats))
         }

@@ -63,9 +63,11 @@ fn body_of(resource: &Resource) -> &'static str {
         | Resource::UsersChanged { .. }
         | Resource::UsersByIds(_)
         | Resource::GroupMembers(_) => USERS,
-        Resource::Groups | Resource::UserGroups(_) | Resource::GroupsChanged { .. } | Resource::GroupsOfApp(_) => {
-            GROUPS
-        }
+        Resource::Groups
+        | Resource::GroupsBuiltIn
+        | Resource::UserGroups(_)
+        | Resource::GroupsChanged { .. }
+        | Resource::GroupsOfApp(_) => GROUPS,
         Resource::Apps | Resource::UserApps(_) => APPS,
         Resource::AppUsers(_) => APP_USERS,
         Resource::AppGroups(_) => APP_GROUPS,
@@ -113,10 +115,12 @@ fn apps_become_rows() {
     let Row::App(tracker) = &rows[0] else { panic!("{:?}", rows[0]) };
     assert_eq!(tracker.features, ["PUSH_NEW_USERS".into(), "GROUP_PUSH".into(), "7".into()] as [Box<str>; 3]);
     assert_eq!(tracker.user_name_template.as_deref(), Some("${source.login}"));
-    assert!(!tracker.implicit_assignment && !tracker.is_service_app());
+    assert_eq!(tracker.implicit_assignment, None);
+    assert!(!tracker.is_service_app());
     let Row::App(portal) = &rows[1] else { panic!("{:?}", rows[1]) };
     assert_eq!((&*portal.label, portal.sign_on_mode.as_deref()), ("template_swa", None));
-    assert!(portal.is_shared_account() && portal.implicit_assignment && portal.is_service_app());
+    assert_eq!(portal.implicit_assignment, Some(true));
+    assert!(portal.is_shared_account() && portal.is_service_app());
     assert_eq!(portal.shared_user_name.as_deref(), Some("acme-finance"));
 }
 

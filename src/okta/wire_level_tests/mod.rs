@@ -3,7 +3,9 @@
 mod failures;
 mod following;
 mod server;
+mod service_app;
 mod simulated;
+mod token_requests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -80,7 +80,7 @@ impl Server {
         Self { url, requests, _tasks: tasks }
     }
 
-    /// The requests so far, whole heads.
+    /// The requests so far, heads and bodies.
     pub(super) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -109,5 +109,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         }
         request.push(byte[0]);
     }
-    String::from_utf8(request).ok()
+    let head = String::from_utf8(request).ok()?;
+    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(head + &String::from_utf8(body).ok()?)
 }

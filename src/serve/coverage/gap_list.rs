@@ -125,8 +125,7 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
         }
     }
     for user in filters.ids.iter().filter_map(|id| unseen_user_of(id)) {
-        let is_open =
-            matches!(gaps.get(&unseen_user_gap_id(&user)), Some(Known::Recorded(record)) if record.open);
+        let is_open = matches!(gaps.get(&unseen_user_gap_id(&user)), Some(Known::Recorded(record)) if record.open);
         if !is_open && ask.snapshot.user(&user)?.is_none() && is_named(ask, &user)? {
             gaps.insert(unseen_user_gap_id(&user), Known::UnseenUser(user));
         }
@@ -286,7 +285,7 @@ fn age_evidence(ask: &Ask<'_>, scope: &Scope) -> v1::AgeEvidence {
 }
 
 /// The scope with the name of its group or the label of its app.
-fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
+pub(super) fn named_scope(ask: &Ask<'_>, scope: &Scope) -> Result<v1::Scope, Failure> {
     let resource_name = match scope {
         Scope::GroupMembers(group) => ask.snapshot.group(group)?.map(|group| group.name.to_string()),
         Scope::AppUsers(app) | Scope::AppGroups(app) => ask.snapshot.app(app)?.map(|app| app.label.to_string()),

@@ -45,7 +45,8 @@ pub(in crate::serve) fn get_status(ask: &Ask<'_>, org_names: Vec<String>) -> Res
     let runtime = ask.view.status().now();
     let gaps = ask.wide_gaps(Wide::Org)?;
     let open = ask.open_gaps();
-    let known = runtime.clone().unwrap_or_default();
+    let mut known = runtime.clone().unwrap_or_default();
+    known.credential = ask.view.status().credential();
     let status = v1::OrgStatus {
         org: ask.view.name().to_owned(),
         domain: known.domain.clone(),

@@ -248,9 +248,7 @@ impl Snapshot<'_> {
                 ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
             }
             // Of an object: itself.
-            Scope::User(user) => {
-                ("SELECT count(*) FROM users WHERE n = ?1", Some(self.n(Kind::User, user.as_str())?))
-            }
+            Scope::User(user) => ("SELECT count(*) FROM users WHERE n = ?1", Some(self.n(Kind::User, user.as_str())?)),
             Scope::Group(group) => {
                 ("SELECT count(*) FROM groups WHERE n = ?1", Some(self.n(Kind::Group, group.as_str())?))
             }

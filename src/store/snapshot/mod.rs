@@ -6,12 +6,14 @@
 mod books;
 mod follow;
 mod lists;
+mod scopes;
 mod unseen;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 pub use self::books::{Change, ChangeKey, ChangeOp, GapChange, QuarantineRecord, ScopeRecord};
 pub use self::follow::{FollowRecord, HeldScope};
+pub use self::scopes::{BookState, QuarantineLine, ScopeBook};
 use super::StoreError;
 use super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, kind_code, read_app, read_app_user,
@@ -95,6 +97,14 @@ impl<'a> Snapshot<'a> {
             Ok(value.map(Timestamp::from_millis))
         };
         Ok((time("crawl_completed_at")?, time("observed_through")?))
+    }
+
+    /// The moment up to which the log has been followed, by this machine's clock: how old the position is, whatever the two
+    /// clocks say.
+    pub fn observed_by_our_clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = 'observed_by_our_clock'")?;
+        let value: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
+        Ok(value.map(Timestamp::from_millis))
     }
 
     pub(super) fn apps_revision(&self) -> Result<Revision, StoreError> {

@@ -36,8 +36,12 @@ impl Snapshot<'_> {
     /// What rows name and no row is; at most `limit` ids of each kind.
     pub fn unseen(&self, limit: usize) -> Result<UnseenFound, StoreError> {
         let damaged = |error: IdError| StoreError::Damaged { detail: error.to_string() };
-        let (of_accounts, account_count) =
-            absent(self.sql, "SELECT DISTINCT user FROM app_users ORDER BY user", "SELECT n FROM users ORDER BY n", limit)?;
+        let (of_accounts, account_count) = absent(
+            self.sql,
+            "SELECT DISTINCT user FROM app_users ORDER BY user",
+            "SELECT n FROM users ORDER BY n",
+            limit,
+        )?;
         let (of_members, member_count) = absent(
             self.sql,
             "SELECT DISTINCT user FROM group_members ORDER BY user",
@@ -52,8 +56,12 @@ impl Snapshot<'_> {
         let is_whole = account_count <= limit as u64 && member_count <= limit as u64;
         let user_count = if is_whole { users.len() as u64 } else { account_count.max(member_count) };
         users.truncate(limit);
-        let (groups, group_count) =
-            absent(self.sql, "SELECT DISTINCT grp FROM app_groups ORDER BY grp", "SELECT n FROM groups ORDER BY n", limit)?;
+        let (groups, group_count) = absent(
+            self.sql,
+            "SELECT DISTINCT grp FROM app_groups ORDER BY grp",
+            "SELECT n FROM groups ORDER BY n",
+            limit,
+        )?;
         let (apps, _) = absent(
             self.sql,
             "SELECT DISTINCT source_app FROM groups WHERE source_app IS NOT NULL ORDER BY source_app",

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::oauth::TOKEN_PATH;
 use crate::rate::Bucket;
 use crate::time::UnixMs;
 
@@ -73,7 +74,13 @@ impl Requests {
             let (least, most) = count.limits.unwrap_or((limit, limit));
             count.limits = Some((least.min(limit), most.max(limit)));
         }
-        if record.method != "GET" {
+        // The token request is the one POST: to this very path, without a query, and without a credential in its headers.
+        let is_token_request = record.method == "POST"
+            && record.path == TOKEN_PATH
+            && record.query.is_empty()
+            && !record.has_authorization
+            && record.content_type.as_deref() == Some("application/x-www-form-urlencoded");
+        if record.method != "GET" && !is_token_request {
             self.violations += 1;
         }
         if self.records.len() == RECORDS_MAX {
@@ -102,7 +109,7 @@ impl Requests {
         self.counts.values().map(|count| count.requests).sum()
     }
 
-    /// Requests with a method other than GET: a read-only client makes none.
+    /// Requests with a method other than GET, token requests aside: a read-only client makes none.
     pub fn violations(&self) -> usize {
         self.violations
     }

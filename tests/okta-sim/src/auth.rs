@@ -1,4 +1,4 @@
-//! Who may read: API tokens now, other kinds of credential beside them later.
+//! Who may read: API tokens. Service apps are in `oauth`.
 //!
 //! Entry points: [`Auth`], [`ApiToken`]. Facts 10.1: a token lapses 30 days after its last use and dies with its owner.
 

@@ -67,17 +67,6 @@ pub struct Quirks {
     pub log_next_rewritten: bool,
 }
 
-/// Objects that a restricted role does not see: absent from lists, 404 by id (7.2).
-#[derive(Clone, Debug, Default)]
-pub struct Hidden {
-    /// User ids.
-    pub users: BTreeSet<String>,
-    /// Group ids.
-    pub groups: BTreeSet<String>,
-    /// App ids.
-    pub apps: BTreeSet<String>,
-}
-
 /// Which paths a rule is about.
 #[derive(Clone, Debug)]
 pub enum PathMatch {

@@ -15,13 +15,29 @@ pub struct Request {
     pub query: String,
     /// Headers in order.
     pub headers: Vec<(String, String)>,
+    /// Body, as text; only the token request has one that matters.
+    pub body: String,
 }
 
 impl Request {
     /// A GET of a path with query.
     pub fn get(target: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Self { method: "GET".to_owned(), path: path.to_owned(), query: query.to_owned(), headers: Vec::new() }
+        Self {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+        }
+    }
+
+    /// A POST of a form.
+    pub fn post_form(path: &str, body: &str) -> Self {
+        let mut request = Self::get(path).with_header("Content-Type", "application/x-www-form-urlencoded");
+        "POST".clone_into(&mut request.method);
+        body.clone_into(&mut request.body);
+        request
     }
 
     /// Adds a header.

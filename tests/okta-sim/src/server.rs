@@ -21,7 +21,7 @@ use crate::sim::Sim;
 
 /// Bytes of request line and headers: search expressions of 200 ids are about 10 KiB, tokens a few KiB.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a request body that are read and thrown away (only requests that are refused have one).
+/// Bytes of a request body that are read: token requests have a few thousand.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Pieces of a slow body; few enough to be cheap, many enough to look like a trickle.
 const SLOW_PIECES: usize = 16;
@@ -214,7 +214,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
         }
     };
     let head: Vec<u8> = buffer.drain(..head_len).collect();
-    let Some(request) = parse_head(&String::from_utf8_lossy(&head)) else { return Ok(None) };
+    let Some(mut request) = parse_head(&String::from_utf8_lossy(&head)) else { return Ok(None) };
     let body_len = request.header("content-length").and_then(|length| length.trim().parse::<usize>().ok()).unwrap_or(0);
     if body_len > BODY_BYTES_MAX || request.header("transfer-encoding").is_some() {
         return Ok(None);
@@ -224,7 +224,8 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
             return Ok(None);
         }
     }
-    buffer.drain(..body_len);
+    let body: Vec<u8> = buffer.drain(..body_len).collect();
+    request.body = String::from_utf8_lossy(&body).into_owned();
     Ok(Some(request))
 }
 

@@ -12,10 +12,12 @@ use crate::account::{RequestRecord, Requests};
 use crate::admin;
 use crate::api::{self, Answer, ApiError, Context, List};
 use crate::auth::{ApiToken, Auth, Denied};
-use crate::faults::{Effects, Hidden, Quirks, Refusal, Rule};
+use crate::faults::{Effects, Quirks, Refusal, Rule};
+use crate::hidden::{Hidden, Role};
 use crate::http::{Delivery, Params, Reply, Request};
 use crate::ids::UserRef;
 use crate::json::{Object, array};
+use crate::oauth::{Oauth, ServiceApp, TOKEN_PATH};
 use crate::org::Org;
 use crate::rate::{Bucket, RateLimiter, Verdict, bucket_of};
 use crate::time::{UnixMs, http_date};
@@ -32,12 +34,16 @@ pub struct Sim {
     pub org: Org,
     /// Accepted credentials.
     pub auth: Auth,
+    /// Service apps and their tokens, beside `auth`.
+    pub oauth: Oauth,
     /// Rate limits; unlimited unless set.
     pub limits: RateLimiter,
     /// Oddities of every answer.
     pub quirks: Quirks,
     /// Faults of chosen requests; all that match act together, the first refusal wins.
     pub rules: Vec<Rule>,
+    /// What the role of the credential may read.
+    pub role: Role,
     /// What the role of the credential does not see.
     pub hidden: Hidden,
     /// What was asked.
@@ -58,9 +64,11 @@ impl Sim {
         Self {
             org,
             auth: Auth::Open,
+            oauth: Oauth::default(),
             limits: RateLimiter::unlimited(),
             quirks: Quirks::default(),
             rules: Vec::new(),
+            role: Role::default(),
             hidden: Hidden::default(),
             requests: Requests::default(),
             jobs_per_request: 0,
@@ -79,15 +87,22 @@ impl Sim {
         self.auth = Auth::Ssws(vec![token]);
     }
 
+    /// From now on only tokens of this service app are accepted.
+    pub fn require_service_app(&mut self, app: ServiceApp) {
+        self.auth = Auth::Ssws(Vec::new());
+        self.oauth.apps = vec![app];
+    }
+
     /// Another client of the org uses requests of a bucket.
     pub fn consume(&mut self, bucket: Bucket, count: u32) {
         self.limits.consume(bucket, count, self.org.now_ms());
     }
 
-    /// Switches all quirks, rules and hidden objects off.
+    /// Switches all quirks, rules, limits of the role and hidden objects off.
     pub fn behave(&mut self) {
         self.quirks = Quirks::default();
         self.rules.clear();
+        self.role = Role::default();
         self.hidden = Hidden::default();
     }
 
@@ -170,13 +185,34 @@ impl Sim {
         if !verdict.allowed {
             return Err(ApiError::new(429, "E0000047", "API call exceeded rate limit due to too many requests."));
         }
+        let now_ms = self.org.now_ms();
+        if request.path == TOKEN_PATH && request.method == "POST" {
+            let answer = self.oauth.answer(request, &self.base_url, now_ms);
+            reply.json(answer.status, answer.body);
+            reply.headers.extend(answer.headers);
+            return Ok(None);
+        }
         if request.method != "GET" {
             return Err(ApiError::new(405, "E0000022", "The endpoint does not support the provided HTTP method"));
         }
-        let caller = self.admit(request)?;
+        let mut without_role = None;
+        let caller = match self.oauth.admit(request, &self.base_url, now_ms) {
+            Some(Ok(admitted)) => {
+                if !admitted.has_role {
+                    without_role = Some(Quirks { role_missing: true, ..self.quirks.clone() });
+                }
+                self.org.administrator()
+            }
+            Some(Err(denied)) => {
+                reply.headers.extend(denied.nonce.map(|nonce| ("DPoP-Nonce".to_owned(), nonce)));
+                return reply.refuse(&denied.refusal, request, &self.base_url, now_ms).map(|()| None);
+            }
+            None => self.admit(request)?,
+        };
         let context = Context {
             org: &self.org,
-            quirks: &self.quirks,
+            quirks: without_role.as_ref().unwrap_or(&self.quirks),
+            role: &self.role,
             hidden: &self.hidden,
             auth: &self.auth,
             effects,

@@ -280,7 +280,7 @@ impl Driver {
                     assert!(self.commits.is_empty(), "the rows are looked through when all are stored");
                     self.wants_unseen = true;
                 }
-                Effect::Count { .. } | Effect::LoadUserApps(..) | Effect::CrawlEnded(_) => {
+                Effect::CountUsers | Effect::Count { .. } | Effect::LoadUserApps(..) | Effect::CrawlEnded(_) => {
                     panic!("one crawl does not ask for {effect:?}")
                 }
                 Effect::LoadAssignedGroups => {
@@ -318,7 +318,7 @@ impl Driver {
                 let is_everyone = self.org.groups.iter().any(|g| g.id == *group && g.is_everyone());
                 assert!(!(is_everyone && self.memory.knows_group(group)), "Everyone is never walked");
                 // What the group list said of its size is forgotten by a crash; then one call too many is made.
-                let is_forgotten = self.has_resumed && self.limits.members == Members::Assigned;
+                let is_forgotten = (self.has_resumed || self.failures > 0) && self.limits.members == Members::Assigned;
                 assert!(
                     is_forgotten || !self.memory.knows_group(group) || !self.org.is_empty_group(group),
                     "{group} is known to be empty"

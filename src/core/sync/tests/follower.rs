@@ -168,11 +168,17 @@ impl Follower {
             everyone: books.everyone(),
             assigned_groups: books.assigned_groups().0.into_iter().collect(),
             listed: listed.collect(),
-            held: books.scopes.iter().filter(|(_, book)| book.is_held).map(|(scope, _)| self.known_hold(scope)).collect(),
+            held: books
+                .scopes
+                .iter()
+                .filter(|(_, book)| book.is_held)
+                .map(|(scope, _)| self.known_hold(scope))
+                .collect(),
             unseen: of_kind(GapKind::UnseenReference)
                 .filter(|(scope, _)| scope.object().is_some())
                 .map(|(scope, _)| scope.clone())
                 .collect(),
+            miscounted: of_kind(GapKind::CountMismatch).map(|(scope, _)| scope.clone()).collect(),
             whole_since: books.crawl_ended.and(books.crawl_began),
             unauthorized: of_kind(GapKind::Unauthorized).map(|(scope, _)| scope.clone()).collect(),
             log_gaps: books.gaps.iter().filter(|(scope, _)| *scope == Scope::Log).map(|(_, kind)| *kind).collect(),
@@ -301,6 +307,10 @@ impl Follower {
                     Some(Input::Counted(Sizes { app_users: app_users.collect(), user_apps: user_apps.collect() }))
                 }
                 Effect::LoadUserApps(id, user) => Some(Input::UserApps(id, self.books.apps_of(&user))),
+                Effect::CountUsers => {
+                    let users = self.books.rows.keys().filter(|key| matches!(key, Key::User(_))).count();
+                    Some(Input::UsersCounted(users as u64))
+                }
                 Effect::FindUnseen(_) => Some(Input::Unseen(self.books.unseen())),
                 Effect::CrawlBegins(_) => None,
                 Effect::CrawlEnded(_) => {

@@ -97,7 +97,7 @@ pub(super) fn app(n: usize, name: &str, application_type: Option<&str>) -> App {
         shared_user_name: None,
         user_name_template: None,
         oauth_application_type: application_type.map(Into::into),
-        implicit_assignment: false,
+        implicit_assignment: Some(false),
         created: None,
         last_updated: None,
     }

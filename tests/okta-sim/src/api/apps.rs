@@ -65,7 +65,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<Answer, ApiError> {
     let apps = context.org.apps.get(window.start as usize..).unwrap_or_default().iter().zip(window.start..);
     let found = apps
         .filter_map(|(app, index)| Some((index, app.as_ref()?)))
-        .filter(|(index, app)| context.sees_app(*index) && is_listed(*index) && wanted(*index, app));
+        .filter(|(index, app)| context.lists_app(*index) && is_listed(*index) && wanted(*index, app));
     Ok(Answer::List(window.list(found.map(|(index, _)| (index, index)), |index| context.render_app(index, embedded))))
 }
 
@@ -92,7 +92,11 @@ pub(super) fn users(context: &Context<'_>, app: &str) -> Result<Answer, ApiError
         texts.iter().flatten().any(|text| text.to_lowercase().starts_with(prefix.as_str()))
     };
     let found = known.users_after(window.start.checked_sub(1));
-    let found = found.filter(|app_user| context.sees_user(app_user.user) && matches(app_user));
+    let is_shown = |user: u32| {
+        let rows = &context.hidden.app_users;
+        context.names_user(user) && (rows.is_empty() || !rows.contains_key(&(app.to_owned(), UserRef(user).id())))
+    };
+    let found = found.filter(|app_user| is_shown(app_user.user) && matches(app_user));
     Ok(Answer::List(window.list(found.map(|app_user| (app_user.assignment, app_user)), |app_user| {
         context.render_app_user(index, app_user)
     })))
@@ -101,9 +105,11 @@ pub(super) fn users(context: &Context<'_>, app: &str) -> Result<Answer, ApiError
 pub(super) fn one_user(context: &Context<'_>, app: &str, user: &str) -> Result<Answer, ApiError> {
     let index = context.app_ref(app)?;
     let found = UserRef::parse(user)
-        .filter(|user| context.sees_user(user.0))
+        .filter(|user| context.names_user(user.0))
         .and_then(|user| context.org.app_user(index, user.0));
     let found = found.ok_or_else(|| ApiError::not_found(user, "AppUser"))?;
+    let by_id = context.hidden.app_users.get(&(app.to_owned(), user.to_owned()));
+    Context::refuse_hidden(by_id.copied(), user, "AppUser")?;
     Ok(Answer::One(context.render_app_user(index, found)))
 }
 
@@ -121,18 +127,25 @@ pub(super) fn groups(context: &Context<'_>, app: &str) -> Result<Answer, ApiErro
         let name = context.org.group(group).map(|known| known.name.to_lowercase()).unwrap_or_default();
         prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_str()))
     };
-    let found = known.groups.iter().filter(|assigned| {
-        assigned.number >= window.start && context.sees_group(assigned.group) && matches(assigned.group)
-    });
+    let is_shown = |group: u32| {
+        let rows = &context.hidden.app_groups;
+        context.names_group(group) && (rows.is_empty() || !rows.contains_key(&(app.to_owned(), GroupRef(group).id())))
+    };
+    let found = known
+        .groups
+        .iter()
+        .filter(|assigned| assigned.number >= window.start && is_shown(assigned.group) && matches(assigned.group));
     let found = found.map(|assigned| (assigned.number, assigned));
     Ok(Answer::List(window.list(found, |assigned| context.render_app_group(index, assigned))))
 }
 
 pub(super) fn one_group(context: &Context<'_>, app: &str, group: &str) -> Result<Answer, ApiError> {
     let index = context.app_ref(app)?;
-    let wanted = context.group_ref(group)?;
-    let assigned =
-        context.org.app(index).and_then(|known| known.groups.iter().find(|assigned| assigned.group == wanted));
+    let assigned = GroupRef::parse(group).filter(|wanted| context.names_group(wanted.0)).and_then(|wanted| {
+        context.org.app(index).and_then(|known| known.groups.iter().find(|assigned| assigned.group == wanted.0))
+    });
     let assigned = assigned.ok_or_else(|| ApiError::not_found(group, "AppGroup"))?;
+    let by_id = context.hidden.app_groups.get(&(app.to_owned(), group.to_owned()));
+    Context::refuse_hidden(by_id.copied(), group, "AppGroup")?;
     Ok(Answer::One(context.render_app_group(index, assigned)))
 }

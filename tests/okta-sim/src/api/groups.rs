@@ -4,7 +4,7 @@ use super::page::{CursorKind, List};
 use super::users::read_expression;
 use super::{Answer, ApiError, Context};
 use crate::expr::{Dialect, Value};
-use crate::ids::{AppRef, GroupRef, IdKind};
+use crate::ids::{AppRef, GroupRef, IdKind, UserRef};
 use crate::org::GroupKind;
 use crate::org::types::Group;
 
@@ -39,7 +39,7 @@ impl Context<'_> {
     fn groups_from(&self, start: u32) -> impl Iterator<Item = (u32, &Group)> {
         let groups = self.org.groups.get(start as usize..).unwrap_or_default();
         let found = groups.iter().zip(start..).filter_map(|(group, index)| Some((index, group.as_ref()?)));
-        found.filter(|(index, _)| self.sees_group(*index))
+        found.filter(|(index, _)| self.lists_group(*index))
     }
 }
 
@@ -81,7 +81,11 @@ pub(super) fn members(context: &Context<'_>, group: &str) -> Result<Answer, ApiE
         let place = all.partition_point(|member| *member < window.start);
         Box::new(all[place..].iter().copied())
     };
-    let members = members.filter(|user| context.sees_user(*user)).map(|user| (user, user));
+    let is_shown = |user: u32| {
+        let rows = &context.hidden.members;
+        context.names_user(user) && (rows.is_empty() || !rows.contains_key(&(group.to_owned(), UserRef(user).id())))
+    };
+    let members = members.filter(|user| is_shown(*user)).map(|user| (user, user));
     Ok(Answer::List(window.list(members, |user| context.render_user(user, true))))
 }
 
@@ -90,6 +94,6 @@ pub(super) fn apps(context: &Context<'_>, group: &str) -> Result<Answer, ApiErro
     let window = context.window(GROUP_APPS_LIMIT, GROUP_APPS_LIMIT_MAX, CursorKind::Id(IdKind::App, ""), "E0000029")?;
     let apps = context.org.group(index).map(|known| known.apps.as_slice()).unwrap_or_default();
     let start = window.start;
-    let found = apps.iter().copied().filter(|app| *app >= start && context.sees_app(*app)).map(|app| (app, app));
+    let found = apps.iter().copied().filter(|app| *app >= start && context.names_app(*app)).map(|app| (app, app));
     Ok(Answer::List(window.list(found, |app| context.render_app(app, None))))
 }

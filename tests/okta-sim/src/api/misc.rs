@@ -1,7 +1,8 @@
-//! The small endpoints of facts 1.2: org metadata, API tokens, role assignees, rate-limit settings.
+//! The small endpoints of facts 1.2: org metadata, API tokens, roles and their assignees, rate-limit settings.
 
 use super::page::{CursorKind, List};
 use super::{Answer, ApiError, Context};
+use crate::hidden::Role;
 use crate::ids::{IdKind, UserRef, encode};
 use crate::json::Object;
 use crate::time::iso_ms;
@@ -59,7 +60,7 @@ pub(super) fn api_tokens(context: &Context<'_>) -> Answer {
 pub(super) fn assignees(context: &Context<'_>) -> Result<Answer, ApiError> {
     let window = context.window(ASSIGNEES_LIMIT, ASSIGNEES_LIMIT, CursorKind::Id(IdKind::User, ""), "E0000031")?;
     let users = window.start..u32::try_from(context.org.users.len()).unwrap_or(u32::MAX);
-    let found = users.filter(|user| user % 1_000 == 0 && context.sees_user(*user)).map(|user| (user, user));
+    let found = users.filter(|user| user % 1_000 == 0 && context.lists_user(*user)).map(|user| (user, user));
     let org = context.org.org_id();
     let mut list = window.list(found, |user| {
         let id = UserRef(user).id();
@@ -73,6 +74,27 @@ pub(super) fn assignees(context: &Context<'_>) -> Result<Answer, ApiError> {
     });
     list.body_key = Some("value");
     Ok(Answer::List(list))
+}
+
+/// Roles of a user: of an administrator the one that the credential has, as far as it may ask (facts 1.2, 15.9). No
+/// `Link` (15.5).
+pub(super) fn roles(context: &Context<'_>, user: &str) -> Result<Answer, ApiError> {
+    let index = context.user_ref(user)?;
+    let (id, label, kind) = match context.role {
+        _ if index % 1_000 != 0 => return Ok(Answer::List(List::complete(Vec::new()))),
+        Role::Super => ("KNKVEWGQSRKBKRK", "Super Administrator", "SUPER_ADMIN"),
+        Role::ReadOnly => ("KJCUCRC7KJCUCRC", "Read-only Administrator", "READ_ONLY_ADMIN"),
+        Role::Custom { .. } => ("irbAcmeBinding000001", "okta-idmap reader", "CUSTOM"),
+    };
+    let role = Object::new()
+        .text("id", id)
+        .text("label", label)
+        .text("type", kind)
+        .text("status", "ACTIVE")
+        .text("created", "2023-08-04T06:00:00.000Z")
+        .text("lastUpdated", "2023-08-04T06:00:00.000Z")
+        .text("assignmentType", "USER");
+    Ok(Answer::List(List::complete(vec![role.end()])))
 }
 
 /// Shares of tokens; `filter` is mandatory, no `Link` (facts 1.2, 15.5).

@@ -11,8 +11,11 @@ pub(crate) mod page;
 mod render;
 mod users;
 
+use std::collections::BTreeSet;
+
 use crate::auth::Auth;
-use crate::faults::{Effects, Hidden, Quirks, Refusal};
+use crate::faults::{Effects, Quirks, Refusal};
+use crate::hidden::{ById, Hidden, Role};
 use crate::http::{Params, Request, decode};
 use crate::ids::{AppRef, GroupRef, UserRef};
 use crate::json::{Object, array};
@@ -25,6 +28,7 @@ pub(crate) use page::List;
 pub(crate) struct Context<'a> {
     pub(crate) org: &'a Org,
     pub(crate) quirks: &'a Quirks,
+    pub(crate) role: &'a Role,
     pub(crate) hidden: &'a Hidden,
     pub(crate) auth: &'a Auth,
     pub(crate) effects: &'a Effects,
@@ -62,6 +66,10 @@ impl ApiError {
         self
     }
 
+    pub(crate) fn forbidden() -> Self {
+        Self::new(403, "E0000006", "You do not have permission to perform the requested action")
+    }
+
     pub(crate) fn not_found(id: &str, kind: &str) -> Self {
         Self::new(404, "E0000007", &format!("Not found: Resource not found: {id} ({kind})"))
     }
@@ -96,7 +104,7 @@ impl ApiError {
     /// The coded error behind a refusal; `None` for those that have no Okta body.
     pub(crate) fn of_refusal(refusal: &Refusal) -> Option<Self> {
         let (status, code, summary) = match refusal {
-            Refusal::Forbidden => (403, "E0000006", "You do not have permission to perform the requested action"),
+            Refusal::Forbidden => return Some(Self::forbidden()),
             Refusal::InvalidToken => (401, "E0000011", "Invalid token provided"),
             Refusal::FeatureDisabled => {
                 (401, "E0000015", "You do not have permission to access the feature you are requesting")
@@ -132,6 +140,7 @@ pub(crate) fn endpoint_of(path: &str) -> &'static str {
             ["users", _] => "/api/v1/users/*",
             ["users", _, "groups"] => "/api/v1/users/*/groups",
             ["users", _, "appLinks"] => "/api/v1/users/*/appLinks",
+            ["users", _, "roles"] => "/api/v1/users/*/roles",
             ["groups"] => "/api/v1/groups",
             ["groups", "rules"] => "/api/v1/groups/rules",
             ["groups", _] => "/api/v1/groups/*",
@@ -150,6 +159,7 @@ pub(crate) fn endpoint_of(path: &str) -> &'static str {
             ["principal-rate-limits"] => "/api/v1/principal-rate-limits",
             _ => "unknown",
         },
+        ["oauth2", "v1", "token"] => "/oauth2/v1/token",
         _ => "unknown",
     }
 }
@@ -166,15 +176,21 @@ pub(crate) fn answer(context: &Context<'_>) -> Result<Answer, ApiError> {
     };
     if context.quirks.role_missing {
         return match rest {
+            // Everybody may read their own profile.
+            ["users", "me"] => users::one(context, "me"),
             ["users"] => Ok(Answer::List(List::complete(Vec::new()))),
-            _ => Err(ApiError::new(403, "E0000006", "You do not have permission to perform the requested action")),
+            _ => Err(ApiError::forbidden()),
         };
+    }
+    if !context.role.reads(rest) {
+        return Err(ApiError::forbidden());
     }
     match rest {
         ["users"] => users::list(context),
         ["users", user] => users::one(context, user),
         ["users", user, "groups"] => users::groups(context, user),
         ["users", user, "appLinks"] => users::app_links(context, user),
+        ["users", user, "roles"] => misc::roles(context, user),
         ["groups"] => groups::list(context),
         ["groups", "rules"] => Ok(Answer::List(List::first_page(Vec::new(), 50))),
         ["groups", group] => groups::one(context, group),
@@ -196,7 +212,8 @@ pub(crate) fn answer(context: &Context<'_>) -> Result<Answer, ApiError> {
 }
 
 impl Context<'_> {
-    pub(crate) fn sees_user(&self, index: u32) -> bool {
+    /// Whether lists of users show it.
+    pub(crate) fn lists_user(&self, index: u32) -> bool {
         self.org.user(index).is_some() && !self.hides_user(index)
     }
 
@@ -204,14 +221,44 @@ impl Context<'_> {
         !self.hidden.users.is_empty() && self.hidden.users.contains(&UserRef(index).id())
     }
 
-    pub(crate) fn sees_group(&self, index: u32) -> bool {
+    /// Whether other objects name it: a group its member, an app its user.
+    pub(crate) fn names_user(&self, index: u32) -> bool {
+        self.org.user(index).is_some() && self.is_named(&self.hidden.users, || UserRef(index).id())
+    }
+
+    /// Whether lists of groups show it.
+    pub(crate) fn lists_group(&self, index: u32) -> bool {
         self.org.group(index).is_some()
             && (self.hidden.groups.is_empty() || !self.hidden.groups.contains(&GroupRef(index).id()))
     }
 
-    pub(crate) fn sees_app(&self, index: u32) -> bool {
+    /// Whether other objects name it: an app an assigned group, a user their groups.
+    pub(crate) fn names_group(&self, index: u32) -> bool {
+        self.org.group(index).is_some() && self.is_named(&self.hidden.groups, || GroupRef(index).id())
+    }
+
+    /// Whether lists of apps show it.
+    pub(crate) fn lists_app(&self, index: u32) -> bool {
         self.org.app(index).is_some()
             && (self.hidden.apps.is_empty() || !self.hidden.apps.contains(&AppRef(index).id()))
+    }
+
+    /// Whether other objects name it: a group its apps or its source, a user their apps.
+    pub(crate) fn names_app(&self, index: u32) -> bool {
+        self.org.app(index).is_some() && self.is_named(&self.hidden.apps, || AppRef(index).id())
+    }
+
+    fn is_named(&self, hidden: &BTreeSet<String>, id: impl Fn() -> String) -> bool {
+        hidden.is_empty() || self.hidden.way_of(hidden, &id()).is_none_or(|way| way.named)
+    }
+
+    /// What a read by id says of something hidden; nothing if it shows it.
+    pub(crate) fn refuse_hidden(by_id: Option<ById>, id: &str, kind: &str) -> Result<(), ApiError> {
+        match by_id {
+            None | Some(ById::Shown) => Ok(()),
+            Some(ById::NotFound) => Err(ApiError::not_found(id, kind)),
+            Some(ById::Forbidden) => Err(ApiError::forbidden()),
+        }
     }
 
     /// Whether one of the comma-joined `expand` values is this one, and embedding is not lost on the way.
@@ -226,12 +273,16 @@ impl Context<'_> {
     }
 
     pub(crate) fn group_ref(&self, id: &str) -> Result<u32, ApiError> {
-        let found = GroupRef::parse(id).map(|group| group.0).filter(|index| self.sees_group(*index));
-        found.ok_or_else(|| ApiError::not_found(id, "UserGroup"))
+        let found = GroupRef::parse(id).map(|group| group.0).filter(|index| self.org.group(*index).is_some());
+        let found = found.ok_or_else(|| ApiError::not_found(id, "UserGroup"))?;
+        let by_id = self.hidden.way_of(&self.hidden.groups, id).map(|way| way.by_id);
+        Self::refuse_hidden(by_id, id, "UserGroup").map(|()| found)
     }
 
     pub(crate) fn app_ref(&self, id: &str) -> Result<u32, ApiError> {
-        let found = AppRef::parse(id).map(|app| app.0).filter(|index| self.sees_app(*index));
-        found.ok_or_else(|| ApiError::not_found(id, "AppInstance"))
+        let found = AppRef::parse(id).map(|app| app.0).filter(|index| self.org.app(*index).is_some());
+        let found = found.ok_or_else(|| ApiError::not_found(id, "AppInstance"))?;
+        let by_id = self.hidden.way_of(&self.hidden.apps, id).map(|way| way.by_id);
+        Self::refuse_hidden(by_id, id, "AppInstance").map(|()| found)
     }
 }

@@ -93,6 +93,19 @@ impl Context<'_> {
         profile.end()
     }
 
+    /// `usersCount`: what the org has, or what the credential sees of it.
+    fn counted_members(&self, group: u32) -> usize {
+        if !self.hidden.left_out_of_stats {
+            return self.org.member_count(group);
+        }
+        let members = self.org.members_after(group, None, usize::MAX);
+        members.into_iter().filter(|user| self.names_user(*user)).count()
+    }
+
+    fn counted_apps(&self, apps: &[u32]) -> usize {
+        if self.hidden.left_out_of_stats { apps.iter().filter(|app| self.names_app(**app)).count() } else { apps.len() }
+    }
+
     pub(crate) fn render_group(&self, index: u32) -> String {
         let Some(group) = self.org.group(index) else { return String::from("{}") };
         let id = GroupRef(index).id();
@@ -116,7 +129,7 @@ impl Context<'_> {
             .text("type", self.enum_value(index, group.kind.as_str()))
             .object("profile", profile);
         let mut links = Object::new();
-        let source = group.source_app.filter(|app| self.sees_app(*app));
+        let source = group.source_app.filter(|app| self.names_app(*app));
         let mut embedded = Object::new();
         let mut has_embedded = false;
         if self.expands("stats") {
@@ -124,8 +137,8 @@ impl Context<'_> {
                 if self.quirks.admin_privilege_spelt_right { "hasAdminPrivilege" } else { "hasAdminPrivlege" };
             let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
             let stats = Object::new()
-                .number("usersCount", count(self.org.member_count(index)))
-                .number("appsCount", count(group.apps.len()))
+                .number("usersCount", count(self.counted_members(index)))
+                .number("appsCount", count(self.counted_apps(&group.apps)))
                 .number("groupPushMappingsCount", 0)
                 .boolean(spelling, false);
             embedded = embedded.object("stats", stats);
@@ -168,6 +181,9 @@ impl Context<'_> {
         }
         let mut settings =
             Object::new().raw("app", "{}").raw("notifications", r#"{"vpn":{"network":{"connection":"DISABLED"}}}"#);
+        if app.implicit_assignment {
+            settings = settings.boolean("implicitAssignment", true);
+        }
         if let Some(kind) = app.oauth_type {
             credentials = credentials.object("oauthClient", Object::new().text("client_id", &id));
             settings = settings.object("oauthClient", Object::new().text("application_type", kind));

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::page::{CursorKind, List};
 use super::{Answer, ApiError, Context};
 use crate::expr::{Dialect, Expr, Value, parse};
-use crate::ids::{AppRef, IdKind, UserRef, encode};
+use crate::hidden::ById;
+use crate::ids::{AppRef, GroupRef, IdKind, UserRef, encode};
 use crate::json::Object;
 use crate::org::UserStatus;
 use crate::org::types::User;
@@ -59,7 +60,7 @@ impl Context<'_> {
         }
     }
 
-    fn user_ref(&self, id: &str) -> Result<u32, ApiError> {
+    pub(super) fn user_ref(&self, id: &str) -> Result<u32, ApiError> {
         if id == "me" {
             return Ok(self.caller.0);
         }
@@ -67,8 +68,11 @@ impl Context<'_> {
             let by_login = self.org.user_by_login(id);
             by_login.map(|user| user.0).or_else(|| self.user_by_short_login(id))
         };
-        let found = UserRef::parse(id).map(|user| user.0).or_else(by_login).filter(|index| self.sees_user(*index));
-        found.ok_or_else(|| ApiError::not_found(id, "User"))
+        let found = UserRef::parse(id).map(|user| user.0).or_else(by_login);
+        let found = found.filter(|index| self.org.user(*index).is_some());
+        let found = found.ok_or_else(|| ApiError::not_found(id, "User"))?;
+        let by_id = self.hidden.way_of(&self.hidden.users, &UserRef(found).id()).map(|way| way.by_id);
+        Self::refuse_hidden(by_id, id, "User").map(|()| found)
     }
 
     /// The one user whose login before the `@` is this; ambiguous short names find nobody.
@@ -107,7 +111,7 @@ impl Context<'_> {
             .iter()
             .zip(start..)
             .filter_map(|(user, index)| Some((index, user.as_ref()?)))
-            .filter(|(index, _)| self.sees_user(*index))
+            .filter(|(index, _)| self.lists_user(*index))
     }
 }
 
@@ -173,14 +177,18 @@ pub(super) fn groups(context: &Context<'_>, user: &str) -> Result<Answer, ApiErr
     let everyone = context.org.everyone().0;
     let start = window.start;
     let found = [everyone].into_iter().chain(explicit.iter().copied());
-    let found = found.filter(|group| *group >= start && context.sees_group(*group)).map(|group| (group, group));
+    let is_shown = |group: u32| {
+        let way = context.hidden.members.get(&(GroupRef(group).id(), UserRef(index).id()));
+        context.names_group(group) && way.is_none_or(|way| *way == ById::Shown)
+    };
+    let found = found.filter(|group| *group >= start && is_shown(*group)).map(|group| (group, group));
     Ok(Answer::List(window.list(found, |group| context.render_group(group))))
 }
 
 pub(super) fn app_links(context: &Context<'_>, user: &str) -> Result<Answer, ApiError> {
     let index = context.user_ref(user)?;
     let assignments = context.org.user(index).map(|known| known.assignments.as_slice()).unwrap_or_default();
-    let links = assignments.iter().filter(|(app, _)| context.sees_app(*app)).filter_map(|(app, assignment)| {
+    let links = assignments.iter().filter(|(app, _)| context.names_app(*app)).filter_map(|(app, assignment)| {
         let known = context.org.app(*app)?;
         let id = AppRef(*app).id();
         let object = Object::new()

@@ -63,6 +63,7 @@ impl Org {
             shared_user_name: None,
             template: Template::Login,
             oauth_type: None,
+            implicit_assignment: false,
             created_s: self.now_s(),
             last_updated_s: self.now_s(),
             users: Vec::new(),
@@ -118,6 +119,21 @@ impl Org {
     /// ACTIVE to INACTIVE; app users stay listed.
     pub fn deactivate_app(&mut self, app: AppRef) -> Changed {
         self.set_app_status(app, AppStatus::Inactive, "application.lifecycle.deactivate")
+    }
+
+    /// Switches Federation Broker Mode: on, everybody may use the app, whether assigned or not (facts 4, 9.4). What is
+    /// assigned stays listed.
+    pub fn set_federation_broker_mode(&mut self, app: AppRef, is_on: bool) -> Changed {
+        let now_s = self.now_s();
+        let known = self.app_mut(app)?;
+        if known.implicit_assignment == is_on {
+            return Ok(());
+        }
+        known.implicit_assignment = is_on;
+        known.last_updated_s = now_s;
+        let event = if is_on { "enable_fed_broker_mode" } else { "disable_fed_broker_mode" };
+        self.emit(EventDraft::web(&format!("application.configuration.{event}")).app(self, app));
+        Ok(())
     }
 
     fn set_app_status(&mut self, app: AppRef, status: AppStatus, event: &str) -> Changed {

@@ -70,6 +70,13 @@ impl EventDraft {
     }
 }
 
+/// An event about the rights of the administrator (facts 8.3, 9.6, 15.13).
+pub(crate) fn emit_role_event(org: &mut Org, event_type: &str) {
+    let administrator = org.administrator();
+    let draft = EventDraft::web(event_type).user(org, administrator);
+    org.emit(draft.debug("privilegeGranted", "Read-only administrator"));
+}
+
 impl Org {
     pub(crate) fn emit(&mut self, draft: EventDraft) {
         let transaction = self.next_transaction;

@@ -34,6 +34,7 @@ use crate::time::{UnixMs, iso_ms};
 
 pub use apps::NewApp;
 pub use check::InvariantError;
+pub(crate) use emit::emit_role_event;
 pub use generate::Spec;
 pub use log::{LogControls, LoggedEvent};
 pub(crate) use names::employee_number;

@@ -226,6 +226,8 @@ pub(crate) struct App {
     pub(crate) template: Template,
     /// `settings.oauthClient.application_type` of OIDC apps: web, native, browser or service.
     pub(crate) oauth_type: Option<&'static str>,
+    /// Federation Broker Mode: open to everybody without assignment (facts 4).
+    pub(crate) implicit_assignment: bool,
     pub(crate) created_s: u32,
     pub(crate) last_updated_s: u32,
     /// Ascending by assignment; dead slots are swept when they outnumber the living.

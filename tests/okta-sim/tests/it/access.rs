@@ -1,6 +1,6 @@
 //! Credentials, methods, rate limits, restricted roles, accounting.
 
-use okta_sim::{Bucket, GroupRef, Limit, RateLimiter, Request};
+use okta_sim::{Bucket, ById, GroupRef, Hidden, Limit, RateLimiter, Request, Role, Way};
 
 use crate::support::{get, get_error, ids, json, small_sim, walk};
 
@@ -120,4 +120,115 @@ fn requests_are_accounted_for() {
     assert_eq!((last.status, last.endpoint, last.has_authorization), (404, "/api/v1/users/*", false));
     sim.requests.clear();
     assert_eq!(sim.requests.total(), 0);
+}
+
+#[test]
+fn hidden_objects_may_still_be_named() {
+    let mut sim = small_sim();
+    let app = sim.org.truth_apps().find(|app| app.groups > 0 && app.users > 1).unwrap().id;
+    let app_ref = okta_sim::AppRef::parse(&app).unwrap();
+    let user = sim.org.truth_app_users(app_ref).next().unwrap().user_id;
+    let group = sim.org.truth_app_groups(app_ref)[0].group_id.clone();
+    let everyone = sim.org.everyone().id();
+    let lists = [
+        (format!("/api/v1/groups/{everyone}/users"), &user),
+        (format!("/api/v1/apps/{app}/users"), &user),
+        (format!("/api/v1/apps/{app}/groups"), &group),
+    ];
+    for by_id in [ById::NotFound, ById::Forbidden, ById::Shown] {
+        let way = Way { named: true, by_id };
+        sim.hidden = Hidden::default();
+        sim.hidden.hide_user(&user, way);
+        sim.hidden.hide_group(&group, way);
+        for (list, id) in &lists {
+            assert!(ids(&walk(&mut sim, list)).contains(id), "{list}");
+        }
+        assert!(!ids(&walk(&mut sim, "/api/v1/users?search=status+pr")).contains(&user));
+        assert!(!ids(&walk(&mut sim, "/api/v1/groups")).contains(&group));
+        sim.hidden.hide_app(&app, way);
+        assert!(!ids(&walk(&mut sim, "/api/v1/apps")).contains(&app));
+        let expected = [(ById::NotFound, 404), (ById::Forbidden, 403), (ById::Shown, 200)];
+        let status = expected.iter().find(|(known, _)| *known == by_id).unwrap().1;
+        for path in [
+            format!("/api/v1/users/{user}"),
+            format!("/api/v1/groups/{group}/users"),
+            format!("/api/v1/apps/{app}"),
+            format!("/api/v1/apps/{app}/users/{user}"),
+        ] {
+            assert_eq!(get(&mut sim, &path).status, status, "{path}: {by_id:?}");
+        }
+    }
+}
+
+#[test]
+fn single_rows_may_be_hidden() {
+    let mut sim = small_sim();
+    let app = sim.org.truth_apps().find(|app| app.groups > 0 && app.users > 1).unwrap().id;
+    let app_ref = okta_sim::AppRef::parse(&app).unwrap();
+    let user = sim.org.truth_app_users(app_ref).next().unwrap().user_id;
+    let assigned = sim.org.truth_app_groups(app_ref)[0].group_id.clone();
+    let everyone = sim.org.everyone().id();
+    let group = sim.org.truth_groups().find(|group| group.members > 0 && group.id != everyone).unwrap().id;
+    let member = sim.org.truth_members(GroupRef::parse(&group).unwrap())[0].clone();
+    for (by_id, status) in [(ById::NotFound, 404), (ById::Forbidden, 403), (ById::Shown, 200)] {
+        sim.hidden.app_users = [((app.clone(), user.clone()), by_id)].into();
+        sim.hidden.app_groups = [((app.clone(), assigned.clone()), by_id)].into();
+        sim.hidden.members = [((group.clone(), member.clone()), by_id)].into();
+        assert!(!ids(&walk(&mut sim, &format!("/api/v1/apps/{app}/users"))).contains(&user));
+        assert!(!ids(&walk(&mut sim, &format!("/api/v1/apps/{app}/groups"))).contains(&assigned));
+        assert!(!ids(&walk(&mut sim, &format!("/api/v1/groups/{group}/users"))).contains(&member));
+        let groups = ids(&walk(&mut sim, &format!("/api/v1/users/{member}/groups")));
+        assert_eq!(groups.contains(&group), by_id == ById::Shown);
+        assert_eq!(get(&mut sim, &format!("/api/v1/apps/{app}/users/{user}")).status, status);
+        assert_eq!(get(&mut sim, &format!("/api/v1/apps/{app}/groups/{assigned}")).status, status);
+        assert_eq!(get(&mut sim, &format!("/api/v1/users/{user}")).status, 200, "the user is there");
+    }
+}
+
+/// `usersCount` of a group.
+fn counted(sim: &mut okta_sim::Sim, group: &str) -> u64 {
+    let groups = walk(sim, "/api/v1/groups?expand=stats&limit=200");
+    let found = groups.iter().find(|known| known["id"] == group).expect("a listed group");
+    found["_embedded"]["stats"]["usersCount"].as_u64().expect("a number")
+}
+
+#[test]
+fn counts_may_tell_of_what_is_hidden() {
+    let mut sim = small_sim();
+    let everyone = sim.org.everyone().id();
+    let before = counted(&mut sim, &everyone);
+    let user = sim.org.truth_users().nth(7).unwrap().id;
+    sim.hidden.users.insert(user);
+    assert_eq!(counted(&mut sim, &everyone), before);
+    sim.hidden.left_out_of_stats = true;
+    assert_eq!(counted(&mut sim, &everyone), before - 1);
+}
+
+#[test]
+fn a_role_can_be_narrowed_and_widened() {
+    let mut sim = small_sim();
+    let everyone = sim.org.everyone().id();
+    let app = sim.org.truth_apps().last().unwrap().id;
+    let group = sim.org.truth_groups().find(|group| group.members > 0 && group.id != everyone).unwrap();
+    let me = sim.org.administrator().id();
+    let roles = format!("/api/v1/users/{me}/roles");
+    assert_eq!(walk(&mut sim, &roles)[0]["type"], "SUPER_ADMIN");
+    let all = walk(&mut sim, "/api/v1/users?search=status+pr").len();
+    let position = sim.org.log_end();
+    let role = Role::custom(["okta.users.read", "okta.groups.read", "okta.apps.read"]);
+    sim.narrow_role(role, std::slice::from_ref(&group.id), std::slice::from_ref(&app), true);
+    assert_eq!(walk(&mut sim, "/api/v1/users?search=status+pr").len(), group.members);
+    assert_eq!(ids(&walk(&mut sim, "/api/v1/groups")), [group.id.as_str()]);
+    assert_eq!(ids(&walk(&mut sim, "/api/v1/apps")), [app.as_str()]);
+    assert_eq!(get_error(&mut sim, "/api/v1/logs"), (403, "E0000006".to_owned()));
+    assert_eq!(get_error(&mut sim, &roles).0, 403);
+    sim.widen_role(true);
+    assert_eq!(walk(&mut sim, "/api/v1/users?search=status+pr").len(), all);
+    let told: Vec<String> = sim.org.log_after(position).into_iter().map(|event| event.event_type).collect();
+    let expected = ["user.account.privilege.revoke", "iam.resourceset.bindings.add", "user.account.privilege.grant"];
+    assert_eq!(told, expected);
+    let position = sim.org.log_end();
+    sim.narrow_role(Role::ReadOnly, &[], &[], false);
+    sim.widen_role(false);
+    assert!(sim.org.log_after(position).is_empty(), "silently");
 }

@@ -101,7 +101,13 @@ fn bad_expressions_have_the_right_code() {
 fn lists_that_do_not_page_have_no_link() {
     let mut sim = small_sim();
     sim.require_token("t");
-    for target in ["/api/v1/users?q=m", "/api/v1/groups?q=e", "/api/v1/api-tokens", "/api/v1/users/me/appLinks"] {
+    for target in [
+        "/api/v1/users?q=m",
+        "/api/v1/groups?q=e",
+        "/api/v1/api-tokens",
+        "/api/v1/users/me/appLinks",
+        "/api/v1/users/me/roles",
+    ] {
         let reply = sim.handle(&Request::get(target).with_header("Authorization", "SSWS t"));
         assert_eq!(reply.status, 200, "{target}");
         assert_eq!(reply.header_values("link").count(), 0, "{target}");
@@ -158,6 +164,19 @@ fn small_endpoints_answer() {
         encoded("principalType eq \"SSWS_TOKEN\"")
     )));
     assert_eq!(json(&shares)[0]["principalId"], tokens[0]["id"]);
+}
+
+#[test]
+fn administrators_have_roles() {
+    let mut sim = small_sim();
+    let kinds = |sim: &mut okta_sim::Sim, target: &str| -> Vec<String> {
+        let roles = get_json(sim, target);
+        roles.as_array().unwrap().iter().map(|role| role["type"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(&mut sim, "/api/v1/users/me/roles"), ["SUPER_ADMIN"]);
+    let other = sim.org.truth_users().nth(1).unwrap().id;
+    assert_eq!(kinds(&mut sim, &format!("/api/v1/users/{other}/roles")), [""; 0]);
+    assert_eq!(get_error(&mut sim, "/api/v1/users/none/roles"), (404, "E0000007".to_owned()));
 }
 
 #[test]

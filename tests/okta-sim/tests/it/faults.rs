@@ -76,6 +76,9 @@ fn a_missing_role_shows_no_users() {
     assert_eq!(get_json(&mut sim, USERS), serde_json::json!([]));
     assert_eq!(get_error(&mut sim, "/api/v1/apps"), (403, "E0000006".to_owned()));
     assert_eq!(get_error(&mut sim, "/api/v1/logs"), (403, "E0000006".to_owned()));
+    // Everybody may read their own profile; not their roles.
+    assert!(get_json(&mut sim, "/api/v1/users/me")["id"].is_string());
+    assert_eq!(get_error(&mut sim, "/api/v1/users/me/roles"), (403, "E0000006".to_owned()));
 }
 
 #[test]

@@ -209,3 +209,46 @@ fn event_shapes_can_be_odd() {
     sim.org.advance_ms(5);
     assert_ne!(poll(&mut sim, &start).1, start);
 }
+
+/// What a reader asks who wants to know whether something that it no longer sees was deleted.
+#[test]
+fn deletions_are_found_by_searching_the_log() {
+    let mut sim = small_sim();
+    let user = create(&mut sim, "leaver");
+    let group = sim.org.create_group("short-lived");
+    sim.org.deactivate_user(user).unwrap();
+    sim.org.delete_user(user).unwrap();
+    sim.org.delete_group(group).unwrap();
+    sim.org.run_all_jobs();
+    let search = |sim: &mut Sim, filter: &str| -> Vec<String> {
+        let since = "/api/v1/logs?since=2026-08-03T05:55:00.000Z&limit=1000&filter=";
+        let (events, next) = poll(sim, &format!("{since}{}", encoded(filter)));
+        assert!(next.contains("filter="), "{next}");
+        events.iter().map(|event| event["eventType"].as_str().unwrap().to_owned()).collect()
+    };
+    let deletions = "eventType eq \"user.lifecycle.delete.completed\" or eventType sw \"group.lifecycle.delete\"";
+    let both = ["group.lifecycle.delete", "user.lifecycle.delete.completed"];
+    assert_eq!(search(&mut sim, deletions), both);
+    let of_user = format!("({deletions}) and target.id eq \"{}\"", user.id());
+    assert_eq!(search(&mut sim, &of_user), ["user.lifecycle.delete.completed"]);
+    let of_either = format!("target.id eq \"{}\" or target.id eq \"{}\"", user.id(), group.id());
+    assert_eq!(search(&mut sim, &format!("({deletions}) and ({of_either})")), both);
+    let other = format!("({deletions}) and target.id eq \"00unone\"");
+    assert!(search(&mut sim, &other).is_empty());
+}
+
+#[test]
+fn federation_broker_mode_is_told() {
+    let mut sim = small_sim();
+    let app = okta_sim::AppRef::parse(&sim.org.truth_apps().last().unwrap().id).unwrap();
+    let path = format!("/api/v1/apps/{}", app.id());
+    let position = sim.org.log_end();
+    for is_on in [true, true, false] {
+        sim.org.set_federation_broker_mode(app, is_on).unwrap();
+        assert_eq!(get_json(&mut sim, &path)["settings"]["implicitAssignment"] == true, is_on);
+    }
+    let told: Vec<String> = sim.org.log_after(position).into_iter().map(|event| event.event_type).collect();
+    let expected =
+        ["enable_fed_broker_mode", "disable_fed_broker_mode"].map(|name| format!("application.configuration.{name}"));
+    assert_eq!(told, expected);
+}

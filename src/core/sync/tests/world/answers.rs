@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::World;
 use crate::core::batch::Listing;
+use crate::core::event::deletions;
 use crate::core::ids::{LogCursor, RequestNumber, Timestamp};
 use crate::core::model::{GroupMember, GroupStats, Key, Row, Scope, UserStatus};
-use crate::core::event::deletions;
 use crate::core::sync::{
     ByIdSeen, Call, CallId, DeletionsSeen, Input, LogSeen, PageSeen, ReadFailure, Selection, UserAppSeen,
 };

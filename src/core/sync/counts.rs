@@ -1,0 +1,301 @@
+//! Okta's own counts of users against what its lists show: users that are hidden from the credential are counted all the same.
+//!
+//! The list of groups tells how many users each group has, and `Everyone` how many there are (facts 1.3, 3). A count and a list
+//! are never of the same moment, so a difference is looked into at the end of the crawl: the counts are read again, then,
+//! after what has changed meanwhile has reached the search index, the members and the users changed since. Only a difference
+//! that is still there becomes a gap, and only towards fewer rows: nothing is hidden where a list shows more.
+//!
+//! Entry points: [`SyncState::counts_are_settled`] as a step of a crawl, [`SyncState::recount_when_due`] while gaps are open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::batch::Batch;
+use super::super::coverage::{Gap, GapKind};
+use super::super::ids::{GroupId, RequestNumber, Timestamp};
+use super::super::model::{GroupStats, Scope};
+use super::super::pending::{Target, When};
+use super::walk::Walk;
+use super::{Effect, Selected, Selection, SyncState};
+
+/// Groups whose members are read again to confirm a difference. If all of them do, the others are believed as well.
+const RECOUNTED_MAX: usize = 20;
+
+/// How long after the counts the rest is read, in milliseconds: the index that shows changed users lags by about a second
+/// (facts 2.2).
+const SETTLE_MILLIS: i64 = 3_000;
+
+/// How far before its begin the walk of the users is completed by those changed since, in milliseconds.
+const CHANGED_OVERLAP_MILLIS: i64 = 60_000;
+
+/// The time between two looks at users that are counted and not shown grows with the list: a request a second at most.
+const LOOK_MILLIS_PER_PAGE: i64 = 1_000;
+
+/// What a list of groups said.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    users: u64,
+    at: RequestNumber,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Stage {
+    /// Nothing to confirm, or not yet looked.
+    #[default]
+    Idle,
+    /// The list of groups is read again.
+    Groups,
+    /// What has changed meanwhile reaches the index.
+    Waiting(Timestamp),
+    /// Members and changed users are read again.
+    Reading {
+        members: BTreeSet<GroupId>,
+        users: bool,
+    },
+    /// The stored users are counted.
+    Counting,
+    Done,
+}
+
+/// Counts and what was seen.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    said: BTreeMap<GroupId, Said>,
+    /// Groups of which fewer members were shown than counted, with the number shown.
+    short: BTreeMap<GroupId, u64>,
+    /// Those of them that were read again.
+    checked: BTreeSet<GroupId>,
+    /// Users that the last walk of all of them showed, and when it began.
+    users_shown: Option<(u64, Timestamp)>,
+    /// Fewer users are shown than `Everyone` has.
+    users_are_short: bool,
+    stage: Stage,
+    /// Scopes with an open gap.
+    open: BTreeSet<Scope>,
+    retry_at: Option<Timestamp>,
+    retries: u32,
+}
+
+impl Counts {
+    pub(super) fn new(open: BTreeSet<Scope>) -> Self {
+        Self { open, ..Self::default() }
+    }
+
+    /// A crawl begins: what earlier lists said does not count.
+    pub(super) fn crawl_begins(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        *self = Self { open, ..Self::default() };
+    }
+
+    /// A list of groups says how many users they have.
+    pub(super) fn said(&mut self, group: &GroupId, stats: GroupStats, at: RequestNumber) {
+        self.said.insert(group.clone(), Said { users: stats.users, at });
+    }
+
+    /// When the machine has to look again.
+    pub(super) fn wake_at(&self, is_crawling: bool) -> Option<Timestamp> {
+        match self.stage {
+            Stage::Waiting(until) => Some(until),
+            _ => self.retry_at.filter(|_| !is_crawling && !self.open.is_empty()),
+        }
+    }
+}
+
+impl SyncState {
+    /// A walk has reached its end.
+    pub(super) fn compare_counts(&mut self, walk: &Walk, batch: &mut Batch) {
+        match &walk.scope {
+            Scope::GroupMembers(group) => {
+                let said = self.counts.said.get(group).copied();
+                let is_explained = |said: &Said| self.log.has_hinted_since(group, said.at);
+                let is_short = said.is_some_and(|said| said.users > walk.records() && !is_explained(&said));
+                if is_short {
+                    self.counts.short.insert(group.clone(), walk.records());
+                } else {
+                    self.counts.short.remove(group);
+                    self.counts_agree(walk.scope.clone(), batch);
+                }
+                if let Stage::Reading { members, .. } = &mut self.counts.stage
+                    && members.remove(group)
+                {
+                    self.counts.checked.insert(group.clone());
+                }
+            }
+            Scope::Users => self.counts.users_shown = Some((walk.records(), walk.began)),
+            Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
+                self.counts.stage = Stage::Waiting(self.moment.now.plus_millis(SETTLE_MILLIS));
+            }
+            _ => {}
+        }
+    }
+
+    /// A list that was to be read again could not be read; its own gap says so.
+    pub(super) fn counts_given_up(&mut self, scope: &Scope) {
+        match (&mut self.counts.stage, scope) {
+            (Stage::Groups, Scope::Groups) => self.counts.stage = Stage::Done,
+            (Stage::Reading { members, .. }, Scope::GroupMembers(group)) => {
+                members.remove(group);
+            }
+            _ => {}
+        }
+    }
+
+    /// The users changed since were read, or could not be.
+    pub(super) fn changed_users_read(&mut self) {
+        if let Stage::Reading { users, .. } = &mut self.counts.stage {
+            *users = false;
+        }
+    }
+
+    fn counts_agree(&mut self, scope: Scope, batch: &mut Batch) {
+        if !self.counts.open.remove(&scope) {
+            return;
+        }
+        // What was hidden is shown: so is, perhaps, much else of which no event tells.
+        self.owe(Target::Everything, When::Now, "hidden users are shown again");
+        batch.closed_gaps.push((scope, GapKind::CountMismatch));
+    }
+
+    /// The step of a crawl in which differences are looked into. Returns whether it is done.
+    pub(super) fn counts_are_settled(&mut self, effects: &mut Vec<Effect>) -> bool {
+        match &self.counts.stage {
+            Stage::Idle => {
+                let everyone = self.everyone.iter().find_map(|group| self.counts.said.get(group)).copied();
+                self.counts.users_are_short = match (everyone, self.counts.users_shown) {
+                    (Some(said), Some((shown, _))) => said.users > shown,
+                    _ => false,
+                };
+                if !self.counts.users_are_short {
+                    let mut batch = self.batch();
+                    self.counts_agree(Scope::Users, &mut batch);
+                    self.commit_if_any(batch, effects);
+                }
+                if self.counts.short.is_empty() && !self.counts.users_are_short {
+                    self.counts.stage = Stage::Done;
+                    self.counts.said.clear();
+                    return true;
+                }
+                self.counts.stage = Stage::Groups;
+                self.lanes.request(Scope::Groups);
+                self.fill(effects);
+                false
+            }
+            Stage::Waiting(until) if *until <= self.moment.now => {
+                let members: BTreeSet<GroupId> = self.counts.short.keys().take(RECOUNTED_MAX).cloned().collect();
+                for group in &members {
+                    self.lanes.request(Scope::GroupMembers(group.clone()));
+                }
+                let users = self.counts.users_are_short;
+                if let (true, Some((_, began))) = (users, self.counts.users_shown) {
+                    let since = began.plus_millis(-CHANGED_OVERLAP_MILLIS);
+                    self.ready.select(Selected::new(Selection::UsersChanged(since), None));
+                }
+                self.counts.stage = Stage::Reading { members, users };
+                self.fill(effects);
+                self.read_ready(effects);
+                false
+            }
+            Stage::Reading { members, users } if members.is_empty() && !users => {
+                if self.counts.users_are_short {
+                    self.counts.stage = Stage::Counting;
+                    effects.push(Effect::CountUsers);
+                    return false;
+                }
+                self.conclude(None, effects);
+                true
+            }
+            Stage::Done => true,
+            Stage::Groups | Stage::Waiting(_) | Stage::Reading { .. } | Stage::Counting => false,
+        }
+    }
+
+    pub(super) fn on_users_counted(&mut self, stored: u64, effects: &mut Vec<Effect>) {
+        if matches!(self.counts.stage, Stage::Counting) {
+            self.conclude(Some(stored), effects);
+        }
+    }
+
+    /// Says what is still short after the second look.
+    fn conclude(&mut self, stored_users: Option<u64>, effects: &mut Vec<Effect>) {
+        self.counts.stage = Stage::Done;
+        let mut batch = self.batch();
+        // An event about its members that came meanwhile explains a difference.
+        let said = &self.counts.said;
+        let is_explained =
+            |group: &GroupId| said.get(group).is_none_or(|said| self.log.has_hinted_since(group, said.at));
+        let is_short = |group: &GroupId| self.counts.short.contains_key(group) && !is_explained(group);
+        let all_confirm = self.counts.checked.iter().all(is_short);
+        let mut found = Vec::new();
+        for (group, shown) in &self.counts.short {
+            let is_checked = self.counts.checked.contains(group);
+            if is_explained(group) || !(is_checked || all_confirm) {
+                continue;
+            }
+            let expected = said.get(group).map_or(0, |said| said.users);
+            let evidence = format!("Okta counts {expected} members and shows {shown}");
+            found.push(Gap { scope: Scope::GroupMembers(group.clone()), kind: GapKind::CountMismatch, evidence });
+        }
+        let everyone = self.everyone.iter().find_map(|group| said.get(group)).copied();
+        match (everyone, stored_users) {
+            (Some(said), Some(stored)) if said.users > stored => {
+                let evidence = format!("Okta counts {} users and shows {stored}", said.users);
+                found.push(Gap { scope: Scope::Users, kind: GapKind::CountMismatch, evidence });
+            }
+            (_, Some(_)) => self.counts_agree(Scope::Users, &mut batch),
+            (_, None) => {}
+        }
+        self.counts.open.extend(found.iter().map(|gap| gap.scope.clone()));
+        batch.gaps = found;
+        self.counts.said.clear();
+        self.counts.checked.clear();
+        self.recount_later();
+        if !batch.gaps.is_empty() || !batch.closed_gaps.is_empty() || self.debts.has_changed() {
+            self.commit(batch, effects);
+        }
+    }
+
+    fn recount_later(&mut self) {
+        let Some(follow) = &self.follow else { return };
+        let (first, longest) = follow.hold_retry_millis;
+        let pages = self.counts.users_shown.map_or(0, |(shown, _)| i64::try_from(shown / 200).unwrap_or(i64::MAX));
+        let wait = first.max(1).saturating_mul(1 << self.counts.retries.min(16)).min(longest.max(first));
+        let wait = wait.max(pages.saturating_mul(LOOK_MILLIS_PER_PAGE));
+        self.counts.retry_at = Some(self.moment.now.plus_millis(wait));
+    }
+
+    /// While a count is not met it is looked again, ever more rarely: at a group, else at all users.
+    pub(super) fn recount_when_due(&mut self) {
+        if self.crawl.is_running || self.counts.open.is_empty() {
+            return;
+        }
+        if self.counts.retry_at.is_none() {
+            self.recount_later();
+        }
+        if self.counts.retry_at.is_none_or(|at| at > self.moment.now) {
+            return;
+        }
+        self.counts.retries = self.counts.retries.saturating_add(1);
+        self.recount_later();
+        let of_group = self.counts.open.iter().find(|scope| **scope != Scope::Users).cloned();
+        // A crawl that begins now finds everything out; a list alone only whether it is worth one.
+        match of_group {
+            Some(scope) => {
+                self.owe(Target::List(Scope::Groups), When::Now, "fewer users are shown than counted");
+                self.owe(Target::List(scope), When::Now, "fewer users are shown than counted");
+            }
+            None => self.owe(Target::List(Scope::Users), When::Now, "fewer users are shown than counted"),
+        }
+    }
+
+    /// While no crawl runs, a walk of all users that shows more than before is worth one.
+    pub(super) fn users_were_listed(&mut self, walk: &Walk, before: Option<u64>) {
+        let shows_more = before.is_some_and(|before| walk.records() > before);
+        if shows_more && !self.crawl.is_running && self.counts.open.contains(&Scope::Users) {
+            self.owe(Target::Everything, When::Now, "hidden users are shown again");
+        }
+    }
+
+    /// Number of users that the last walk showed.
+    pub(super) fn users_shown(&self) -> Option<u64> {
+        self.counts.users_shown.map(|(shown, _)| shown)
+    }
+}
