@@ -240,9 +240,19 @@ fn killed_crawls_go_on_and_lose_nothing() {
     assert_eq!(killer.kills_left, 0);
 }
 
-/// Reads of apps by id.
+/// Reads by id of what a list did not show, and the searches of the log for what became of it.
 fn unlisted(world: &World) -> usize {
-    world.server.sim().requests.count("/api/v1/apps/*").requests
+    let asked = [
+        "/api/v1/users/*",
+        "/api/v1/users/*/groups",
+        "/api/v1/groups/*",
+        "/api/v1/apps/*",
+        "/api/v1/apps/*/users/*",
+        "/api/v1/apps/*/groups/*",
+        "/api/v1/logs",
+    ];
+    let requests = &world.server.sim().requests;
+    asked.into_iter().map(|endpoint| requests.count(endpoint).requests).sum()
 }
 
 fn change(world: &World, random: &mut Rng) {

@@ -38,20 +38,26 @@ pub(super) fn find(sql: &Connection, kind: Kind, id: &str) -> Result<Option<N>, 
     Ok(select.query_row(params![kind_code(kind), id], |row| row.get(0)).optional()?)
 }
 
-/// The rows of `scope` that were stored before request `from` and are not in `seen`.
+/// The rows of `scope` that were stored before request `from` and are not in `seen`, without those that are spared.
 pub(super) fn missing(
     sql: &Connection,
     scope: &Scope,
     from: RequestNumber,
     seen: &RoaringBitmap,
 ) -> Result<Missing, StoreError> {
-    rows(sql, scope, from, seen, &spared(sql, scope)?)
+    let mut found = rows(sql, scope, from, seen)?;
+    if !found.rows.is_empty() {
+        let (spared, before) = (spared(sql, scope)?, found.rows.len());
+        found.rows.retain(|n| !spared.contains(n));
+        found.stored -= (before - found.rows.len()) as u64;
+    }
+    Ok(found)
 }
 
 /// All rows of a scope.
 pub(super) fn all(sql: &Connection, scope: &Scope) -> Result<Missing, StoreError> {
     // Nothing is as new as the last number, so everything counts as not shown.
-    rows(sql, scope, RequestNumber(u64::MAX), &RoaringBitmap::new(), &BTreeSet::new())
+    rows(sql, scope, RequestNumber(u64::MAX), &RoaringBitmap::new())
 }
 
 fn rows(
@@ -59,7 +65,6 @@ fn rows(
     scope: &Scope,
     from: RequestNumber,
     seen: &RoaringBitmap,
-    spared: &BTreeSet<N>,
 ) -> Result<Missing, StoreError> {
     let outer_of = |kind, id: &str| Ok::<_, StoreError>(find(sql, kind, id)?.unwrap_or(-1));
     let (select, outer) = match scope {
@@ -80,7 +85,7 @@ fn rows(
         let (n, at): (N, i64) = (row.get(0)?, row.get(1)?);
         if u32::try_from(n).is_ok_and(|n| seen.contains(n)) {
             found.stored += 1;
-        } else if at < as_i64(from.0) && !spared.contains(&n) {
+        } else if at < as_i64(from.0) {
             found.stored += 1;
             found.rows.push(n);
         }

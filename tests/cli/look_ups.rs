@@ -202,17 +202,17 @@ fn gaps_are_told_with_what_to_do() {
         "gaps -q",
         0,
         expect![[r#"
-        ID                         STATE  NAME                        FIRST SEEN AT             OBSERVATION COUNT
-        FORBIDDEN:app_users(0oa2)  OPEN   Wiki \u{1b}[31mred\u{202e}  2026-03-04T05:06:07.000Z  1
-        NOT_READ:app_users(0oa2)   OPEN   Wiki \u{1b}[31mred\u{202e}                            0
-        NOT_READ:log               OPEN                                                         0
+            ID                         STATE  NAME                        FIRST SEEN AT             OBSERVATION COUNT
+            FORBIDDEN:app_users(0oa2)  OPEN   Wiki \u{1b}[31mred\u{202e}  2026-03-04T05:06:07.000Z  1
+            NOT_READ:app_users(0oa2)   OPEN   Wiki \u{1b}[31mred\u{202e}                            0
+            NOT_READ:log               OPEN                                                         0
 
-        FORBIDDEN (1)
-          to do  give the credential's owner the Read-only Administrator role, or a custom role with
-                 okta.apps.read on this resource
+            FORBIDDEN (1)
+              to do  give the credential's owner the Read-only Administrator role, or a custom role with
+                     okta.apps.read whose resource set covers app 0oa2
 
-        NOT_READ (2)
-          to do  wait for the crawl to finish, or run `okta-idmap sync`"#]],
+            NOT_READ (2)
+              to do  wait for the crawl to finish, or run `okta-idmap sync`"#]],
         expect![[r#"
         PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log
     "#]],
@@ -222,22 +222,22 @@ fn gaps_are_told_with_what_to_do() {
         "gaps show FORBIDDEN:app_users(0oa2)",
         0,
         expect![[r#"
-        id                 FORBIDDEN:app_users(0oa2)
-        org                acme
-        kind               FORBIDDEN
-        state              OPEN
-        scope              app_users(0oa2)
-        name               Wiki \u{1b}[31mred\u{202e}
-        first seen at      2026-03-04T05:06:07.000Z
-        last seen at       2026-03-04T05:06:07.000Z
-        observation count  1
-        hides              accounts of app 0oa2 (seen: GET /api/v1/apps/0oa2/users: status 403 E0000006)
-        evidence           endpoint /api/v1/apps/{appId}/users
-                           HTTP status 403
-                           Okta's code E0000006
-                           missing permission okta.apps.read
-        remedy             give the credential's owner the Read-only Administrator role, or a custom role with
-                           okta.apps.read on this resource"#]],
+            id                 FORBIDDEN:app_users(0oa2)
+            org                acme
+            kind               FORBIDDEN
+            state              OPEN
+            scope              app_users(0oa2)
+            name               Wiki \u{1b}[31mred\u{202e}
+            first seen at      2026-03-04T05:06:07.000Z
+            last seen at       2026-03-04T05:06:07.000Z
+            observation count  1
+            hides              accounts of app 0oa2 (seen: GET /api/v1/apps/0oa2/users: status 403 E0000006)
+            evidence           endpoint /api/v1/apps/{appId}/users
+                               HTTP status 403
+                               Okta's code E0000006
+                               missing permission okta.apps.read
+            remedy             give the credential's owner the Read-only Administrator role, or a custom role with
+                               okta.apps.read whose resource set covers app 0oa2"#]],
         expect![[r#"
         PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log
     "#]],

@@ -51,6 +51,7 @@ CREATE TABLE revision_times(revision INTEGER PRIMARY KEY, at INTEGER NOT NULL, l
 CREATE INDEX pending_reads_absent ON pending_reads(target) WHERE absent_since IS NOT NULL;
 INSERT INTO meta VALUES ('apps_revision', 5);
 INSERT INTO meta VALUES ('change_lines', 26);
+INSERT INTO meta VALUES ('crawl_began', 1770000008000);
 INSERT INTO meta VALUES ('crawl_completed_at', 1770000007000);
 INSERT INTO meta VALUES ('crawl_fingerprint', 'fingerprint 2');
 INSERT INTO meta VALUES ('crawl_id', 2);
@@ -60,6 +61,7 @@ INSERT INTO meta VALUES ('crawl_whole_since', 1770000001000);
 INSERT INTO meta VALUES ('delta_groups', 1770000004000);
 INSERT INTO meta VALUES ('delta_users', 1770000003000);
 INSERT INTO meta VALUES ('log_cursor', 'https://org.example/api/v1/logs?after=2');
+INSERT INTO meta VALUES ('observed_by_our_clock', 1770000030000);
 INSERT INTO meta VALUES ('observed_through', 1770000030000);
 INSERT INTO meta VALUES ('request_number', 1048577);
 INSERT INTO meta VALUES ('revision', 11);

@@ -333,7 +333,7 @@ fn an_operator_says_that_an_object_is_gone() {
     check(Scope::App(app_id()), false, 2, 3);
 }
 
-/// Scopes as of day 0 and day 5, the log as of day 3.
+/// Scopes as of day 0 and day 5, the log as of day 3, by our clock; Okta's is a day ahead.
 fn aged() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), "a");
@@ -342,7 +342,8 @@ fn aged() -> (tempfile::TempDir, Store) {
     put(&store, finished(on(0, batch(3, Vec::new())), Scope::Log, 3));
     let todo = vec![WalkUpdate { scope: Scope::Apps, state: WalkState::Todo }];
     let cursor = Some(CursorMove::Anchor(LogCursor("c".to_owned())));
-    put(&store, Batch { walks: todo, cursor, okta_now: day(3), ..on(5, batch(4, Vec::new())) });
+    let observed_through = Some(day(4));
+    put(&store, Batch { walks: todo, cursor, observed_through, okta_now: day(6), ..on(5, batch(4, Vec::new())) });
     (dir, store)
 }
 
@@ -382,9 +383,9 @@ fn what_is_read_again_is_no_longer_stale() {
     note_ages(&store, 8, Some(6), Some(3));
     check_open_gaps(&store, &["STALE:log", "STALE:users"]);
     assert!(records(&store).iter().all(|record| record.count == 1), "said once");
-    // A position that is young again; a walk that has come to its end.
+    // The log is followed on; a walk comes to its end.
     put(&store, Batch { observed_through: Some(day(8)), ..on(8, batch(5, Vec::new())) });
-    check_open_gaps(&store, &["STALE:log", "STALE:users"]);
+    check_open_gaps(&store, &["STALE:users"]);
     note_ages(&store, 9, Some(6), Some(3));
     check_open_gaps(&store, &["STALE:users"]);
     put(&store, finished(on(9, batch(6, vec![user(1)])), Scope::Users, 6));
@@ -414,4 +415,8 @@ fn everything_is_as_new_as_the_begin_of_the_last_whole_crawl() {
     check(&store, Some(2));
     put(&store, on(5, Batch { crawl: end(3), ..batch(5, Vec::new()) }));
     check(&store, Some(4));
+    // By Okta's clock, which the log is searched by.
+    put(&store, on(6, Batch { crawl: begin(4), okta_now: day(9), ..batch(6, Vec::new()) }));
+    put(&store, on(7, Batch { crawl: end(4), okta_now: day(10), ..batch(7, Vec::new()) }));
+    check(&store, Some(9));
 }

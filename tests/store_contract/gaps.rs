@@ -131,7 +131,7 @@ impl Model {
             **scope != Scope::Log && book.completed_at.is_some_and(|at| is_old(at, limits.scope_millis))
         });
         let mut old: Vec<Scope> = old.map(|(scope, _)| scope.clone()).collect();
-        if self.observed_through.is_some_and(|through| is_old(through, limits.log_millis)) {
+        if self.observed_by_our_clock.is_some_and(|through| is_old(through, limits.log_millis)) {
             old.push(Scope::Log);
         } else {
             self.close_gap(&Scope::Log, GapKind::Stale, now);

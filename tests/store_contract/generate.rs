@@ -28,6 +28,9 @@ pub(crate) const NAMES: [&str; 10] = [
     "tab\there",
 ];
 
+/// How much Okta's clock is ahead of ours.
+const OKTA_AHEAD_MILLIS: i64 = 3_000;
+
 const USERS: usize = 6;
 const GROUPS: usize = 4;
 const APPS: usize = 3;
@@ -256,7 +259,13 @@ impl Source {
     /// An empty batch of now.
     fn batch(&mut self, at: RequestNumber) -> Batch {
         let members_since = RequestNumber(self.request);
-        Batch { now: self.now, okta_now: self.now, at, members_since, ..Batch::default() }
+        Batch {
+            now: self.now,
+            okta_now: self.now.plus_millis(OKTA_AHEAD_MILLIS),
+            at,
+            members_since,
+            ..Batch::default()
+        }
     }
 
     /// A time of Okta's, near enough to the walks of the last minutes to fall before, into and after them.

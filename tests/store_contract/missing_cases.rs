@@ -68,8 +68,11 @@ fn nth_app_group(n: usize) -> Row {
     Row::AppGroup(row)
 }
 
-/// One of every collection: its scope, and how its rows are made.
-fn collections() -> [(Scope, fn(usize) -> Row); 6] {
+/// How the rows of a collection are made.
+type Make = fn(usize) -> Row;
+
+/// One of every collection.
+fn collections() -> [(Scope, Make); 6] {
     [
         (Scope::Users, user),
         (Scope::Groups, nth_group),
@@ -101,7 +104,7 @@ fn looked_for(key: &Key) -> PendingRead {
 }
 
 /// A store with a collection of ten rows.
-fn ten(scope: &Scope, row: fn(usize) -> Row) -> (tempfile::TempDir, Store) {
+fn ten(scope: &Scope, row: Make) -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), "a");
     assert_eq!(
@@ -144,7 +147,7 @@ fn missing_objects_are_asked_for_one_by_one() {
 #[test]
 fn of_more_than_a_thousand_missing_objects_some_tell_for_all() {
     #[track_caller]
-    fn check(scope: Scope, row: fn(usize) -> Row, shown: usize, verdict: Verdict) {
+    fn check(scope: Scope, row: Make, shown: usize, verdict: Verdict) {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path(), "a");
         put(&store, finished(batch(1, (0..5_100).map(row).collect()), scope.clone(), 1));

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Delta, Receipt, WalkState};
-use okta_idmap::core::coverage::GapRecord;
+use okta_idmap::core::coverage::{GapKind, GapRecord};
 use okta_idmap::core::ids::{AppId, GroupId, LogCursor, Revision, Timestamp, UserId};
 use okta_idmap::core::membership::{Applied, WalkWindow};
 use okta_idmap::core::model::{AppUser, Key, Kind, Row, Scope, User};
@@ -88,6 +88,7 @@ pub(crate) struct Model {
     pub(crate) log: BTreeMap<Revision, BTreeMap<Key, ChangeOp>>,
     pub(crate) cursor: Option<LogCursor>,
     pub(crate) observed_through: Option<Timestamp>,
+    pub(crate) observed_by_our_clock: Option<Timestamp>,
     pub(crate) deltas: BTreeMap<Delta, Timestamp>,
     pub(crate) pending: BTreeMap<Target, PendingRead>,
     /// The newest applied event of a pair.
@@ -149,6 +150,11 @@ fn names_of(row: &Row) -> Option<(Option<AppId>, UserId, Names)> {
     }
 }
 
+/// Okta's clock; our own where it is not known.
+fn okta_now(batch: &Batch) -> Timestamp {
+    if batch.okta_now == Timestamp::default() { batch.now } else { batch.okta_now }
+}
+
 impl Model {
     /// Carries out a batch; `None` when it must be refused.
     pub(crate) fn apply(&mut self, batch: &Batch, rules: &Rules) -> Option<Receipt> {
@@ -188,6 +194,9 @@ impl Model {
             let nothing = Shown::default();
             finished.extend(self.walk(update, shown.get(&update.scope).unwrap_or(&nothing), batch, rules));
         }
+        if batch.observed_through.is_some() {
+            self.close_gap(&Scope::Log, GapKind::Stale, batch.now);
+        }
         for gap in batch.gaps.iter().filter(|gap| !forgotten.contains(&gap.scope)) {
             self.open_gap(gap.clone(), batch.now);
         }
@@ -204,7 +213,7 @@ impl Model {
         if let Some(CrawlMark::End { .. }) = &batch.crawl {
             self.crawl.running = false;
             self.crawl.completed_at = Some(batch.now);
-            self.crawl.whole_since = self.crawl.started_at;
+            self.crawl.whole_since = self.crawl.began;
             let oldest = batch.now.plus_millis(-HISTORY_DAYS * 86_400_000);
             self.held.retain(|_, released_at| *released_at >= oldest);
             self.forget_old_gaps(batch.now);
@@ -226,6 +235,7 @@ impl Model {
                 self.crawl.id = *id;
                 self.crawl.running = true;
                 self.crawl.started_at = Some(batch.now);
+                self.crawl.began = Some(okta_now(batch));
                 self.crawl.fingerprint.clone_from(fingerprint);
                 for book in self.scopes.values_mut().filter(|book| !book.is_held) {
                     book.seen.clear();
@@ -241,12 +251,16 @@ impl Model {
         match &batch.cursor {
             Some(CursorMove::Anchor(cursor)) => {
                 self.cursor = Some(cursor.clone());
-                self.observed_through = Some(batch.okta_now);
+                self.observed_through = Some(okta_now(batch));
             }
             Some(CursorMove::Advance { next, .. }) => self.cursor = Some(next.clone()),
             None => {}
         }
         self.observed_through = batch.observed_through.or(self.observed_through);
+        if batch.observed_through.is_some() || matches!(batch.cursor, Some(CursorMove::Anchor(_))) {
+            let behind = self.observed_through.map(|through| okta_now(batch).millis_since(through));
+            self.observed_by_our_clock = behind.map(|behind| batch.now.plus_millis(-behind));
+        }
         self.deltas.extend(batch.deltas.iter().copied());
     }
 

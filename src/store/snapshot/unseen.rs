@@ -52,7 +52,7 @@ impl Snapshot<'_> {
         users.extend(of_members);
         users.sort_unstable();
         users.dedup();
-        // Of more than can be named, those that both name count twice; then the number is an upper bound.
+        // Of more than can be named it is not known how many are named by both: then it is the least number.
         let is_whole = account_count <= limit as u64 && member_count <= limit as u64;
         let user_count = if is_whole { users.len() as u64 } else { account_count.max(member_count) };
         users.truncate(limit);
