@@ -503,6 +503,12 @@ fn the_effective_configuration_names_its_sources() {
         retry_interval = "30s" # default
         retry_interval_max = "15m" # default
 
+        [orgs.acme.coverage]
+        stale_after = "3d" # default
+        log_stale_after = "1h" # default
+        on_gap = "keep" # default
+        max_stale = "0s" # default
+
         [orgs.acme.changes]
         retention = "7d" # default
         max_rows = 5000000 # default
@@ -583,6 +589,12 @@ fn the_effective_configuration_names_its_sources() {
         rows = 50 # default
         retry_interval = "30s" # default
         retry_interval_max = "15m" # default
+
+        [coverage]
+        stale_after = "3d" # default
+        log_stale_after = "1h" # default
+        on_gap = "keep" # default
+        max_stale = "0s" # default
 
         [changes]
         retention = "7d" # default
