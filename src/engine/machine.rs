@@ -335,8 +335,12 @@ impl Running<'_> {
             }
             Effect::Count { apps, users } => Some(Input::Counted(self.count(apps, users).await?)),
             Effect::CountUsers => {
-                let count = self.org.reader().read(|snapshot| snapshot.meta())?.rows.get(&Kind::User).copied();
-                Some(Input::UsersCounted(count.unwrap_or_default()))
+                let count = self.org.reader().scan(|snapshot| {
+                    let stored = snapshot.meta()?.rows.get(&Kind::User).copied().unwrap_or_default();
+                    let filtered = snapshot.filtered_counts()?.get(&Kind::User).copied().unwrap_or_default();
+                    Ok(stored + filtered + snapshot.quarantined_of(&Scope::Users)?)
+                });
+                Some(Input::UsersCounted(count.await?))
             }
             Effect::FindUnseen(limit) => {
                 let found = self.org.reader().scan(move |snapshot| snapshot.unseen(limit));

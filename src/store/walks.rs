@@ -163,7 +163,8 @@ impl Books<'_, '_> {
         let all = missing::all(self.apply.sql, scope)?;
         let known = self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
         if known == 0 && all.rows.is_empty() {
-            return Ok(());
+            // A gap may be all that is known of it.
+            return self.forget_gaps(scope);
         }
         for n in all.rows {
             self.apply.remove_in_scope(scope, all.outer, n)?;

@@ -108,7 +108,7 @@ impl Model {
     fn drop_scope(&mut self, scope: &Scope, now: Timestamp) {
         let rows: Vec<Key> = self.rows.keys().filter(|key| key.scope() == *scope).cloned().collect();
         if self.scopes.remove(scope).is_none() && rows.is_empty() {
-            return;
+            return self.forget_gaps(scope, now);
         }
         for key in rows {
             self.remove(&key, now);

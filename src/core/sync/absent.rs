@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::coverage::{Gap, GapKind};
-use super::super::ids::{RequestNumber, Timestamp};
+use super::super::ids::{AppId, RequestNumber, Timestamp};
 use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
 use super::{Batch, Call, CallId, Effect, Pending, SyncState, paid};
@@ -133,6 +133,13 @@ impl Absent {
     }
 }
 
+fn app_of(object: &Scope) -> Option<AppId> {
+    match object {
+        Scope::App(app) => Some(app.clone()),
+        _ => None,
+    }
+}
+
 impl SyncState {
     /// Whether it is open what became of an object: then what hangs on it stays.
     pub(super) fn is_absent(&self, object: &Scope) -> bool {
@@ -224,6 +231,7 @@ impl SyncState {
     pub(super) fn settle_search(&mut self, search: Search, seen: &DeletionsSeen, effects: &mut Vec<Effect>) {
         self.absent.is_searching = false;
         let mut gaps = self.batch();
+        gaps.departed_apps.extend(seen.objects.iter().filter_map(app_of));
         let mut waiting = BTreeMap::new();
         // Apps first: a group may be gone because of one.
         let (apps, others): (Vec<_>, Vec<_>) =
@@ -262,15 +270,11 @@ impl SyncState {
         } else {
             self.absent.searched.remove(&object);
         }
-        if let Scope::Group(group) = &object {
-            let departed = self.absent.departed.keys().filter_map(|departed| match departed {
-                Scope::App(app) => Some(app.clone()),
-                _ => None,
-            });
-            batch.departed_apps.extend(departed);
-            if !batch.departed_apps.is_empty() {
-                batch.forgettable.push(group.clone());
-            }
+        batch.departed_apps.extend(self.absent.departed.keys().filter_map(app_of));
+        if let Scope::Group(group) = &object
+            && !batch.departed_apps.is_empty()
+        {
+            batch.forgettable.push(group.clone());
         }
         self.absent.unseen.insert(object.clone());
         batch.gaps.push(Gap { scope: object, kind: GapKind::UnseenReference, evidence });

@@ -15,7 +15,7 @@ use super::super::ids::{GroupId, RequestNumber, Timestamp};
 use super::super::model::{GroupStats, Scope};
 use super::super::pending::{Target, When};
 use super::walk::Walk;
-use super::{Effect, Selected, Selection, SyncState};
+use super::{BatchNumber, Effect, Selected, Selection, SyncState};
 
 /// Groups whose members are read again to confirm a difference. If all of them do, the others are believed as well.
 const RECOUNTED_MAX: usize = 20;
@@ -51,6 +51,8 @@ enum Stage {
         members: BTreeSet<GroupId>,
         users: bool,
     },
+    /// What was read reaches the store.
+    Storing(Option<BatchNumber>),
     /// The stored users are counted.
     Counting,
     Done,
@@ -196,15 +198,19 @@ impl SyncState {
             }
             Stage::Reading { members, users } if members.is_empty() && !users => {
                 if self.counts.users_are_short {
-                    self.counts.stage = Stage::Counting;
-                    effects.push(Effect::CountUsers);
-                    return false;
+                    self.counts.stage = Stage::Storing(self.newest_batch());
+                    return self.counts_are_settled(effects);
                 }
                 self.conclude(None, effects);
                 true
             }
+            Stage::Storing(newest) if self.is_stored(*newest) => {
+                self.counts.stage = Stage::Counting;
+                effects.push(Effect::CountUsers);
+                false
+            }
             Stage::Done => true,
-            Stage::Groups | Stage::Waiting(_) | Stage::Reading { .. } | Stage::Counting => false,
+            Stage::Groups | Stage::Waiting(_) | Stage::Reading { .. } | Stage::Storing(_) | Stage::Counting => false,
         }
     }
 

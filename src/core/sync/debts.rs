@@ -225,6 +225,8 @@ impl Debts {
     pub(super) fn works_though_not_found(&mut self, target: &Target) -> Option<Scope> {
         let debt = self.all.get_mut(target).filter(|debt| debt.read.attempts > 0)?;
         debt.read.attempts = 0;
+        debt.changed_in = self.next_batch;
+        self.changed.insert(target.clone());
         let scope = target.scope()?;
         let mut failing = self.all.values().filter(|debt| debt.read.attempts > 0 && !debt.is_answered);
         let is_last = failing.all(|debt| debt.read.target.scope().as_ref() != Some(&scope));

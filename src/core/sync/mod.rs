@@ -469,6 +469,16 @@ impl SyncState {
         effects.push(Effect::Commit(Box::new(batch)));
     }
 
+    /// The youngest batch on its way to the store.
+    fn newest_batch(&self) -> Option<BatchNumber> {
+        self.uncommitted.back().map(|batch| batch.number)
+    }
+
+    /// Whether the store has everything up to a batch, so that it can be asked about what that showed.
+    fn is_stored(&self, newest: Option<BatchNumber>) -> bool {
+        newest.is_none_or(|newest| self.uncommitted.front().is_none_or(|oldest| oldest.number > newest))
+    }
+
     fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
         let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
         for read in receipt.owed {

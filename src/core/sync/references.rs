@@ -8,7 +8,7 @@
 use super::super::coverage::{Gap, GapKind};
 use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
-use super::{Batch, Effect, SyncState, UnseenFound};
+use super::{Batch, BatchNumber, Effect, SyncState, UnseenFound};
 
 /// Unseen objects of a kind that are asked for one by one. More than that are not an oversight but a missing permission: one
 /// gap on the collection says so.
@@ -19,6 +19,8 @@ const UNSEEN_MAX: usize = 1_000;
 pub(super) enum References {
     #[default]
     NotAsked,
+    /// What was read reaches the store.
+    Storing(Option<BatchNumber>),
     Asked,
     Known,
 }
@@ -39,6 +41,11 @@ impl SyncState {
     /// The last step of a crawl. Returns whether it is done.
     pub(super) fn look_for_unseen(&mut self, effects: &mut Vec<Effect>) -> bool {
         if self.crawl.references == References::NotAsked {
+            self.crawl.references = References::Storing(self.newest_batch());
+        }
+        if let References::Storing(newest) = self.crawl.references
+            && self.is_stored(newest)
+        {
             self.crawl.references = References::Asked;
             effects.push(Effect::FindUnseen(UNSEEN_MAX));
         }

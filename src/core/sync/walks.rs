@@ -3,7 +3,7 @@
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
 use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{App, Group, GroupStats, Row, Scope};
+use super::super::model::{Key, App, Group, GroupStats, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};
@@ -193,32 +193,35 @@ impl SyncState {
             Err(evidence) => {
                 let (kind, evidence) = gap_of_failure(&walk.scope, failure)
                     .map_or((GapKind::Failed, evidence), |gap| (gap.kind, gap.evidence));
-                if matches!(failure, ReadFailure::NotFound { .. }) {
-                    self.owe_parent(&walk.scope);
-                }
+                let is_explained = matches!(failure, ReadFailure::NotFound { .. }) && self.may_be_gone(&walk.scope);
                 self.give_up(&walk.scope, kind, evidence, &mut batch);
+                if is_explained {
+                    batch.gaps.clear();
+                }
             }
         }
         self.commit(batch, effects);
     }
 
-    /// The list's group or app may be gone: then nothing is missing, and its removal ends the gap.
-    fn owe_parent(&mut self, scope: &Scope) {
-        match scope {
-            Scope::AppUsers(app) | Scope::AppGroups(app) => {
-                self.owe(Target::App(app.clone()), When::Now, "its list is not found");
-            }
-            Scope::GroupMembers(group) => {
-                self.owe(Target::Group(group.clone()), When::Now, "its list is not found");
-            }
+    /// The group or app of a list that is not found may be gone: then nothing is missing. It is asked for by id. While nobody
+    /// knows, a gap of the list would say nothing; while it is shown and the list still is not, there is one.
+    fn may_be_gone(&mut self, list: &Scope) -> bool {
+        let parent = match list {
+            Scope::AppUsers(app) | Scope::AppGroups(app) => Key::App(app.clone()),
+            Scope::GroupMembers(group) => Key::Group(group.clone()),
             Scope::Users
             | Scope::Groups
             | Scope::Apps
             | Scope::Log
             | Scope::User(_)
             | Scope::Group(_)
-            | Scope::App(_) => {}
-        }
+            | Scope::App(_) => return false,
+        };
+        self.ask_for([parent.clone()]);
+        let is_first = self.debts.get(&Target::List(list.clone())).is_none_or(|read| read.attempts == 0);
+        let object = Scope::of_object(&parent);
+        let is_open = object.is_some_and(|object| self.absent.is_departed(&object) || self.is_absent(&object));
+        self.follow.is_some() && (is_first || is_open)
     }
 
     /// Puts a row into the batch, and the reads that it makes necessary on the list.

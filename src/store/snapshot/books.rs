@@ -90,6 +90,13 @@ impl Snapshot<'_> {
         Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
     }
 
+    /// Number of the records of one collection that could not become rows.
+    pub fn quarantined_of(&self, scope: &Scope) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM quarantine WHERE scope = ?1";
+        let count = self.one(sql, [scope.to_string()], |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
+
     /// Lines of the change log after `revision`, oldest first, whole revisions only unless one alone exceeds `limit`.
     pub fn changes_after(&self, revision: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
         let mut changes = self.rows(

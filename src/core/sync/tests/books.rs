@@ -695,8 +695,8 @@ impl Books {
         self.rows.retain(|key, _| key.scope() != *scope);
         if self.rows.len() < before || self.scopes.contains_key(scope) {
             self.forget_marks(scope, None);
-            self.forget(scope);
         }
+        self.forget(scope);
     }
 
     fn forget_marks(&mut self, scope: &Scope, began: Option<Timestamp>) {

@@ -4,7 +4,7 @@
 //! Entry points: [`Follower::start`], [`Follower::act`] for what comes by chance; the rest is for tests that say what happens.
 //! What must hold at every step is asserted in [`Follower::take`] and [`Follower::step`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::{
     Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, KnownHold, Limits, Members, Moment, ReadFailure,
@@ -316,7 +316,10 @@ impl Follower {
                 }
                 Effect::LoadUserApps(id, user) => Some(Input::UserApps(id, self.books.apps_of(&user))),
                 Effect::CountUsers => {
-                    let users = self.books.rows.keys().filter(|key| matches!(key, Key::User(_))).count();
+                    let sieve = &self.books.sieve;
+                    let unseen: BTreeSet<&Key> = sieve.filtered.keys().chain(&sieve.quarantined).collect();
+                    let unseen = unseen.into_iter().filter(|key| !self.books.rows.contains_key(key));
+                    let users = self.books.rows.keys().chain(unseen).filter(|key| matches!(key, Key::User(_))).count();
                     Some(Input::UsersCounted(users as u64))
                 }
                 Effect::FindUnseen(_) => Some(Input::Unseen(self.books.unseen())),

@@ -19,7 +19,9 @@ const NEW_USERS_MAX: usize = 20;
 pub(super) struct Sieve {
     pub(super) filter: Filter,
     /// Users and groups that are known to be filtered, and the request that showed each last but in a list.
-    filtered: BTreeMap<Key, u64>,
+    pub(super) filtered: BTreeMap<Key, u64>,
+    /// Users whose names are hidden.
+    pub(super) quarantined: BTreeSet<Key>,
     /// Filtered groups by the list of assignments that named them in its last walk.
     assigned: BTreeMap<Scope, BTreeSet<Key>>,
     /// The same of a walk under way.
@@ -56,7 +58,10 @@ impl Books {
                     Sifted::Put(put)
                 }
                 UserVerdict::Unwanted => self.drop_object(row.key(), seen),
-                UserVerdict::Undecidable => Sifted::Undecided,
+                UserVerdict::Undecidable => {
+                    self.sieve.quarantined.insert(row.key());
+                    Sifted::Undecided
+                }
             },
             Row::Group(group) if groups => {
                 if !self.sieve.filter.groups.wants(group) {
