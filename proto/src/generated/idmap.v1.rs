@@ -153,7 +153,7 @@ pub enum ErrorReason {
     NotServing = 18,
     /// NOT_FOUND: no gap has this id (Admin.ReleaseHold).
     GapUnknown = 19,
-    /// FAILED_PRECONDITION: the gap is closed or holds no rows (Admin.ReleaseHold).
+    /// FAILED_PRECONDITION: the gap is closed, or is none that can be released (Admin.ReleaseHold).
     GapNotHeld = 20,
     /// FAILED_PRECONDITION: the held scope is no longer as the operator saw it; metadata `missing_row_count`.
     HoldChanged = 21,
@@ -1277,7 +1277,8 @@ pub enum ResolutionOutcome {
     Filtered = 6,
     /// Nobody, and everything that could hold the account was read completely.
     NotFound = 7,
-    /// Nobody seen, but a gap is open or a collection was never completely read: see `gap_ids`.
+    /// Nobody seen, but a gap is open or a collection was never completely read; or the rows that would tell are withheld: see
+    /// `gap_ids`.
     UnknownGap = 8,
     /// The app selector matches no app.
     UnknownApp = 9,
@@ -1988,13 +1989,14 @@ impl IndexState {
 /// Something that could not be read, or may not have been.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Gap {
-    /// Stable id, at most 128 bytes: the same trouble gets the same id again.
+    /// Stable id, at most 128 bytes: the same trouble gets the same id again. The kind and where it stands, e.g.
+    /// `FORBIDDEN:app_users(0oa1)` or, of one object, `UNSEEN_REFERENCE:user(00u1)`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// Name of the org.
     #[prost(string, tag = "2")]
     pub org: ::prost::alloc::string::String,
-    /// The collection that it concerns.
+    /// The collection that it concerns; of one object the collection of such objects, and the evidence names it.
     #[prost(message, optional, tag = "3")]
     pub scope: ::core::option::Option<Scope>,
     /// What kind of trouble; never UNSPECIFIED.
@@ -2003,8 +2005,8 @@ pub struct Gap {
     /// Whether it is there; never UNSPECIFIED.
     #[prost(enumeration = "GapState", tag = "5")]
     pub state: i32,
-    /// When it was first seen, by the connector's clock. Unset for gaps that follow from what is not there: NOT_READ and
-    /// UNSEEN_REFERENCE.
+    /// When it was first seen, by the connector's clock. Unset where nobody noted it: for NOT_READ, which follows from what is
+    /// not there, and for a STALE or UNSEEN_REFERENCE that the answer itself has found out.
     #[prost(message, optional, tag = "6")]
     pub first_seen_at: ::core::option::Option<::prost_types::Timestamp>,
     /// When it was last seen. Unset as `first_seen_at`.
@@ -2083,7 +2085,7 @@ pub struct CountEvidence {
     #[prost(uint64, tag = "2")]
     pub seen_row_count: u64,
 }
-/// What the deletion brake holds back.
+/// What was not shown and is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HoldEvidence {
     /// Rows in the store.
@@ -2092,10 +2094,10 @@ pub struct HoldEvidence {
     /// Of those, rows that the walk did not see: what a release would remove.
     #[prost(uint64, tag = "2")]
     pub missing_row_count: u64,
-    /// Missing rows that were probed by id.
+    /// Missing rows that were probed by id. 0: it was not counted, which this version does not do.
     #[prost(uint64, tag = "3")]
     pub probed_row_count: u64,
-    /// Of those, rows that are gone (404). The rest still exists or is refused.
+    /// Of those, rows that are gone. The rest still exists or is refused. As `probed_row_count`.
     #[prost(uint64, tag = "4")]
     pub gone_row_count: u64,
 }
@@ -2105,7 +2107,8 @@ pub struct ReferenceEvidence {
     /// What is named.
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<RowKey>,
-    /// Where it is named.
+    /// A collection with a stored row that names it. Unset: none is known, so that the log or an earlier list did. Always
+    /// unset of groups and apps.
     #[prost(message, optional, tag = "2")]
     pub named_in: ::core::option::Option<Scope>,
 }
@@ -2243,7 +2246,7 @@ pub struct ListGapsResponse {
     /// For the next page; empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
-    /// The gaps. Closed ones are kept for as long as the configuration says.
+    /// The gaps. Closed ones are kept for 366 days, at most 10000 of them.
     #[prost(message, repeated, tag = "3")]
     pub gaps: ::prost::alloc::vec::Vec<Gap>,
 }
@@ -2366,7 +2369,7 @@ pub enum ScopeState {
     Forbidden = 4,
     /// The last walk failed.
     Failed = 5,
-    /// The last walk would have removed too many rows: nothing was removed.
+    /// The last walk did not show rows that are stored, and it is not known, or not yet, that they are gone: they are kept.
     Held = 6,
 }
 impl ScopeState {
@@ -2413,11 +2416,12 @@ pub enum GapKind {
     Unauthorized = 3,
     /// An empty list where there were or must be rows, as a service app without an administrator role gets.
     EmptySuspect = 4,
-    /// The deletion brake holds back the removal of rows: see Admin.ReleaseHold.
+    /// A walk did not show rows that are stored, and nothing proves that they are gone: see Admin.ReleaseHold.
     Held = 5,
-    /// An id that the log, a membership or an app user names and that no list shows.
+    /// A user, group or app that is named or stored and that Okta does not show, though nothing tells of its deletion: see
+    /// Admin.ReleaseHold. On a whole collection: so many that they are not asked for one by one.
     UnseenReference = 6,
-    /// A count that Okta gives and the walk disagree.
+    /// Okta counts more users, of a group or in all, than it shows.
     CountMismatch = 7,
     /// The app is open to everybody without assignments (Federation Broker Mode).
     ImplicitAssignment = 8,
@@ -2649,8 +2653,8 @@ pub mod coverage_client {
                 .insert(GrpcMethod::new("idmap.v1.Coverage", "ListScopes"));
             self.inner.unary(req, path, codec).await
         }
-        /// The gaps of an org, open and closed, ordered by id. Those of kind UNSEEN_REFERENCE are shown only where `gap_ids`
-        /// names them.
+        /// The gaps of an org, open and closed, ordered by id. A user whom a stored row names and of whom it was not asked yet has
+        /// a gap UNSEEN_REFERENCE that is shown only where `gap_ids` names it.
         /// INVALID_ARGUMENT: an unknown kind or state, more than 1000 ids. FAILED_PRECONDITION: page token expired.
         pub async fn list_gaps(
             &mut self,
@@ -2761,8 +2765,8 @@ pub mod coverage_server {
             tonic::Response<super::ListScopesResponse>,
             tonic::Status,
         >;
-        /// The gaps of an org, open and closed, ordered by id. Those of kind UNSEEN_REFERENCE are shown only where `gap_ids`
-        /// names them.
+        /// The gaps of an org, open and closed, ordered by id. A user whom a stored row names and of whom it was not asked yet has
+        /// a gap UNSEEN_REFERENCE that is shown only where `gap_ids` names it.
         /// INVALID_ARGUMENT: an unknown kind or state, more than 1000 ids. FAILED_PRECONDITION: page token expired.
         async fn list_gaps(
             &self,
@@ -3178,11 +3182,13 @@ pub struct ReleaseHoldRequest {
     /// Which org; the rest is not minded.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<RequestContext>,
-    /// The gap of kind HELD; or of kind EMPTY_SUSPECT, where rows are kept because the list came empty.
+    /// The gap of kind HELD; of kind EMPTY_SUSPECT, where rows are kept because the list came empty; or of kind
+    /// UNSEEN_REFERENCE about one user, group or app.
     #[prost(string, tag = "2")]
     pub gap_id: ::prost::alloc::string::String,
     /// `HoldEvidence.missing_row_count`, of EMPTY_SUSPECT `CountEvidence.expected_row_count`, as the operator saw it: what is
-    /// released must be what was looked at. Must be at least 1; if it is no longer so, FAILED_PRECONDITION (HOLD_CHANGED).
+    /// released must be what was looked at. 1 for an object. Must be at least 1; if it is no longer so, FAILED_PRECONDITION
+    /// (HOLD_CHANGED).
     #[prost(uint64, tag = "3")]
     pub expected_missing_row_count: u64,
 }
@@ -3372,7 +3378,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("idmap.v1.Admin", "TriggerSync"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lets the deletion brake go: the rows that the last walk of the held collection did not see are removed.
+        /// Says that what is not shown is gone. Of a held collection the rows are removed that its last walk did not see (apps are
+        /// asked for by id first); of an object that is not shown, what is stored of it and what hangs on it.
         /// NOT_FOUND: no such gap. FAILED_PRECONDITION: GAP_NOT_HELD, HOLD_CHANGED, NO_ENGINE.
         pub async fn release_hold(
             &mut self,
@@ -3445,7 +3452,8 @@ pub mod admin_server {
             tonic::Response<super::TriggerSyncResponse>,
             tonic::Status,
         >;
-        /// Lets the deletion brake go: the rows that the last walk of the held collection did not see are removed.
+        /// Says that what is not shown is gone. Of a held collection the rows are removed that its last walk did not see (apps are
+        /// asked for by id first); of an object that is not shown, what is stored of it and what hangs on it.
         /// NOT_FOUND: no such gap. FAILED_PRECONDITION: GAP_NOT_HELD, HOLD_CHANGED, NO_ENGINE.
         async fn release_hold(
             &self,
