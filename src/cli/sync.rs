@@ -15,7 +15,7 @@ use super::progress::{self, Manner, plural};
 use super::run::{self, Progress};
 use super::signals::until_done;
 use crate::config::OrgConfig;
-use crate::core::coverage::{GapKind, GapRecord, ReadFailure, hides, remedy};
+use crate::core::coverage::{GapKind, GapRecord, ReadFailure, hides, remedy, remedy_of};
 use crate::core::model::{Kind, Scope};
 use crate::engine::machine::CrawlOutcome;
 use crate::engine::sync::SyncReport;
@@ -207,7 +207,7 @@ fn gap_line(record: &GapRecord) -> String {
     let gap = &record.gap;
     let hidden = hides(&gap.scope, gap.kind);
     let evidence = if gap.evidence.is_empty() { String::new() } else { format!(": {}", gap.evidence) };
-    format!("{}{evidence}; hides {hidden}; to do: {}", gap.id(), remedy(&gap.scope, gap.kind))
+    format!("{}{evidence}; hides {hidden}; to do: {}", gap.id(), remedy_of(gap))
 }
 
 fn document(done: &Done) -> Value {
@@ -239,7 +239,7 @@ fn gap_json(record: &GapRecord) -> Value {
         "scope": gap.scope.name(),
         "evidence": gap.evidence,
         "hides": hides(&gap.scope, gap.kind),
-        "remedy": remedy(&gap.scope, gap.kind),
+        "remedy": remedy_of(gap),
         "first_seen_at": record.first_seen.to_iso(),
         "last_seen_at": record.last_seen.to_iso(),
         "observation_count": record.count,

@@ -18,7 +18,7 @@ use super::model::{Kind, Scope};
 
 mod words;
 
-pub use self::words::{hides, remedy};
+pub use self::words::{hides, missing_oauth_scope, remedy, remedy_of};
 
 /// Why something may be missing (product terms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,6 +169,9 @@ pub struct GapRecord {
     pub closed_at: Option<Timestamp>,
 }
 
+/// Stands in evidence before the name of the OAuth scope that Okta asks for.
+const MISSING_SCOPE: &str = "missing OAuth scope ";
+
 /// How a read failed for good, in the words of the coverage model. `okta` decides it, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
@@ -214,7 +217,7 @@ pub enum ReadFailure {
 pub fn gap_of_failure(scope: &Scope, failure: &ReadFailure) -> Option<Gap> {
     let (kind, evidence) = match failure {
         ReadFailure::Forbidden { missing_scope: Some(name), detail } => {
-            (GapKind::ScopeMissing, format!("{detail}; missing OAuth scope {name}"))
+            (GapKind::ScopeMissing, format!("{detail}; {MISSING_SCOPE}{name}"))
         }
         ReadFailure::Forbidden { missing_scope: None, detail } => (GapKind::Forbidden, detail.clone()),
         ReadFailure::Unauthorized { detail } => (GapKind::Unauthorized, detail.clone()),

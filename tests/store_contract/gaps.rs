@@ -168,7 +168,10 @@ impl Model {
         let (mut users, mut groups, mut apps) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for stored in self.rows.values() {
             match &stored.row {
-                Row::AppUser(row) => drop(users.insert(row.user.clone())),
+                Row::AppUser(row) => {
+                    users.insert(row.user.clone());
+                    groups.extend(row.via_group.clone());
+                }
                 Row::GroupMember(row) => drop(users.insert(row.user.clone())),
                 Row::AppGroup(row) => drop(groups.insert(row.group.clone())),
                 Row::Group(row) => apps.extend(row.source_app.clone()),

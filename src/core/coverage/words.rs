@@ -3,7 +3,7 @@
 //! Permission, scope and role names are those of facts 1.5; what is named is what cures the gap.
 
 use super::super::model::Scope;
-use super::GapKind;
+use super::{Gap, GapKind, MISSING_SCOPE};
 
 /// What a credential needs to read something.
 struct Needs {
@@ -73,7 +73,23 @@ pub fn hides(scope: &Scope, kind: GapKind) -> String {
     }
 }
 
-/// What an operator can do about it, in words.
+/// The OAuth scope that Okta asked for, as far as the evidence of a gap names one.
+pub fn missing_oauth_scope(evidence: &str) -> Option<&str> {
+    let (_, name) = evidence.rsplit_once(MISSING_SCOPE)?;
+    let is_named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name = name.trim();
+    (!name.is_empty() && name.chars().all(is_named)).then_some(name)
+}
+
+/// What an operator can do about a gap that was found, in words: where Okta itself says what is missing, just that.
+pub fn remedy_of(gap: &Gap) -> String {
+    match missing_oauth_scope(&gap.evidence).filter(|_| gap.kind == GapKind::ScopeMissing) {
+        Some(name) => format!("grant the OAuth scope {name} to the service app"),
+        None => remedy(&gap.scope, gap.kind),
+    }
+}
+
+/// What an operator can do about a kind of gap, in words.
 pub fn remedy(scope: &Scope, kind: GapKind) -> String {
     let needs = Needs::of(scope);
     match kind {

@@ -217,7 +217,9 @@ impl SyncState {
         let crawl_millis = self.follow.as_ref().map_or(0, |follow| follow.crawl_millis);
         let missed_since = search.objects.values().map(|ripe| ripe.since.plus_millis(-crawl_millis)).min();
         let since = [Some(self.crawl.whole_since.unwrap_or(oldest)), missed_since].into_iter().flatten().min();
-        let since = since.unwrap_or(oldest).plus_millis(-SEARCH_MARGIN_MILLIS).max(oldest);
+        // Of what was unseen before nobody knows when it was shown last.
+        let is_old = search.objects.keys().any(|object| absent.unseen.contains(object));
+        let since = since.filter(|_| !is_old).unwrap_or(oldest).plus_millis(-SEARCH_MARGIN_MILLIS).max(oldest);
         self.call(Call::SearchDeletions { since }, Pending::Search(search), effects);
     }
 

@@ -73,6 +73,9 @@ pub(super) struct Counts {
     stage: Stage,
     /// Scopes with an open gap.
     open: BTreeSet<Scope>,
+    /// Scopes with a gap until the second look: before the end of the first crawl nothing is denied because of a list that is
+    /// short.
+    until_confirmed: BTreeSet<Scope>,
     retry_at: Option<Timestamp>,
     retries: u32,
 }
@@ -84,7 +87,8 @@ impl Counts {
 
     /// A crawl begins: what earlier lists said does not count.
     pub(super) fn crawl_begins(&mut self) {
-        let open = std::mem::take(&mut self.open);
+        let mut open = std::mem::take(&mut self.open);
+        open.append(&mut self.until_confirmed);
         *self = Self { open, ..Self::default() };
     }
 
@@ -112,6 +116,12 @@ impl SyncState {
                 let is_short = said.is_some_and(|said| said.users > walk.records() && !is_explained(&said));
                 if is_short {
                     self.counts.short.insert(group.clone(), walk.records());
+                    let counted = said.map_or(0, |said| said.users);
+                    self.doubt(
+                        &walk.scope,
+                        format!("Okta counts {counted} members and shows {}", walk.records()),
+                        batch,
+                    );
                 } else {
                     self.counts.short.remove(group);
                     self.counts_agree(walk.scope.clone(), batch);
@@ -122,7 +132,11 @@ impl SyncState {
                     self.counts.checked.insert(group.clone());
                 }
             }
-            Scope::Users => self.counts.users_shown = Some((walk.records(), walk.began)),
+            Scope::Users => {
+                self.counts.users_shown = Some((walk.records(), walk.began));
+                self.doubt_users(batch);
+            }
+            Scope::Groups if matches!(self.counts.stage, Stage::Idle) => self.doubt_users(batch),
             Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
                 self.counts.stage = Stage::Waiting(self.moment.now.plus_millis(SETTLE_MILLIS));
             }
@@ -130,10 +144,43 @@ impl SyncState {
         }
     }
 
+    /// What was never read completely before counts as incomplete until the second look has told.
+    fn doubt(&mut self, scope: &Scope, evidence: String, batch: &mut Batch) {
+        if self.crawl.whole_since.is_none()
+            && !self.counts.open.contains(scope)
+            && self.counts.until_confirmed.insert(scope.clone())
+        {
+            batch.gaps.push(Gap { scope: scope.clone(), kind: GapKind::CountMismatch, evidence });
+        }
+    }
+
+    fn doubt_users(&mut self, batch: &mut Batch) {
+        let counted = self.everyone.iter().find_map(|group| self.counts.said.get(group)).map(|said| said.users);
+        if let (Some(counted), Some((shown, _))) = (counted, self.counts.users_shown)
+            && counted > shown
+        {
+            self.doubt(&Scope::Users, format!("Okta counts {counted} users and shows {shown}"), batch);
+        }
+    }
+
+    /// The second look is over: only what it has confirmed stays.
+    fn end_doubts(&mut self, batch: &mut Batch) {
+        for scope in std::mem::take(&mut self.counts.until_confirmed) {
+            if !batch.gaps.iter().any(|gap| gap.scope == scope) {
+                batch.closed_gaps.push((scope, GapKind::CountMismatch));
+            }
+        }
+    }
+
     /// A list that was to be read again could not be read; its own gap says so.
     pub(super) fn counts_given_up(&mut self, scope: &Scope) {
         match (&mut self.counts.stage, scope) {
-            (Stage::Groups, Scope::Groups) => self.counts.stage = Stage::Done,
+            (Stage::Groups, Scope::Groups) => {
+                self.counts.stage = Stage::Done;
+                // Nothing confirms them, and nothing refutes them.
+                let doubts = std::mem::take(&mut self.counts.until_confirmed);
+                self.counts.open.extend(doubts);
+            }
             (Stage::Reading { members, .. }, Scope::GroupMembers(group)) => {
                 members.remove(group);
             }
@@ -169,6 +216,9 @@ impl SyncState {
                 if !self.counts.users_are_short {
                     let mut batch = self.batch();
                     self.counts_agree(Scope::Users, &mut batch);
+                    if self.counts.short.is_empty() {
+                        self.end_doubts(&mut batch);
+                    }
                     self.commit_if_any(batch, effects);
                 }
                 if self.counts.short.is_empty() && !self.counts.users_are_short {
@@ -253,6 +303,7 @@ impl SyncState {
         found.retain(|gap| !self.crawl.given_up.contains(&gap.scope) && !self.holds.is_kept(&gap.scope));
         self.counts.open.extend(found.iter().map(|gap| gap.scope.clone()));
         batch.gaps = found;
+        self.end_doubts(&mut batch);
         self.counts.said.clear();
         self.counts.checked.clear();
         self.recount_later();

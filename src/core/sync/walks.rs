@@ -3,7 +3,7 @@
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
 use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{Key, App, Group, GroupStats, Row, Scope};
+use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};

@@ -17,7 +17,7 @@ use super::super::page::{PageToken, Paged};
 use super::super::rows::timestamp;
 use super::super::status::scope_to_proto;
 use super::super::subjects::is_named;
-use crate::core::coverage::{GapId, GapKind, GapRecord, hides, remedy};
+use crate::core::coverage::{GapId, GapKind, GapRecord, hides, missing_oauth_scope, remedy, remedy_of};
 use crate::core::ids::UserId;
 use crate::core::model::Scope;
 
@@ -226,7 +226,7 @@ fn to_proto(ask: &Ask<'_>, held: &HeldCounts, id: &str, gap: &Known) -> Result<v
                 evidence => format!(" (seen: {evidence})"),
             };
             shown.hides = bounded(format!("{}{seen}", hides(scope, record.gap.kind)));
-            shown.remedy = bounded(remedy(scope, record.gap.kind));
+            shown.remedy = bounded(remedy_of(&record.gap));
             shown.evidence = evidence(ask, held, record)?;
         }
         Known::Derived(kind, scope) => {
@@ -366,10 +366,8 @@ fn http_evidence(scope: &Scope, kind: GapKind, text: &str) -> v1::HttpEvidence {
         word.strip_prefix('E').is_some_and(|digits| digits.len() == 7 && digits.bytes().all(|b| b.is_ascii_digit()))
     };
     let okta_error_code = words.find(is_code).unwrap_or_default().to_owned();
-    let missing_oauth_scope = match text.rsplit_once("missing OAuth scope ") {
-        Some((_, name)) if kind == GapKind::ScopeMissing => name.trim().to_owned(),
-        _ => String::new(),
-    };
+    let scope_named = missing_oauth_scope(text).filter(|_| kind == GapKind::ScopeMissing);
+    let missing_oauth_scope = scope_named.unwrap_or_default().to_owned();
     let request_id = text.rsplit_once("(request id ").and_then(|(_, rest)| rest.split_once(')'));
     let okta_request_id = request_id.map(|(id, _)| id.to_owned()).unwrap_or_default();
     let unreadable = text.split_once("could not be read: ").and_then(|(_, rest)| rest.split(' ').next());

@@ -58,7 +58,7 @@ impl Snapshot<'_> {
         users.truncate(limit);
         let (groups, group_count) = absent(
             self.sql,
-            "SELECT DISTINCT grp FROM app_groups ORDER BY grp",
+            "SELECT grp FROM app_groups UNION SELECT via_group FROM app_users WHERE via_group IS NOT NULL ORDER BY 1",
             "SELECT n FROM groups ORDER BY n",
             limit,
         )?;

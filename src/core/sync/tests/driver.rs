@@ -320,8 +320,8 @@ impl Driver {
                 // What the group list said of its size is forgotten by a crash; then one call too many is made.
                 // A read by id says nothing of it, which is how groups are found where their list cannot be read.
                 let is_unlisted = self.memory.walks.get(&Scope::Groups) == Some(&WalkState::GivenUp);
-                let is_forgotten = is_unlisted
-                    || (self.has_resumed || self.failures > 0) && self.limits.members == Members::Assigned;
+                let is_forgotten =
+                    is_unlisted || (self.has_resumed || self.failures > 0) && self.limits.members == Members::Assigned;
                 assert!(
                     is_forgotten || !self.memory.knows_group(group) || !self.org.is_empty_group(group),
                     "{group} is known to be empty"
