@@ -441,6 +441,10 @@ impl Coverage {
                 None => {
                     gaps.insert(GapId::of(GapKind::NotRead, scope));
                 }
+                // Whether all users are shown is known by the count of the group `Everyone`.
+                Some(_) if *scope == Scope::Users && !self.is_told(&Scope::Groups) => {
+                    gaps.insert(GapId::of(GapKind::NotRead, &Scope::Groups));
+                }
                 Some(at) => {
                     let limit = asked.policy.stale_after_millis;
                     if limit.is_some_and(|limit| asked.now.millis_since(*at) > limit) {
@@ -467,6 +471,22 @@ impl Coverage {
             let kinds = self.open.get(object).into_iter().flatten();
             gaps.extend(kinds.map(|kind| GapId::of(*kind, object)));
         }
+    }
+
+    /// Whether a list was read, or has a gap that tells why not.
+    fn is_told(&self, scope: &Scope) -> bool {
+        self.complete.contains_key(scope) || self.open.contains_key(scope)
+    }
+
+    /// The gaps of single objects of one kind: those that are open, and those that closed after a generation.
+    pub fn object_gaps(&self, kind: Kind, generation: u64) -> BTreeSet<GapId> {
+        let is_of_kind = |scope: &Scope| scope.object().is_some_and(|key| key.kind() == kind);
+        let open = self.objects.iter().filter(|object| is_of_kind(object)).flat_map(|object| {
+            let kinds = self.open.get(object).into_iter().flatten();
+            kinds.map(move |kind| GapId::of(*kind, object))
+        });
+        let closed = self.closings.iter().filter(|(at, scope, _)| *at > generation && is_of_kind(scope));
+        open.chain(closed.map(|(_, scope, kind)| GapId::of(*kind, scope))).collect()
     }
 
     fn is_log_stale(&self, asked: Asked) -> bool {

@@ -255,9 +255,7 @@ impl Ask<'_> {
     /// The gaps of all objects of a kind that are not shown.
     fn gaps_of_objects(&self, kind: Kind) -> Gaps {
         let mut gaps = Gaps::default();
-        let coverage = self.view.reader().coverage();
-        let open = coverage.all_open().filter(|(scope, _)| scope.object().is_some_and(|key| key.kind() == kind));
-        gaps.add_all(open.map(|(scope, gap)| GapId::of(gap, scope)));
+        gaps.add_all(self.view.reader().coverage().object_gaps(kind, self.generation).into_iter());
         gaps
     }
 

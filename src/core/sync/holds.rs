@@ -2,7 +2,8 @@
 //!
 //! Some of the missing rows are asked for by id. If all of them are gone, all missing rows go. If one is still there, or
 //! nobody can tell, they stay, a gap says so, and the list is read again, ever more rarely, until it shows them or an operator
-//! releases them. That an account, a membership or an assignment is not found proves that it is gone only if its user or
+//! releases them. Where few rows are missing, the list is first read once more: what changes quickly may have been gone for a
+//! moment. That an account, a membership or an assignment is not found proves that it is gone only if its user or
 //! group is itself shown (facts 7.2).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ use super::{ByIdSeen, Call, Effect, Pending, Selection, SyncState};
 /// somebody is looked into.
 const UNCLEAR_TIMES_MAX: u32 = 2;
 
+/// After this time a list is read once more that does not show a row which is there, in milliseconds.
+const SECOND_WALK_MILLIS: i64 = 3_000;
+
 /// What is known about one walk.
 #[derive(Debug)]
 struct Hold {
@@ -26,10 +30,14 @@ struct Hold {
     round: u64,
     /// Probes that wait for their answer.
     waiting: usize,
-    /// One row is still there, or cannot be asked for.
-    is_refuted: bool,
+    /// Rows that are still there, or cannot be asked for.
+    there: BTreeSet<Key>,
+    /// Those of the walk before.
+    there_before: BTreeSet<Key>,
     /// Users and groups that are not found: what became of their rows is not clear.
     unclear: BTreeSet<Scope>,
+    /// Those of the walk before.
+    unclear_before: BTreeSet<Scope>,
     /// Probed users, groups and apps that are not found.
     gone: BTreeSet<Scope>,
     /// What is said if the missing rows are not gone.
@@ -116,14 +124,19 @@ impl SyncState {
         is_paid: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let times = self.holds.all.get(&scope).map_or(0, |hold| hold.times.saturating_add(1));
+        let before = self.holds.all.remove(&scope);
+        let times = before.as_ref().map_or(0, |hold| hold.times.saturating_add(1));
+        let (there_before, unclear_before) =
+            before.map(|hold| (hold.there, hold.unclear_before)).unwrap_or_default();
         let round = self.holds.next_round;
         self.holds.next_round += 1;
         let hold = Hold {
             round,
             waiting: sample.len(),
-            is_refuted: false,
+            there: BTreeSet::new(),
+            there_before,
             unclear: BTreeSet::new(),
+            unclear_before,
             gone: BTreeSet::new(),
             gap,
             times,
@@ -197,7 +210,7 @@ impl SyncState {
         let Some(hold) = self.holds.of(probe) else { return };
         hold.waiting = hold.waiting.saturating_sub(1);
         match result {
-            ProbeResult::There => hold.is_refuted = true,
+            ProbeResult::There => drop(hold.there.insert(probe.row.clone())),
             ProbeResult::Gone(object) => hold.gone.extend(object),
             ProbeResult::Unclear(object) => {
                 hold.unclear.insert(object);
@@ -206,10 +219,13 @@ impl SyncState {
         if hold.waiting > 0 {
             return;
         }
-        let (is_refuted, unclear, gone) =
-            (hold.is_refuted, std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
+        let (unclear, gone) = (std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
+        let is_refuted = !hold.there.is_empty();
+        let is_new = hold.is_paid && hold.there.is_disjoint(&hold.there_before);
         let scope = probe.scope.clone();
-        if is_refuted {
+        if is_refuted && is_new && self.follow.is_some() {
+            self.read_once_more(&scope, effects);
+        } else if is_refuted {
             self.refute(&scope, effects);
         } else if !unclear.is_empty() {
             self.look_into(&scope, unclear, effects);
@@ -235,6 +251,15 @@ impl SyncState {
         self.commit(batch, effects);
     }
 
+    /// A row that the list did not show is there: it may have come back since. If the list does not show it the next time
+    /// either, there is a gap.
+    fn read_once_more(&mut self, scope: &Scope, effects: &mut Vec<Effect>) {
+        let due_at = self.moment.now.plus_millis(SECOND_WALK_MILLIS);
+        self.debts.owe_at(Target::List(scope.clone()), due_at, "a row is there that it does not show", self.moment);
+        let batch = self.batch();
+        self.commit_if_any(batch, effects);
+    }
+
     /// The missing rows are not gone, or nobody can tell.
     fn refute(&mut self, scope: &Scope, effects: &mut Vec<Effect>) {
         self.read_again_later(scope);
@@ -258,8 +283,12 @@ impl SyncState {
         for target in unclear.iter().filter_map(Scope::object).filter_map(|key| Target::of_object(&key)) {
             self.owe(target, When::Now, "its rows are missing");
         }
-        let times = self.holds.all.get(scope).map_or(0, |hold| hold.times);
-        if times >= UNCLEAR_TIMES_MAX {
+        let is_old = self.holds.all.get_mut(scope).is_some_and(|hold| {
+            let is_again = !hold.unclear_before.is_disjoint(&unclear);
+            hold.unclear_before = unclear;
+            is_again && hold.times >= UNCLEAR_TIMES_MAX
+        });
+        if is_old {
             self.refute(scope, effects);
             return;
         }

@@ -20,6 +20,9 @@ pub(super) const WALK_PAGES_MAX: u32 = 200_000;
 /// forbidden lists must not eat the budget of those that can be read.
 const FAILING_LIST_MILLIS: i64 = 5_000;
 
+/// So often a list is not found before a gap says so: meanwhile it turns out whether what it belongs to is gone.
+const LIST_NOT_FOUND_TIMES: u32 = 2;
+
 impl SyncState {
     pub(super) fn on_page(&mut self, call: CallId, page: PageSeen, effects: &mut Vec<Effect>) {
         let is_page = |pending: &Pending| matches!(pending, Pending::Walk(_) | Pending::Select(_));
@@ -218,7 +221,7 @@ impl SyncState {
             | Scope::App(_) => return false,
         };
         self.ask_for([parent.clone()]);
-        let is_first = self.debts.get(&Target::List(list.clone())).is_none_or(|read| read.attempts == 0);
+        let is_first = self.debts.get(&Target::List(list.clone())).is_none_or(|read| read.attempts < LIST_NOT_FOUND_TIMES);
         let object = Scope::of_object(&parent);
         let is_open = object.is_some_and(|object| self.absent.is_departed(&object) || self.is_absent(&object));
         self.follow.is_some() && (is_first || is_open)
