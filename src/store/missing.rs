@@ -60,12 +60,7 @@ pub(super) fn all(sql: &Connection, scope: &Scope) -> Result<Missing, StoreError
     rows(sql, scope, RequestNumber(u64::MAX), &RoaringBitmap::new())
 }
 
-fn rows(
-    sql: &Connection,
-    scope: &Scope,
-    from: RequestNumber,
-    seen: &RoaringBitmap,
-) -> Result<Missing, StoreError> {
+fn rows(sql: &Connection, scope: &Scope, from: RequestNumber, seen: &RoaringBitmap) -> Result<Missing, StoreError> {
     let outer_of = |kind, id: &str| Ok::<_, StoreError>(find(sql, kind, id)?.unwrap_or(-1));
     let (select, outer) = match scope {
         Scope::Users => ("SELECT n, at FROM users WHERE ?1 = 0", 0),
