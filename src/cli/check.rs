@@ -9,7 +9,7 @@ use super::output::text::wrapped;
 use super::output::{Column, Output};
 use super::run;
 use super::signals::until_done;
-use crate::config::OrgConfig;
+use crate::config::{Credential, OrgConfig};
 use crate::core::probe::{ProbeLine, ProbeReport, ProbeResult};
 use tokio_util::sync::CancellationToken;
 
@@ -113,12 +113,15 @@ fn list<'a>(output: Output, reports: impl Iterator<Item = (&'a OrgConfig, &'a Pr
 
 fn headline(org: &OrgConfig, report: &ProbeReport) -> String {
     let id = report.org_id.as_ref().map(|id| format!(", org id {id}")).unwrap_or_default();
-    format!("{} at {}{id}{}{}", org.name, org.domain, owner(report), clock_remark(report))
+    format!("{} at {}{id}{}{}", org.name, org.domain, owner(&org.credential, report), clock_remark(report))
 }
 
 /// Whose credential it is, as far as it is known.
-fn owner(report: &ProbeReport) -> String {
-    let owner = report.owner.as_ref().map(|owner| format!(", API token of user {owner}"));
+fn owner(credential: &Credential, report: &ProbeReport) -> String {
+    let owner = match (credential, &report.owner) {
+        (Credential::ServiceApp(app), _) => Some(format!(", service app {}", app.client_id)),
+        (Credential::ApiToken(_), owner) => owner.as_ref().map(|owner| format!(", API token of user {owner}")),
+    };
     let roles = report.roles.as_ref().map(|roles| match roles.as_slice() {
         [] => " (no role)".to_owned(),
         roles => format!(" ({})", roles.join(", ")),
@@ -219,6 +222,7 @@ mod tests {
     use super::*;
     use crate::core::ids::{Timestamp, UserId};
     use crate::core::probe::Probe;
+    use crate::core::secret::Secret;
 
     fn report(result: ProbeResult, clock_ahead_millis: Option<i64>) -> ProbeReport {
         let line = ProbeLine {
@@ -274,8 +278,9 @@ mod tests {
         };
         let expected =
             ", API token of user 00u1 (CUSTOM, APP_ADMIN), lapses on 1970-01-01T00:00:00.000Z unless it is used";
-        assert_eq!(owner(&known), expected);
-        assert_eq!(owner(&ProbeReport::default()), "");
+        let token = Credential::ApiToken(Secret::new("00token".to_owned()));
+        assert_eq!(owner(&token, &known), expected);
+        assert_eq!(owner(&token, &ProbeReport::default()), "");
     }
 
     #[test]

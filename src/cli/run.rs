@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::backend::Services;
 use super::failure::Failure;
 use super::output::warn;
-use crate::config::{Config, OrgConfig};
-use crate::core::ids::Timestamp;
+use crate::config::{Config, Credential, OrgConfig};
+use crate::core::ids::{AppId, Timestamp};
 use crate::core::model::Scope;
-use crate::engine::probe::ProbeReport;
+use crate::engine::probe::{Credential as Probed, ProbeReport};
 pub(super) use crate::engine::progress::Progress;
 pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
@@ -40,7 +40,13 @@ pub(super) async fn probe(config: &Config, org: &OrgConfig) -> anyhow::Result<Pr
     // Numbers that order rows of a store; nothing is stored here.
     let client = engine::org::client(&settings, Arc::new(AtomicU64::new(0)))
         .with_context(|| format!("set up the client of org {}", org.name))?;
-    Ok(engine::probe::run(&client, engine::probe::Credential::ApiToken, engine::clock::now).await)
+    let probed = match &org.credential {
+        Credential::ApiToken(_) => Probed::ApiToken,
+        Credential::ServiceApp(app) => Probed::ServiceApp {
+            client_id: AppId::new(&app.client_id).with_context(|| format!("read the client id of org {}", org.name))?,
+        },
+    };
+    Ok(engine::probe::run(&client, probed, engine::clock::now).await)
 }
 
 /// Crawls and serves until the shutdown. `progress` has one sender per org, in the same order.

@@ -1,7 +1,7 @@
 //! What we know that we do not know: gaps, and which of them could change an answer.
 //!
 //! Entry points: [`gap_of_failure`] turns a failed read into a gap, [`Coverage::completeness`] says which gaps stand against
-//! an answer, [`CoveragePolicy::withholds`] whether a row is shown at all. What a gap means in words is in [`words`].
+//! an answer, [`Coverage::withholds`] whether a row is shown at all. What a gap means in words: [`hides`] and [`remedy`].
 //!
 //! Invariants:
 //! - A gap's id depends on its kind and scope only: the same gap keeps its id over restarts and re-occurrences.

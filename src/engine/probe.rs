@@ -46,8 +46,11 @@ pub enum Credential {
 
 /// Makes the probes, one after the other. `now` is the local clock.
 pub async fn run(client: &Client, credential: Credential, now: fn() -> Timestamp) -> ProbeReport {
-    let mut prober =
-        Prober { client, credential, now, sight: Sight::default(), report: ProbeReport::default(), holder: None };
+    let mut sight = Sight::default();
+    if let Credential::ServiceApp { .. } = credential {
+        sight.note_service_app();
+    }
+    let mut prober = Prober { client, credential, now, sight, report: ProbeReport::default(), holder: None };
     let mut asked = Vec::new();
     let mut stopped = None;
     for probe in Probe::ALL {
@@ -237,7 +240,8 @@ impl Prober<'_> {
         });
         let lines = lines.collect();
         let rate_limits = budgets.iter().filter_map(|state| Some((state.bucket.name(), state.limit?))).collect();
-        ProbeReport { roles: self.sight.role_kinds(), rate_limits, lines, ..self.report }
+        let granted_scopes = self.client.scopes().map(|scopes| scopes.granted.into_iter().collect());
+        ProbeReport { roles: self.sight.role_kinds(), granted_scopes, rate_limits, lines, ..self.report }
     }
 }
 

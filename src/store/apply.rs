@@ -1,7 +1,8 @@
 //! Rows into tables, within the writer's transaction.
 //!
-//! Entry points: [`Apply::put`], [`Apply::remove`]. Every change of a row is noted in the change log under the revision
-//! that the transaction makes, the look-up keys follow the row, and a name that somebody loses is noted with its holder.
+//! Entry point: [`Apply::put`]; the module `remove` has the way out. Every change of a row is noted in the change log under
+//! the revision that the transaction makes, the look-up keys follow the row, and a name that somebody loses is noted with
+//! its holder.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -79,8 +80,8 @@ pub(super) struct Apply<'a> {
 }
 
 /// `changes.op`.
-const OP_REMOVED: i64 = 0;
-const OP_PUT: i64 = 1;
+pub(super) const OP_REMOVED: i64 = 0;
+pub(super) const OP_PUT: i64 = 1;
 const OP_RELABELLED: i64 = 2;
 
 /// The names under which an app user is found.
@@ -97,11 +98,11 @@ fn user_names(row: &User) -> [(&'static str, Option<&str>); 3] {
     [("login", row.login.as_deref()), ("email", row.email.as_deref()), ("second_email", row.second_email.as_deref())]
 }
 
-const ACCOUNT_NAMES: [(&str, usize); 3] = [("user_name", 1), ("external_id", 2), ("email", 3)];
-const USER_NAMES: [(&str, usize); 3] = [("login", 2), ("email", 3), ("second_email", 4)];
+pub(super) const ACCOUNT_NAMES: [(&str, usize); 3] = [("user_name", 1), ("external_id", 2), ("email", 3)];
+pub(super) const USER_NAMES: [(&str, usize); 3] = [("login", 2), ("email", 3), ("second_email", 4)];
 
 /// Names that a stored row had, by kind of name.
-type OldNames = Vec<(&'static str, String)>;
+pub(super) type OldNames = Vec<(&'static str, String)>;
 
 impl Apply<'_> {
     /// Surrogate of an id, made when it is new.
@@ -303,7 +304,7 @@ impl Apply<'_> {
     }
 
     /// Moves the look-up keys of a changed row and notes the names that it lost.
-    fn rename(
+    pub(super) fn rename(
         &mut self,
         app: N,
         user: N,
@@ -351,12 +352,12 @@ impl Apply<'_> {
         )
     }
 
-    fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
+    pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
         self.sql.prepare_cached(sql)?.execute(params)?;
         Ok(())
     }
 
-    fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
+    pub(super) fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
         self.changed = true;
         self.lines += 1;
         self.run(
@@ -368,7 +369,7 @@ impl Apply<'_> {
     }
 
     /// The table of a key and its surrogates; 0, which is nobody's surrogate, for ids that were never stored.
-    fn located(&self, key: &Key) -> Result<(&'static Table, N, Option<N>), StoreError> {
+    pub(super) fn located(&self, key: &Key) -> Result<(&'static Table, N, Option<N>), StoreError> {
         let n = |kind, id: &str| Ok::<_, StoreError>(self.find(kind, id)?.unwrap_or_default());
         Ok(match key {
             Key::User(user) => (&USERS, n(Kind::User, user.as_str())?, None),
@@ -399,104 +400,25 @@ impl Apply<'_> {
         Ok(id.and_then(|id| AppId::new(&id).ok()))
     }
 
-    /// Removes an object with everything that hangs on it. Returns the number of rows removed; `None` when something newer
-    /// is known about it: then it stays, and so does everything that hangs on it.
-    pub(super) fn remove(&mut self, key: &Key) -> Result<Option<u64>, StoreError> {
-        if self.guard.is_outdated(key, self.at) {
-            return Ok(None);
-        }
-        let (table, a, b) = self.located(key)?;
-        if self.stored_at(table, a, b)?.is_some_and(|at| at > as_i64(self.at.0)) {
-            return Ok(None);
-        }
-        if self.is_reread {
-            self.guard.reread(key.clone(), self.at, self.now);
-        }
-        self.gone.extend(Scope::of_object(key).filter(|scope| self.object_gaps.contains(scope)));
-        let b = b.unwrap_or_default();
-        let removed = match key {
-            Key::User(_) => self.remove_user(a),
-            Key::Group(group) => {
-                self.gone.push(Scope::GroupMembers(group.clone()));
-                self.remove_group(a)
-            }
-            Key::App(app) => {
-                self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
-                self.remove_app(a)
-            }
-            Key::GroupMember(..) => self.remove_member(a, b),
-            Key::AppUser(..) => self.remove_app_user(a, b),
-            Key::AppGroup(..) => self.remove_app_group(a, b),
-        }?;
-        if matches!(key, Key::User(_) | Key::Group(_) | Key::App(_)) {
-            self.guard.removed(key.clone(), self.at, self.now);
-        }
-        Ok(Some(removed))
-    }
-
     /// Number of the request that last changed a stored row: the first column of every `select`.
-    fn stored_at(&self, table: &Table, a: N, b: Option<N>) -> Result<Option<i64>, StoreError> {
+    pub(super) fn stored_at(&self, table: &Table, a: N, b: Option<N>) -> Result<Option<i64>, StoreError> {
         let mut select = self.sql.prepare_cached(table.select)?;
         let key = [a].into_iter().chain(b);
         Ok(select.query_row(rusqlite::params_from_iter(key), |row| row.get(0)).optional()?)
     }
 
-    /// Removes one row of `scope` by its surrogate within the scope; `outer` is the group's or app's surrogate.
-    pub(super) fn remove_in_scope(&mut self, scope: &Scope, outer: N, n: N) -> Result<u64, StoreError> {
-        if !self.object_gaps.is_empty() && matches!(scope, Scope::Users | Scope::Groups) {
-            let object = missing::key_of(self.sql, scope, n)?.as_ref().and_then(Scope::of_object);
-            self.gone.extend(object.filter(|object| self.object_gaps.contains(object)));
-        }
-        match scope {
-            Scope::Users => self.remove_user(n),
-            Scope::Groups => {
-                let mut select = self.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
-                let id: String = select.query_row([n], |row| row.get(0))?;
-                self.gone.extend(GroupId::new(&id).map(Scope::GroupMembers));
-                self.remove_group(n)
-            }
-            // Never by absence from the list: see `Finished::unlisted`.
-            Scope::Apps => Ok(0),
-            Scope::GroupMembers(_) => self.remove_member(outer, n),
-            Scope::AppUsers(_) => self.remove_app_user(outer, n),
-            Scope::AppGroups(_) => self.remove_app_group(outer, n),
-            Scope::User(_) => self.remove_user(n),
-            Scope::Group(group) => {
-                self.gone.push(Scope::GroupMembers(group.clone()));
-                self.remove_group(n)
-            }
-            Scope::App(app) => {
-                self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
-                self.remove_app(n)
-            }
-            Scope::Log => Ok(0),
-        }
-    }
-
-    fn id_of(&self, n: N) -> Result<Option<String>, StoreError> {
+    pub(super) fn id_of(&self, n: N) -> Result<Option<String>, StoreError> {
         let mut select = self.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
         Ok(select.query_row([n], |row| row.get(0)).optional()?)
     }
 
-    fn surrogates(&self, sql: &str, n: N) -> Result<Vec<N>, StoreError> {
-        let mut statement = self.sql.prepare_cached(sql)?;
-        let rows = statement.query_map([n], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Deletes the row itself; nothing happens when there is none.
-    fn remove_row(&mut self, kind: Kind, table: &Table, key: &[N]) -> Result<u64, StoreError> {
-        let deleted = self.sql.prepare_cached(table.delete)?.execute(rusqlite::params_from_iter(key))?;
-        if deleted > 0 {
-            let count = self.rows.entry(kind).or_default();
-            *count = count.saturating_sub(1);
-            self.log(kind, key[0], key.get(1).copied().unwrap_or_default(), OP_REMOVED)?;
-        }
-        Ok(deleted as u64)
-    }
-
     /// Names of a stored row.
-    fn old_names(&self, table: &Table, key: &[N], names: &[(&'static str, usize)]) -> Result<OldNames, StoreError> {
+    pub(super) fn old_names(
+        &self,
+        table: &Table,
+        key: &[N],
+        names: &[(&'static str, usize)],
+    ) -> Result<OldNames, StoreError> {
         let mut select = self.sql.prepare_cached(table.select)?;
         let mut rows = select.query(rusqlite::params_from_iter(key))?;
         let mut old = Vec::new();
@@ -510,110 +432,9 @@ impl Apply<'_> {
         Ok(old)
     }
 
-    pub(super) fn remove_user(&mut self, n: N) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for app in self.surrogates("SELECT app FROM app_users WHERE user = ?1", n)? {
-            removed += self.remove_app_user(app, n)?;
-        }
-        for group in self.surrogates("SELECT grp FROM group_members WHERE user = ?1", n)? {
-            removed += self.remove_member(group, n)?;
-        }
-        let old = self.old_names(&USERS, &[n], &USER_NAMES)?;
-        self.rename(0, n, &old, &[])?;
-        Ok(removed + self.remove_row(Kind::User, &USERS, &[n])?)
-    }
-
-    pub(super) fn remove_group(&mut self, n: N) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for user in self.surrogates("SELECT user FROM group_members WHERE grp = ?1", n)? {
-            removed += self.remove_member(n, user)?;
-        }
-        for app in self.surrogates("SELECT app FROM app_groups WHERE grp = ?1", n)? {
-            removed += self.remove_app_group(app, n)?;
-            let app = self.id_of(app)?.and_then(|id| AppId::new(&id).ok());
-            self.orphans.extend(app.map(|app| Target::List(Scope::AppUsers(app))));
-        }
-        self.run("DELETE FROM member_marks WHERE grp = ?1", [n])?;
-        Ok(removed + self.remove_row(Kind::Group, &GROUPS, &[n])?)
-    }
-
-    pub(super) fn remove_app(&mut self, n: N) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for user in self.surrogates("SELECT user FROM app_users WHERE app = ?1", n)? {
-            removed += self.remove_app_user(n, user)?;
-        }
-        for group in self.surrogates("SELECT grp FROM app_groups WHERE app = ?1", n)? {
-            removed += self.remove_app_group(n, group)?;
-        }
-        for group in self.surrogates("SELECT n FROM groups WHERE source_app = ?1", n)? {
-            if let Some(group) = self.id_of(group)?.and_then(|id| GroupId::new(&id).ok()) {
-                self.ended.insert(Target::Group(group.clone()));
-                self.orphans.insert(Target::Group(group));
-            }
-        }
-        self.apps_changed = true;
-        Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
-    }
-
     /// Notes a change that was made beside [`Apply::put`].
     pub(super) fn note_put(&mut self, kind: Kind, a: N, b: N) -> Result<(), StoreError> {
         self.log(kind, a, b, OP_PUT)
-    }
-
-    /// Removes the secondary e-mails of all users, and what was remembered of earlier ones.
-    pub(super) fn drop_second_emails(&mut self) -> Result<(), StoreError> {
-        for n in self.surrogates("SELECT n FROM users WHERE second_email IS NOT NULL AND ?1 = 0", 0)? {
-            let old = self.old_names(&USERS, &[n], &USER_NAMES)?;
-            let kept: Vec<_> = old.iter().filter(|(kind, _)| *kind != "second_email").collect();
-            let kept: Vec<_> = kept.into_iter().map(|(kind, name)| (*kind, Some(name.as_str()))).collect();
-            self.rename(0, n, &old, &kept)?;
-            self.run("UPDATE users SET second_email = NULL WHERE n = ?1", [n])?;
-            self.log(Kind::User, n, 0, OP_PUT)?;
-        }
-        self.run("DELETE FROM account_history WHERE app = 0 AND kind = 'second_email'", ())
-    }
-
-    /// Removes rows that name a user or group of which there is no row.
-    pub(super) fn remove_rows_of_unknown(&mut self, kind: Kind) -> Result<(), StoreError> {
-        let pairs = |sql: &Connection, select: &str| -> Result<Vec<(N, N)>, StoreError> {
-            let mut select = sql.prepare_cached(select)?;
-            let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        };
-        if kind == Kind::Group {
-            let unknown = "SELECT app, grp FROM app_groups WHERE grp NOT IN (SELECT n FROM groups)";
-            for (app, group) in pairs(self.sql, unknown)? {
-                self.remove_app_group(app, group)?;
-            }
-            let unknown = "SELECT grp, user FROM group_members WHERE grp NOT IN (SELECT n FROM groups)";
-            for (group, user) in pairs(self.sql, unknown)? {
-                self.remove_member(group, user)?;
-            }
-            return Ok(());
-        }
-        let unknown = "SELECT app, user FROM app_users WHERE user NOT IN (SELECT n FROM users)";
-        for (app, user) in pairs(self.sql, unknown)? {
-            self.remove_app_user(app, user)?;
-        }
-        let unknown = "SELECT grp, user FROM group_members WHERE user NOT IN (SELECT n FROM users)";
-        for (group, user) in pairs(self.sql, unknown)? {
-            self.remove_member(group, user)?;
-        }
-        Ok(())
-    }
-
-    fn remove_member(&mut self, group: N, user: N) -> Result<u64, StoreError> {
-        self.remove_row(Kind::GroupMember, &GROUP_MEMBERS, &[group, user])
-    }
-
-    fn remove_app_user(&mut self, app: N, user: N) -> Result<u64, StoreError> {
-        let old = self.old_names(&APP_USERS, &[app, user], &ACCOUNT_NAMES)?;
-        self.rename(app, user, &old, &[])?;
-        self.remove_row(Kind::AppUser, &APP_USERS, &[app, user])
-    }
-
-    fn remove_app_group(&mut self, app: N, group: N) -> Result<u64, StoreError> {
-        self.remove_row(Kind::AppGroup, &APP_GROUPS, &[app, group])
     }
 }
 

@@ -194,12 +194,13 @@ fn forget_groups(apply: &mut Apply<'_>, debts: &mut Debts<'_>, batch: &Batch) ->
         if is_stored && !apply.source_app_of(group)?.is_some_and(|app| batch.departed_apps.contains(&app)) {
             continue;
         }
+        // What was read later says that it is there: then the gap is for others to close.
+        if is_stored && apply.remove(&key)?.is_none() {
+            continue;
+        }
         let target = Target::Group(group.clone());
         debts.owe(target.clone(), When::Now, "its app is gone", batch.members_since)?;
         debts.announce(&target)?;
-        if is_stored {
-            apply.remove(&key)?;
-        }
         forgotten.insert(Scope::Group(group.clone()));
     }
     Ok(forgotten)

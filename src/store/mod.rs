@@ -23,6 +23,7 @@ mod missing;
 mod purge;
 mod reader;
 mod recent;
+mod remove;
 mod retention;
 mod schema;
 mod snapshot;

@@ -45,6 +45,11 @@ fn assert_silent(ran: &Ran) {
     assert!(!is_secret_in(ran.out.as_bytes()) && !is_secret_in(ran.err.as_bytes()), "a secret was shown: {ran:?}");
 }
 
+/// The report as one line: a terminal breaks it anywhere.
+fn words(ran: &Ran) -> String {
+    ran.out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn assert_not_stored(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -71,7 +76,8 @@ fn no_secret_is_shown_or_stored() {
         assert_not_stored(place.path());
         server.sim().oauth.apps[0].keys[0].is_revoked = true;
         let ran = place.run(&["check"]);
-        ran.assert(1, "unauthorized", "no active key with id kid1");
+        ran.assert(1, "unauthorized", "");
+        assert!(words(&ran).contains("no token: the app has no active key with id kid1"), "{ran:?}");
         assert_silent(&ran);
     }
 }
@@ -136,4 +142,28 @@ fn a_key_that_others_can_read_is_warned_about() {
     #[cfg(unix)]
     ran.assert(0, "private_key_file = \"key.pem\"", "run chmod 600 on it");
     assert!(!ran.out.contains("BEGIN"));
+}
+
+#[test]
+fn a_missing_scope_is_named() {
+    for drops_ungranted in [false, true] {
+        let (server, place) = world();
+        {
+            let app = &mut server.sim().oauth.apps[0];
+            app.drops_ungranted = drops_ungranted;
+            app.granted.remove("okta.groups.read");
+        }
+        let ran = place.run(&["check"]);
+        ran.assert(3, "OAuth scopes that were not granted: okta.groups.read\n", "");
+        let told = words(&ran);
+        assert!(told.contains(", service app 0oaConnector"), "{told}");
+        assert!(told.contains("groups: scope_missing"), "{told}");
+        assert!(told.contains("to do grant the OAuth scope okta.groups.read to the service app"), "{told}");
+        assert!(!told.contains("users: "), "what is granted is readable: {told}");
+        let org = &place.run(&["check", "-o", "json"]).json()["orgs"][0];
+        assert_eq!(org["missing_scopes"], serde_json::json!(["okta.groups.read"]));
+        assert_eq!(org["granted_scopes"].as_array().unwrap().len(), 3, "{org}");
+        server.sim().oauth.apps[0].granted.insert("okta.groups.read".to_owned());
+        place.run(&["check"]).assert(0, "everything that is needed can be read", "");
+    }
 }

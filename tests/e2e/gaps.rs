@@ -279,7 +279,9 @@ async fn check_case(case: &Case, foreign: &SimServer) {
         assert_eq!(gaps, expected, "{}, round {round}: {:?}", case.name, report.open_gaps);
         for record in &report.open_gaps {
             assert!(record.gap.evidence.contains(case.evidence), "{}: {record:?}", case.name);
-            assert_eq!(record.count, round + 1, "{}: {record:?}", case.name);
+            // Okta counts members whom the list does not show: the list is read once more in each crawl.
+            let looks = if case.name == "none of the biggest group" { 2 } else { 1 };
+            assert_eq!(record.count, (round + 1) * looks, "{}: {record:?}", case.name);
         }
         world.picture().assert_equals(&before, case.name);
         // Each stale walk begins eleven times.

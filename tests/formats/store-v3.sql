@@ -49,6 +49,16 @@ CREATE TABLE gap_changes(revision INTEGER NOT NULL, gap TEXT NOT NULL, op INTEGE
     PRIMARY KEY(revision, gap)) WITHOUT ROWID;
 CREATE TABLE revision_times(revision INTEGER PRIMARY KEY, at INTEGER NOT NULL, lines INTEGER NOT NULL);
 CREATE INDEX pending_reads_absent ON pending_reads(target) WHERE absent_since IS NOT NULL;
+CREATE TABLE filtered_objects(n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL,
+    last_updated INTEGER, UNIQUE(kind, hash));
+CREATE TABLE filtered_names(app INTEGER NOT NULL, folded BLOB NOT NULL, owner INTEGER NOT NULL, field INTEGER NOT NULL,
+    exact BLOB NOT NULL, PRIMARY KEY(app, folded, owner, field)) WITHOUT ROWID;
+CREATE INDEX filtered_names_by_owner ON filtered_names(owner, app);
+CREATE TABLE filtered_rows(scope TEXT PRIMARY KEY, kind INTEGER NOT NULL, count INTEGER NOT NULL, rows BLOB NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE undecided(scope TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY(scope, kind, id)) WITHOUT ROWID;
+CREATE INDEX undecided_by_id ON undecided(kind, id);
 INSERT INTO meta VALUES ('apps_revision', 5);
 INSERT INTO meta VALUES ('change_lines', 26);
 INSERT INTO meta VALUES ('crawl_began', 1770000008000);
@@ -60,10 +70,12 @@ INSERT INTO meta VALUES ('crawl_started_at', 1770000008000);
 INSERT INTO meta VALUES ('crawl_whole_since', 1770000001000);
 INSERT INTO meta VALUES ('delta_groups', 1770000004000);
 INSERT INTO meta VALUES ('delta_users', 1770000003000);
+INSERT INTO meta VALUES ('filter', '{"users":{"domains":[]},"groups":{"name_contains":[],"skip_app_groups":false},"apps":{"include":[],"exclude":[],"built_in":false,"sync_inactive":true},"skip_secondary_emails":false}');
+INSERT INTO meta VALUES ('filter_salt', X'00112233445566778899AABBCCDDEEFF');
 INSERT INTO meta VALUES ('log_cursor', 'https://org.example/api/v1/logs?after=2');
 INSERT INTO meta VALUES ('observed_by_our_clock', 1770000030000);
 INSERT INTO meta VALUES ('observed_through', 1770000030000);
-INSERT INTO meta VALUES ('request_number', 1048577);
+INSERT INTO meta VALUES ('request_number', 2097153);
 INSERT INTO meta VALUES ('revision', 11);
 INSERT INTO meta VALUES ('rows_1', 2);
 INSERT INTO meta VALUES ('rows_2', 2);

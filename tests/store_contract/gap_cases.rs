@@ -239,6 +239,25 @@ fn a_group_of_a_gone_app_of_which_nothing_is_stored_has_no_gap() {
 }
 
 #[test]
+fn a_stored_group_of_a_gone_app_goes_or_has_a_gap() {
+    #[track_caller]
+    fn check(at: u64, stored: usize, gaps: &[&str], owed: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "a");
+        put(&store, batch(2, vec![group("Eng", GroupType::AppGroup)]));
+        let (gaps_found, departed_apps) = (unseen(Scope::Group(group_id())), [app_id()].into());
+        let forgettable = vec![group_id()];
+        let receipt = put(&store, Batch { gaps: gaps_found, forgettable, departed_apps, ..batch(at, Vec::new()) });
+        assert_eq!(store.reader.read(|snapshot| snapshot.groups(None, 10)).unwrap().rows.len(), stored);
+        check_open_gaps(&store, gaps);
+        assert_eq!(names(&receipt.owed), owed);
+    }
+    check(3, 0, &[], &["group(00g1) gone"]);
+    // It was shown later than the answer that did not find it.
+    check(1, 1, &["UNSEEN_REFERENCE:group(00g1)"], &[]);
+}
+
+#[test]
 fn new_rows_that_name_strangers_are_asked_about() {
     #[track_caller]
     fn check(is_followed: bool, is_crawling: bool, rows: Vec<Row>, owed: &[&str]) {

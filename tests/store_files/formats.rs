@@ -1,11 +1,12 @@
 //! A file of every released format, and what it must still show.
 //!
 //! `tests/formats/store-vN.sql` is a store of version N as SQL, `store-vN.expected.json` what a reader shows of it after
-//! the migrations up to now. The newest dump is made anew by every run and compared: a change of the format fails here
-//! until it has a version of its own. After a deliberate change: `UPDATE_EXPECT=1 cargo test --test store_files`, and never
-//! for the dump of a version that was released. A new table needs a row from [`covered`] or one of its like.
+//! the migrations up to now; `store-vN-filtered` the same of a store under a filter, which the format has since version 3.
+//! The newest dumps are made anew by every run and compared: a change of the format fails here until it has a version of
+//! its own. After a deliberate change: `UPDATE_EXPECT=1 cargo test --test store_files`, and never for the dump of a version
+//! that was released. A new table needs a row from [`covered`] or one of its like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +14,16 @@ use expect_test::expect_file;
 use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Delta, Listing, Position, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Asked, Gap, GapKind};
 use okta_idmap::core::event::MemberChange;
+use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter, GroupFilter};
 use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use okta_idmap::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Kind,
     Quarantined, Row, Scope, User, UserStatus,
 };
-use okta_idmap::core::normalize::lookup_key;
+use okta_idmap::core::normalize::{Identifier, NameRule, lookup_key};
 use okta_idmap::core::pending::{PendingRead, Target};
-use okta_idmap::store::{Reader, STORE_FILE, Snapshot, Store, StoreError};
+use okta_idmap::core::resolve::NameField;
+use okta_idmap::store::{Reader, STORE_FILE, Snapshot, Store, StoreConfig, StoreError};
 use rusqlite::Connection;
 
 use super::{config, put, sqlite};
@@ -313,6 +316,75 @@ fn covered() -> Vec<Batch> {
     ]
 }
 
+/// What the filtered store wants: one domain, and groups with a part in their name.
+fn narrow() -> Filter {
+    let users = DomainFilter::new([DomainPattern::parse("example.com").unwrap()]);
+    let groups = GroupFilter { name_contains: ["Eng".to_owned()].into(), skip_app_groups: false };
+    Filter { users, groups, ..Filter::default() }
+}
+
+/// A history under [`narrow`]: a user, a group and an app that are kept out, a user who leaves the domain, and rows that name
+/// somebody whom nobody knows.
+fn narrowed() -> Vec<Batch> {
+    let finished = |scope, from| {
+        let began = time(i64::try_from(from).unwrap());
+        update(scope, WalkState::Finished { from: RequestNumber(from), began, known_empty: false, ended: Vec::new() })
+    };
+    let user = |id, login| Row::User(User { id: user_id(id), login: text(login), ..bare_user() });
+    let account = |user, user_name| {
+        Row::AppUser(AppUser { user: user_id(user), via_group: None, external_id: None, ..full_app_user(user_name) })
+    };
+    let member = |user| Row::GroupMember(GroupMember { group: group_id("00g2"), user: user_id(user) });
+    let assigned = |group| {
+        Row::AppGroup(AppGroup { app: app_id("0oa1"), group: group_id(group), priority: None, last_updated: None })
+    };
+    let [everyone, wanted] = groups();
+    let unwanted = Group { id: group_id("00g3"), name: "Sales".into(), ..everyone.clone() };
+    vec![
+        Batch {
+            walks: vec![finished(Scope::Users, 1)],
+            ..batch(
+                1,
+                vec![Row::User(full_user()), user("00u2", "leaves@example.com"), user("00u4", "Outside@example.org")],
+            )
+        },
+        Batch {
+            walks: vec![finished(Scope::Groups, 2)],
+            ..batch(2, vec![Row::Group(everyone), Row::Group(wanted), Row::Group(unwanted)])
+        },
+        Batch {
+            walks: vec![finished(Scope::Apps, 3)],
+            unwanted_apps: vec![app_id("0oa3")],
+            ..batch(3, vec![Row::App(full_app("Jira"))])
+        },
+        Batch {
+            walks: vec![finished(Scope::AppUsers(app_id("0oa1")), 4)],
+            ..batch(
+                4,
+                vec![
+                    account("00u1", "new name"),
+                    account("00u2", "leaving"),
+                    account("00u4", "Outside"),
+                    account("00u5", "unknown"),
+                ],
+            )
+        },
+        Batch {
+            walks: vec![
+                finished(Scope::GroupMembers(group_id("00g2")), 5),
+                finished(Scope::AppGroups(app_id("0oa1")), 5),
+            ],
+            ..batch(5, vec![member("00u1"), member("00u4"), assigned("00g2"), assigned("00g3")])
+        },
+        Batch { is_reread: true, ..batch(6, vec![user("00u2", "left@example.org")]) },
+        Batch {
+            crawl: Some(CrawlMark::Begin { id: CrawlId(2), fingerprint: "fingerprint 2".to_owned() }),
+            walks: vec![update(Scope::Users, WalkState::Todo)],
+            ..batch(7, vec![member("00u6")])
+        },
+    ]
+}
+
 /// The whole file as SQL, in an order that does not depend on how it came to be.
 fn dump(file: &Connection) -> String {
     let pragma = |name: &str| -> i64 { file.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
@@ -403,6 +475,20 @@ fn show_snapshot(snapshot: &Snapshot<'_>) -> Result<BTreeMap<&'static str, Vec<S
     shown.insert("held", lines(snapshot.held()?));
     shown.insert("unseen", lines([snapshot.unseen(ALL)?]));
     shown.insert("quarantine", lines(snapshot.quarantined(ALL)?));
+    let mut filtered = lines(snapshot.filtered_counts()?);
+    for id in ["00u1", "00u2", "00u4", "00u5"] {
+        filtered.push(format!("{id}: {}", snapshot.is_filtered_user(&user_id(id))?));
+    }
+    for id in ["00g2", "00g3"] {
+        filtered.push(format!("{id}: {}", snapshot.is_filtered_group(&group_id(id))?));
+    }
+    let fields = [NameField::UserName, NameField::Login].map(|field| (field, NameRule::Default));
+    for name in ["OUTSIDE@example.org", "left@example.org", "leaves@example.com", "leaving", "Outside", "unknown"] {
+        let is_filtered = snapshot.is_filtered_name(Some(&app), Identifier::new(name).unwrap(), &fields)?;
+        filtered.push(format!("{name}: {is_filtered}"));
+    }
+    shown.insert("filtered", filtered);
+    shown.insert("undecided", lines(snapshot.undecided(ALL)?));
     for kind in Kind::ALL {
         assert!(!snapshot.keys_after(kind, (-1, -1), ALL)?.is_empty(), "no {kind:?}");
     }
@@ -419,42 +505,65 @@ fn every_released_format_is_kept_and_read() {
     read_all();
 }
 
+fn config_of(dir: &Path, filter: &Filter) -> StoreConfig {
+    StoreConfig { filter: filter.clone(), ..config(dir) }
+}
+
+/// What is random in a store, the same in every dump.
+const NOT_RANDOM: &str = "UPDATE meta SET value = '0123456789abcdef' WHERE name = 'store_id';
+    UPDATE meta SET value = x'00112233445566778899aabbccddeeff' WHERE name = 'filter_salt'";
+
 fn keep_the_newest() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(config(dir.path())).unwrap();
-    for batch in history().into_iter().chain(followed()).chain(covered()) {
-        put(&store, batch);
+    let plain = history().into_iter().chain(followed()).chain(covered()).collect();
+    let (mut filled, mut empty) = (BTreeSet::new(), BTreeSet::new());
+    for (suffix, filter, batches) in [("", Filter::default(), plain), ("-filtered", narrow(), narrowed())] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(STORE_FILE);
+        drop(Store::open(config_of(dir.path(), &filter)).unwrap());
+        drop(sqlite(&path, NOT_RANDOM));
+        let store = Store::open(config_of(dir.path(), &filter)).unwrap();
+        for batch in batches {
+            put(&store, batch);
+        }
+        drop(store);
+        let file = sqlite(&path, "");
+        for table in tables(&file) {
+            let rows: i64 = file.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
+            if rows > 0 {
+                filled.insert(table)
+            } else {
+                empty.insert(table)
+            };
+        }
+        expect_file![formats_dir().join(format!("store-v{}{suffix}.sql", version(&file)))].assert_eq(&dump(&file));
     }
-    drop(store);
-    let file =
-        sqlite(&dir.path().join(STORE_FILE), "UPDATE meta SET value = '0123456789abcdef' WHERE name = 'store_id'");
-    for table in tables(&file) {
-        let rows: i64 = file.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
-        assert!(rows > 0, "no rows in {table}");
-    }
-    expect_file![formats_dir().join(format!("store-v{}.sql", version(&file)))].assert_eq(&dump(&file));
+    let unused: Vec<_> = empty.difference(&filled).collect();
+    assert!(unused.is_empty(), "no rows in {unused:?}");
 }
 
 fn read_all() {
     let fresh = tempfile::tempdir().unwrap();
     drop(Store::open(config(fresh.path())).unwrap());
     let fresh = sqlite(&fresh.path().join(STORE_FILE), "");
-    for number in 1..=version(&fresh) {
-        let sql = fs::read_to_string(formats_dir().join(format!("store-v{number}.sql"))).unwrap();
+    let newest = version(&fresh);
+    let plain = (1..=newest).map(|number| (format!("store-v{number}"), Filter::default()));
+    let filtered = (3..=newest).map(|number| (format!("store-v{number}-filtered"), narrow()));
+    for (name, filter) in plain.chain(filtered) {
+        let sql = fs::read_to_string(formats_dir().join(format!("{name}.sql"))).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(STORE_FILE);
         drop(sqlite(&path, &sql));
-        let store = Store::open(config(dir.path())).unwrap();
-        let expected = formats_dir().join(format!("store-v{number}.expected.json"));
-        expect_file![expected].assert_eq(&show(&store.reader));
+        let store = Store::open(config_of(dir.path(), &filter)).unwrap();
+        expect_file![formats_dir().join(format!("{name}.expected.json"))].assert_eq(&show(&store.reader));
         // It is not only read: it is the store that this version would have made, and can be written.
         let before = *store.reader.revisions().borrow();
-        put(&store, batch(99, vec![Row::User(User { id: user_id("00u100"), ..bare_user() })]));
+        let new = User { id: user_id("00u100"), login: text("new@example.com"), ..bare_user() };
+        put(&store, batch(99, vec![Row::User(new)]));
         assert_eq!(store.reader.revisions().borrow().0, before.0 + 1);
         drop(store);
         let file = sqlite(&path, "");
-        assert_eq!(schema(&file), schema(&fresh), "version {number} after its migrations");
-        assert_eq!(version(&file), version(&fresh));
+        assert_eq!(schema(&file), schema(&fresh), "{name} after its migrations");
+        assert_eq!(version(&file), newest);
         let check: String = file.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
         assert_eq!(check, "ok");
     }

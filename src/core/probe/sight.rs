@@ -68,9 +68,16 @@ pub struct Sight {
     telling_app: Option<AppId>,
     /// The owner's roles, where they can be read.
     pub(super) roles: Option<Vec<Role>>,
+    /// Whether the credential is a service app, which has its roles by itself.
+    pub(super) is_service_app: bool,
 }
 
 impl Sight {
+    /// The credential is a service app: what has to be done is done there.
+    pub fn note_service_app(&mut self) {
+        self.is_service_app = true;
+    }
+
     /// Takes in the page of a list. `is_whole`: it is the only page.
     pub fn note(&mut self, probe: Probe, rows: &[Row], stats: &[(GroupId, GroupStats)], is_whole: bool) {
         self.stats.extend(stats.iter().cloned());

@@ -41,9 +41,45 @@ impl Sight {
         let is_fine = result.is_fine() || result == ProbeResult::NotAsked;
         let (hides, remedy) = match is_fine {
             true => Default::default(),
-            false => (hides(probe), remedy(probe, result, scope_named)),
+            false => (hides(probe), self.remedy(probe, result, scope_named)),
         };
         Verdict { result, detail, hides, remedy }
+    }
+
+    fn remedy(&self, probe: Probe, result: ProbeResult, scope_named: Option<&str>) -> String {
+        let (permission, holder) = (probe.permission(), holder(self.is_service_app));
+        match (result, permission) {
+            (ProbeResult::Unauthorized, _) if self.is_service_app => {
+                "put right what is said above, in the configuration or in the service app: it must be active, and the key \
+                 registered with it and not revoked; else register a new key and configure it"
+                    .to_owned()
+            }
+            (ProbeResult::Unauthorized, _) => {
+                "create a new API token and configure it; its owner must be active and keep the admin role".to_owned()
+            }
+            (ProbeResult::Unreachable, _) | (ProbeResult::Failed, None) => {
+                "check the org's address, the name service and the way out (proxy, firewall)".to_owned()
+            }
+            (ProbeResult::Failed, Some(_)) => {
+                "see the detail; if it stays, ask Okta's support with the request id".to_owned()
+            }
+            (ProbeResult::ScopeMissing, permission) => {
+                let scope = scope_named.or(permission.map(|permission| permission.oauth_scope)).unwrap_or_default();
+                format!("grant the OAuth scope {scope} to the service app (a Super Administrator can)")
+            }
+            (_, None) => String::new(),
+            (ProbeResult::Empty, Some(permission)) => {
+                let grant = grant(&permission, holder);
+                format!("{holder} has no admin role, and Okta answers with empty lists: {grant}")
+            }
+            // Who lacks members lacks the users that these are.
+            (ProbeResult::Partial, Some(_)) if probe == Probe::GroupMembers => {
+                let users = Probe::Users.permission().map(|permission| widen(&permission, holder)).unwrap_or_default();
+                format!("it is users that are hidden: {users}")
+            }
+            (ProbeResult::Partial, Some(permission)) => widen(&permission, holder),
+            (_, Some(permission)) => grant(&permission, holder),
+        }
     }
 
     /// What shows that a readable thing is shown in part only.
@@ -108,7 +144,8 @@ impl Sight {
             .filter(|(_, reach)| **reach == Reach::Limited)
             .map(|(role, _)| &*role.kind)
             .collect();
-        is_limited.then(|| format!("the owner's role {} shows only what it is limited to", kinds.join(", ")))
+        let whose = if self.is_service_app { "service app" } else { "owner" };
+        is_limited.then(|| format!("the {whose}'s role {} shows only what it is limited to", kinds.join(", ")))
     }
 }
 
@@ -172,56 +209,28 @@ fn hides(probe: Probe) -> String {
     .to_owned()
 }
 
-fn remedy(probe: Probe, result: ProbeResult, scope_named: Option<&str>) -> String {
-    let permission = probe.permission();
-    match (result, permission) {
-        (ProbeResult::Unauthorized, _) => {
-            "create a new API token, or a new key of the service app, and configure it; the owner of a token must be active \
-             and keep the admin role"
-                .to_owned()
-        }
-        (ProbeResult::Unreachable, _) | (ProbeResult::Failed, None) => {
-            "check the org's address, the name service and the way out (proxy, firewall)".to_owned()
-        }
-        (ProbeResult::Failed, Some(_)) => {
-            "see the detail; if it stays, ask Okta's support with the request id".to_owned()
-        }
-        (ProbeResult::ScopeMissing, permission) => {
-            let scope = scope_named.or(permission.map(|permission| permission.oauth_scope)).unwrap_or_default();
-            format!("grant the OAuth scope {scope} to the service app (a Super Administrator can)")
-        }
-        (_, None) => String::new(),
-        (ProbeResult::Empty, Some(permission)) => format!(
-            "the credential's owner has no admin role, and Okta answers with empty lists: {}",
-            grant(&permission)
-        ),
-        // Who lacks members lacks the users that these are.
-        (ProbeResult::Partial, Some(_)) if probe == Probe::GroupMembers => {
-            let users = Probe::Users.permission().map(|permission| widen(&permission)).unwrap_or_default();
-            format!("it is users that are hidden: {users}")
-        }
-        (ProbeResult::Partial, Some(permission)) => widen(&permission),
-        (_, Some(permission)) => grant(&permission),
-    }
+/// Who has the roles.
+const fn holder(is_service_app: bool) -> &'static str {
+    if is_service_app { "the service app" } else { "the credential's owner" }
 }
 
-fn grant(permission: &Permission) -> String {
+fn grant(permission: &Permission, holder: &str) -> String {
     let Permission { standard_role, custom_permission, resource, .. } = permission;
     match custom_permission {
-        Some(custom) => format!(
-            "give the credential's owner the standard role {standard_role}, or a custom role with {custom} on {resource}"
-        ),
-        None => format!(
-            "give the credential's owner one of the standard roles {standard_role}; no permission of a custom role covers it"
-        ),
+        Some(custom) => {
+            format!("give {holder} the standard role {standard_role}, or a custom role with {custom} on {resource}")
+        }
+        None => {
+            format!("give {holder} one of the standard roles {standard_role}; no permission of a custom role covers it")
+        }
     }
 }
 
-fn widen(permission: &Permission) -> String {
+fn widen(permission: &Permission, holder: &str) -> String {
     let Permission { standard_role, custom_permission, resource, .. } = permission;
     let custom = custom_permission.unwrap_or_default();
     format!(
-        "give the credential's owner the standard role {standard_role}, or widen its custom role: {custom} on {resource}, \
-         without conditions"
+        "give {holder} the standard role {standard_role}, or widen its custom role: {custom} on {resource}, without \
+         conditions"
     )
 }
