@@ -114,6 +114,7 @@ const RELEASE_EXAMPLES: &str = "\
 Examples:
   okta-idmap release HELD:users               shows what would be removed, and asks
   okta-idmap release 'app_users(0oa1)' --yes  does not ask: for scripts
+  okta-idmap release 'user(00u1)'             says that a user who is not shown is deleted
 
 Exit codes: 0 released, 1 declined or failed, 2 nobody to ask, 4 not held.";
 

@@ -62,19 +62,24 @@ pub(super) async fn run(context: &Context, args: &ReleaseArgs) -> Result<Exit, F
 
 /// The collection that is meant by the id of a gap, or by its own name.
 fn read_hold(text: &str) -> anyhow::Result<Scope> {
-    let name = text.strip_prefix("HELD:").or_else(|| text.strip_prefix("EMPTY_SUSPECT:")).unwrap_or(text);
+    let kinds = ["HELD:", "EMPTY_SUSPECT:", "UNSEEN_REFERENCE:"];
+    let name = kinds.iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or(text);
     Scope::parse(name).filter(|scope| *scope != Scope::Log).ok_or_else(|| {
         anyhow!(
-            "\"{text}\" is no hold: give the id of a gap of kind HELD, such as HELD:users, or a collection, such as \
-             app_users(0oa1); `okta-idmap gaps` shows them"
+            "\"{text}\" is no hold: give the id of a gap of kind HELD or UNSEEN_REFERENCE, such as HELD:users, or what it is \
+             about, such as app_users(0oa1) or user(00u1); `okta-idmap gaps` shows them"
         )
     })
 }
 
 /// The open gap of a hold; `None` once it was told that there is none.
 async fn find(context: &Context, backend: &Backend, scope: &Scope) -> Result<Option<v1::Gap>, Failure> {
-    let ids = [GapKind::Held, GapKind::EmptySuspect].map(|kind| GapId::of(kind, scope).as_str().to_owned());
-    let gaps = list(context, backend, ids.to_vec()).await?;
+    let kinds: &[GapKind] = match scope.object() {
+        Some(_) => &[GapKind::UnseenReference],
+        None => &[GapKind::Held, GapKind::EmptySuspect],
+    };
+    let ids = kinds.iter().map(|kind| GapId::of(*kind, scope).as_str().to_owned()).collect();
+    let gaps = list(context, backend, ids).await?;
     let open: Vec<v1::Gap> = gaps.into_iter().filter(|gap| gap.state() == v1::GapState::Open).collect();
     let is_none = open.is_empty();
     // A walk that came empty after one that was held leaves both.
@@ -98,9 +103,10 @@ async fn list(context: &Context, backend: &Backend, gap_ids: Vec<String>) -> Res
     Ok(backend.list_gaps(request).await?.gaps)
 }
 
-/// How many rows a release would remove.
+/// How many rows a release would remove: of an object that is not shown, itself.
 fn missing_rows(gap: &v1::Gap) -> u64 {
     match &gap.evidence {
+        _ if gap.kind() == v1::GapKind::UnseenReference => 1,
         Some(Evidence::Hold(hold)) => hold.missing_row_count,
         Some(Evidence::Counts(counts)) => counts.expected_row_count.saturating_sub(counts.seen_row_count),
         _ => 0,
@@ -112,6 +118,14 @@ fn preview(gap: &v1::Gap) -> Vec<String> {
     let name = gap.scope.clone().unwrap_or_default().resource_name;
     let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
     let scope = words::scope(gap.scope.as_ref());
+    if gap.kind() == v1::GapKind::UnseenReference {
+        return vec![
+            format!("{scope}{name}, not shown since {}", words::time(gap.first_seen_at.as_ref())),
+            "  a release says that it is deleted: it goes, with what hangs on it".to_owned(),
+            format!("  {}", gap.hides),
+            format!("  {}", gap.remedy),
+        ];
+    }
     let missing = missing_rows(gap);
     let mut lines = vec![format!("{scope}{name}, held since {}", words::time(gap.first_seen_at.as_ref()))];
     let walked = match &gap.evidence {
@@ -166,6 +180,8 @@ mod tests {
         check("HELD:group_members(00g1)", Some("group_members(00g1)"));
         check("FAILED:users", None);
         check("EMPTY_SUSPECT:apps", Some("apps"));
+        check("UNSEEN_REFERENCE:user(00u1)", Some("user(00u1)"));
+        check("group(00g1)", Some("group(00g1)"));
         check("HELD:log", None);
         check("HELD:", None);
         check("", None);
@@ -197,5 +213,8 @@ mod tests {
         let counts = v1::CountEvidence { expected_row_count: 7, seen_row_count: 0 };
         check(Evidence::Counts(counts), 7, "came empty, and 7 rows are stored");
         assert_eq!(missing_rows(&v1::Gap::default()), 0);
+        let unseen = v1::Gap { kind: v1::GapKind::UnseenReference.into(), ..Default::default() };
+        assert_eq!(missing_rows(&unseen), 1);
+        assert!(preview(&unseen).join("\n").contains("it goes, with what hangs on it"));
     }
 }

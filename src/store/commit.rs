@@ -122,7 +122,8 @@ pub(super) fn commit(
     let seen = (batch.at, batch.now);
     let mut apply = apply_for(sql, (ids, guard, object_gaps), revision, seen, &mut meta.rows);
     apply.is_reread = batch.is_reread;
-    apply.notes_strangers = batch.is_followed && !meta.crawl.running;
+    // While a list of users or groups is still to be read, whom it has not shown yet is no stranger.
+    apply.notes_strangers = batch.is_followed && !meta.crawl.running && !debts.owes_objects()?;
     let mut leavings = Leavings::default();
     let forgotten = forget_groups(&mut apply, &mut debts, batch)?;
     let shown = apply_rows(&mut apply, sieve, batch, &mut leavings)?;

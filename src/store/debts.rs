@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{StoreError, as_i64};
 use crate::core::ids::{RequestNumber, Timestamp};
+use crate::core::model::Scope;
 use crate::core::pending::{Answered, Patience, PendingRead, Target, When};
 
 const COLUMNS: &str = "target, since, first_at, due_at, again_at, attempts, cause, announced, absent_since";
@@ -74,6 +75,16 @@ impl Debts<'_> {
             debt.absent_since.map(Timestamp::as_millis),
         ])?;
         Ok(())
+    }
+
+    /// Whether the list of all users or groups is still to be read.
+    pub(super) fn owes_objects(&self) -> Result<bool, StoreError> {
+        for scope in [Scope::Users, Scope::Groups] {
+            if self.stored(&Target::List(scope))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes a debt as it is now; a later `since` that is stored stays.

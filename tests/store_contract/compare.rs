@@ -514,6 +514,12 @@ fn compare_coverage(reader: &Reader, model: &Model) {
         if scope.object().is_none() && completed_at.is_none() {
             expected.insert(GapId::of(GapKind::NotRead, &scope));
         }
+        // The count of all users stands in the list of groups.
+        let is_read = |scope: &Scope| model.scopes.get(scope).is_some_and(|book| book.completed_at.is_some());
+        let has_gap = |scope: &Scope| model.gaps.values().any(|record| record.open && record.gap.scope == *scope);
+        if scope == Scope::Users && completed_at.is_some() && !is_read(&Scope::Groups) && !has_gap(&Scope::Groups) {
+            expected.insert(GapId::of(GapKind::NotRead, &Scope::Groups));
+        }
         let asked = Asked { with_objects, ..Asked::default() };
         let found = reader.coverage().completeness(asked, [&scope]);
         let expected: Vec<_> = expected.into_iter().collect();

@@ -161,9 +161,11 @@ impl Model {
         self.begin(batch)?;
         self.orphans.clear();
         self.ended.clear();
-        self.notes_strangers = batch.is_followed && !self.crawl.running;
         self.memory.forget_old(batch.now);
         self.take_debts(batch);
+        let owes = |scope| self.pending.contains_key(&Target::List(scope));
+        let owes_objects = owes(Scope::Users) || owes(Scope::Groups);
+        self.notes_strangers = batch.is_followed && !self.crawl.running && !owes_objects;
         let mut owed = BTreeMap::new();
         let forgotten = self.forget_groups(batch, &mut owed);
         let mut shown: BTreeMap<Scope, Shown> = BTreeMap::new();

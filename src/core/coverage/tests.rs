@@ -33,6 +33,7 @@ fn an_answer_is_complete_only_when_its_scopes_are() {
     let scopes = [Scope::Users, app_users("0oa1")];
     check(&coverage, &scopes, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
     coverage.completed(Scope::Users, at(0));
+    coverage.completed(Scope::Groups, at(0));
     coverage.completed(app_users("0oa1"), at(0));
     check(&coverage, &scopes, &[]);
     coverage.opened(app_users("0oa1"), GapKind::Forbidden);
@@ -79,6 +80,7 @@ fn an_object_that_is_not_shown_may_be_anybody() {
 fn what_is_too_old_is_stale() {
     let mut coverage = Coverage::default();
     coverage.completed(Scope::Users, at(1_000));
+    coverage.completed(Scope::Groups, at(1_000));
     let policy =
         CoveragePolicy { stale_after_millis: Some(100), log_stale_after_millis: Some(10), ..CoveragePolicy::default() };
     let asked = |now, through: Option<i64>| Asked {
@@ -106,6 +108,7 @@ fn a_gap_that_closes_meanwhile_still_stands() {
     let mut coverage = Coverage::default();
     let start = coverage.generation();
     coverage.completed(Scope::Users, at(0));
+    coverage.completed(Scope::Groups, at(0));
     coverage.completed(app_users("0oa1"), at(0));
     check(&coverage, start, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
     let read = coverage.generation();
@@ -151,6 +154,7 @@ fn stale_rows_are_withheld_as_the_policy_says() {
     let app = app_users("0oa1");
     coverage.completed(app.clone(), at(1_000));
     coverage.completed(Scope::Users, at(1_000));
+    coverage.completed(Scope::Groups, at(1_000));
     let keep = CoveragePolicy::default();
     let withhold = CoveragePolicy { on_gap: OnGap::Withhold, ..keep };
     let some_time = CoveragePolicy { max_stale_millis: Some(50), ..keep };

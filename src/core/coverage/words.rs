@@ -116,6 +116,10 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
             needs.role()
         ),
         GapKind::NotRead => "wait for the crawl to finish, or run `okta-idmap sync`".to_owned(),
+        GapKind::EmptySuspect if matches!(scope, Scope::Users | Scope::Groups | Scope::Apps) => format!(
+            "without an admin role Okta answers with empty lists: {}; this ends when the list is next read",
+            needs.role()
+        ),
         GapKind::EmptySuspect => format!(
             "without an admin role Okta answers with empty lists: {}; if the rows come back, this ends when the list is next \
              read; if they are really gone, `okta-idmap release` removes them",

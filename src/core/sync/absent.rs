@@ -89,7 +89,7 @@ impl Absent {
 
     /// When the next search may begin, if one is wanted.
     pub(super) fn next_search(&self) -> Option<Timestamp> {
-        let is_wanted = !self.is_searching && !(self.ripe.is_empty() && self.holds.is_empty());
+        let is_wanted = !(self.is_searching || self.ripe.is_empty() && self.holds.is_empty());
         self.search_at.filter(|_| is_wanted)
     }
 
@@ -276,6 +276,9 @@ impl SyncState {
         if let Scope::Group(group) = &object
             && !batch.departed_apps.is_empty()
         {
+            // As old as the oldest of the answers: what was shown since stays.
+            batch.at = if batch.forgettable.is_empty() { ripe.at } else { batch.at.min(ripe.at) };
+            batch.is_reread = true;
             batch.forgettable.push(group.clone());
         }
         self.absent.unseen.insert(object.clone());

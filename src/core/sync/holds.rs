@@ -126,8 +126,7 @@ impl SyncState {
     ) {
         let before = self.holds.all.remove(&scope);
         let times = before.as_ref().map_or(0, |hold| hold.times.saturating_add(1));
-        let (there_before, unclear_before) =
-            before.map(|hold| (hold.there, hold.unclear_before)).unwrap_or_default();
+        let (there_before, unclear_before) = before.map(|hold| (hold.there, hold.unclear_before)).unwrap_or_default();
         let round = self.holds.next_round;
         self.holds.next_round += 1;
         let hold = Hold {
@@ -165,7 +164,7 @@ impl SyncState {
                 let group = group.clone();
                 let selected = super::Selected::probe(selection, probe, group);
                 let call = selected.next_call();
-                self.call(call, Pending::Select(selected), effects);
+                self.call(call, Pending::Select(Box::new(selected)), effects);
             }
             asked => {
                 let call = Call::Read(asked.clone());

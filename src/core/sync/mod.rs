@@ -263,7 +263,7 @@ enum Pending {
     Unlisted(Key),
     /// A debt, and when it was asked for.
     Read(Key, Timestamp),
-    Select(Selected),
+    Select(Box<Selected>),
     /// A missing row of a walk.
     Probe(Probe),
     /// A search of the log for deletions.
@@ -619,7 +619,7 @@ impl SyncState {
                 self.commit(batch, effects);
             }
             Pending::Read(key, _) => self.on_read_failed(&key, &failure, effects),
-            Pending::Select(selected) => self.on_selection_failed(selected, &failure, effects),
+            Pending::Select(selected) => self.on_selection_failed(*selected, &failure, effects),
             Pending::EmptyProbe(selected) => self.on_selection_failed(*selected, &failure, effects),
             Pending::Probe(probe) => self.on_probe(&probe, ProbeResult::There, effects),
             Pending::Search(search) => self.settle_search(search, &DeletionsSeen::default(), effects),

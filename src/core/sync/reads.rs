@@ -175,7 +175,7 @@ impl SyncState {
             self.ready.under_way.selections += 1;
             (selected.began, selected.asked_at) = (self.moment.okta_now, self.moment.now);
             let call = selected.next_call();
-            self.call(call, Pending::Select(selected), effects);
+            self.call(call, Pending::Select(Box::new(selected)), effects);
         }
     }
 

@@ -171,7 +171,7 @@ impl SyncState {
             }
             self.commit_if_any(batch, effects);
             let call = selected.next_call();
-            self.call(call, Pending::Select(selected), effects);
+            self.call(call, Pending::Select(Box::new(selected)), effects);
             return;
         }
         if let Selection::UserApps(user) = &selected.selection {
@@ -179,7 +179,7 @@ impl SyncState {
             self.commit_if_any(batch, effects);
             let id = CallId(self.next_call);
             self.next_call += 1;
-            self.in_flight.insert(id, Pending::Select(selected));
+            self.in_flight.insert(id, Pending::Select(Box::new(selected)));
             effects.push(Effect::LoadUserApps(id, user));
             return;
         }
@@ -269,7 +269,7 @@ impl SyncState {
             Some(next) => match selected.go_to(next) {
                 Ok(()) => {
                     let call = selected.next_call();
-                    self.call(call, Pending::Select(selected), effects);
+                    self.call(call, Pending::Select(Box::new(selected)), effects);
                 }
                 Err(_) => self.on_probe(probe, ProbeResult::There, effects),
             },
@@ -289,10 +289,10 @@ impl SyncState {
         {
             // An empty list is hearsay until one of the accounts is known to be gone (facts 7.2).
             let key = Key::AppUser(app, user);
-            self.call(Call::Read(key), Pending::EmptyProbe(Box::new(selected)), effects);
+            self.call(Call::Read(key), Pending::EmptyProbe(selected), effects);
             return;
         }
-        self.apply_user_apps(selected, &user, true, effects);
+        self.apply_user_apps(*selected, &user, true, effects);
     }
 
     pub(super) fn on_empty_probe(&mut self, selected: Selected, seen: ByIdSeen, effects: &mut Vec<Effect>) {
@@ -377,7 +377,7 @@ impl SyncState {
         }
         if selected.restart(failure) {
             let call = selected.next_call();
-            self.call(call, Pending::Select(selected), effects);
+            self.call(call, Pending::Select(Box::new(selected)), effects);
             return;
         }
         self.ready.selection_is_over();

@@ -28,7 +28,7 @@ impl SyncState {
         let is_page = |pending: &Pending| matches!(pending, Pending::Walk(_) | Pending::Select(_));
         match self.answered(call, is_page) {
             Some(Pending::Walk(walk)) => self.on_walk_page(walk, page, effects),
-            Some(Pending::Select(selected)) => self.on_selected(selected, page, effects),
+            Some(Pending::Select(selected)) => self.on_selected(*selected, page, effects),
             _ => {}
         }
     }
@@ -221,7 +221,8 @@ impl SyncState {
             | Scope::App(_) => return false,
         };
         self.ask_for([parent.clone()]);
-        let is_first = self.debts.get(&Target::List(list.clone())).is_none_or(|read| read.attempts < LIST_NOT_FOUND_TIMES);
+        let is_first =
+            self.debts.get(&Target::List(list.clone())).is_none_or(|read| read.attempts < LIST_NOT_FOUND_TIMES);
         let object = Scope::of_object(&parent);
         let is_open = object.is_some_and(|object| self.absent.is_departed(&object) || self.is_absent(&object));
         self.follow.is_some() && (is_first || is_open)

@@ -311,7 +311,9 @@ impl Books {
     fn take_in(&mut self, batch: &Batch) -> BTreeMap<Scope, Shown> {
         let mut shown: BTreeMap<Scope, Shown> = BTreeMap::new();
         let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
-        let notes_strangers = batch.is_followed && !self.is_crawling;
+        let owes = |scope| self.pending.contains_key(&Target::List(scope));
+        let owes_objects = owes(Scope::Users) || owes(Scope::Groups);
+        let notes_strangers = batch.is_followed && !self.is_crawling && !owes_objects;
         for key in &batch.removals {
             self.forget_filtered(key);
             self.remove_seen(key, seen);
