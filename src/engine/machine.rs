@@ -334,11 +334,12 @@ impl Running<'_> {
                 Some(Input::AssignedGroups { assigned, unwanted })
             }
             Effect::Count { apps, users } => Some(Input::Counted(self.count(apps, users).await?)),
-            Effect::CountUsers => {
-                let count = self.org.reader().scan(|snapshot| {
+            Effect::CountUsers { created_by } => {
+                let count = self.org.reader().scan(move |snapshot| {
                     let stored = snapshot.meta()?.rows.get(&Kind::User).copied().unwrap_or_default();
                     let filtered = snapshot.filtered_counts()?.get(&Kind::User).copied().unwrap_or_default();
-                    Ok(stored + filtered + snapshot.quarantined_of(&Scope::Users)?)
+                    let known = stored + filtered + snapshot.quarantined_of(&Scope::Users)?;
+                    Ok(known.saturating_sub(snapshot.users_created_after(created_by)?))
                 });
                 Some(Input::UsersCounted(count.await?))
             }

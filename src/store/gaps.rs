@@ -135,7 +135,8 @@ impl Books<'_, '_> {
 
     /// Closes a gap because a read has succeeded. A good read of one object says nothing about a list that was given up.
     pub(super) fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
-        if CLOSED_ONCE_WALKED.contains(&kind) {
+        // The log is no list: whoever reads on in it can read it.
+        if CLOSED_ONCE_WALKED.contains(&kind) && *scope != Scope::Log {
             let state = self.book(&scope.name())?.state;
             if state != "finished" && state != HELD {
                 return Ok(());

@@ -84,7 +84,8 @@ impl Model {
 
     /// A read has succeeded. One of a single object says nothing about a list that was given up.
     pub(crate) fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind, now: Timestamp) {
-        let of_a_list = matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
+        let of_a_list =
+            *scope != Scope::Log && matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
         let is_walked = |book: &ScopeBook| !book.is_idle && matches!(book.state, WalkState::Finished { .. });
         if !of_a_list || self.scopes.get(scope).is_some_and(is_walked) {
             self.close_gap(scope, kind, now);

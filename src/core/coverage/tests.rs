@@ -218,6 +218,7 @@ fn the_remedy_names_what_cures() {
     check(&group, GapKind::ScopeMissing, &["okta.groups.read"]);
     check(&user("00u1"), GapKind::UnseenReference, &["okta.users.read", "user 00u1", "release"]);
     check(&group, GapKind::CountMismatch, &["okta.users.read"]);
-    check(&Scope::Users, GapKind::EmptySuspect, &["okta.users.read", "release"]);
+    check(&Scope::Users, GapKind::EmptySuspect, &["okta.users.read"]);
+    check(&group, GapKind::EmptySuspect, &["okta.groups.read", "release"]);
     check(&app_users("0oa1"), GapKind::Held, &["okta.apps.read", "release"]);
 }

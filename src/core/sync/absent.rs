@@ -101,6 +101,12 @@ impl Absent {
         self.departed.contains_key(object)
     }
 
+    /// Number of users who were deleted since, as far as they are remembered.
+    pub(super) fn departed_users_since(&self, since: Timestamp) -> u64 {
+        let users = self.departed.iter().filter(|(object, at)| matches!(object, Scope::User(_)) && **at >= since);
+        users.count() as u64
+    }
+
     /// The object was shown. Returns whether it had a gap.
     pub(super) fn found(&mut self, object: &Scope) -> bool {
         if self.ripe.is_empty() && self.unseen.is_empty() && self.departed.is_empty() {

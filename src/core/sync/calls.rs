@@ -227,7 +227,10 @@ pub enum Effect {
     /// Tell in which apps the user has a stored app user.
     LoadUserApps(CallId, UserId),
     /// Tell how many users are known.
-    CountUsers,
+    CountUsers {
+        /// Who was created later does not count.
+        created_by: Timestamp,
+    },
     /// Tell which users, groups and apps stored rows name that are not stored themselves, at most so many of each kind.
     FindUnseen(usize),
     /// A crawl begins; only for the log lines.

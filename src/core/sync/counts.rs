@@ -68,6 +68,8 @@ pub(super) struct Counts {
     checked: BTreeSet<GroupId>,
     /// Users that the last walk of all of them showed, and when it began.
     users_shown: Option<(u64, Timestamp)>,
+    /// When the counts had been read again: by Okta's clock, and by ours.
+    counted_at: Option<(Timestamp, Timestamp)>,
     /// Fewer users are shown than `Everyone` has.
     users_are_short: bool,
     stage: Stage,
@@ -138,6 +140,7 @@ impl SyncState {
             }
             Scope::Groups if matches!(self.counts.stage, Stage::Idle) => self.doubt_users(batch),
             Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
+                self.counts.counted_at = Some((self.moment.okta_now, self.moment.now));
                 self.counts.stage = Stage::Waiting(self.moment.now.plus_millis(SETTLE_MILLIS));
             }
             _ => {}
@@ -256,7 +259,8 @@ impl SyncState {
             }
             Stage::Storing(newest) if self.is_stored(*newest) => {
                 self.counts.stage = Stage::Counting;
-                effects.push(Effect::CountUsers);
+                // Who has been created since is not counted, and would stand for somebody who is hidden.
+                effects.push(Effect::CountUsers { created_by: self.counts.counted_at.unwrap_or_default().0 });
                 false
             }
             Stage::Done => true,
@@ -266,7 +270,8 @@ impl SyncState {
 
     pub(super) fn on_users_counted(&mut self, stored: u64, effects: &mut Vec<Effect>) {
         if matches!(self.counts.stage, Stage::Counting) {
-            self.conclude(Some(stored), effects);
+            let since = self.counts.counted_at.unwrap_or_default().1;
+            self.conclude(Some(stored.saturating_add(self.absent.departed_users_since(since))), effects);
         }
     }
 

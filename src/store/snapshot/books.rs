@@ -90,6 +90,13 @@ impl Snapshot<'_> {
         Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
     }
 
+    /// Number of stored users who were created after a moment. Reads all of them.
+    pub fn users_created_after(&self, at: Timestamp) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM users WHERE created > ?1";
+        let count = self.one(sql, [at.as_millis()], |row| row.get::<_, i64>(0))?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
+
     /// Number of the records of one collection that could not become rows.
     pub fn quarantined_of(&self, scope: &Scope) -> Result<u64, StoreError> {
         let sql = "SELECT count(*) FROM quarantine WHERE scope = ?1";

@@ -712,7 +712,8 @@ impl Books {
 
     /// A good read of one object says nothing about a list that was given up.
     fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) {
-        let of_a_list = matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
+        let of_a_list =
+            *scope != Scope::Log && matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
         let is_walked = |book: &Book| !book.is_idle && matches!(book.state, WalkState::Finished { .. });
         if !of_a_list || self.scopes.get(scope).is_some_and(is_walked) {
             self.gaps.remove(&(scope.clone(), kind));

@@ -280,7 +280,7 @@ impl Driver {
                     assert!(self.commits.is_empty(), "the rows are looked through when all are stored");
                     self.wants_unseen = true;
                 }
-                Effect::CountUsers | Effect::Count { .. } | Effect::LoadUserApps(..) | Effect::CrawlEnded(_) => {
+                Effect::CountUsers { .. } | Effect::Count { .. } | Effect::LoadUserApps(..) | Effect::CrawlEnded(_) => {
                     panic!("one crawl does not ask for {effect:?}")
                 }
                 Effect::LoadAssignedGroups => {

@@ -315,7 +315,8 @@ impl Follower {
                     Some(Input::Counted(Sizes { app_users: app_users.collect(), user_apps: user_apps.collect() }))
                 }
                 Effect::LoadUserApps(id, user) => Some(Input::UserApps(id, self.books.apps_of(&user))),
-                Effect::CountUsers => {
+                // Nobody here has a date of creation.
+                Effect::CountUsers { .. } => {
                     let sieve = &self.books.sieve;
                     let unseen: BTreeSet<&Key> = sieve.filtered.keys().chain(&sieve.quarantined).collect();
                     let unseen = unseen.into_iter().filter(|key| !self.books.rows.contains_key(key));
