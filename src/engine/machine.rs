@@ -26,8 +26,8 @@ use crate::core::pending::Target;
 use crate::core::plan::Sizes;
 use crate::core::rate::{Bucket, log_pause_millis};
 use crate::core::sync::{
-    Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, KnownHold, LogStatus, Moment, StoredCrawl,
-    SyncState,
+    Begin, Call, CallId, CrawlEnd, Effect, FollowLimits, Input, Known, KnownHold, LogStatus, Moment, RECENT_MILLIS,
+    StoredCrawl, SyncState,
 };
 use crate::serve::{Command, ReadOutcome, ReleaseRefusal, Released};
 use crate::store::{Ages, HeldScope, Meta, ReleaseError, StoreError, Writer};
@@ -339,9 +339,12 @@ impl Running<'_> {
                     let stored = snapshot.meta()?.rows.get(&Kind::User).copied().unwrap_or_default();
                     let filtered = snapshot.filtered_counts()?.get(&Kind::User).copied().unwrap_or_default();
                     let known = stored + filtered + snapshot.quarantined_of(&Scope::Users)?;
-                    Ok(known.saturating_sub(snapshot.users_created_after(created_by)?))
+                    let later = snapshot.users_created_after(created_by)?;
+                    let since = snapshot.users_created_after(created_by.plus_millis(-RECENT_MILLIS))?;
+                    Ok((known.saturating_sub(later), since.saturating_sub(later)))
                 });
-                Some(Input::UsersCounted(count.await?))
+                let (known, recent) = count.await?;
+                Some(Input::UsersCounted { known, recent })
             }
             Effect::FindUnseen(limit) => {
                 let found = self.org.reader().scan(move |snapshot| snapshot.unseen(limit));

@@ -13,6 +13,9 @@ use super::super::pending::Target;
 use super::super::plan::Sizes;
 use super::absent::DeletionsSeen;
 
+/// Okta's clock is told in whole seconds: so far before a moment something else may have come after it, in milliseconds.
+pub const RECENT_MILLIS: i64 = 2_000;
+
 /// The moment of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
@@ -203,7 +206,12 @@ pub enum Input {
     /// What a search of the log found.
     Deletions(CallId, DeletionsSeen),
     /// Answer to [`Effect::CountUsers`].
-    UsersCounted(u64),
+    UsersCounted {
+        /// Users known, but those created later.
+        known: u64,
+        /// How many of these were created in the last seconds before, by [`RECENT_MILLIS`].
+        recent: u64,
+    },
     /// Answer to [`Effect::FindUnseen`].
     Unseen(UnseenFound),
 }

@@ -44,8 +44,8 @@ pub use self::absent::DeletionsSeen;
 use self::absent::{Absent, Search};
 use self::accounts::Accounts;
 pub use self::calls::{
-    ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, Selection, StoredCrawl, UnseenFound,
-    UserAppSeen,
+    ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, RECENT_MILLIS, Selection, StoredCrawl,
+    UnseenFound, UserAppSeen,
 };
 use self::counts::Counts;
 use self::crawl::Crawl;
@@ -354,7 +354,7 @@ impl SyncState {
                 self.ask_for(unlisted);
             }
             Input::Deletions(call, seen) => self.on_deletions(call, &seen, &mut effects),
-            Input::UsersCounted(stored) => self.on_users_counted(stored, &mut effects),
+            Input::UsersCounted { known, recent } => self.on_users_counted(known, recent, &mut effects),
             Input::Unseen(found) => self.on_unseen(found, &mut effects),
         }
         self.go_on(&mut effects);

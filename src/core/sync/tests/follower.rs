@@ -321,7 +321,7 @@ impl Follower {
                     let unseen: BTreeSet<&Key> = sieve.filtered.keys().chain(&sieve.quarantined).collect();
                     let unseen = unseen.into_iter().filter(|key| !self.books.rows.contains_key(key));
                     let users = self.books.rows.keys().chain(unseen).filter(|key| matches!(key, Key::User(_))).count();
-                    Some(Input::UsersCounted(users as u64))
+                    Some(Input::UsersCounted { known: users as u64, recent: 0 })
                 }
                 Effect::FindUnseen(_) => Some(Input::Unseen(self.books.unseen())),
                 Effect::CrawlBegins(_) => None,
