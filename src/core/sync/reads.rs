@@ -137,6 +137,9 @@ impl SyncState {
             self.lanes.request(scope);
         } else {
             self.holds.ended(&scope);
+            if let Scope::GroupMembers(group) = &scope {
+                self.forget_counts(group, batch);
+            }
             batch.answered.extend(self.debts.unwanted(&Target::List(scope.clone())));
             // What is stored of it grows old unnoticed: it counts as never read, so that it is read when it is wanted again.
             if !self.is_of_service_app(&scope) {
@@ -313,6 +316,7 @@ impl SyncState {
             Key::Group(group) => {
                 targets.push(members_of(group));
                 self.note_group(group, false);
+                self.forget_counts(group, batch);
                 self.holds.ended(&Scope::GroupMembers(group.clone()));
             }
             Key::App(app) => {

@@ -90,6 +90,10 @@ impl SyncState {
         self.holds.ended(scope);
         let accounts = match scope {
             Scope::AppUsers(app) => self.debts.accounts_of_app(app),
+            Scope::GroupMembers(group) => {
+                self.forget_counts(group, batch);
+                Vec::new()
+            }
             _ => Vec::new(),
         };
         let targets = accounts.into_iter().chain([Target::List(scope.clone())]);
