@@ -119,7 +119,7 @@ impl SyncState {
                 self.counts.users_shown = Some((walk.records(), walk.began));
                 self.doubt_users(batch);
             }
-            Scope::Groups if !self.crawl.is_running => self.look_at_members_again(),
+            Scope::Groups if !self.crawl.is_running => self.look_at_the_counted_again(),
             Scope::Groups if matches!(self.counts.stage, Stage::Idle) => self.doubt_users(batch),
             Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
                 self.counts.counted_at = Some((self.moment.okta_now, self.moment.now));
@@ -158,8 +158,11 @@ impl SyncState {
         }
     }
 
-    /// Groups were counted again because fewer members are shown than counted: now their members.
-    fn look_at_members_again(&mut self) {
+    /// Users were counted again because fewer are shown than counted: now they are listed.
+    fn look_at_the_counted_again(&mut self) {
+        if self.counts.open.contains(&Scope::Users) {
+            self.owe(Target::List(Scope::Users), When::Now, "fewer users are shown than counted");
+        }
         let open: Vec<&Scope> = self.counts.open.iter().filter(|scope| **scope != Scope::Users).collect();
         let skipped = (self.counts.retries as usize).saturating_mul(RECOUNTED_MAX).checked_rem(open.len()).unwrap_or(0);
         let number = open.len().min(RECOUNTED_MAX);
@@ -385,7 +388,7 @@ impl SyncState {
         self.counts.retry_at = Some(self.moment.now.plus_millis(wait));
     }
 
-    /// While a count is not met it is looked again, ever more rarely: at groups and their members, else at all users.
+    /// While a count is not met it is looked again, ever more rarely: at the counts, and then at what is counted.
     pub(super) fn recount_when_due(&mut self) {
         if self.crawl.is_running || self.counts.open.is_empty() {
             return;
@@ -398,16 +401,18 @@ impl SyncState {
         }
         self.counts.retries = self.counts.retries.saturating_add(1);
         self.recount_later();
-        // A crawl that begins now finds everything out; a list alone only whether it is worth one.
-        let is_of_group = self.counts.open.iter().any(|scope| *scope != Scope::Users);
-        let list = if is_of_group { Scope::Groups } else { Scope::Users };
-        self.owe(Target::List(list), When::Now, "fewer users are shown than counted");
+        self.owe(Target::List(Scope::Groups), When::Now, "fewer users are shown than counted");
     }
 
-    /// While no crawl runs, a walk of all users that shows more than before is worth one.
+    /// While no crawl runs, a walk of all users that shows more than before is worth one, or as many as are counted: the crawl
+    /// finds out whether somebody who is new stands for somebody who is hidden.
     pub(super) fn users_were_listed(&mut self, walk: &Walk, before: Option<u64>) {
+        if self.crawl.is_running || !self.counts.open.contains(&Scope::Users) {
+            return;
+        }
         let shows_more = before.is_some_and(|before| walk.records() > before);
-        if shows_more && !self.crawl.is_running && self.counts.open.contains(&Scope::Users) {
+        let counted = self.everyone.iter().find_map(|group| self.counts.said.get(group));
+        if shows_more || counted.is_some_and(|said| said.users <= walk.records()) {
             self.owe(Target::Everything, When::Now, "hidden users are shown again");
         }
     }
