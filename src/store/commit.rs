@@ -155,6 +155,11 @@ pub(super) fn commit(
         }
     }
     let running = meta.crawl.running.then_some(meta.crawl.id);
+    for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
+        if books.is_only_born(&scope)? {
+            debts.owe_once(Target::List(scope.clone()), When::Now, "new", batch.at)?;
+        }
+    }
     for scope in &batch.needed {
         if books.is_unread(scope, running)? {
             debts.owe_once(Target::List(scope.clone()), When::Now, "never read", batch.at)?;
@@ -264,6 +269,9 @@ fn keep_books(
     books.close_gaps_of_shown()?;
     for record in &batch.quarantined {
         books.quarantine(record)?;
+    }
+    for (object, created) in &batch.newborn {
+        books.born(object, *created)?;
     }
     let mut finished = Vec::new();
     let nothing = Shown::default();

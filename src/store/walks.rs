@@ -376,6 +376,32 @@ impl Books<'_, '_> {
         Ok(())
     }
 
+    /// What is below a new group or app was empty when that was created, where nobody has begun to read it. It belongs to no
+    /// crawl and to no walk.
+    pub(super) fn born(&mut self, object: &Key, created: Timestamp) -> Result<(), StoreError> {
+        if !self.apply.is_stored(object)? {
+            return Ok(());
+        }
+        for scope in Scope::below(object) {
+            // The window of the walk is that moment: every event since counts as later.
+            let is_new = self.run(
+                "INSERT OR IGNORE INTO scopes(scope, crawl, state, completed_at, read_by, began, ended)
+                 VALUES (?1, 0, 'finished', ?2, ?3, ?4, ?4)",
+                params![scope.name(), self.apply.now.as_millis(), self.credential, created.as_millis()],
+            )?;
+            if is_new > 0 {
+                self.coverage.push(CoverageChange::Completed(scope, self.apply.now));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a collection counts as read since its object was created, and nobody reads it.
+    pub(super) fn is_only_born(&self, scope: &Scope) -> Result<bool, StoreError> {
+        let book = self.book(&scope.name())?;
+        Ok(book.state == "finished" && book.walk_from.is_none())
+    }
+
     /// Whether a collection was never read to its end and is not about to be by the running crawl.
     pub(super) fn is_unread(&self, scope: &Scope, running: Option<CrawlId>) -> Result<bool, StoreError> {
         let mut select =

@@ -226,6 +226,11 @@ impl Log {
         self.is_lost_before_crawl = self.is_lost && !matches!(self.state, State::WantsAnchor | State::Anchoring);
     }
 
+    /// Whether polls are answered and none was lost.
+    pub(super) fn is_followed(&self) -> bool {
+        self.failures == 0 && !self.is_lost && matches!(self.state, State::At(_) | State::Polling)
+    }
+
     pub(super) fn status(&self) -> LogStatus {
         let state = match self.state {
             State::LeftAlone => LogState::Off,

@@ -3,7 +3,7 @@
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
 use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
+use super::super::model::{App, Group, GroupStats, GroupType, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};
@@ -309,6 +309,20 @@ impl SyncState {
         } else {
             batch.needed.push(Scope::GroupMembers(group.id.clone()));
         }
+        // An import fills the groups of an app, and no event tells of their members (facts 9.4).
+        if group.group_type == GroupType::OktaGroup {
+            self.note_newborn(Key::Group(group.id.clone()), group.created, batch);
+        }
+    }
+
+    /// What is below an object that was created since everything was read was empty then, and the log tells of the rest.
+    fn note_newborn(&self, object: Key, created: Option<Timestamp>, batch: &mut Batch) {
+        let since = self.crawl.whole_since.filter(|_| self.follow.is_some() && self.log.is_followed());
+        if let (Some(created), Some(since)) = (created, since)
+            && created >= since
+        {
+            batch.newborn.push((object, created));
+        }
     }
 
     fn on_app_row(&mut self, app: &App, batch: &mut Batch) {
@@ -320,6 +334,9 @@ impl SyncState {
             });
         } else if app.implicit_assignment == Some(false) {
             batch.closed_gaps.push((Scope::AppUsers(app.id.clone()), GapKind::ImplicitAssignment));
+        }
+        if self.limits.filter.apps.wants_assignments(app) && !app.is_service_app() {
+            self.note_newborn(Key::App(app.id.clone()), app.created, batch);
         }
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
         for scope in scopes {

@@ -222,6 +222,7 @@ impl World {
         let group_type = if source_app.is_some() { GroupType::AppGroup } else { GroupType::OktaGroup };
         let mut group = group(id, "Eng", group_type);
         group.source_app = source_app;
+        group.created = Some(self.now);
         group.last_updated = Some(self.now);
         self.groups.insert(group.id.clone(), group);
         group_id(id)
@@ -238,7 +239,8 @@ impl World {
 
     pub(super) fn add_app_of(&mut self, name: &str, application_type: Option<&str>) -> AppId {
         let id = self.new_id();
-        let app = app(id, name, application_type);
+        let mut app = app(id, name, application_type);
+        app.created = Some(self.now);
         self.apps.insert(app.id.clone(), app);
         app_id(id)
     }
