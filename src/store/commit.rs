@@ -93,9 +93,11 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// The gaps that were opened.
+    /// The gaps that were opened, and the collections that are new.
     pub(super) fn openings(&self) -> impl Iterator<Item = CoverageChange> {
-        self.coverage.iter().filter(|change| matches!(change, CoverageChange::Opened(..))).cloned()
+        let is_early =
+            |change: &&CoverageChange| matches!(change, CoverageChange::Opened(..) | CoverageChange::Born(..));
+        self.coverage.iter().filter(is_early).cloned()
     }
 }
 

@@ -20,10 +20,13 @@ use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
 
-/// A change of what is known about coverage. The shared view has openings before the commit, everything else after it.
+/// A change of what is known about coverage. The shared view has openings and births before the commit, everything else after
+/// it.
 #[derive(Clone, Debug)]
 pub(super) enum CoverageChange {
     Completed(Scope, Timestamp),
+    Born(Scope, Timestamp),
+    Gone(Scope),
     Forget(Scope),
     Opened(Scope, GapKind),
     Closed(Scope, GapKind),
@@ -37,6 +40,8 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
     for change in changes {
         match change {
             CoverageChange::Completed(scope, at) => coverage.completed(scope, at),
+            CoverageChange::Born(scope, at) => coverage.born(scope, at),
+            CoverageChange::Gone(scope) => coverage.gone(&scope),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
             CoverageChange::Closed(scope, kind) => coverage.closed(&scope, kind),
@@ -371,6 +376,7 @@ impl Books<'_, '_> {
             self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
             self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
             super::filtered::forget_scope(self.apply.sql, &scope)?;
+            self.coverage.push(CoverageChange::Gone(scope.clone()));
             self.forget_gaps(&scope)?;
         }
         Ok(())
@@ -390,7 +396,7 @@ impl Books<'_, '_> {
                 params![scope.name(), self.apply.now.as_millis(), self.credential, created.as_millis()],
             )?;
             if is_new > 0 {
-                self.coverage.push(CoverageChange::Completed(scope, self.apply.now));
+                self.coverage.push(CoverageChange::Born(scope, self.apply.now));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
 use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{App, Group, GroupStats, GroupType, Key, Row, Scope};
+use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};
@@ -19,6 +19,9 @@ pub(super) const WALK_PAGES_MAX: u32 = 200_000;
 /// A list that failed is tried again at the earliest after this time for every list that fails, in milliseconds: many
 /// forbidden lists must not eat the budget of those that can be read.
 const FAILING_LIST_MILLIS: i64 = 5_000;
+
+/// Times of creation may be given in whole seconds.
+const CREATED_MILLIS: i64 = 1_000;
 
 /// So often a list is not found before a gap says so: meanwhile it turns out whether what it belongs to is gone.
 const LIST_NOT_FOUND_TIMES: u32 = 2;
@@ -309,17 +312,15 @@ impl SyncState {
         } else {
             batch.needed.push(Scope::GroupMembers(group.id.clone()));
         }
-        // An import fills the groups of an app, and no event tells of their members (facts 9.4).
-        if group.group_type == GroupType::OktaGroup {
-            self.note_newborn(Key::Group(group.id.clone()), group.created, batch);
-        }
+        self.note_newborn(Key::Group(group.id.clone()), group.created, batch);
     }
 
-    /// What is below an object that was created since everything was read was empty then, and the log tells of the rest.
+    /// What is below an object that was created since everything was read was empty then, and the log tells of the rest, be it
+    /// by the end of an import.
     fn note_newborn(&self, object: Key, created: Option<Timestamp>, batch: &mut Batch) {
         let since = self.crawl.whole_since.filter(|_| self.follow.is_some() && self.log.is_followed());
         if let (Some(created), Some(since)) = (created, since)
-            && created >= since
+            && created > since.plus_millis(-CREATED_MILLIS)
         {
             batch.newborn.push((object, created));
         }
