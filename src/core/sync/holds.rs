@@ -112,8 +112,17 @@ impl SyncState {
     /// A walk has ended, and what is missing is kept.
     pub(super) fn on_kept(&mut self, finished: Finished, effects: &mut Vec<Effect>) {
         let Finished { scope, verdict, sample, missing, stored, .. } = finished;
+        // Dropped since, with everything that is missing.
+        if self.is_of_unread_app(&scope) || self.is_of_departed_group(&scope) {
+            self.holds.ended(&scope);
+            return;
+        }
         let gap = if verdict.is_probed() { gap_of(&scope, verdict, missing, stored) } else { None };
         self.hold(scope, sample, gap, verdict == Verdict::Confirm, effects);
+    }
+
+    fn is_of_departed_group(&self, scope: &Scope) -> bool {
+        matches!(scope, Scope::GroupMembers(group) if self.absent.is_departed(&Scope::Group(group.clone())))
     }
 
     /// Asks about a kept walk: `sample` are some of the rows that are missing, none if probing cannot decide.
