@@ -2,12 +2,12 @@
 
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
-use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
+use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};
-use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState, members_of};
+use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState, members_of, paid};
 
 /// How often a walk may start again (stale cursors, smaller pages) before it is given up. Halving 1000 down to the
 /// floor of 10 takes 7; the rest is for stale cursors ("at most a few times", facts 0.1).
@@ -56,6 +56,11 @@ impl SyncState {
         self.note_stats(page.group_stats, Asked { at: page.at, since: walk.asked });
         let rows = page.rows.len();
         for row in page.rows {
+            if let Row::AppGroup(row) = &row
+                && self.debts.get(&Target::AppGroup(row.app.clone(), row.group.clone())).is_some()
+            {
+                walk.expected.insert(row.group.clone());
+            }
             self.on_row(row, &mut batch);
         }
         self.lanes.count_rows(&walk.scope, rows);
@@ -93,6 +98,7 @@ impl SyncState {
         self.holds.ended(scope);
         let accounts = match scope {
             Scope::AppUsers(app) => self.debts.accounts_of_app(app),
+            Scope::AppGroups(app) => self.debts.groups_of_app(app).into_iter().map(|(target, _)| target).collect(),
             Scope::GroupMembers(group) => {
                 self.forget_counts(group, batch);
                 Vec::new()
@@ -146,9 +152,24 @@ impl SyncState {
                     self.settle(account, from, walk.asked_at, batch);
                 }
             }
+            Scope::AppGroups(app) => self.settle_assignments(app, walk, from, batch),
             _ => {}
         }
         self.settle(Target::List(scope), from, walk.asked_at, batch);
+    }
+
+    /// Groups that events say are assigned to the app: if the list does not show one, it is asked for by id.
+    fn settle_assignments(&mut self, app: &AppId, walk: &Walk, from: RequestNumber, batch: &mut Batch) {
+        for (target, group) in self.debts.groups_of_app(app) {
+            if self.debts.get(&target).is_none_or(|read| read.since >= from) {
+                // The event came later, and the list is owed again.
+                self.debts.give_back(&target);
+            } else if walk.expected.contains(&group) {
+                batch.answered.push(paid(target, from));
+            } else {
+                self.ready.assignment(app.clone(), group);
+            }
+        }
     }
 
     /// Users whose account in the app has ended, as events say that had arrived before the walk began.
@@ -184,6 +205,9 @@ impl SyncState {
         let failing = i64::try_from(self.debts.failing_lists()).unwrap_or(i64::MAX);
         let wait_min = failing.saturating_mul(FAILING_LIST_MILLIS);
         self.debts.failed(&target, self.moment.now, wait_min);
+        if let Scope::AppGroups(app) = scope {
+            self.debts.groups_of_app(app).iter().for_each(|(target, _)| self.debts.give_back(target));
+        }
         if let Scope::AppUsers(app) = scope {
             for account in self.debts.accounts_of_app(app) {
                 if self.accounts.is_by_list(&account) {
