@@ -194,9 +194,10 @@ impl Books<'_, '_> {
     }
 
     pub(super) fn remember_seen(&self, name: &str, page: u32, seen: &RoaringBitmap) -> Result<(), StoreError> {
-        if seen.is_empty() {
-            return Ok(());
-        }
+        if seen.is_empty() { Ok(()) } else { self.put_seen(name, page, seen) }
+    }
+
+    fn put_seen(&self, name: &str, page: u32, seen: &RoaringBitmap) -> Result<(), StoreError> {
         let mut blob = Vec::with_capacity(seen.serialized_size());
         seen.serialize_into(&mut blob)
             .map_err(|error| StoreError::Stopped { detail: format!("bitmap of seen rows: {error}") })?;
@@ -258,6 +259,9 @@ impl Books<'_, '_> {
         let is_held = verdict.keeps_missing();
         if is_held {
             self.remember_seen(&name, 0, &seen)?;
+        } else if verdict == Verdict::Ask && !self.asks_for_missing {
+            // Nobody keeps the questions: if the process dies before they are answered, they are made again from this.
+            self.put_seen(&name, 0, &seen)?;
         }
         self.put_finished(&name, end, is_held, verdict.is_hold())?;
         members::forget_marks(self.apply, scope, end.began)?;
