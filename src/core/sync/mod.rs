@@ -481,11 +481,17 @@ impl SyncState {
 
     fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
         let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
+        let mut batch = self.batch();
         for read in receipt.owed {
             let target = read.target.clone();
+            if self.was_asked_in_crawl(&target) {
+                batch.answered.push(paid(target, RequestNumber(read.since.0.saturating_add(1))));
+                continue;
+            }
             self.debts.adopt(read, number);
             self.read_in_crawl(target);
         }
+        self.commit_if_any(batch, effects);
         let is_held = receipt.finished.iter().any(|finished| finished.verdict.is_hold());
         for answered in answered {
             // The store pays nothing in a batch whose walk is held: what the walk did not show is not settled.
@@ -523,14 +529,28 @@ impl SyncState {
         if self.follow.is_some() || !self.is_crawl_open() || !(filter.users.is_active() || filter.groups.is_active()) {
             return;
         }
-        let is_under_way =
-            |key: &Key| self.in_flight.values().any(|pending| matches!(pending, Pending::Read(read, _) if read == key));
         match target {
-            Target::User(user) if !is_under_way(&Key::User(user.clone())) => self.ready.user(user),
-            Target::Group(group) if !is_under_way(&Key::Group(group.clone())) => self.ready.group(group),
+            Target::User(user) => {
+                self.crawl.asked_for.insert(Scope::User(user.clone()));
+                self.ready.user(user);
+            }
+            Target::Group(group) => {
+                self.crawl.asked_for.insert(Scope::Group(group.clone()));
+                self.ready.group(group);
+            }
             Target::List(scope) => self.lanes.request_in_crawl(scope),
             _ => {}
         }
+    }
+
+    /// Whether one crawl has asked for the user or group already: what names them before the answer is stored, learns from that.
+    fn was_asked_in_crawl(&self, target: &Target) -> bool {
+        let object = match target {
+            Target::User(user) => Scope::User(user.clone()),
+            Target::Group(group) => Scope::Group(group.clone()),
+            _ => return false,
+        };
+        self.follow.is_none() && self.crawl.asked_for.contains(&object)
     }
 
     /// Notes whether a group is stored, where a filter chooses.
