@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) log_rows: usize,
     /// Lists whose first page is 200 with nothing.
     pub(super) emptied: BTreeSet<Scope>,
+    /// Lists that show nothing, also of what was never stored.
+    pub(super) hidden: BTreeSet<Scope>,
     /// Apps that no list shows.
     pub(super) unlisted: BTreeSet<AppId>,
     /// Whether the list of a user's apps shows inactive ones.
@@ -131,6 +133,7 @@ impl World {
             page_rows: 100,
             log_rows: 100,
             emptied: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             shows_inactive_apps: true,
             tells_all: false,
