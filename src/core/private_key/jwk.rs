@@ -76,9 +76,7 @@ pub(super) fn read(text: &str) -> Result<Read, PrivateKeyError> {
             let curve = match jwk.crv.as_deref() {
                 Some("P-256") => Curve::P256,
                 Some("P-384") => Curve::P384,
-                Some("P-521") => {
-                    return Err(PrivateKeyError::Unsupported { kind: "an EC key on P-521 (ES512)".into() });
-                }
+                Some("P-521") => Curve::P521,
                 Some(_) => return Err(PrivateKeyError::Unsupported { kind: "an EC key on this curve".into() }),
                 None => return Err(PrivateKeyError::MissingMember { member: "crv" }),
             };
@@ -87,7 +85,7 @@ pub(super) fn read(text: &str) -> Result<Read, PrivateKeyError> {
             for (name, member) in [("x", &jwk.x), ("y", &jwk.y)] {
                 public.extend_from_slice(&super::padded(&bytes(name, member)?, curve.field_bytes())?);
             }
-            Parts::Ec { curve, private, public }
+            Parts::Ec { curve, private, public: Some(public) }
         }
         "OKP" => return Err(PrivateKeyError::Unsupported { kind: "an Ed25519 key".into() }),
         "oct" => return Err(PrivateKeyError::Unsupported { kind: "a shared secret".into() }),

@@ -108,15 +108,14 @@ fn sec1(der: &[u8], curve_beside: Option<Curve>) -> Result<Parts, PrivateKeyErro
         (None, Some(curve)) => curve,
         (None, None) => return Err(PrivateKeyError::Damaged { what: "it does not say on which curve it is" }),
     };
-    let public = key.public.ok_or(PrivateKeyError::NoPublicPart)?.to_vec();
-    Ok(Parts::Ec { curve, private: Zeroizing::new(key.private.to_vec()), public })
+    Ok(Parts::Ec { curve, private: Zeroizing::new(key.private.to_vec()), public: key.public.map(<[u8]>::to_vec) })
 }
 
 fn curve(id: &[u8]) -> Result<Curve, PrivateKeyError> {
     match id {
         P256 => Ok(Curve::P256),
         P384 => Ok(Curve::P384),
-        P521 => Err(PrivateKeyError::Unsupported { kind: "an EC key on P-521 (ES512)".into() }),
+        P521 => Ok(Curve::P521),
         _ => Err(PrivateKeyError::Unsupported { kind: "an EC key on this curve".into() }),
     }
 }

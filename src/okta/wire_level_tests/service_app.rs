@@ -11,6 +11,7 @@ use crate::core::private_key::{PrivateKey, SigningAlgorithm};
 const RSA: &str = include_str!("../../../tests/keys/rsa-pkcs1.pem");
 const P256: &str = include_str!("../../../tests/keys/p256-sec1.pem");
 const P384: &str = include_str!("../../../tests/keys/p384-sec1.pem");
+const P521: &str = include_str!("../../../tests/keys/p521-sec1.pem");
 const CLIENT_ID: &str = "0oaServiceApp1";
 const ALL_SCOPES: &str = "okta.users.read okta.groups.read okta.apps.read okta.logs.read";
 
@@ -51,9 +52,14 @@ fn asked(server: &SimServer) -> usize {
 #[tokio::test]
 async fn every_algorithm_signs_in() {
     let rsa = |algorithm| key(RSA).with_algorithm(algorithm).unwrap();
-    for private_key in
-        [rsa(SigningAlgorithm::Rs256), rsa(SigningAlgorithm::Rs384), rsa(SigningAlgorithm::Rs512), key(P256), key(P384)]
-    {
+    for private_key in [
+        rsa(SigningAlgorithm::Rs256),
+        rsa(SigningAlgorithm::Rs384),
+        rsa(SigningAlgorithm::Rs512),
+        key(P256),
+        key(P384),
+        key(P521),
+    ] {
         let algorithm = private_key.algorithm();
         let (server, client) = world_of(private_key, |_| {});
         assert_eq!(client.scopes(), None);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p521::ecdsa::signature::Verifier as _;
 use ring::digest::{SHA256, digest};
 use ring::rsa::PublicKeyComponents;
 use ring::signature;
@@ -419,6 +420,12 @@ impl<'a> Jwt<'a> {
                 let (Some(x), Some(y)) = (member("x"), member("y")) else { return false };
                 let point = [vec![4], x, y].concat();
                 signature::UnparsedPublicKey::new(algorithm, point).verify(message, &self.signature)
+            }
+            Some("ES512") => {
+                let (Some(x), Some(y)) = (member("x"), member("y")) else { return false };
+                let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&[vec![4], x, y].concat());
+                let signed = p521::ecdsa::Signature::from_slice(&self.signature);
+                return key.and_then(|key| key.verify(message, &signed?)).is_ok();
             }
             _ => return false,
         };
