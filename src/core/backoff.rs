@@ -18,6 +18,13 @@ pub const THROTTLED_RETRIES_MAX: u32 = 30;
 /// URL and cannot be changed (facts 13.23). Two, because most of Okta's 500s pass.
 pub const NEXT_PAGE_RETRIES_MAX: u32 = 2;
 
+/// Repetitions because the proof of possession was refused or its nonce had changed (facts 10.3). The first ones are sent
+/// beside other requests, which may change the nonce again; from [`PROOF_RETRIES_BESIDE_MAX`] on each is sent alone.
+pub const PROOF_RETRIES_MAX: u32 = 6;
+
+/// Repetitions for the sake of a proof that are sent beside other requests.
+pub const PROOF_RETRIES_BESIDE_MAX: u32 = 2;
+
 /// Smallest page that is asked for (facts 7.1). Smaller pages cost more requests than they save.
 pub const PAGE_LIMIT_FLOOR: u32 = 10;
 
@@ -43,6 +50,8 @@ pub enum Trouble {
     TooLarge,
     /// 401 with a credential that may be renewed.
     Unauthorized,
+    /// The proof of possession was refused, or wants another nonce: the credential is good, and the next proof is another.
+    Proof,
     /// Nothing that a repetition would change.
     Final,
 }
@@ -99,6 +108,7 @@ pub enum Verdict {
 pub struct Tries {
     transient: u32,
     throttled_in_a_row: u32,
+    proofs: u32,
     renewed: bool,
 }
 
@@ -117,6 +127,11 @@ impl Tries {
             Trouble::Unauthorized => {
                 self.renewed = true;
                 Verdict::Renew
+            }
+            Trouble::Proof => {
+                self.proofs += 1;
+                let give_up = self.proofs > PROOF_RETRIES_MAX;
+                if give_up { Verdict::GiveUp } else { Verdict::Again { wait_millis: 0 } }
             }
             Trouble::Transient | Trouble::TooMuchWork | Trouble::TooLarge => self.repeat(trouble, page, random),
         }
@@ -151,7 +166,12 @@ impl Tries {
         }
     }
 
-    /// Attempts that have failed so far, for `X-Okta-Retry-Count`. Renewals do not count.
+    /// Whether the next attempt has to be sent with no other under way, so that none changes its nonce meanwhile.
+    pub fn is_alone(&self) -> bool {
+        self.proofs > PROOF_RETRIES_BESIDE_MAX
+    }
+
+    /// Attempts that have failed so far, for `X-Okta-Retry-Count`. Renewals and proofs do not count.
     pub fn count(&self) -> u32 {
         self.transient.saturating_add(self.throttled_in_a_row)
     }
