@@ -23,7 +23,8 @@ use super::ServiceApp;
 
 /// How long a token lives where the answer does not say, in seconds: Okta's fixed time.
 const EXPIRES_IN_SECONDS: u64 = 3_600;
-/// Longest life of a token that is believed, in seconds.
+/// Shortest and longest life of a token that is believed, in seconds. One of none at all would be asked for with every read.
+const EXPIRES_IN_SECONDS_MIN: u64 = 1;
 const EXPIRES_IN_SECONDS_MAX: u64 = 86_400;
 
 /// What Okta said, for messages.
@@ -279,7 +280,8 @@ impl Grant {
             Some(scopes) => scopes.split_ascii_whitespace().map(str::to_owned).collect(),
             None => asked.iter().cloned().collect(),
         };
-        let expires_in_seconds = seconds.unwrap_or(EXPIRES_IN_SECONDS).min(EXPIRES_IN_SECONDS_MAX);
+        let expires_in_seconds =
+            seconds.unwrap_or(EXPIRES_IN_SECONDS).clamp(EXPIRES_IN_SECONDS_MIN, EXPIRES_IN_SECONDS_MAX);
         Ok(Self { token, is_dpop, expires_in_seconds, scopes })
     }
 }
@@ -414,6 +416,8 @@ mod tests {
         check(&of(""), Ok((false, 3_600, "okta.users.read")));
         check(&of(",\"expires_in\":60,\"scope\":\"a b\""), Ok((false, 60, "a b")));
         check(&of(",\"expires_in\":\"60\",\"scope\":\"\""), Ok((false, 60, "")));
+        check(&of(",\"expires_in\":0"), Ok((false, 1, "okta.users.read")));
+        check(&of(",\"expires_in\":-5"), Ok((false, 3_600, "okta.users.read")));
         check(&of(",\"expires_in\":9999999999,\"x\":[1]"), Ok((false, 86_400, "okta.users.read")));
         check("{\"access_token\":\"t\",\"token_type\":\"DPoP\"}", Ok((true, 3_600, "okta.users.read")));
         check("{\"access_token\":\"t\",\"token_type\":\"mac\"}", Err("unknown type"));
