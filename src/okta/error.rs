@@ -14,6 +14,7 @@ use super::authorize::AuthorizeError;
 use super::headers::AnswerHeaders;
 use super::link::NextError;
 use super::oauth::Outlook;
+use super::org_url::shown;
 use super::resource::USERS_BY_IDS_MAX;
 use super::transport::{SendError, SetupError};
 use super::wire::{BodyError, FailureBody};
@@ -321,7 +322,7 @@ impl StatusFailure {
             proof: ProofRefusal::of(status, body.code.as_deref(), challenge_error.as_deref(), headers),
             body,
             missing_scope: challenge_value(challenge, "scope").filter(|_| insufficient),
-            redirect_host: redirect.and_then(|url| url.host_str().map(Box::from)),
+            redirect_host: redirect.and_then(|url| url.host_str().map(|host| shown(host).into())),
             request_id: headers.request_id(),
             on_next_page,
             throttled_until: None,

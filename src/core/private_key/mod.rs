@@ -105,7 +105,7 @@ pub enum PrivateKeyError {
     #[error("it holds {label} and no private key: the public part stays with Okta, the private one is needed here")]
     NotPrivate {
         /// What the PEM block calls itself.
-        label: Box<str>,
+        label: &'static str,
     },
     /// The key is encrypted with a passphrase.
     #[error("the key is encrypted with a passphrase: write it without, openssl pkey -in key.pem -out plain.pem")]
@@ -165,6 +165,9 @@ fn member_advice(member: &str) -> &'static str {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key could not sign: the system gives no random numbers")]
 pub struct SignError;
+
+/// Longest name of an algorithm that a message shows, in bytes: `RSA-OAEP-256`.
+const ALGORITHM_BYTES_MAX: usize = 12;
 
 enum KeyPair {
     Rsa(Box<RsaKeyPair>),
@@ -281,6 +284,10 @@ impl PrivateKey {
             KeyPair::P521(_) => SigningAlgorithm::Es512,
         };
         let key = Self { pair: Arc::new(pair), algorithm: own, key_id };
+        // An RSA key whose parts do not fit each other is noticed only by what it signs.
+        if key.sign(b"", random).is_err() {
+            return Err(PrivateKeyError::Refused { reason: "InconsistentComponents".into() });
+        }
         match algorithm {
             Some(wanted) => key.with_algorithm_named(&wanted),
             None => Ok(key),
@@ -316,7 +323,7 @@ impl PrivateKey {
                 Ok(self)
             }
             _ => Err(PrivateKeyError::Algorithm {
-                wanted: wanted.into(),
+                wanted: shown_algorithm(wanted).into(),
                 fits: if is_rsa { "RS256, RS384 and RS512" } else { self.algorithm.name() },
             }),
         }
@@ -379,6 +386,12 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
+}
+
+/// An algorithm's name for a message. It comes from the text of the key, where anything may stand.
+fn shown_algorithm(name: &str) -> &str {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'_');
+    if (1..=ALGORITHM_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_name) { name } else { "that algorithm" }
 }
 
 /// The members of a JWK of an uncompressed point: 0x04, x, y.

@@ -15,6 +15,19 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// What people take for a private key.
+const LABELS_SHOWN: [&str; 9] = [
+    "PUBLIC KEY",
+    "RSA PUBLIC KEY",
+    "EC PUBLIC KEY",
+    "CERTIFICATE",
+    "TRUSTED CERTIFICATE",
+    "CERTIFICATE REQUEST",
+    "OPENSSH PRIVATE KEY",
+    "DSA PRIVATE KEY",
+    "DH PARAMETERS",
+];
+
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
@@ -50,8 +63,9 @@ pub(super) fn read(text: &str) -> Result<Parts, PrivateKeyError> {
                 curve_beside = der.strip_prefix(&[OBJECT_ID]).and_then(|id| id.get(1..)).and_then(|id| curve(id).ok());
             }
             label => {
-                let label: String = label.chars().filter(|c| c.is_ascii_alphanumeric() || *c == ' ').take(40).collect();
-                other = other.or(Some(PrivateKeyError::NotPrivate { label: label.into() }));
+                // In a damaged text a label may be a piece of the key: only those that are known are shown.
+                let label = LABELS_SHOWN.into_iter().find(|known| *known == label).unwrap_or("something else");
+                other = other.or(Some(PrivateKeyError::NotPrivate { label }));
             }
         }
     }

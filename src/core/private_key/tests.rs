@@ -139,6 +139,9 @@ fn what_is_no_key_is_told_so() {
     check(&P256_JWK.replace("\"d\"", "\"D\""), "it is the public half");
     check(&RSA_JWK.replace("\"qi\"", "\"Qi\""), "give the key as PEM");
     check(&P256_JWK.replace("P-256", "P-384"), "refused");
+    check(include_str!("../../../tests/fuzz/corpus/private_key/rsa-parts-that-do-not-fit.json"), "belong together");
+    check(include_str!("../../../tests/fuzz/corpus/private_key/key-in-label.pem"), "it holds something else and no");
+    check(&RSA_JWK.replace("\"sig\"", "\"sig\",\"alg\":\"a\\u001b\""), "cannot sign that algorithm");
     check(&P384_JWK.replace("P-384", "P-521"), "refused");
     check(&P521_JWK.replace("P-521", "P-384"), "longer than its curve allows");
     check(&RSA_JWK.replace("\"sig\"", "\"sig\",\"alg\":\"PS256\""), "cannot sign PS256");
