@@ -233,6 +233,10 @@ mod tests {
         check(&[Throttled; 31], NEXT_200, Verdict::GiveUp);
         check(&[Unauthorized], FIRST_500, Verdict::Renew);
         check(&[Unauthorized, Unauthorized], FIRST_500, Verdict::GiveUp);
+        check(&[Proof; 6], NEXT_200, again);
+        check(&[Proof; 7], NEXT_200, Verdict::GiveUp);
+        check(&[Proof, Unauthorized], NEXT_200, Verdict::Renew);
+        check(&[Unauthorized, Proof, Proof], NEXT_200, again);
         check(&[TooMuchWork], FIRST_500, smaller(250));
         check(&[TooMuchWork], PageSize::First { limit: 15, floor: 1 }, smaller(10));
         check(&[TooMuchWork], PageSize::First { limit: 30, floor: 20 }, smaller(20));
@@ -257,6 +261,16 @@ mod tests {
             assert!(matches!(tries.decide(Trouble::Transient, NEXT_200, 1), Verdict::Again { .. }));
         }
         assert_eq!(tries.decide(Trouble::Transient, NEXT_200, 1), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn proofs_are_sent_alone_after_two_refusals() {
+        let mut tries = Tries::default();
+        for is_alone in [false, false, false, true, true, true, true] {
+            assert_eq!(tries.is_alone(), is_alone, "{tries:?}");
+            tries.decide(Trouble::Proof, NEXT_200, 1);
+        }
+        assert_eq!(tries.count(), 0, "Okta is not told of repetitions that it asked for");
     }
 
     #[test]
