@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// Cases of a usual run: all targets together take a few seconds without optimisation.
-const CASES: u32 = 4_000;
+const CASES: u32 = 2_000;
 
 /// Longest input, in bytes. What is longer than a limit of the program is tested beside that limit.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
