@@ -4,9 +4,9 @@
 
 use super::super::batch::{Batch, CrawlMark, Receipt};
 use super::super::ids::RequestNumber;
-use super::super::model::Scope;
+use super::super::model::{Key, Scope};
 use super::super::pending::{Answered, Target, When};
-use super::{BatchNumber, Effect, SyncState, gaps_of_failed_reads, paid};
+use super::{BatchNumber, Effect, Pending, SyncState, gaps_of_failed_reads, paid};
 
 /// A batch on its way to the store.
 #[derive(Debug)]
@@ -77,7 +77,13 @@ impl SyncState {
         let mut batch = self.batch();
         for read in receipt.owed {
             let target = read.target.clone();
+            // While the question is open, the debt is that of the question.
+            let is_open = self.debts.get(&target).is_some();
             if self.was_asked_in_crawl(&target) {
+                if is_open {
+                    self.debts.adopt(read, number);
+                    continue;
+                }
                 batch.answered.push(paid(target, RequestNumber(read.since.0.saturating_add(1))));
                 continue;
             }
@@ -92,6 +98,7 @@ impl SyncState {
                 self.debts.give_back(&answered.target);
             } else {
                 self.debts.pay(&answered, number);
+                self.let_assignments_go(&answered.target);
             }
             self.accounts.unblock(&answered.target);
         }
@@ -113,6 +120,18 @@ impl SyncState {
         }
         if ends_crawl {
             self.crawl_is_over(effects);
+        }
+    }
+
+    /// Nobody lists the groups of the app any more: those that wait for that are looked at anew.
+    fn let_assignments_go(&mut self, target: &Target) {
+        let Target::List(Scope::AppGroups(app)) = target else { return };
+        for (target, group) in self.debts.groups_of_app(app) {
+            let key = Key::AppGroup(app.clone(), group);
+            let is_asked = |pending: &Pending| matches!(pending, Pending::Read(read, _) if *read == key);
+            if !self.ready.has_assignment(&key) && !self.in_flight.values().any(is_asked) {
+                self.debts.give_back(&target);
+            }
         }
     }
 

@@ -37,6 +37,15 @@ struct Said {
     at: RequestNumber,
 }
 
+/// A list that shows as many as were counted.
+#[derive(Clone, Copy, Debug)]
+struct Agreement {
+    /// The request that counted.
+    counted: RequestNumber,
+    /// When the list had been read, by Okta's clock.
+    read_at: Timestamp,
+}
+
 #[derive(Clone, Debug, Default)]
 enum Stage {
     /// Nothing to confirm, or not yet looked.
@@ -80,6 +89,10 @@ pub(super) struct Counts {
     until_confirmed: BTreeSet<Scope>,
     /// Open scopes of which no look has told yet whether rows are missing: what changed meanwhile explained the difference.
     unsure: BTreeSet<Scope>,
+    /// Groups whose list shows as many as counted, until it is known that nobody joined in between.
+    agreements: BTreeMap<GroupId, Agreement>,
+    /// The groups are being listed to look at what is open.
+    is_looking: bool,
     retry_at: Option<Timestamp>,
     retries: u32,
 }
@@ -93,7 +106,8 @@ impl Counts {
     pub(super) fn crawl_begins(&mut self) {
         let mut open = std::mem::take(&mut self.open);
         open.append(&mut self.until_confirmed);
-        *self = Self { open, ..Self::default() };
+        let unsure = std::mem::take(&mut self.unsure);
+        *self = Self { open, unsure, retries: self.retries, ..Self::default() };
     }
 
     /// A list of groups says how many users they have.
@@ -119,7 +133,11 @@ impl SyncState {
                 self.counts.users_shown = Some((walk.records(), walk.began));
                 self.doubt_users(batch);
             }
-            Scope::Groups if !self.crawl.is_running => self.look_at_the_counted_again(),
+            Scope::Groups if !self.crawl.is_running => {
+                if std::mem::take(&mut self.counts.is_looking) {
+                    self.look_at_the_counted_again();
+                }
+            }
             Scope::Groups if matches!(self.counts.stage, Stage::Idle) => self.doubt_users(batch),
             Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
                 self.counts.counted_at = Some((self.moment.okta_now, self.moment.now));
@@ -129,8 +147,8 @@ impl SyncState {
         }
     }
 
-    /// A walk of a group's members has reached its end. Without a count, or with one that is older than a change of the members,
-    /// it tells nothing: what is open stays open, and is counted again.
+    /// A walk of a group's members has reached its end. Without a count it tells nothing: what is open stays open, and is
+    /// counted again. Nor does it where somebody joined since the count, who may stand for somebody who is hidden.
     fn compare_members(&mut self, group: &GroupId, shown: u64, batch: &mut Batch) {
         if let Stage::Reading { members, .. } = &mut self.counts.stage
             && members.remove(group)
@@ -139,13 +157,21 @@ impl SyncState {
         }
         let Some(said) = self.counts.said.get(group).copied() else { return };
         let scope = Scope::GroupMembers(group.clone());
-        let is_explained = self.log.has_hinted_since(group, said.at);
+        self.counts.agreements.remove(group);
         if said.users <= shown {
             self.counts.short.remove(group);
-            if !is_explained {
-                self.counts_agree(scope, batch);
+            let agreement = Agreement { counted: said.at, read_at: self.moment.okta_now };
+            if self.counts.open.contains(&scope) || self.counts.until_confirmed.contains(&scope) {
+                self.counts.agreements.insert(group.clone(), agreement);
             }
-        } else if !is_explained || self.crawl.whole_since.is_none() {
+            // Where nobody follows no event will come, and while the log cannot be read its gap stands against every answer.
+            if !self.log.is_followed() {
+                self.settle_agreements(Timestamp::from_millis(i64::MAX), batch);
+            }
+            return;
+        }
+        let is_explained = self.log.has_removed_since(group, said.at);
+        if !is_explained || self.crawl.whole_since.is_none() {
             self.counts.short.insert(group.clone(), shown);
             if matches!(self.counts.stage, Stage::Done) && self.is_crawl_open() {
                 // The list of groups could not be read until now.
@@ -155,6 +181,21 @@ impl SyncState {
                 self.counts.unsure.remove(&scope);
             }
             self.doubt(&scope, format!("Okta counts {} members and shows {shown}", said.users), batch);
+        }
+    }
+
+    /// The log was read to its end by a poll at `polled_at`, by Okta's clock: lists that were read well before show as many as
+    /// counted if nobody had joined since the count.
+    pub(super) fn settle_agreements(&mut self, polled_at: Timestamp, batch: &mut Batch) {
+        let is_ripe = |agreement: &Agreement| agreement.read_at.plus_millis(SETTLE_MILLIS) <= polled_at;
+        let agreements = std::mem::take(&mut self.counts.agreements);
+        let (ripe, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            agreements.into_iter().partition(|(_, agreement)| is_ripe(agreement));
+        self.counts.agreements = waiting;
+        for (group, agreement) in ripe {
+            if !self.log.has_added_since(&group, agreement.counted) {
+                self.counts_agree(Scope::GroupMembers(group), batch);
+            }
         }
     }
 
@@ -176,6 +217,7 @@ impl SyncState {
     pub(super) fn forget_counts(&mut self, group: &GroupId, batch: &mut Batch) {
         let scope = Scope::GroupMembers(group.clone());
         self.counts.said.remove(group);
+        self.counts.agreements.remove(group);
         self.counts.short.remove(group);
         self.counts.unsure.remove(&scope);
         if self.counts.open.remove(&scope) | self.counts.until_confirmed.remove(&scope) {
@@ -205,21 +247,18 @@ impl SyncState {
         }
     }
 
-    /// The second look is over. What it has refuted ends; what changed meanwhile is looked at again.
+    /// The second look is over. Of users it has told; of groups a poll tells, or the next look.
     fn end_doubts(&mut self, users_agree: bool, batch: &mut Batch) {
         for scope in std::mem::take(&mut self.counts.until_confirmed) {
-            let is_refuted = match &scope {
-                Scope::GroupMembers(group) => !self.counts.short.contains_key(group),
-                _ => users_agree,
-            };
-            if is_refuted && !batch.gaps.iter().any(|gap| gap.scope == scope) {
+            let is_found = batch.gaps.iter().any(|gap| gap.scope == scope);
+            if scope == Scope::Users && users_agree && !is_found {
                 batch.closed_gaps.push((scope, GapKind::CountMismatch));
-            } else {
-                if !batch.gaps.iter().any(|gap| gap.scope == scope) {
-                    self.counts.unsure.insert(scope.clone());
-                }
-                self.counts.open.insert(scope);
+                continue;
             }
+            if !is_found {
+                self.counts.unsure.insert(scope.clone());
+            }
+            self.counts.open.insert(scope);
         }
     }
 
@@ -253,12 +292,20 @@ impl SyncState {
     }
 
     fn counts_agree(&mut self, scope: Scope, batch: &mut Batch) {
-        self.counts.unsure.remove(&scope);
+        let was_unsure = self.counts.unsure.remove(&scope);
+        if self.counts.until_confirmed.remove(&scope) {
+            batch.closed_gaps.push((scope.clone(), GapKind::CountMismatch));
+        }
         if !self.counts.open.remove(&scope) {
             return;
         }
+        if self.counts.open.is_empty() {
+            self.counts.retries = 0;
+        }
         // What was hidden is shown: so is, perhaps, much else of which no event tells.
-        self.owe(Target::Everything, When::Now, "hidden users are shown again");
+        if !was_unsure {
+            self.owe(Target::Everything, When::Now, "hidden users are shown again");
+        }
         batch.closed_gaps.push((scope, GapKind::CountMismatch));
     }
 
@@ -267,19 +314,17 @@ impl SyncState {
         match &self.counts.stage {
             Stage::Idle => {
                 let everyone = self.everyone.iter().find_map(|group| self.counts.said.get(group)).copied();
+                // Who is new may stand for somebody who is hidden: what is open is counted exactly.
+                let is_open =
+                    self.counts.open.contains(&Scope::Users) || self.counts.until_confirmed.contains(&Scope::Users);
                 self.counts.users_are_short = match (everyone, self.counts.users_shown) {
-                    (Some(said), Some((shown, _))) => said.users > shown,
+                    (Some(said), Some((shown, _))) => said.users > shown || is_open,
                     _ => false,
                 };
-                if !self.counts.users_are_short {
-                    let mut batch = self.batch();
-                    self.counts_agree(Scope::Users, &mut batch);
-                    if self.counts.short.is_empty() {
-                        self.end_doubts(true, &mut batch);
-                    }
-                    self.commit_if_any(batch, effects);
-                }
                 if self.counts.short.is_empty() && !self.counts.users_are_short {
+                    let mut batch = self.batch();
+                    self.end_doubts(true, &mut batch);
+                    self.commit_if_any(batch, effects);
                     self.counts.stage = Stage::Done;
                     self.counts.said.clear();
                     return true;
@@ -340,7 +385,7 @@ impl SyncState {
         // An event about its members that came meanwhile explains a difference.
         let said = &self.counts.said;
         let is_explained =
-            |group: &GroupId| said.get(group).is_none_or(|said| self.log.has_hinted_since(group, said.at));
+            |group: &GroupId| said.get(group).is_none_or(|said| self.log.has_removed_since(group, said.at));
         let is_short = |group: &GroupId| self.counts.short.contains_key(group) && !is_explained(group);
         let all_confirm = self.counts.checked.iter().all(is_short);
         let mut found = Vec::new();
@@ -401,6 +446,7 @@ impl SyncState {
         }
         self.counts.retries = self.counts.retries.saturating_add(1);
         self.recount_later();
+        self.counts.is_looking = true;
         self.owe(Target::List(Scope::Groups), When::Now, "fewer users are shown than counted");
     }
 

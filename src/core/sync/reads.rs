@@ -44,6 +44,10 @@ impl Ready {
         self.assignments.insert((app, group));
     }
 
+    pub(super) fn has_assignment(&self, key: &Key) -> bool {
+        matches!(key, Key::AppGroup(app, group) if self.assignments.contains(&(app.clone(), group.clone())))
+    }
+
     pub(super) fn user(&mut self, user: UserId) {
         self.users.insert(user);
     }
@@ -257,9 +261,6 @@ impl SyncState {
         let mut is_gone = false;
         match seen {
             ByIdSeen::Found(row, _) if row.key() == *key => {
-                if let Some(target) = &target {
-                    self.debts.found(target);
-                }
                 if let Key::AppGroup(app, _) = key {
                     self.owe(
                         Target::List(Scope::AppGroups(app.clone())),
@@ -268,6 +269,9 @@ impl SyncState {
                     );
                 }
                 self.on_row(*row, &mut batch);
+                if let Some(target) = &target {
+                    self.debts.found(target);
+                }
             }
             ByIdSeen::Found(..) => {
                 self.commit_if_any(batch, effects);
@@ -275,8 +279,12 @@ impl SyncState {
                 self.on_read_failed(key, &ReadFailure::Failed { detail }, effects);
                 return;
             }
-            // It is not assigned any more.
-            ByIdSeen::NotFound(_) if matches!(key, Key::AppGroup(..)) => {}
+            // It is not assigned any more, or the group is hidden.
+            ByIdSeen::NotFound(_) if matches!(key, Key::AppGroup(..)) => {
+                if let Key::AppGroup(_, group) = key {
+                    self.owe(Target::Group(group.clone()), When::Now, "its assignment is not found");
+                }
+            }
             ByIdSeen::NotFound(_) => {
                 let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
                 batch.closed_gaps.extend(works.into_iter().flat_map(gaps_of_failed_reads));

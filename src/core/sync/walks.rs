@@ -23,6 +23,9 @@ const FAILING_LIST_MILLIS: i64 = 5_000;
 /// Times of creation may be given in whole seconds.
 const CREATED_MILLIS: i64 = 1_000;
 
+/// So old may an object be that counts as new, in milliseconds: as long as events about it may have come before it was known.
+const NEWBORN_MILLIS: i64 = 60_000;
+
 /// So often a list is not found before a gap says so: meanwhile it turns out whether what it belongs to is gone.
 const LIST_NOT_FOUND_TIMES: u32 = 2;
 
@@ -261,7 +264,9 @@ impl SyncState {
 
     /// Puts a row into the batch, and the reads that it makes necessary on the list.
     pub(super) fn on_row(&mut self, row: Row, batch: &mut Batch) {
-        if let Some(object) = Scope::of_object(&row.key()) {
+        let object = Scope::of_object(&row.key());
+        let was_missed = object.as_ref().is_some_and(|object| self.was_missed(object));
+        if let Some(object) = object {
             self.on_object_shown(object);
         }
         match &row {
@@ -278,9 +283,9 @@ impl SyncState {
                     batch.unwanted_apps.push(app.id.clone());
                     return;
                 }
-                self.on_app_row(app, batch);
+                self.on_app_row(app, before.is_some() || was_missed, batch);
             }
-            Row::Group(group) => self.on_group_row(group, batch),
+            Row::Group(group) => self.on_group_row(group, was_missed, batch),
             // The store drops it, or finds out what the group is.
             Row::AppGroup(row) if !self.may_be_stored(&row.group) => {}
             Row::AppGroup(row) => {
@@ -316,7 +321,12 @@ impl SyncState {
         }
     }
 
-    fn on_group_row(&mut self, group: &Group, batch: &mut Batch) {
+    /// Whether an object was asked for and not found before, whatever came of that.
+    fn was_missed(&self, object: &Scope) -> bool {
+        self.absent.is_departed(object) || self.is_absent(object)
+    }
+
+    fn on_group_row(&mut self, group: &Group, was_missed: bool, batch: &mut Batch) {
         // `Everyone` is derived from the user list (facts 3).
         let is_wanted = self.limits.filter.groups.wants(group);
         self.note_group(&group.id, is_wanted);
@@ -331,26 +341,33 @@ impl SyncState {
         if self.limits.members != Members::All {
             return;
         }
+        let is_new = !was_missed && self.note_newborn(Key::Group(group.id.clone()), group.created, batch);
         if self.is_crawl_open() {
+            if is_new && !self.crawl.empty_groups.contains_key(&group.id) {
+                self.lanes.push_first(Scope::GroupMembers(group.id.clone()));
+            }
             self.add_members_walk(group.id.clone(), batch);
         } else {
             batch.needed.push(Scope::GroupMembers(group.id.clone()));
         }
-        self.note_newborn(Key::Group(group.id.clone()), group.created, batch);
     }
 
-    /// What is below an object that was created since everything was read was empty then, and the log tells of the rest, be it
-    /// by the end of an import.
-    fn note_newborn(&self, object: Key, created: Option<Timestamp>, batch: &mut Batch) {
-        let since = self.crawl.whole_since.filter(|_| self.follow.is_some() && self.log.is_followed());
-        if let (Some(created), Some(since)) = (created, since)
-            && created > since.plus_millis(-CREATED_MILLIS)
-        {
+    /// What is below an object that was created a moment ago was empty then, and the log tells of the rest, be it by the end of
+    /// an import: it is read as soon as can be, and answered about until then. Not where the object was known before, or was
+    /// not shown when it was asked for: then events about it may have passed unheeded. Returns whether it is new.
+    fn note_newborn(&self, object: Key, created: Option<Timestamp>, batch: &mut Batch) -> bool {
+        let since = self.crawl.whole_since.filter(|_| self.follow.is_some());
+        let (Some(created), Some(since)) = (created, since) else { return false };
+        let is_new = created > since.plus_millis(-CREATED_MILLIS)
+            && created > self.moment.okta_now.plus_millis(-NEWBORN_MILLIS)
+            && self.log.is_followed_since(created);
+        if is_new {
             batch.newborn.push((object, created));
         }
+        is_new
     }
 
-    fn on_app_row(&mut self, app: &App, batch: &mut Batch) {
+    fn on_app_row(&mut self, app: &App, was_known: bool, batch: &mut Batch) {
         if app.implicit_assignment == Some(true) {
             batch.gaps.push(Gap {
                 scope: Scope::AppUsers(app.id.clone()),
@@ -360,13 +377,15 @@ impl SyncState {
         } else if app.implicit_assignment == Some(false) {
             batch.closed_gaps.push((Scope::AppUsers(app.id.clone()), GapKind::ImplicitAssignment));
         }
-        if self.limits.filter.apps.wants_assignments(app) && !app.is_service_app() {
-            self.note_newborn(Key::App(app.id.clone()), app.created, batch);
-        }
+        let is_read = self.limits.filter.apps.wants_assignments(app) && !app.is_service_app();
+        let is_new = is_read && !was_known && self.note_newborn(Key::App(app.id.clone()), app.created, batch);
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
         for scope in scopes {
             if self.limits.filter.apps.wants_assignments(app) {
                 if self.is_crawl_open() {
+                    if is_new {
+                        self.lanes.push_first(scope.clone());
+                    }
                     self.add_walk(scope.clone(), batch);
                 }
                 // Also in a crawl: it may have read the scope before it was dropped as unwanted.
