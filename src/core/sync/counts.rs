@@ -60,6 +60,8 @@ enum Stage {
         members: BTreeSet<GroupId>,
         users: bool,
     },
+    /// What changed meanwhile is told by the log, when it has been read to its end up to then, by Okta's clock.
+    Listening(Timestamp),
     /// What was read reaches the store.
     Storing(Option<BatchNumber>),
     /// The stored users are counted.
@@ -107,7 +109,8 @@ impl Counts {
         let mut open = std::mem::take(&mut self.open);
         open.append(&mut self.until_confirmed);
         let unsure = std::mem::take(&mut self.unsure);
-        *self = Self { open, unsure, retries: self.retries, ..Self::default() };
+        let agreements = std::mem::take(&mut self.agreements);
+        *self = Self { open, unsure, agreements, retries: self.retries, ..Self::default() };
     }
 
     /// A list of groups says how many users they have.
@@ -157,12 +160,11 @@ impl SyncState {
         }
         let Some(said) = self.counts.said.get(group).copied() else { return };
         let scope = Scope::GroupMembers(group.clone());
-        self.counts.agreements.remove(group);
         if said.users <= shown {
             self.counts.short.remove(group);
             let agreement = Agreement { counted: said.at, read_at: self.moment.okta_now };
             if self.counts.open.contains(&scope) || self.counts.until_confirmed.contains(&scope) {
-                self.counts.agreements.insert(group.clone(), agreement);
+                self.counts.agreements.entry(group.clone()).or_insert(agreement);
             }
             // Where nobody follows no event will come, and while the log cannot be read its gap stands against every answer.
             if !self.log.is_followed() {
@@ -170,6 +172,7 @@ impl SyncState {
             }
             return;
         }
+        self.counts.agreements.remove(group);
         let is_explained = self.log.has_removed_since(group, said.at);
         if !is_explained || self.crawl.whole_since.is_none() {
             self.counts.short.insert(group.clone(), shown);
@@ -350,6 +353,10 @@ impl SyncState {
                 false
             }
             Stage::Reading { members, users } if members.is_empty() && !users => {
+                self.counts.stage = Stage::Listening(self.moment.okta_now.plus_millis(SETTLE_MILLIS));
+                self.counts_are_settled(effects)
+            }
+            Stage::Listening(until) if !self.log.is_followed() || self.log.observed_through() >= Some(*until) => {
                 if self.counts.users_are_short {
                     self.counts.stage = Stage::Storing(self.newest_batch());
                     return self.counts_are_settled(effects);
@@ -364,7 +371,12 @@ impl SyncState {
                 false
             }
             Stage::Done => true,
-            Stage::Groups | Stage::Waiting(_) | Stage::Reading { .. } | Stage::Storing(_) | Stage::Counting => false,
+            Stage::Groups
+            | Stage::Waiting(_)
+            | Stage::Reading { .. }
+            | Stage::Listening(_)
+            | Stage::Storing(_)
+            | Stage::Counting => false,
         }
     }
 

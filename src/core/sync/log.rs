@@ -249,6 +249,11 @@ impl Log {
         self.is_lost_before_crawl = self.is_lost && !matches!(self.state, State::WantsAnchor | State::Anchoring);
     }
 
+    /// Up to when the log has been read to its end, by Okta's clock.
+    pub(super) fn observed_through(&self) -> Option<Timestamp> {
+        self.observed_through
+    }
+
     /// Whether polls are answered and none was lost.
     pub(super) fn is_followed(&self) -> bool {
         self.failures == 0 && !self.is_lost && matches!(self.state, State::At(_) | State::Polling)
