@@ -176,7 +176,7 @@ fn the_reserve_is_left_to_others_and_released_as_the_window_passes() {
     check(50, 7, 10, 2_000, false);
     check(50, 6, 10, 10_000, false);
     check(50, 6, 10, 20_000, true);
-    check(50, 4, 10, 30_000, true);
+    check(50, 4, 10, 33_000, true);
     check(50, 3, 10, 30_000, false);
     check(50, 2, 10, 35_000, false);
     check(50, 3, 0, 2_000, true);
@@ -186,7 +186,7 @@ fn the_reserve_is_left_to_others_and_released_as_the_window_passes() {
     check(100, 52, 50, 4_000, true);
     // Something is left of the smallest limit, whatever the share.
     check(2, 1, 10, 2_000, true);
-    check(2, 1, 255, 36_000, true);
+    check(2, 1, 255, 37_500, true);
     assert_eq!(Bench::answered_once(255, headers(1, 1, RESET)).admit(0), Admission::Go);
 }
 

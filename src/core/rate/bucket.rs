@@ -46,7 +46,7 @@ const LOOKS_SHARE: u64 = 5;
 const KEEP_FOR_END_LIMIT_MIN: u64 = 10;
 
 /// Windows of so many keep two back while their end is known worse than to this part of their length.
-const KEEP_TWO_LIMIT_MIN: u64 = 40;
+const KEEP_TWO_LIMIT_MIN: u64 = 20;
 const KEEP_TWO_WIDTH_SHARE: i64 = 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ struct Window {
     start: Span,
     /// When the last request was sent that was answered out of this window: it ended later.
     last_sent: i64,
+    /// When it began if it began with a request of ours, as its first answer looked like.
+    opened: Option<Span>,
     /// Requests of ours that it has counted: answered, and perhaps counted.
     counted: u64,
     perhaps_counted: u64,
@@ -73,6 +75,8 @@ struct Window {
 struct Ends {
     /// The best guess.
     likely: Span,
+    /// When a request goes to find it.
+    look_at: i64,
     /// After this it is over by all that was learnt.
     over: i64,
     /// After this it is over by its `Reset` alone.
@@ -89,6 +93,8 @@ pub struct BucketRate {
     /// Where windows end against their `Reset`, if they are regular and last whole seconds, and how well that has proved.
     cut: Span,
     regularity: i32,
+    /// The same for windows that begin with a request and last whole seconds.
+    wholeness: i32,
     foreign: Foreign,
     /// How long answers took of late, at the most; fading.
     way_millis: i64,
@@ -113,6 +119,7 @@ impl BucketRate {
             length: ANY_LENGTH,
             cut: ANY_CUT,
             regularity: 0,
+            wholeness: 0,
             foreign: Foreign::default(),
             way_millis: 0,
             is_explored: false,
@@ -170,9 +177,8 @@ impl BucketRate {
             Urgency::Patient if left > signed(window.limit / MUCH_LEFT_SHARE) => Admission::Go,
             Urgency::Patient if self.explorer.is_some() => Admission::AfterAnswer,
             Urgency::Patient => {
-                let width = ends.likely.width();
-                let at = if width <= END_WIDTH_MILLIS { ends.likely.to } else { ends.likely.middle() };
-                let at = if self.foreign.is_seen() { at.min(self.look_at(window, ends)) } else { at };
+                let looks_at = if self.foreign.is_seen() { self.look_at(window, ends) } else { i64::MAX };
+                let at = ends.look_at.min(looks_at);
                 if now >= at { Admission::Go } else { Admission::At(moment(at.min(ends.over))) }
             }
         }
@@ -264,7 +270,7 @@ impl BucketRate {
     fn keep_for_end(window: &Window, ends: Ends, length: i64) -> i64 {
         match window.limit {
             ..KEEP_FOR_END_LIMIT_MIN => 0,
-            KEEP_TWO_LIMIT_MIN.. if ends.likely.width() > length / KEEP_TWO_WIDTH_SHARE => 2,
+            KEEP_TWO_LIMIT_MIN.. if ends.over.saturating_sub(ends.likely.from) > length / KEEP_TWO_WIDTH_SHARE => 2,
             _ => 1,
         }
     }
@@ -282,7 +288,13 @@ impl BucketRate {
         let likely = regular.and_then(|end| end.meet(known)).unwrap_or(known);
         let likely =
             whole_seconds(self.length).and_then(|length| window.start.plus(length).meet(likely)).unwrap_or(likely);
-        Ends { likely, over: known.to, surely_over }
+        // A window that begins with a request costs the time until that one, each time: there the end is looked for exactly.
+        // One that begins by the clock does not.
+        let opened = window.opened.filter(|_| self.wholeness >= 0);
+        let likely = opened.and_then(|opened| whole_seconds_after(opened, known)).unwrap_or(likely);
+        let is_exact = opened.is_some() || likely.width() <= END_WIDTH_MILLIS;
+        let look_at = if is_exact { likely.to } else { likely.middle() };
+        Ends { likely, look_at, over: known.to, surely_over }
     }
 
     /// A request was sent: it is in flight.
@@ -434,6 +446,10 @@ impl BucketRate {
         clock.ended(window.reset_unix_s, seen);
         let end = clock.end_of(window.reset_unix_s).and_then(|end| end.meet(seen)).unwrap_or(seen);
         self.learn_length(end.minus(window.start));
+        if let Some(opened) = window.opened {
+            let is_whole = whole_seconds_after(opened, end).is_some();
+            self.wholeness = if is_whole { (self.wholeness + 1).min(REGULAR_ENDS) } else { -REGULAR_ENDS };
+        }
         if let Some(cut) = clock.against_reset(window.reset_unix_s, end) {
             match self.cut.meet(cut) {
                 Some(both) => (self.cut, self.regularity) = (both, (self.regularity + 1).min(REGULAR_ENDS)),
@@ -493,6 +509,7 @@ impl Window {
             shown_at: now,
             shown_as_of: sent.saturating_add(now.saturating_sub(sent) / 2),
             start,
+            opened: (shown.saturating_add(1) == limit).then_some(Span::new(sent, now)),
             last_sent: sent,
             counted: 1,
             perhaps_counted: 0,
@@ -510,6 +527,13 @@ impl Window {
 fn whole_seconds(length: Span) -> Option<Span> {
     let first = length.from.saturating_add(999).div_euclid(1_000).saturating_mul(1_000);
     (first <= length.to && first.saturating_add(1_000) > length.to).then_some(Span::new(first, first))
+}
+
+/// The first time that is a number of whole seconds after `opened` and within `known`.
+fn whole_seconds_after(opened: Span, known: Span) -> Option<Span> {
+    let seconds = known.from.saturating_sub(opened.to).div_euclid(1_000).saturating_add(1);
+    let length = seconds.max(1).saturating_mul(1_000);
+    opened.plus(Span::new(length, length)).meet(known)
 }
 
 fn moment(millis: i64) -> Moment {
