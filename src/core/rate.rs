@@ -1,13 +1,14 @@
-//! Rate limits as decisions: which bucket a path counts in, what the headers of an answer say, and whether one more
-//! request may be sent now.
+//! Rate limits as decisions: which bucket a path counts in, what the headers of an answer say, and who may send when.
 //!
-//! Entry points: [`Bucket::of_path`], [`RateHeaders::parse`], [`BucketRate`]. The shell is `okta::limiter`.
+//! Entry points: [`Scheduler`], [`Bucket::of_path`], [`RateHeaders::parse`]. The shell is `okta::limiter`.
 //!
-//! Invariants:
-//! - Time is handed in as [`Moment`], a monotonic clock; a jump of the wall clock cannot free or block a bucket.
-//! - Until the first answer of a bucket only one request of it is in flight: nothing is known yet.
-//! - Within a window the budget never grows, whatever order the answers come in.
-//! - No header, however wrong, blocks a bucket for more than [`WAIT_MILLIS_MAX`].
+//! | module | what it decides |
+//! |---|---|
+//! | `scheduler` | who goes first |
+//! | `bucket` | how much of a window is left, and when it ends |
+//! | `clock` | Okta's clock against ours |
+//! | `foreign` | what others are going to take |
+//! | `parallel` | how many requests are in flight at once |
 
 mod bucket;
 mod clock;

@@ -132,7 +132,6 @@ async fn crawl_in_short_windows(seed: u64, share: u32, others: u32) -> (u128, u1
     let windows = u128::try_from(apps).unwrap().div_ceil(u128::from(share - others)) - 1;
     assert!(windows >= 2, "{apps} requests do not show how windows are kept");
     let bound_ms = windows * SHORT_WINDOW.as_millis();
-    println!("{apps} requests, {share} - {others} in a window: {took_ms} ms, at least {bound_ms} ms");
     assert_eq!(throttled(&world), 0, "{share} - {others}");
     (took_ms, bound_ms)
 }
