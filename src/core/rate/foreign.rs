@@ -66,7 +66,9 @@ impl Foreign {
         let last = self.last.unwrap_or_default();
         let first = self.first.unwrap_or(last);
         self.past_burst = self.new_burst().max(self.past_burst.saturating_mul(3) / 4);
-        self.past_total = last.seen.max(self.past_total.saturating_mul(3) / 4);
+        // What was used before the first look of all may have been ours, of an earlier process.
+        let seen = last.seen.saturating_sub(first.seen);
+        self.past_total = seen.max(self.past_total.saturating_mul(3) / 4);
         let long_enough = last.at.saturating_sub(first.at) > length.from / 8;
         self.past_rate = if long_enough { self.rate() } else { self.past_rate / 2 };
         self.has_past = true;

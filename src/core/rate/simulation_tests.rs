@@ -1,7 +1,8 @@
 //! The scheduler over hours of virtual time, against [`super::simulated_tests`]: random limits, windows, latencies, second
 //! clients, priorities, by seed.
 //!
-//! `SIMULATION_SEEDS=1000 cargo test --lib rate::simulation -- --nocapture` runs more and prints the figures.
+//! `RATE_SEEDS=300 cargo test --lib rate::simulation -- --nocapture` runs more and prints the figures. The bounds are those of
+//! the default seeds: among hundreds some of the smallest limits fall below them, as one request is a large part there.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -268,7 +269,7 @@ struct Bounds {
 /// Runs all seeds; a failure names its seed.
 #[track_caller]
 fn check(name: &str, latency_ms_max: u64, others: fn(u32) -> Others, bounds: &Bounds) {
-    let seeds = std::env::var("SIMULATION_SEEDS").map_or(8, |seeds| seeds.parse().unwrap());
+    let seeds = std::env::var("RATE_SEEDS").map_or(8, |seeds| seeds.parse().unwrap());
     let (mut used, mut pace, mut refused, mut windows) = (Vec::new(), Vec::new(), 0, 0);
     for seed in 0..seeds {
         let world = random_world(seed, latency_ms_max, others);
