@@ -93,7 +93,8 @@ async fn concurrency_limits_narrow_the_crawl() {
     sync_by_the_clock(&world, |_| {}).await;
     let (refused, sent) = (throttled(&world), world.requests());
     assert!(refused > 0, "the limit was never met, so this proves nothing");
-    assert!(refused <= 12, "{refused} of {sent} requests were refused");
+    // Twelve of the first sixteen, and one for each time that it is tried whether more fit.
+    assert!(refused <= 16, "{refused} of {sent} requests were refused");
 }
 
 /// Windows of five seconds by a real clock, of which another client takes `others` evenly. Answers the milliseconds that a

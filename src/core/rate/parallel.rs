@@ -2,7 +2,8 @@
 //!
 //! Entry point: [`Parallelism`].
 //!
-//! Invariants: at least one; never more than configured; refusals of requests that were in flight together narrow once.
+//! Invariants: at least one; never more than configured; refusals of requests that were in flight together narrow to a half,
+//! or to those of them that were not refused.
 
 use super::Moment;
 
@@ -16,11 +17,13 @@ pub(super) struct Parallelism {
     now: u32,
     answers: u32,
     narrowed_at: Option<Moment>,
+    /// Requests that were in flight at the last narrowing, without those of them that were refused.
+    wave: u32,
 }
 
 impl Parallelism {
     pub(super) fn new(most: u32) -> Self {
-        Self { most: most.max(1), now: most.max(1), answers: 0, narrowed_at: None }
+        Self { most: most.max(1), now: most.max(1), answers: 0, narrowed_at: None, wave: 0 }
     }
 
     pub(super) fn has_room(&self, in_flight: u32) -> bool {
@@ -39,10 +42,14 @@ impl Parallelism {
     pub(super) fn refused(&mut self, sent: Moment, now: Moment, in_flight: u32) {
         self.answers = 0;
         if self.narrowed_at.is_some_and(|narrowed_at| sent <= narrowed_at) {
+            // One of those that were in flight together: as many as are not refused fit.
+            self.wave = self.wave.saturating_sub(1);
+            self.now = self.now.min(self.wave).max(1);
             return;
         }
         self.now = (self.now.min(in_flight) / 2).max(1);
         self.narrowed_at = Some(now);
+        self.wave = in_flight.saturating_sub(1);
     }
 }
 
@@ -59,6 +66,12 @@ mod tests {
             parallel.refused(Moment(50), Moment(at), 8);
         }
         assert!(parallel.has_room(3) && !parallel.has_room(4));
+        // Sixteen, of which twelve are: four fit.
+        let mut of_sixteen = Parallelism::new(16);
+        for at in 100..112 {
+            of_sixteen.refused(Moment(50), Moment(at), 16);
+        }
+        assert!(of_sixteen.has_room(3) && !of_sixteen.has_room(4));
         parallel.refused(Moment(103), Moment(200), 4);
         parallel.refused(Moment(201), Moment(300), 2);
         parallel.refused(Moment(301), Moment(400), 1);
