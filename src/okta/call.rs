@@ -15,7 +15,7 @@ use url::Url;
 
 use super::authorize::{Authorize, AuthorizeHeader, AuthorizeRequest, Challenge, Renewal};
 use super::clock::ClockAhead;
-use super::error::{Endpoint, OktaError, StatusFailure};
+use super::error::{Endpoint, OktaError, ProofRefusal, StatusFailure};
 use super::headers::AnswerHeaders;
 use super::limiter::{Limiter, Priority};
 use super::transport::{Answer, HeaderText, Transport};
@@ -82,7 +82,6 @@ pub(super) struct Answered<T> {
 pub(super) struct Failed {
     pub(super) error: OktaError,
     pub(super) exchange: Option<Exchange>,
-    dpop_nonce: Option<Box<str>>,
     /// The credential that the request was sent with.
     sent_with: Vec<AuthorizeHeader>,
     /// Milliseconds that this call has to wait before its next attempt, while others of its bucket may go.
@@ -91,7 +90,7 @@ pub(super) struct Failed {
 
 impl From<OktaError> for Failed {
     fn from(error: OktaError) -> Self {
-        Self { error, exchange: None, dpop_nonce: None, sent_with: Vec::new(), own_wait_millis: 0 }
+        Self { error, exchange: None, sent_with: Vec::new(), own_wait_millis: 0 }
     }
 }
 
@@ -108,6 +107,8 @@ pub(super) struct Caller {
     pub(super) clock: Arc<ClockAhead>,
     /// Whether this address has ever answered as Okta does: then a web page is a passing fault, not a wrong address.
     pub(super) has_answered: AtomicBool,
+    /// Held by every attempt with a credential; exclusively by one whose proof must not lose its nonce to another's answer.
+    pub(super) attempts: tokio::sync::RwLock<()>,
 }
 
 /// No time at all.
@@ -120,6 +121,8 @@ struct History {
     attempt: u32,
     /// Whether the credential was renewed for the sake of a scope.
     scope_renewed: bool,
+    /// Bare 401s with a nonce. The second is taken to be about the token.
+    implied_proofs: u32,
     first_request_id: Option<Box<str>>,
 }
 
@@ -146,7 +149,8 @@ impl Caller {
             if history.first_request_id.is_none() {
                 history.first_request_id = failed.error.request_id().map(Box::from);
             }
-            let verdict = history.tries.decide(self.trouble(&failed.error), page, fastrand::u64(..));
+            let verdict =
+                history.tries.decide(self.trouble(&failed, &mut history.implied_proofs), page, fastrand::u64(..));
             if !history.scope_renewed && self.has_new_scope(&failed) {
                 history.scope_renewed = true;
                 continue;
@@ -183,8 +187,12 @@ impl Caller {
         }
     }
 
-    fn trouble(&self, error: &OktaError) -> Trouble {
-        match error {
+    fn trouble(&self, failed: &Failed, implied_proofs: &mut u32) -> Trouble {
+        match &failed.error {
+            OktaError::Status(failure) if failure.proof == Some(ProofRefusal::Implied) => {
+                *implied_proofs += 1;
+                if *implied_proofs == 2 { Trouble::Unauthorized } else { Trouble::Proof }
+            }
             OktaError::Body { source: BodyError::Html, .. } if self.has_answered.load(Ordering::Relaxed) => {
                 Trouble::Transient
             }
@@ -193,11 +201,7 @@ impl Caller {
     }
 
     async fn renewed(&self, failed: &Failed) -> bool {
-        let code = match &failed.error {
-            OktaError::Status(failure) => failure.body.code.as_deref(),
-            _ => None,
-        };
-        let challenge = Challenge { sent: &failed.sent_with, code, dpop_nonce: failed.dpop_nonce.as_deref() };
+        let challenge = Challenge { sent: &failed.sent_with };
         self.authorize.on_unauthorized(challenge).await == Renewal::Renewed
     }
 
@@ -222,6 +226,11 @@ impl Caller {
     {
         let endpoint = Endpoint::of(url);
         let permit = self.limiter.acquire(call.bucket, call.priority).await;
+        let (alone, beside) = match (call.with_credential, history.tries.is_alone()) {
+            (true, true) => (Some(self.attempts.write().await), None),
+            (true, false) => (None, Some(self.attempts.read().await)),
+            (false, _) => (None, None),
+        };
         let (headers, sent_with) = self.request_headers(call, url, &endpoint, history).await?;
         let sent = self.request_numbers.next();
         let answer = self.transport.get(url, headers).await;
@@ -242,14 +251,17 @@ impl Caller {
         if call.with_credential && status != 401 {
             self.credential_last_used.store(received_at.as_millis(), Ordering::Relaxed);
         }
-        let dpop_nonce = headers.first("dpop-nonce").map(Box::from);
-        if let Some(nonce) = dpop_nonce.as_deref() {
+        if let Some(nonce) = headers.first("dpop-nonce") {
             self.authorize.on_nonce(nonce);
         }
         let mut own_wait_millis = 0;
+        drop((alone, beside));
         if status != 200 {
             let on_next_page = matches!(call.page, PageSize::Next { .. });
             let mut failure = StatusFailure::new(endpoint, status, &headers, &body, on_next_page);
+            if status == 401 && !sent_with.iter().any(|header| header.name == "dpop") {
+                failure.proof = None;
+            }
             if status == 429 {
                 let wait = permit.refused(&headers, okta_date, fastrand::u64(..));
                 let millis = i64::try_from(wait.millis).unwrap_or(i64::MAX);
@@ -259,7 +271,7 @@ impl Caller {
                 permit.answered(&headers, okta_date);
             }
             let error = OktaError::Status(Box::new(failure));
-            return Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce, sent_with, own_wait_millis }));
+            return Err(Box::new(Failed { error, exchange: Some(exchange), sent_with, own_wait_millis }));
         }
         permit.answered(&headers, okta_date);
         match decode_body(body, decode).await {
@@ -271,7 +283,7 @@ impl Caller {
             }
             Err(source) => {
                 let error = OktaError::Body { endpoint, request_id, source };
-                Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce, sent_with, own_wait_millis }))
+                Err(Box::new(Failed { error, exchange: Some(exchange), sent_with, own_wait_millis }))
             }
         }
     }

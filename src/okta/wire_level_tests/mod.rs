@@ -2,6 +2,7 @@
 
 mod failures;
 mod following;
+mod proofs;
 mod server;
 mod service_app;
 mod simulated;
