@@ -288,7 +288,7 @@ impl CrawlConfig {
         const PAGE_APP_USERS: Integer<u32> = Integer { default: 500, bounds: 1..=500 };
         const PAGE_APP_GROUPS: Integer<u32> = Integer { default: 200, bounds: 20..=200 };
         // Orgs allow 15 to 75 requests at a time for everybody (facts 6.1); three buckets with ten each stay below half.
-        const IN_FLIGHT: Integer<u32> = Integer { default: 4, bounds: 1..=10 };
+        const IN_FLIGHT: Integer<u32> = Integer { default: 8, bounds: 1..=10 };
         const RESERVE: Share = Share { default: 0.1, bounds: 0.0..=0.9 };
         let interval = reader.take("crawl", "interval", &INTERVAL, base.map(|base| &base.interval));
         let mut number =

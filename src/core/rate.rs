@@ -1,15 +1,24 @@
-//! Rate limits as decisions: which bucket a path counts in, what the headers of an answer say, and whether one more
-//! request may be sent now.
+//! Rate limits as decisions: which bucket a path counts in, what the headers of an answer say, and who may send when.
 //!
-//! Entry points: [`Bucket::of_path`], [`RateHeaders::parse`], [`BucketRate`]. The shell is `okta::limiter`.
+//! Entry points: [`Scheduler`], [`Bucket::of_path`], [`RateHeaders::parse`]. The shell is `okta::limiter`.
 //!
-//! Invariants:
-//! - Time is handed in as [`Moment`], a monotonic clock; a jump of the wall clock cannot free or block a bucket.
-//! - Until the first answer of a bucket only one request of it is in flight: nothing is known yet.
-//! - Within a window the budget never grows, whatever order the answers come in.
-//! - No header, however wrong, blocks a bucket for more than [`WAIT_MILLIS_MAX`].
+//! | module | what it decides |
+//! |---|---|
+//! | `scheduler` | who goes first |
+//! | `bucket` | how much of a window is left, and when it ends |
+//! | `clock` | Okta's clock against ours |
+//! | `foreign` | what others are going to take |
+//! | `parallel` | how many requests are in flight at once |
 
-use super::ids::Timestamp;
+mod bucket;
+mod clock;
+mod foreign;
+mod parallel;
+mod scheduler;
+
+pub use bucket::BucketRate;
+pub use clock::ServerClock;
+pub use scheduler::{Place, Scheduler, Timing, URGENT_IN_A_ROW_MAX};
 
 /// Longest wait that a header can cause, in milliseconds. Windows are 60 s long; the slack covers the added second and
 /// clock differences inside Okta, the cap keeps a nonsense header from stopping the connector (facts 6.3).
@@ -17,9 +26,6 @@ pub const WAIT_MILLIS_MAX: u64 = 90_000;
 
 /// Shortest wait after a spent window, in milliseconds: `Reset` has whole seconds, so the window may end inside one.
 pub const WAIT_MILLIS_MIN: u64 = 1_000;
-
-/// Answers in a row without a concurrency refusal after which one more request may be in flight again.
-const ANSWERS_TO_WIDEN: u32 = 20;
 
 /// A point on a monotonic clock: milliseconds since an origin that the shell chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -29,6 +35,11 @@ impl Moment {
     /// This moment plus `millis`, saturating.
     pub const fn plus_millis(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds since the origin.
+    pub(super) const fn millis(self) -> i64 {
+        self.0.cast_signed()
     }
 
     /// Milliseconds from this moment to `later`, zero when it has passed.
@@ -152,20 +163,12 @@ impl RateHeaders {
         read
     }
 
-    /// Milliseconds until the window is surely over: `Reset − Date + 1 s` by the *server's* clock (facts 6.3), within
-    /// [`WAIT_MILLIS_MIN`] and [`WAIT_MILLIS_MAX`]. `None` without a usable `Reset`.
-    pub fn millis_to_reset(&self, server_now: Timestamp) -> Option<u64> {
-        let reset = Timestamp::from_millis(self.reset_unix_s?.saturating_mul(1_000));
-        let wait = u64::try_from(reset.millis_since(server_now).saturating_add(1_000)).unwrap_or(0);
-        Some(wait.clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX))
-    }
-
-    /// What a 429 with these headers asks for. `server_now` is the answer's `Date`, or the local clock without one.
-    pub fn refusal(&self, server_now: Timestamp) -> Refusal {
-        match (self.limit, self.millis_to_reset(server_now), self.retry_after_s) {
-            (Some(limit), Some(wait_millis), _) if limit > 0 => Refusal::Window { wait_millis },
+    /// What a 429 with these headers asks for.
+    pub fn refusal(&self) -> Refusal {
+        match (self.limit, self.reset_unix_s, self.retry_after_s) {
+            (Some(limit), Some(_), _) if limit > 0 => Refusal::Window,
             (None, _, Some(seconds)) => {
-                Refusal::Window { wait_millis: seconds.saturating_mul(1_000).clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX) }
+                Refusal::Pause { wait_millis: seconds.saturating_mul(1_000).clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX) }
             }
             // `Limit: 0` or no headers: too many requests at the same time; `Reset` is only an estimate (facts 6.1, 13.6).
             _ => Refusal::Concurrency,
@@ -177,12 +180,55 @@ impl RateHeaders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The window is spent: wait once until it is over, then go on.
-    Window {
+    Window,
+    /// A gateway says how long to wait.
+    Pause {
         /// Milliseconds to wait.
         wait_millis: u64,
     },
     /// Too many requests at once: a short jittered wait and fewer of our own.
     Concurrency,
+}
+
+/// Who goes first when several wait for one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// The System Log: everything else learns from it what changed.
+    Log,
+    /// Reads of single objects, which bring a known change in.
+    ById,
+    /// Pages of a crawl.
+    Crawl,
+}
+
+impl Priority {
+    /// Whether somebody waits for it.
+    pub const fn urgency(self) -> Urgency {
+        match self {
+            Priority::Log | Priority::ById => Urgency::Urgent,
+            Priority::Crawl => Urgency::Patient,
+        }
+    }
+}
+
+/// How much of the budget a request may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Half of the reserve, too.
+    Urgent,
+    /// What is beyond the reserve.
+    Patient,
+}
+
+/// Whether one more request may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Now.
+    Go,
+    /// Not before this moment; then it may have to wait again.
+    At(Moment),
+    /// When a request in flight has been answered.
+    AfterAnswer,
 }
 
 /// Bounds that the operator sets for a bucket.
@@ -214,166 +260,11 @@ impl Default for RateConfig {
     }
 }
 
-/// Whether one more request may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Now.
-    Go,
-    /// Not before this moment.
-    At(Moment),
-    /// When a request in flight has been answered.
-    AfterAnswer,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    limit: u64,
-    remaining: u64,
-    /// As Okta gave it: the same number means the same window.
-    reset_unix_s: i64,
-    resets_at: Moment,
-}
-
-/// What is known of one bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BucketRate {
-    config: RateConfig,
-    window: Option<Window>,
-    answered: bool,
-    in_flight: u32,
-    in_flight_max_now: u32,
-    answers_since_refusal: u32,
-    blocked_until: Moment,
-}
-
-impl BucketRate {
-    /// A bucket of which nothing is known.
-    pub fn new(config: RateConfig) -> Self {
-        let config = RateConfig {
-            in_flight_max: config.in_flight_max.max(1),
-            reserve_percent: config.reserve_percent.min(RESERVE_PERCENT_MAX),
-        };
-        Self {
-            config,
-            window: None,
-            answered: false,
-            in_flight: 0,
-            in_flight_max_now: config.in_flight_max,
-            answers_since_refusal: 0,
-            blocked_until: Moment::default(),
-        }
-    }
-
-    /// Whether a request may be sent at `now`. Changes nothing but a window that is over.
-    pub fn admit(&mut self, now: Moment) -> Admission {
-        if self.blocked_until > now {
-            return Admission::At(self.blocked_until);
-        }
-        let in_flight_max = if self.answered { self.in_flight_max_now } else { 1 };
-        if self.in_flight >= in_flight_max {
-            return Admission::AfterAnswer;
-        }
-        let reserve_percent = u64::from(self.config.reserve_percent);
-        let Some(window) = &mut self.window else { return Admission::Go };
-        if window.resets_at <= now {
-            // A new window has begun, whose end is unknown until its first answer.
-            window.remaining = window.limit;
-            window.resets_at = now.plus_millis(WAIT_MILLIS_MAX);
-        }
-        // Something must be left of the smallest limit, or the bucket would never move.
-        let reserve = (window.limit.saturating_mul(reserve_percent) / 100).min(window.limit.saturating_sub(1));
-        if window.remaining > reserve { Admission::Go } else { Admission::At(window.resets_at) }
-    }
-
-    /// A request was sent: it is in flight and counts against the window.
-    pub fn sent(&mut self) {
-        self.in_flight = self.in_flight.saturating_add(1);
-        if let Some(window) = &mut self.window {
-            window.remaining = window.remaining.saturating_sub(1);
-        }
-    }
-
-    /// A request that was [`BucketRate::sent`] ended without an answer (time-out, reset, cancelled).
-    pub fn unanswered(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
-    /// A request that was [`BucketRate::sent`] was answered other than with 429.
-    pub fn answered(&mut self, headers: &RateHeaders, server_now: Timestamp, now: Moment) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.answered = true;
-        self.observe(headers, server_now, now);
-        self.answers_since_refusal = self.answers_since_refusal.saturating_add(1);
-        if self.answers_since_refusal >= ANSWERS_TO_WIDEN && self.in_flight_max_now < self.config.in_flight_max {
-            self.in_flight_max_now += 1;
-            self.answers_since_refusal = 0;
-        }
-    }
-
-    /// A request that was [`BucketRate::sent`] was refused with 429. `jitter_millis` is the wait after a concurrency
-    /// refusal. Answers the wait in milliseconds.
-    pub fn refused(&mut self, headers: &RateHeaders, server_now: Timestamp, now: Moment, jitter_millis: u64) -> u64 {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.answered = true;
-        let wait_millis = match headers.refusal(server_now) {
-            Refusal::Window { wait_millis } => {
-                self.observe(headers, server_now, now);
-                wait_millis
-            }
-            Refusal::Concurrency => {
-                self.in_flight_max_now = (self.in_flight_max_now / 2).max(1);
-                self.answers_since_refusal = 0;
-                jitter_millis.min(WAIT_MILLIS_MAX)
-            }
-        };
-        self.blocked_until = self.blocked_until.max(now.plus_millis(wait_millis));
-        wait_millis
-    }
-
-    fn observe(&mut self, headers: &RateHeaders, server_now: Timestamp, now: Moment) {
-        let (Some(limit), Some(remaining), Some(reset_unix_s), Some(to_reset)) =
-            (headers.limit, headers.remaining, headers.reset_unix_s, headers.millis_to_reset(server_now))
-        else {
-            return;
-        };
-        if limit == 0 {
-            return;
-        }
-        // Requests in flight may not be counted in this answer yet.
-        let remaining = remaining.min(limit).saturating_sub(u64::from(self.in_flight));
-        let resets_at = now.plus_millis(to_reset);
-        match &mut self.window {
-            Some(window) if reset_unix_s < window.reset_unix_s => {} // A late answer of an older window.
-            Some(window) if reset_unix_s == window.reset_unix_s => {
-                window.limit = limit;
-                window.remaining = window.remaining.min(remaining);
-                window.resets_at = window.resets_at.min(resets_at);
-            }
-            _ => self.window = Some(Window { limit, remaining, reset_unix_s, resets_at }),
-        }
-    }
-
-    /// Limit of the window, once seen.
-    pub fn limit(&self) -> Option<u64> {
-        self.window.map(|window| window.limit)
-    }
-
-    /// Requests left in the window, the reserve included; `None` before the first headers or when the window is over.
-    pub fn remaining(&self, now: Moment) -> Option<u64> {
-        self.window.filter(|window| window.resets_at > now).map(|window| window.remaining)
-    }
-
-    /// When the window is over, or the block of a refusal if that is later; `None` when neither lies ahead.
-    pub fn resets_at(&self, now: Moment) -> Option<Moment> {
-        self.window.map(|window| window.resets_at).max(Some(self.blocked_until)).filter(|at| *at > now)
-    }
-
-    /// Requests in flight.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-}
-
 #[cfg(test)]
 #[path = "rate_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod simulated_tests;
+#[cfg(test)]
+mod simulation_tests;

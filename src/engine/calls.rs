@@ -222,6 +222,6 @@ async fn by_id(client: &Client, id: CallId, key: &Key) -> Input {
 /// Seconds until the most restricted bucket that something waits for goes on.
 pub(super) fn longest_wait_seconds(client: &Client) -> u64 {
     let now = super::clock::now();
-    let waits = client.budgets().into_iter().filter(|bucket| bucket.waiting > 0).filter_map(|bucket| bucket.resets_at);
+    let waits = client.budgets().into_iter().filter_map(|bucket| bucket.waits_until);
     waits.map(|at| u64::try_from(at.millis_since(now) / 1000).unwrap_or_default()).max().unwrap_or_default()
 }

@@ -448,9 +448,9 @@ fn status_of(org: &OrgRuntime, sources: &Sources, started_at: Timestamp) -> Runt
         limit: small(bucket.limit),
         remaining: small(bucket.remaining),
         reset_at: bucket.resets_at,
-        throttled_until: bucket.resets_at.filter(|_| bucket.waiting > 0),
+        throttled_until: bucket.waits_until,
         in_flight: bucket.in_flight,
-        refused: 0,
+        refused: bucket.refused,
     });
     RuntimeStatus {
         domain: org.settings().url.host().to_owned(),

@@ -84,11 +84,13 @@ pub(super) struct Failed {
     pub(super) exchange: Option<Exchange>,
     /// The credential that the request was sent with.
     sent_with: Vec<AuthorizeHeader>,
+    /// Milliseconds that this call has to wait before its next attempt, while others of its bucket may go.
+    own_wait_millis: u64,
 }
 
 impl From<OktaError> for Failed {
     fn from(error: OktaError) -> Self {
-        Self { error, exchange: None, sent_with: Vec::new() }
+        Self { error, exchange: None, sent_with: Vec::new(), own_wait_millis: 0 }
     }
 }
 
@@ -168,6 +170,7 @@ impl Caller {
             match (verdict, page) {
                 (Verdict::Again { wait_millis }, _) => {
                     let wait_millis = wait_millis.max(failed.error.credential_wait_millis().unwrap_or(0));
+                    let wait_millis = wait_millis.max(failed.own_wait_millis);
                     sleep(Duration::from_millis(wait_millis)).await;
                 }
                 (Verdict::Smaller { limit, wait_millis }, PageSize::First { floor, .. }) => {
@@ -240,9 +243,9 @@ impl Caller {
         tracing::debug!(endpoint = %endpoint, status, request_id, bytes = body.len(), number = sent.0, "answer from okta");
         let server_date = headers.server_date();
         let exchange = Exchange { sent, received_at, server_date };
-        let server_now = server_date.unwrap_or(received_at);
         // An error page without Okta's id may come from a proxy, whose clock is not Okta's.
-        if let Some(date) = server_date.filter(|_| status == 200 || request_id.is_some()) {
+        let okta_date = server_date.filter(|_| status == 200 || request_id.is_some());
+        if let Some(date) = okta_date {
             self.clock.observe(date, received_at);
         }
         if call.with_credential && status != 401 {
@@ -251,6 +254,7 @@ impl Caller {
         if let Some(nonce) = headers.first("dpop-nonce") {
             self.authorize.on_nonce(nonce);
         }
+        let mut own_wait_millis = 0;
         drop((alone, beside));
         if status != 200 {
             let on_next_page = matches!(call.page, PageSize::Next { .. });
@@ -259,16 +263,17 @@ impl Caller {
                 failure.proof = None;
             }
             if status == 429 {
-                let wait_millis = permit.refused(&headers, server_now, fastrand::u64(..));
-                let wait_millis = i64::try_from(wait_millis).unwrap_or(i64::MAX);
-                failure.throttled_until = Some(received_at.plus_millis(wait_millis));
+                let wait = permit.refused(&headers, okta_date, fastrand::u64(..));
+                let millis = i64::try_from(wait.millis).unwrap_or(i64::MAX);
+                failure.throttled_until = Some(received_at.plus_millis(millis));
+                own_wait_millis = if wait.is_for_call { wait.millis } else { 0 };
             } else {
-                permit.answered(&headers, server_now);
+                permit.answered(&headers, okta_date);
             }
             let error = OktaError::Status(Box::new(failure));
-            return Err(Box::new(Failed { error, exchange: Some(exchange), sent_with }));
+            return Err(Box::new(Failed { error, exchange: Some(exchange), sent_with, own_wait_millis }));
         }
-        permit.answered(&headers, server_now);
+        permit.answered(&headers, okta_date);
         match decode_body(body, decode).await {
             Ok(value) => {
                 if call.with_credential {
@@ -278,7 +283,7 @@ impl Caller {
             }
             Err(source) => {
                 let error = OktaError::Body { endpoint, request_id, source };
-                Err(Box::new(Failed { error, exchange: Some(exchange), sent_with }))
+                Err(Box::new(Failed { error, exchange: Some(exchange), sent_with, own_wait_millis }))
             }
         }
     }

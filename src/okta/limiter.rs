@@ -1,11 +1,10 @@
-//! Who may send when: the shell around [`crate::core::rate`].
+//! Who may send when: the shell around [`crate::core::rate::Scheduler`].
 //!
 //! Entry points: [`Limiter::acquire`], [`Permit`].
 //!
 //! Invariants:
 //! - Whoever holds a [`Permit`] counts as in flight; dropping it, cancelled or not, gives the place back.
-//! - Among those who may go the higher [`Priority`] goes first, then the longer wait. A bucket that is blocked holds
-//!   nobody of another bucket back.
+//! - Who goes first is decided in one place, the scheduler. A bucket that is blocked holds nobody of another bucket back.
 //! - Waits use the monotonic clock of the runtime; differences to Okta's clock come from Okta's own headers.
 
 use std::collections::BTreeMap;
@@ -17,18 +16,8 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::headers::AnswerHeaders;
 use crate::core::backoff::concurrency_wait_millis;
 use crate::core::ids::Timestamp;
-use crate::core::rate::{Admission, Bucket, BucketRate, Moment, RateConfig};
-
-/// Who goes first when several wait for one budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// The System Log: everything else learns from it what changed.
-    Log,
-    /// Reads of single objects, which bring a known change in.
-    ById,
-    /// Pages of a crawl.
-    Crawl,
-}
+pub use crate::core::rate::Priority;
+use crate::core::rate::{Bucket, Moment, Place, RateConfig, Scheduler, Timing};
 
 /// Limits over all buckets of an org.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,34 +46,25 @@ pub struct BucketState {
     pub remaining: Option<u64>,
     /// When the window or a block is over, by the local clock; `None` when nothing lies ahead.
     pub resets_at: Option<Timestamp>,
+    /// The same if somebody waits for it; `None` when nobody waits, or only for an answer.
+    pub waits_until: Option<Timestamp>,
     /// Requests in flight.
     pub in_flight: u32,
     /// Requests that wait.
     pub waiting: usize,
+    /// Answers 429 since the start.
+    pub refused: u64,
     /// When the last request was sent, by the local clock.
     pub last_used: Option<Timestamp>,
 }
 
-struct BucketEntry {
-    rate: BucketRate,
-    last_used: Option<Timestamp>,
-}
-
-struct Waiter {
-    bucket: Bucket,
-    granted: oneshot::Sender<Permit>,
-}
-
 struct State {
-    buckets: BTreeMap<Bucket, BucketEntry>,
-    in_flight: u32,
-    /// In the order in which they go: priority, then arrival.
-    waiters: BTreeMap<(Priority, u64), Waiter>,
-    arrivals: u64,
+    scheduler: Scheduler,
+    waiters: BTreeMap<Place, oneshot::Sender<Permit>>,
+    last_used: BTreeMap<Bucket, Timestamp>,
 }
 
 struct Shared {
-    config: LimiterConfig,
     origin: Instant,
     now: fn() -> Timestamp,
     state: Mutex<State>,
@@ -100,13 +80,25 @@ pub(super) struct Limiter(Arc<Shared>);
 pub(super) struct Permit {
     limiter: Limiter,
     bucket: Bucket,
+    /// The request is sent then, or later.
+    granted_at: Moment,
     settled: bool,
+}
+
+/// What a refusal with 429 asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// Milliseconds until the next attempt.
+    pub(super) millis: u64,
+    /// Whether the call has to wait by itself. Otherwise its bucket waits, and [`Limiter::acquire`] with it.
+    pub(super) is_for_call: bool,
 }
 
 impl Limiter {
     pub(super) fn new(config: LimiterConfig, now: fn() -> Timestamp) -> Self {
-        let state = State { buckets: BTreeMap::new(), in_flight: 0, waiters: BTreeMap::new(), arrivals: 0 };
-        Self(Arc::new(Shared { config, origin: Instant::now(), now, state: Mutex::new(state), settled: Notify::new() }))
+        let scheduler = Scheduler::new(config.bucket, config.in_flight_max);
+        let state = State { scheduler, waiters: BTreeMap::new(), last_used: BTreeMap::new() };
+        Self(Arc::new(Shared { origin: Instant::now(), now, state: Mutex::new(state), settled: Notify::new() }))
     }
 
     /// Waits until a request may be sent. Safe to cancel.
@@ -114,12 +106,11 @@ impl Limiter {
         let (granted, mut grant) = oneshot::channel();
         let place = {
             let mut state = self.lock();
-            state.arrivals += 1;
-            let place = (priority, state.arrivals);
-            state.waiters.insert(place, Waiter { bucket, granted });
+            let place = state.scheduler.queue(bucket, priority);
+            state.waiters.insert(place, granted);
             place
         };
-        let _leave_when_dropped = Place { limiter: self.clone(), place };
+        let _leave_when_dropped = Waiting { limiter: self.clone(), place };
         loop {
             // Listening begins before looking, so that no end of a request falls between the two.
             let settled = self.0.settled.notified();
@@ -145,67 +136,57 @@ impl Limiter {
         }
     }
 
-    /// Grants to everybody who may go now, in order. Answers when `watched` may go next, if time alone decides it.
+    /// Grants to everybody who may go now, in order. Answers when somebody of `watched` may go next, if time alone decides
+    /// it.
     fn grant_all(&self, watched: Option<Bucket>) -> Option<Instant> {
         let mut state = self.lock();
-        let state = &mut *state;
         let now = self.moment();
-        let mut wake_at = None;
-        let mut granted = Vec::new();
-        for (place, waiter) in &state.waiters {
-            if state.in_flight >= self.0.config.in_flight_max.max(1) {
-                break;
-            }
-            let entry = entry_of(&mut state.buckets, waiter.bucket, self.0.config.bucket);
-            match entry.rate.admit(now) {
-                Admission::Go => {
-                    entry.rate.sent();
-                    entry.last_used = Some((self.0.now)());
-                    state.in_flight += 1;
-                    granted.push(*place);
+        while let Some(place) = state.scheduler.grant(now) {
+            let bucket = place.bucket();
+            let permit = Permit { limiter: self.clone(), bucket, granted_at: now, settled: false };
+            let refused = match state.waiters.remove(&place) {
+                Some(waiter) => waiter.send(permit).err(),
+                None => Some(permit),
+            };
+            match refused {
+                // The waiter is gone; its place is given back here, since a drop would lock again.
+                Some(mut permit) => {
+                    permit.settled = true;
+                    state.scheduler.unsent(bucket);
                 }
-                Admission::At(at) if Some(waiter.bucket) == watched => wake_at = Some(at),
-                Admission::At(_) | Admission::AfterAnswer => {}
-            }
-        }
-        for place in granted {
-            if let Some(waiter) = state.waiters.remove(&place) {
-                let permit = Permit { limiter: self.clone(), bucket: waiter.bucket, settled: false };
-                if let Err(mut refused) = waiter.granted.send(permit) {
-                    // The waiter is gone; its place is given back here, since a drop would lock again.
-                    refused.settled = true;
-                    let entry = entry_of(&mut state.buckets, waiter.bucket, self.0.config.bucket);
-                    entry.rate.unanswered();
-                    state.in_flight = state.in_flight.saturating_sub(1);
+                None => {
+                    state.last_used.insert(bucket, (self.0.now)());
                 }
             }
         }
-        wake_at.map(|at| self.0.origin + Duration::from_millis(at.0))
+        let wakes_at = state.scheduler.wakes_at(watched?, now)?;
+        // A moment that is over already would make its waiter spin.
+        Some(self.0.origin + Duration::from_millis(wakes_at.0.max(now.0.saturating_add(1))))
     }
 
     fn permit(&self, bucket: Bucket) -> Permit {
         let mut state = self.lock();
-        entry_of(&mut state.buckets, bucket, self.0.config.bucket).rate.sent();
-        state.in_flight = state.in_flight.saturating_add(1);
-        Permit { limiter: self.clone(), bucket, settled: false }
+        let granted_at = self.moment();
+        state.scheduler.send(bucket, granted_at);
+        Permit { limiter: self.clone(), bucket, granted_at, settled: false }
     }
 
     /// What is known of every bucket that was used.
     pub(super) fn states(&self) -> Vec<BucketState> {
         let state = self.lock();
         let (now, wall_now) = (self.moment(), (self.0.now)());
-        let waiting = |bucket| state.waiters.values().filter(|waiter| waiter.bucket == bucket).count();
-        let states = state.buckets.iter().map(|(bucket, entry)| BucketState {
-            bucket: *bucket,
-            limit: entry.rate.limit(),
-            remaining: entry.rate.remaining(now),
-            resets_at: entry
-                .rate
-                .resets_at(now)
-                .map(|at| wall_now.plus_millis(i64::try_from(now.millis_until(at)).unwrap_or(i64::MAX))),
-            in_flight: entry.rate.in_flight(),
-            waiting: waiting(*bucket),
-            last_used: entry.last_used,
+        let clock = state.scheduler.clock();
+        let wall = |at: Moment| wall_now.plus_millis(i64::try_from(now.millis_until(at)).unwrap_or(i64::MAX));
+        let states = state.scheduler.buckets().map(|(bucket, rate, waiting)| BucketState {
+            bucket,
+            limit: rate.limit(),
+            remaining: rate.remaining(now, clock),
+            resets_at: rate.resets_at(now, clock).map(wall),
+            waits_until: state.scheduler.wakes_at(bucket, now).and_then(|_| rate.resets_at(now, clock)).map(wall),
+            in_flight: rate.in_flight(),
+            waiting,
+            refused: rate.refused_count(),
+            last_used: state.last_used.get(&bucket).copied(),
         });
         states.collect()
     }
@@ -220,55 +201,66 @@ impl Limiter {
     }
 
     /// Books the end of a request and lets others go. `book` says how it ended.
-    fn settle<T>(&self, bucket: Bucket, book: impl FnOnce(&mut BucketRate, Moment) -> T) -> T {
+    fn settle<T>(&self, book: impl FnOnce(&mut Scheduler, Moment) -> T) -> T {
         let booked = {
             let mut state = self.lock();
             let now = self.moment();
-            state.in_flight = state.in_flight.saturating_sub(1);
-            book(&mut entry_of(&mut state.buckets, bucket, self.0.config.bucket).rate, now)
+            book(&mut state.scheduler, now)
         };
         self.grant_all(None);
         self.0.settled.notify_waiters();
         booked
     }
-}
 
-fn entry_of(buckets: &mut BTreeMap<Bucket, BucketEntry>, bucket: Bucket, config: RateConfig) -> &mut BucketEntry {
-    buckets.entry(bucket).or_insert_with(|| BucketEntry { rate: BucketRate::new(config), last_used: None })
+    fn timing(&self, sent: Moment, received: Moment, date: Option<Timestamp>) -> Timing {
+        Timing { sent, received, date, wall: (self.0.now)() }
+    }
 }
 
 impl Permit {
-    /// The request was answered other than with 429.
-    pub(super) fn answered(mut self, headers: &AnswerHeaders, server_now: Timestamp) {
+    /// The request was answered other than with 429. `date` is Okta's clock, if the answer told it.
+    pub(super) fn answered(mut self, headers: &AnswerHeaders, date: Option<Timestamp>) {
         self.settled = true;
-        self.limiter.settle(self.bucket, |rate, now| rate.answered(&headers.rate(), server_now, now));
+        self.limiter.settle(|scheduler, now| {
+            let timing = self.limiter.timing(self.granted_at, now, date);
+            scheduler.answered(self.bucket, &headers.rate(), &timing);
+        });
     }
 
-    /// The request was refused with 429. Answers the wait in milliseconds, which [`Limiter::acquire`] observes.
-    pub(super) fn refused(mut self, headers: &AnswerHeaders, server_now: Timestamp, random: u64) -> u64 {
+    /// The request was refused with 429. Answers what to wait for; `random` is any number.
+    pub(super) fn refused(mut self, headers: &AnswerHeaders, date: Option<Timestamp>, random: u64) -> Wait {
         self.settled = true;
-        let jitter_millis = concurrency_wait_millis(random);
-        self.limiter.settle(self.bucket, |rate, now| rate.refused(&headers.rate(), server_now, now, jitter_millis))
+        self.limiter.settle(|scheduler, now| {
+            let timing = self.limiter.timing(self.granted_at, now, date);
+            match scheduler.refused(self.bucket, &headers.rate(), &timing) {
+                Some(until) => Wait { millis: now.millis_until(until), is_for_call: false },
+                None => Wait { millis: concurrency_wait_millis(random), is_for_call: true },
+            }
+        })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
-            self.limiter.settle(self.bucket, |rate, _| rate.unanswered());
+            self.limiter.settle(|scheduler, _| scheduler.unanswered(self.bucket, self.granted_at));
         }
     }
 }
 
 /// A place in the queue, left when the caller stops waiting.
-struct Place {
+struct Waiting {
     limiter: Limiter,
-    place: (Priority, u64),
+    place: Place,
 }
 
-impl Drop for Place {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        let waiter = self.limiter.lock().waiters.remove(&self.place);
+        let waiter = {
+            let mut state = self.limiter.lock();
+            state.scheduler.leave(self.place);
+            state.waiters.remove(&self.place)
+        };
         drop(waiter);
     }
 }

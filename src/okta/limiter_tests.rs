@@ -42,7 +42,7 @@ async fn one_request_explores_then_several_go() {
             let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
             granted.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
-            permit.answered(&headers(100, 90, 30), date());
+            permit.answered(&headers(100, 90, 30), Some(date()));
         });
     }
     settle().await;
@@ -75,9 +75,9 @@ async fn a_spent_window_is_waited_out_even_by_those_who_already_waited() {
     };
     settle().await;
     // The waiter waits for an answer; the answer turns that into a wait for the reset.
-    assert_eq!(first.refused(&headers(100, 0, 38), date(), 0), 39_000);
+    assert_eq!(first.refused(&headers(100, 0, 38), Some(date()), 0).millis, 39_001);
     let waited = waiting.join_all().await;
-    assert_eq!(waited, [Duration::from_secs(39)]);
+    assert_eq!(waited, [Duration::from_millis(39_001)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn the_more_urgent_goes_first() {
 #[tokio::test(start_paused = true)]
 async fn a_blocked_bucket_holds_nobody_else_back() {
     let limiter = limiter(16);
-    limiter.acquire(Bucket::Apps, Priority::Crawl).await.refused(&headers(100, 0, 38), date(), 0);
+    limiter.acquire(Bucket::Apps, Priority::Crawl).await.refused(&headers(100, 0, 38), Some(date()), 0);
     let mut tasks = JoinSet::new();
     let blocked = limiter.clone();
     tasks.spawn(async move { drop(blocked.acquire(Bucket::Apps, Priority::Log).await) });
@@ -118,7 +118,7 @@ async fn a_blocked_bucket_holds_nobody_else_back() {
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(limiter.states()[0].waiting, 1);
     tasks.join_all().await;
-    assert_eq!(started.elapsed(), Duration::from_secs(39));
+    assert_eq!(started.elapsed(), Duration::from_millis(39_001));
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,12 +145,42 @@ async fn cancelled_waiters_and_dropped_permits_give_their_place_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_concurrency_refusal_is_a_short_wait() {
+async fn a_concurrency_refusal_is_a_short_wait_for_the_call() {
     let limiter = limiter(16);
     let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
     let started = Instant::now();
-    let wait_millis = first.refused(&headers(0, 0, 38), date(), 77);
-    assert!(crate::core::backoff::CONCURRENCY_WAIT_MILLIS.contains(&wait_millis));
-    drop(limiter.acquire(Bucket::Apps, Priority::Crawl).await);
-    assert_eq!(started.elapsed(), Duration::from_millis(wait_millis));
+    let wait = first.refused(&headers(0, 0, 38), Some(date()), 77);
+    assert!(wait.is_for_call && crate::core::backoff::CONCURRENCY_WAIT_MILLIS.contains(&wait.millis));
+    // Others are not held back, but there are fewer of them at once, in all buckets together.
+    let apps = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    let users = limiter.acquire(Bucket::UsersList, Priority::Log);
+    assert!(tokio::time::timeout(Duration::from_secs(60), users).await.is_err());
+    drop(apps);
+    drop(limiter.acquire(Bucket::UsersList, Priority::Log).await);
+    assert_eq!(limiter.states()[0].refused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_pages_hold_no_urgent_read_back() {
+    let limiter = limiter(16);
+    let mut tasks = JoinSet::new();
+    for _ in 0..400 {
+        let limiter = limiter.clone();
+        tasks.spawn(async move {
+            let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            // A window that never ends, and more budget than anybody needs.
+            permit.answered(&headers(10_000, 9_000, 60), Some(date()));
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    for priority in [Priority::ById, Priority::Log] {
+        let started = Instant::now();
+        let permit = limiter.acquire(Bucket::Apps, priority).await;
+        assert!(started.elapsed() <= Duration::from_millis(100), "{priority:?} waited {:?}", started.elapsed());
+        assert!(limiter.states()[0].waiting > 350);
+        drop(permit);
+    }
+    tasks.abort_all();
 }

@@ -481,7 +481,7 @@ fn the_effective_configuration_names_its_sources() {
         apps_page_size = 200 # default
         app_users_page_size = 500 # default
         app_groups_page_size = 200 # default
-        max_in_flight_per_bucket = 4 # default
+        max_in_flight_per_bucket = 8 # default
         rate_limit_reserve = 0.1 # default
 
         [orgs.acme.follow]
@@ -568,7 +568,7 @@ fn the_effective_configuration_names_its_sources() {
         apps_page_size = 200 # default
         app_users_page_size = 500 # default
         app_groups_page_size = 200 # default
-        max_in_flight_per_bucket = 4 # default
+        max_in_flight_per_bucket = 8 # default
         rate_limit_reserve = 0.1 # default
 
         [follow]

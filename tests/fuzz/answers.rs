@@ -2,7 +2,8 @@
 
 use okta_idmap::core::ids::Timestamp;
 use okta_idmap::core::rate::{
-    Admission, BucketRate, Moment, RateConfig, RateHeaders, Refusal, WAIT_MILLIS_MAX, WAIT_MILLIS_MIN,
+    Admission, BucketRate, Moment, RateConfig, RateHeaders, Refusal, ServerClock, Urgency, WAIT_MILLIS_MAX,
+    WAIT_MILLIS_MIN,
 };
 use okta_idmap::okta::{
     AnswerHeaders, Endpoint, FailureKind, HEADERS_KEPT, NextRule, NextUrl, OktaError, OrgUrl, StatusFailure,
@@ -237,26 +238,28 @@ fn fuzz_refusals() {
 }
 
 fn check_waits(rate: &RateHeaders, server_now: Timestamp) -> Result<(), TestCaseError> {
-    if let Some(wait) = rate.millis_to_reset(server_now) {
-        prop_assert!((WAIT_MILLIS_MIN..=WAIT_MILLIS_MAX).contains(&wait));
-    }
-    if let Refusal::Window { wait_millis } = rate.refusal(server_now) {
+    if let Refusal::Pause { wait_millis } = rate.refusal() {
         prop_assert!((WAIT_MILLIS_MIN..=WAIT_MILLIS_MAX).contains(&wait_millis));
     }
     let mut bucket = BucketRate::new(RateConfig { in_flight_max: 4, reserve_percent: 10 });
+    let mut clock = ServerClock::default();
     let mut now = Moment(1_000_000);
     for round in 0..4 {
-        bucket.sent();
+        clock.observe(server_now, now, now);
+        bucket.sent(now, &clock);
         if round == 1 {
-            let wait = bucket.refused(rate, server_now, now, 5_000);
-            prop_assert!(wait <= WAIT_MILLIS_MAX, "refused for {wait} ms");
+            let until = bucket.refused(rate, now, now, &mut clock).unwrap_or(now);
+            prop_assert!(until <= now.plus_millis(WAIT_MILLIS_MAX), "refused until {until:?} at {now:?}");
         } else {
-            bucket.answered(rate, server_now, now);
+            bucket.answered(rate, now, now, &mut clock);
         }
-        if let Admission::At(at) = bucket.admit(now) {
-            prop_assert!(now.millis_until(at) <= WAIT_MILLIS_MAX, "it rests for {} ms", now.millis_until(at));
+        for urgency in [Urgency::Urgent, Urgency::Patient] {
+            if let Admission::At(at) = bucket.admit(urgency, now, &clock) {
+                prop_assert!(now.millis_until(at) <= WAIT_MILLIS_MAX, "it rests for {} ms", now.millis_until(at));
+            }
+            let later = bucket.admit(urgency, now.plus_millis(2 * WAIT_MILLIS_MAX), &clock);
+            prop_assert!(later == Admission::Go, "a header stops it for ever: {later:?}");
         }
-        prop_assert!(bucket.admit(now.plus_millis(2 * WAIT_MILLIS_MAX)) == Admission::Go, "a header stops it for ever");
         now = now.plus_millis(10);
     }
     Ok(())
