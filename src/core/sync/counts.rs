@@ -136,11 +136,7 @@ impl SyncState {
                 self.counts.users_shown = Some((walk.records(), walk.began));
                 self.doubt_users(batch);
             }
-            Scope::Groups if !self.crawl.is_running => {
-                if std::mem::take(&mut self.counts.is_looking) {
-                    self.look_at_the_counted_again();
-                }
-            }
+            Scope::Groups if !self.crawl.is_running => self.look_at_the_counted_again(),
             Scope::Groups if matches!(self.counts.stage, Stage::Idle) => self.doubt_users(batch),
             Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
                 self.counts.counted_at = Some((self.moment.okta_now, self.moment.now));
@@ -204,6 +200,9 @@ impl SyncState {
 
     /// Users were counted again because fewer are shown than counted: now they are listed.
     fn look_at_the_counted_again(&mut self) {
+        if !std::mem::take(&mut self.counts.is_looking) {
+            return; // The groups were listed for another reason.
+        }
         if self.counts.open.contains(&Scope::Users) {
             self.owe(Target::List(Scope::Users), When::Now, "fewer users are shown than counted");
         }
