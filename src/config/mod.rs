@@ -128,7 +128,7 @@ pub struct Flags {
     pub server: Option<String>,
 }
 
-/// The text of a configuration file.
+/// The text of a configuration file; zeroed when it is dropped.
 pub struct ConfigFile {
     /// Its path as it was named; only for messages.
     pub path: PathBuf,
@@ -136,6 +136,13 @@ pub struct ConfigFile {
     pub text: String,
     /// Its permission bits, where the system has some: a file with a token in it should be its owner's only.
     pub mode: Option<u32>,
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        // A token may stand in it.
+        self.text.zeroize();
+    }
 }
 
 /// Everything that a configuration is made from.

@@ -98,7 +98,8 @@ fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, Option<u3
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     // Room for all at once: a buffer that grows leaves copies of a secret behind.
-    let mut bytes = Vec::with_capacity(bytes_max.min(SECRET_FILE_BYTES_MAX) + 1);
+    let announced = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(bytes_max.min(announced.max(SECRET_FILE_BYTES_MAX)) + 1);
     File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     Ok((bytes, mode_of(&metadata)))
 }

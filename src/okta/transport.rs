@@ -122,6 +122,9 @@ pub enum SendError {
         /// What the system said.
         reason: Box<str>,
     },
+    /// The proxy wants to know who asks.
+    #[error("the proxy wants a user and a password (407): set HTTPS_PROXY to http://user:password@proxy.example:3128")]
+    ProxyLogin,
     /// The certificate is not trusted, or there is no common protocol.
     #[error("no trusted connection: {reason}; a proxy that opens TLS needs its root certificate configured")]
     Tls {
@@ -194,7 +197,7 @@ impl SendError {
     pub(super) fn network_cause(&self) -> Option<NetworkCause> {
         match self {
             Self::Dns { .. } => Some(NetworkCause::Dns),
-            Self::Connect { .. } => Some(NetworkCause::Connect),
+            Self::Connect { .. } | Self::ProxyLogin => Some(NetworkCause::Connect),
             Self::Tls { .. } => Some(NetworkCause::Tls),
             Self::Timeout { .. } => Some(NetworkCause::Timeout),
             Self::Broken { .. } => Some(NetworkCause::Reset),
@@ -208,8 +211,8 @@ impl SendError {
             Self::Timeout { phase: TimeoutPhase::Connect, .. } => Trouble::Transient,
             Self::Timeout { .. } => Trouble::TooMuchWork,
             Self::BodyTooLarge { .. } => Trouble::TooLarge,
-            // A certificate does not become trusted by asking again.
-            Self::Tls { .. } | Self::Coding | Self::Echo | Self::Header { .. } => Trouble::Final,
+            // Neither becomes a certificate trusted by asking again, nor is a password found.
+            Self::Tls { .. } | Self::ProxyLogin | Self::Coding | Self::Echo | Self::Header { .. } => Trouble::Final,
         }
     }
 }
@@ -422,7 +425,11 @@ impl Transport {
         if error.is_timeout() {
             return SendError::Timeout { phase: TimeoutPhase::Connect, limit: self.limits.connect };
         }
-        let reason = innermost(&error).into();
+        let reason: Box<str> = innermost(&error).into();
+        // The library's own error has no public type.
+        if error.is_connect() && reason.contains("proxy authorization required") {
+            return SendError::ProxyLogin;
+        }
         if error.is_connect() {
             return SendError::Connect { reason };
         }

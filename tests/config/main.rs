@@ -4,6 +4,8 @@
 //! `messages`, the property tests in `hostile`.
 
 mod hostile;
+#[cfg(target_os = "linux")]
+mod memory;
 mod messages;
 mod network;
 mod service_apps;

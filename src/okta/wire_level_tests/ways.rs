@@ -219,7 +219,10 @@ async fn the_way_may_lead_by_a_proxy_which_sees_no_credential() {
     const ORG: &str = "https://acme.okta.example";
     for (way, expected) in [
         (Way::Open, None),
-        (Way::Says(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), Some("proxy authorization required")),
+        (
+            Way::Says(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
+            Some("the proxy wants a user and a password"),
+        ),
         (Way::Says(b"HTTP/1.1 403 Forbidden\r\n\r\n"), Some("no connection")),
         (Way::Says(b"HTTP/1.1 302 Found\r\nLocation: https://evil.example\r\n\r\n"), Some("no connection")),
         (Way::Says(b"SSH-2.0-OpenSSH_9.9\r\n"), Some("no connection")),
