@@ -215,7 +215,7 @@ mod tests {
         check("proxy.example:3128", expect!["http://proxy.example:3128"]);
         check("http://10.0.0.1:3128/", expect!["http://10.0.0.1:3128"]);
         check("https://proxy.example", expect!["https://proxy.example"]);
-        check("socks5://proxy.example:1080", expect!["the scheme socks5 is neither http nor https"]);
+        check("socks5://proxy.example:1080", expect![[r#"the scheme "socks5" is neither http nor https"#]]);
         check(
             "http://user:password@proxy.example:3128",
             expect![[

@@ -175,8 +175,9 @@ mod tests {
     fn a_named_file_must_be_there_and_be_text() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("okta-idmap.toml");
-        let read =
-            |path: &Path| read_config_file(path.to_owned()).map(|file| file.text).map_err(|errors| errors.to_string());
+        let read = |path: &Path| {
+            read_config_file(path.to_owned()).map(|file| file.text.clone()).map_err(|errors| errors.to_string())
+        };
         let message = read(&path).unwrap_err();
         assert!(message.starts_with("read configuration file ") && message.contains("No such file"), "{message}");
         std::fs::write(&path, b"data_dir = '\xff'").unwrap();
