@@ -1,5 +1,6 @@
 //! Nothing of a secret stays in memory when the configuration is gone: neither of a file, nor of a variable, nor of what
 //! was read on the way. Looks through the memory of this very process.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
