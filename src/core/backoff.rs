@@ -8,8 +8,8 @@
 //! - The page size never falls below its floor and never rises within a call.
 
 /// Repetitions after server errors, time-outs, resets and broken bodies. Where one request in six fails, one in 300,000
-/// fails so often in a row; six halvings lead from the largest page (500) to the floor. With back-off they last less than a
-/// minute: longer outages are the caller's to wait out.
+/// fails so often in a row; six halvings lead from the largest page (500) to the floor. With back-off they last less than
+/// half a minute: longer outages are the caller's to wait out.
 pub const TRANSIENT_RETRIES_MAX: u32 = 6;
 
 /// Refusals with 429 in a row. At up to 90 s each that is most of an hour of a bucket kept empty by others.
@@ -31,7 +31,7 @@ pub const PAGE_LIMIT_FLOOR: u32 = 10;
 pub const TRANSIENT_WAIT_MILLIS_MIN: u64 = 500;
 
 /// Longest wait after a transient failure, in milliseconds.
-pub const TRANSIENT_WAIT_MILLIS_MAX: u64 = 20_000;
+pub const TRANSIENT_WAIT_MILLIS_MAX: u64 = 8_000;
 
 /// Bounds of the wait after a concurrency refusal, in milliseconds (facts 6.3).
 pub const CONCURRENCY_WAIT_MILLIS: std::ops::RangeInclusive<u64> = 1_000..=5_000;

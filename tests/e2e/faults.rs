@@ -9,7 +9,7 @@ use okta_sim::{Action, AppRef, BadRecord, NewUser, Org, PageMatch, Quirks, Refus
 use crate::harness::{NO_GAPS, TOKEN, World, gap_ids};
 use crate::picture::{Picture, Want};
 
-/// Whatever happens, a crawl of the small org ends within this time. The longest sequence of retries takes 20 s.
+/// Whatever happens, a crawl of the small org ends within this time. The longest sequence of retries takes 24 s.
 const CRAWL_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Runs cases at the same time: most of them wait most of the time.
