@@ -263,6 +263,10 @@ mod tests {
             if let Some(target) = next_target([line.as_str(), raw.as_str()]) {
                 proptest::prop_assert!(line.contains(target) || raw.contains(target));
             }
+            let lines = [line.as_str(), raw.as_str()];
+            if let Ok(next) = next_link(lines) {
+                proptest::prop_assert_eq!(next, next_target(lines), "what is read is read as before");
+            }
             let org = OrgUrl::parse("https://acme.okta.com").unwrap();
             for raw in [raw.clone(), format!("https://acme.okta.com/api/v1/users{raw}"), format!("https://{raw}")] {
                 if let Ok(next) = NextUrl::adopt(&raw, &org, "/api/v1/users", NextRule::AdminConsoleToOrg) {

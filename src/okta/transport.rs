@@ -73,8 +73,8 @@ const HEADER_LINES_MAX: usize = 200;
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
 /// How often a connection over HTTP/2 is asked whether it still lives while an answer is waited for, and how long it may
-/// take to say so. All requests share it: one that is dead would take them all along until the system notices, which takes
-/// up to a quarter of an hour.
+/// take to say so. All requests share it: one that is dead would take them all along, and their retries, until the system
+/// notices; where something on the way keeps it open, never.
 const PING: Duration = Duration::from_secs(15);
 
 /// Bytes of an assertion; the names of scopes and types have fewer.
