@@ -17,3 +17,7 @@ pub mod engine;
 pub mod okta;
 pub mod serve;
 pub mod store;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/runner.rs"]
+mod fuzz_runner;

@@ -327,6 +327,7 @@ const ALGORITHM: Choice<Option<SigningAlgorithm>> = Choice {
         ("RS512", Some(SigningAlgorithm::Rs512)),
         ("ES256", Some(SigningAlgorithm::Es256)),
         ("ES384", Some(SigningAlgorithm::Es384)),
+        ("ES512", Some(SigningAlgorithm::Es512)),
     ],
 };
 

@@ -24,6 +24,13 @@ const SMALLER_WEIGHT: u32 = 2;
 /// chance: five server errors in one call, or three time-outs, are none.
 const RESTART_WEIGHT: u32 = 5;
 
+/// Repetitions because the proof of possession was refused or its nonce had changed (facts 10.3). The first ones are sent
+/// beside other requests, which may change the nonce again; from [`PROOF_RETRIES_BESIDE_MAX`] on each is sent alone.
+pub const PROOF_RETRIES_MAX: u32 = 6;
+
+/// Repetitions for the sake of a proof that are sent beside other requests.
+pub const PROOF_RETRIES_BESIDE_MAX: u32 = 2;
+
 /// Smallest page that is asked for (facts 7.1). Smaller pages cost more requests than they save.
 pub const PAGE_LIMIT_FLOOR: u32 = 10;
 
@@ -51,6 +58,8 @@ pub enum Trouble {
     TooLarge,
     /// 401 with a credential that may be renewed.
     Unauthorized,
+    /// The proof of possession was refused, or wants another nonce: the credential is good, and the next proof is another.
+    Proof,
     /// Nothing that a repetition would change.
     Final,
 }
@@ -109,6 +118,7 @@ pub struct Tries {
     /// How much speaks for too much work: [`SMALLER_WEIGHT`].
     weight: u32,
     throttled_in_a_row: u32,
+    proofs: u32,
     renewed: bool,
 }
 
@@ -130,6 +140,11 @@ impl Tries {
             }
             Trouble::Transient | Trouble::ServerError | Trouble::TooMuchWork | Trouble::TooLarge => {
                 self.repeat(trouble, page, random)
+            }
+            Trouble::Proof => {
+                self.proofs += 1;
+                let give_up = self.proofs > PROOF_RETRIES_MAX;
+                if give_up { Verdict::GiveUp } else { Verdict::Again { wait_millis: 0 } }
             }
         }
     }
@@ -167,7 +182,12 @@ impl Tries {
         }
     }
 
-    /// Attempts that have failed so far, for `X-Okta-Retry-Count`. Renewals do not count.
+    /// Whether the next attempt has to be sent with no other under way, so that none changes its nonce meanwhile.
+    pub fn is_alone(&self) -> bool {
+        self.proofs > PROOF_RETRIES_BESIDE_MAX
+    }
+
+    /// Attempts that have failed so far, for `X-Okta-Retry-Count`. Renewals and proofs do not count.
     pub fn count(&self) -> u32 {
         self.transient.saturating_add(self.throttled_in_a_row)
     }
@@ -238,6 +258,10 @@ mod tests {
         check(&[Throttled; 31], NEXT_200, Verdict::GiveUp);
         check(&[Unauthorized], FIRST_500, Verdict::Renew);
         check(&[Unauthorized, Unauthorized], FIRST_500, Verdict::GiveUp);
+        check(&[Proof; 6], NEXT_200, again);
+        check(&[Proof; 7], NEXT_200, Verdict::GiveUp);
+        check(&[Proof, Unauthorized], NEXT_200, Verdict::Renew);
+        check(&[Unauthorized, Proof, Proof], NEXT_200, again);
         check(&[TooMuchWork], FIRST_500, smaller(250));
         check(&[TooMuchWork], PageSize::First { limit: 15, floor: 1 }, smaller(10));
         check(&[TooMuchWork], PageSize::First { limit: 30, floor: 20 }, smaller(20));
@@ -262,6 +286,16 @@ mod tests {
             assert!(matches!(tries.decide(Trouble::Transient, NEXT_200, 1), Verdict::Again { .. }));
         }
         assert_eq!(tries.decide(Trouble::Transient, NEXT_200, 1), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn proofs_are_sent_alone_after_two_refusals() {
+        let mut tries = Tries::default();
+        for is_alone in [false, false, false, true, true, true, true] {
+            assert_eq!(tries.is_alone(), is_alone, "{tries:?}");
+            tries.decide(Trouble::Proof, NEXT_200, 1);
+        }
+        assert_eq!(tries.count(), 0, "Okta is not told of repetitions that it asked for");
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub struct Batch {
     /// Collections that have to be read if they never were to the end: the store adds the debt and tells so in
     /// [`Receipt::owed`].
     pub needed: Vec<Scope>,
+    /// Groups and apps that were created, by Okta's clock, while the log was followed: what is below them was empty then, and
+    /// the log tells of everything since. Where nobody has begun to read that, it counts as read at that moment; it is owed all
+    /// the same.
+    pub newborn: Vec<(Key, Timestamp)>,
     /// Records of the answer that could not become rows.
     pub quarantined: Vec<Quarantined>,
     /// Where the walks stand.

@@ -315,6 +315,8 @@ pub struct Coverage {
     /// Gaps that were closed lately ([`GapKind::NotRead`]: scopes that were completed), each with the generation that
     /// this made; oldest first.
     closings: VecDeque<(u64, Scope, GapKind)>,
+    /// Complete scopes whose objects went lately, with the generation that this made; oldest first.
+    departed: VecDeque<(u64, Scope)>,
     /// Generation of the youngest closing that is not remembered any more.
     closings_forgotten_through: u64,
 }
@@ -337,7 +339,28 @@ impl Coverage {
         }
     }
 
-    /// Forgets a scope whose object is gone.
+    /// Notes that `scope` counts as read since its object was created: whoever sees the object sees a scope that is complete.
+    pub fn born(&mut self, scope: Scope, at: Timestamp) {
+        self.generation += u64::from(self.complete.insert(scope, at).is_none());
+    }
+
+    /// Notes that the object of a scope is gone. Whoever still sees it, in rows of before, sees a scope that was complete.
+    pub fn gone(&mut self, scope: &Scope) {
+        if self.complete.remove(scope).is_some() {
+            self.generation += 1;
+            if self.departed.len() >= RECENT_CLOSINGS_MAX {
+                self.departed.pop_front();
+            }
+            self.departed.push_back((self.generation, scope.clone()));
+        }
+    }
+
+    fn has_departed_since(&self, scope: &Scope, generation: Option<u64>) -> bool {
+        let is_it = |(at, gone): &(u64, Scope)| generation.is_some_and(|asked| *at > asked) && gone == scope;
+        self.departed.iter().any(is_it)
+    }
+
+    /// Forgets a scope that nobody reads any more.
     pub fn forget(&mut self, scope: &Scope) {
         let was_complete = self.complete.remove(scope).is_some();
         self.objects.remove(scope);
@@ -438,6 +461,7 @@ impl Coverage {
             self.gaps_now(scope, asked.with_objects, &mut gaps);
             match self.complete.get(scope) {
                 _ if scope.object().is_some() => {}
+                None if self.has_departed_since(scope, asked.generation) => {}
                 None => {
                     gaps.insert(GapId::of(GapKind::NotRead, scope));
                 }

@@ -159,6 +159,7 @@ pub fn effects(event: &LogEvent) -> Effects {
         outcome: event.outcome.as_deref().unwrap_or_default(),
         published: event.published,
         ends_assignment: ENDS_ASSIGNMENT.contains(&&*event.event_type),
+        is_assigned: &*event.event_type == "group.application_assignment.add",
         effects: Effects::default(),
     };
     match table::line_for(&event.event_type) {
@@ -236,6 +237,8 @@ struct Gathering<'a> {
     published: Option<Timestamp>,
     /// The type is one of [`ENDS_ASSIGNMENT`].
     ends_assignment: bool,
+    /// The type says that a group was assigned to an app.
+    is_assigned: bool,
     effects: Effects,
 }
 
@@ -294,6 +297,7 @@ impl Gathering<'_> {
             Step::AppGroups => {
                 let target = |app| Target::List(Scope::AppGroups(app));
                 self.read_each(self.named.apps.clone(), target, When::Now, nothing_named(class));
+                self.expect_assignment();
             }
             Step::Members(when) => self.list_members(when),
             Step::SourceGroups => {
@@ -314,6 +318,16 @@ impl Gathering<'_> {
             self.mark(wider, when_widened(when));
         }
         self.mark_all(&ids, target, when);
+    }
+
+    /// The list of the app's groups has to show the group that was assigned.
+    fn expect_assignment(&mut self) {
+        let (apps, groups) = (&self.named.apps, &self.named.groups);
+        if self.is_assigned && !self.is_failed() && apps.len() == 1 && groups.len() == 1 {
+            let pairs: Vec<Target> =
+                apps.iter().zip(groups).map(|(app, group)| Target::AppGroup(app.clone(), group.clone())).collect();
+            pairs.into_iter().for_each(|pair| self.mark(pair, When::Now));
+        }
     }
 
     fn list_app_users(&mut self) {

@@ -449,6 +449,15 @@ impl Scope {
         }
     }
 
+    /// The collections below a group or an app.
+    pub fn below(key: &Key) -> Vec<Self> {
+        match key {
+            Key::Group(group) => vec![Self::GroupMembers(group.clone())],
+            Key::App(app) => vec![Self::AppUsers(app.clone()), Self::AppGroups(app.clone())],
+            Key::User(_) | Key::GroupMember(..) | Key::AppUser(..) | Key::AppGroup(..) => Vec::new(),
+        }
+    }
+
     /// The key of the one object that the scope is; `None` for collections and the log.
     pub fn object(&self) -> Option<Key> {
         match self {

@@ -23,6 +23,9 @@ pub enum Target {
     App(AppId),
     /// One user's account in one app.
     AppUser(AppId, UserId),
+    /// One group's assignment to one app. The list of the app's groups pays it; a read by id is made only if that does not show
+    /// the group.
+    AppGroup(AppId, GroupId),
     /// All accounts of one user, by `apps?filter=user.id eq "…"&expand=user/…` (facts 1.3).
     UserApps(UserId),
     /// The groups of one user, by `users/{id}/groups`: adds memberships, and removes none.
@@ -47,7 +50,8 @@ impl Target {
             Key::Group(group) => Target::Group(group.clone()),
             Key::App(app) => Target::App(app.clone()),
             Key::AppUser(app, user) => Target::AppUser(app.clone(), user.clone()),
-            Key::GroupMember(..) | Key::AppGroup(..) => return None,
+            Key::AppGroup(app, group) => Target::AppGroup(app.clone(), group.clone()),
+            Key::GroupMember(..) => return None,
         })
     }
 
@@ -58,6 +62,7 @@ impl Target {
             Target::Group(group) => format!("group({group})"),
             Target::App(app) => format!("app({app})"),
             Target::AppUser(app, user) => format!("app_user({app},{user})"),
+            Target::AppGroup(app, group) => format!("app_group({app},{group})"),
             Target::UserApps(user) => format!("user_apps({user})"),
             Target::UserGroups(user) => format!("user_groups({user})"),
             Target::List(scope) => format!("list({scope})"),
@@ -86,6 +91,10 @@ impl Target {
                 let (app, user) = inner.split_once(',')?;
                 Target::AppUser(AppId::new(app).ok()?, UserId::new(user).ok()?)
             }
+            "app_group" => {
+                let (app, group) = inner.split_once(',')?;
+                Target::AppGroup(AppId::new(app).ok()?, GroupId::new(group).ok()?)
+            }
             "user_apps" => Target::UserApps(UserId::new(inner).ok()?),
             "user_groups" => Target::UserGroups(UserId::new(inner).ok()?),
             "list" => Target::List(Scope::parse(inner)?),
@@ -101,6 +110,7 @@ impl Target {
             Target::Group(_) | Target::GroupsDelta | Target::SourceGroups(_) | Target::UserGroups(_) => Scope::Groups,
             Target::App(_) | Target::UserApps(_) => Scope::Apps,
             Target::AppUser(app, _) => Scope::AppUsers(app.clone()),
+            Target::AppGroup(app, _) => Scope::AppGroups(app.clone()),
             Target::List(scope) => scope.clone(),
             Target::Everything => return None,
         })

@@ -90,35 +90,58 @@ impl Follower {
         Ok(())
     }
 
+    /// Takes in what was written before the end, up to two batches: a clean end leaves an index that is as new as the store, and a
+    /// backlog does not delay it. An index that is to be made anew is left for the next start.
+    pub fn finish(&mut self) -> Result<(), EngineError> {
+        let oldest = self.reader.read(|snapshot| snapshot.meta())?.changes_from;
+        match self.mark {
+            Some(mark) if mark >= oldest => match self.follow_batch(mark)? {
+                // Behind the last row there may be revisions without one.
+                Some(next) => self.follow_batch(next).map(|_| ()),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
     fn follow(&mut self, mut mark: Revision) -> Result<(), EngineError> {
-        loop {
-            let (changes, newest, purged) = self.reader.read(|snapshot| {
-                let purged = snapshot.meta()?.purged;
-                Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision(), purged))
-            })?;
-            if mark < purged {
-                return Ok(()); // It is to be made anew, see `is_stained`: a newer mark would hide that.
+        while let Some(next) = self.follow_batch(mark)? {
+            mark = next;
+        }
+        Ok(())
+    }
+
+    /// Returns the new mark, or nothing at the end.
+    fn follow_batch(&mut self, mark: Revision) -> Result<Option<Revision>, EngineError> {
+        let (changes, newest, purged) = self.reader.read(|snapshot| {
+            let purged = snapshot.meta()?.purged;
+            Ok((snapshot.changes_after(mark, CHANGES_MAX)?, snapshot.revision(), purged))
+        })?;
+        if mark < purged {
+            return Ok(None); // It is to be made anew, see `is_stained`: a newer mark would hide that.
+        }
+        let Some(last) = changes.last().map(|change| change.revision) else {
+            // Revisions that only opened or closed gaps: without a mark the index would look old until a row changes.
+            if newest > mark {
+                self.commit(newest)?;
             }
-            let Some(last) = changes.last().map(|change| change.revision) else {
-                // Revisions that only opened or closed gaps: without a mark the index would look old until a row changes.
-                return if newest > mark { self.commit(newest) } else { Ok(()) };
-            };
-            let mut dirty = BTreeSet::new();
-            for change in &changes {
-                self.mark_dirty(change.key, change.op, &mut dirty)?;
-            }
-            for chunk in dirty.into_iter().collect::<Vec<_>>().chunks(REBUILD_ROWS) {
-                let documents = self.reader.read(|snapshot| documents(snapshot, chunk))?;
-                for document in documents {
-                    match document {
-                        Document::Put(document) => self.writer.put(&document)?,
-                        Document::Delete(key) => self.writer.delete(&key)?,
-                    }
+            return Ok(None);
+        };
+        let mut dirty = BTreeSet::new();
+        for change in &changes {
+            self.mark_dirty(change.key, change.op, &mut dirty)?;
+        }
+        for chunk in dirty.into_iter().collect::<Vec<_>>().chunks(REBUILD_ROWS) {
+            let documents = self.reader.read(|snapshot| documents(snapshot, chunk))?;
+            for document in documents {
+                match document {
+                    Document::Put(document) => self.writer.put(&document)?,
+                    Document::Delete(key) => self.writer.delete(&key)?,
                 }
             }
-            self.commit(last)?;
-            mark = last;
         }
+        self.commit(last)?;
+        Ok(Some(last))
     }
 
     /// The documents that a change touches.

@@ -21,7 +21,7 @@ use super::{EngineError, OrgRuntime, clock, failure};
 use crate::core::batch::Receipt;
 use crate::core::coverage::{Gap, GapKind, ReadFailure};
 use crate::core::ids::{AppId, CrawlId, Timestamp, UserId};
-use crate::core::model::{Key, Kind, Scope};
+use crate::core::model::{Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::plan::Sizes;
 use crate::core::rate::{Bucket, log_pause_millis};
@@ -175,7 +175,7 @@ impl Shell<'_> {
             let mut stored = StoredCrawl { id: meta.crawl.id, ..StoredCrawl::default() };
             if meta.crawl.running {
                 stored.walks = snapshot.crawl_walks(meta.crawl.id)?;
-                stored.unlisted = snapshot.unlisted_apps(meta.crawl.id)?.into_iter().map(Key::App).collect();
+                stored.unlisted = snapshot.unlisted(meta.crawl.id)?;
             }
             let stored_groups = if chooses_groups { snapshot.group_ids()? } else { Vec::new() };
             Ok((meta, stored, snapshot.follow()?, snapshot.assigned_groups()?, stored_groups))

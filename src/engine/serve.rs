@@ -97,8 +97,16 @@ pub async fn run(
         ));
         let (gap_log, log_stop) = (GapLog::new(org.name(), org.reader())?, stop.clone());
         tasks.spawn(async move { gap_log.follow(&log_stop).await });
-        tasks.spawn(keep_current(Arc::clone(&org), writer, progress, follow, commands, stop.clone()));
-        let (index_org, index_stop) = (Arc::clone(&org), stop.clone());
+        // The index ends after the last commit, so that it has it.
+        let written = CancellationToken::new();
+        let current = keep_current(Arc::clone(&org), writer, progress, follow, commands, stop.clone());
+        let is_written = written.clone().drop_guard();
+        tasks.spawn(async move {
+            let ended = current.await;
+            drop(is_written);
+            ended
+        });
+        let (index_org, index_stop) = (Arc::clone(&org), written);
         let runtime = tokio::runtime::Handle::current();
         tasks.spawn_blocking(move || follow_index(&runtime, &index_org, &search, &index, &index_stop));
     }
@@ -271,7 +279,8 @@ fn first_wait(org: &OrgRuntime) -> Result<Duration, EngineError> {
     Ok(Duration::from_millis(u64::try_from(left).unwrap_or_default()))
 }
 
-/// The index thread of one org. An index that fails is opened again; a store that fails ends the process.
+/// The index thread of one org, until `stop`: after its last commit. An index that fails is opened again; a store that fails
+/// ends the process.
 fn follow_index(
     runtime: &tokio::runtime::Handle,
     org: &OrgRuntime,
@@ -332,7 +341,7 @@ fn follow_until_it_fails(
             }
         });
         if !goes_on {
-            return Ok(());
+            return follower.finish();
         }
     }
 }

@@ -38,15 +38,11 @@ pub struct AuthorizeHeader {
     pub value: Secret,
 }
 
-/// What a 401 said.
+/// A 401 that was about the credential.
 #[derive(Clone, Copy, Debug)]
 pub struct Challenge<'a> {
     /// What the refused request was sent with.
     pub sent: &'a [AuthorizeHeader],
-    /// Okta's error code.
-    pub code: Option<&'a str>,
-    /// `DPoP-Nonce`, to be used from now on (facts 10.3).
-    pub dpop_nonce: Option<&'a str>,
 }
 
 /// Whether a refused credential could be replaced.
@@ -82,7 +78,7 @@ pub trait Authorize: Send + Sync + fmt::Debug {
         Renewal::Dead
     }
 
-    /// Every answer's `DPoP-Nonce`, where there is one.
+    /// Every answer's `DPoP-Nonce`, where there is one: for the proofs of further reads (facts 10.3).
     fn on_nonce(&self, _dpop_nonce: &str) {}
 
     /// The scopes that were asked for and given; `None` for API tokens, which have none, and before the first token.

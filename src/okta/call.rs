@@ -15,7 +15,7 @@ use url::Url;
 
 use super::authorize::{Authorize, AuthorizeHeader, AuthorizeRequest, Challenge, Renewal};
 use super::clock::ClockAhead;
-use super::error::{Endpoint, OktaError, StatusFailure};
+use super::error::{Endpoint, OktaError, ProofRefusal, StatusFailure};
 use super::headers::AnswerHeaders;
 use super::limiter::{Limiter, Priority};
 use super::transport::{Answer, HeaderText, Transport};
@@ -85,14 +85,13 @@ pub(super) struct Answered<T> {
 pub(super) struct Failed {
     pub(super) error: OktaError,
     pub(super) exchange: Option<Exchange>,
-    dpop_nonce: Option<Box<str>>,
     /// The credential that the request was sent with.
     sent_with: Vec<AuthorizeHeader>,
 }
 
 impl From<OktaError> for Failed {
     fn from(error: OktaError) -> Self {
-        Self { error, exchange: None, dpop_nonce: None, sent_with: Vec::new() }
+        Self { error, exchange: None, sent_with: Vec::new() }
     }
 }
 
@@ -109,6 +108,8 @@ pub(super) struct Caller {
     pub(super) clock: Arc<ClockAhead>,
     /// Whether this address has ever answered as Okta does: then a web page is a passing fault, not a wrong address.
     pub(super) has_answered: AtomicBool,
+    /// Held by every attempt with a credential; exclusively by one whose proof must not lose its nonce to another's answer.
+    pub(super) attempts: tokio::sync::RwLock<()>,
 }
 
 /// No time at all.
@@ -121,6 +122,8 @@ struct History {
     attempt: u32,
     /// Whether the credential was renewed for the sake of a scope.
     scope_renewed: bool,
+    /// Bare 401s with a nonce. The second is taken to be about the token.
+    implied_proofs: u32,
     first_request_id: Option<Box<str>>,
 }
 
@@ -147,7 +150,8 @@ impl Caller {
             if history.first_request_id.is_none() {
                 history.first_request_id = failed.error.request_id().map(Box::from);
             }
-            let verdict = history.tries.decide(self.trouble(&failed.error, history.attempt), page, fastrand::u64(..));
+            let trouble = self.trouble(&failed, history.attempt, &mut history.implied_proofs);
+            let verdict = history.tries.decide(trouble, page, fastrand::u64(..));
             if !history.scope_renewed && self.has_new_scope(&failed) {
                 history.scope_renewed = true;
                 continue;
@@ -184,8 +188,12 @@ impl Caller {
     }
 
     /// `attempts` so far, this one included.
-    fn trouble(&self, error: &OktaError, attempts: u32) -> Trouble {
-        match error {
+    fn trouble(&self, failed: &Failed, attempts: u32, implied_proofs: &mut u32) -> Trouble {
+        match &failed.error {
+            OktaError::Status(failure) if failure.proof == Some(ProofRefusal::Implied) => {
+                *implied_proofs += 1;
+                if *implied_proofs == 2 { Trouble::Unauthorized } else { Trouble::Proof }
+            }
             OktaError::Body { source: BodyError::Html, .. }
                 if attempts <= FIRST_PAGE_RETRIES_MAX || self.has_answered.load(Ordering::Relaxed) =>
             {
@@ -196,11 +204,7 @@ impl Caller {
     }
 
     async fn renewed(&self, failed: &Failed) -> bool {
-        let code = match &failed.error {
-            OktaError::Status(failure) => failure.body.code.as_deref(),
-            _ => None,
-        };
-        let challenge = Challenge { sent: &failed.sent_with, code, dpop_nonce: failed.dpop_nonce.as_deref() };
+        let challenge = Challenge { sent: &failed.sent_with };
         self.authorize.on_unauthorized(challenge).await == Renewal::Renewed
     }
 
@@ -225,6 +229,11 @@ impl Caller {
     {
         let endpoint = Endpoint::of(url);
         let permit = self.limiter.acquire(call.bucket, call.priority).await;
+        let (alone, beside) = match (call.with_credential, history.tries.is_alone()) {
+            (true, true) => (Some(self.attempts.write().await), None),
+            (true, false) => (None, Some(self.attempts.read().await)),
+            (false, _) => (None, None),
+        };
         let (headers, sent_with) = self.request_headers(call, url, &endpoint, history).await?;
         let sent = self.request_numbers.next();
         let answer = self.transport.get(url, headers).await;
@@ -245,13 +254,16 @@ impl Caller {
         if call.with_credential && status != 401 {
             self.credential_last_used.store(received_at.as_millis(), Ordering::Relaxed);
         }
-        let dpop_nonce = headers.first("dpop-nonce").map(Box::from);
-        if let Some(nonce) = dpop_nonce.as_deref() {
+        if let Some(nonce) = headers.first("dpop-nonce") {
             self.authorize.on_nonce(nonce);
         }
+        drop((alone, beside));
         if status != 200 {
             let on_next_page = matches!(call.page, PageSize::Next { .. });
             let mut failure = StatusFailure::new(endpoint, status, &headers, &body, on_next_page);
+            if status == 401 && !sent_with.iter().any(|header| header.name == "dpop") {
+                failure.proof = None;
+            }
             if status == 429 {
                 let wait_millis = permit.refused(&headers, server_now, fastrand::u64(..));
                 let wait_millis = i64::try_from(wait_millis).unwrap_or(i64::MAX);
@@ -260,7 +272,7 @@ impl Caller {
                 permit.answered(&headers, server_now);
             }
             let error = OktaError::Status(Box::new(failure));
-            return Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce, sent_with }));
+            return Err(Box::new(Failed { error, exchange: Some(exchange), sent_with }));
         }
         permit.answered(&headers, server_now);
         match decode_body(body, decode).await {
@@ -272,7 +284,7 @@ impl Caller {
             }
             Err(source) => {
                 let error = OktaError::Body { endpoint, request_id, source };
-                Err(Box::new(Failed { error, exchange: Some(exchange), dpop_nonce, sent_with }))
+                Err(Box::new(Failed { error, exchange: Some(exchange), sent_with }))
             }
         }
     }

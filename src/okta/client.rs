@@ -237,6 +237,7 @@ impl Client {
             credential_last_used: AtomicI64::new(NEVER),
             clock,
             has_answered: AtomicBool::new(false),
+            attempts: tokio::sync::RwLock::default(),
         };
         Self(Arc::new(Inner { org: config.org, caller }))
     }

@@ -14,6 +14,7 @@ use super::authorize::AuthorizeError;
 use super::headers::AnswerHeaders;
 use super::link::NextError;
 use super::oauth::Outlook;
+use super::org_url::shown;
 use super::resource::USERS_BY_IDS_MAX;
 use super::transport::{SendError, SetupError};
 use super::wire::{BodyError, FailureBody};
@@ -256,6 +257,26 @@ impl OktaError {
     }
 }
 
+/// That a refusal is about the proof of possession, and how it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofRefusal {
+    /// By its name, in the body or in `WWW-Authenticate`.
+    Named,
+    /// A bare 401 with a `DPoP-Nonce`: it may be about the token as well.
+    Implied,
+}
+
+impl ProofRefusal {
+    fn of(status: u16, code: Option<&str>, challenge: Option<&str>, headers: &AnswerHeaders) -> Option<Self> {
+        let is_named = |name: Option<&str>| name.is_some_and(|name| CODES_PROOF_REFUSED.contains(&name));
+        if matches!(status, 400 | 401) && (is_named(code) || is_named(challenge)) {
+            return Some(Self::Named);
+        }
+        let is_bare = status == 401 && code.is_none() && challenge.is_none();
+        (is_bare && headers.first("dpop-nonce").is_some()).then_some(Self::Implied)
+    }
+}
+
 /// An answer other than success, read as far as it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusFailure {
@@ -267,6 +288,8 @@ pub struct StatusFailure {
     pub body: FailureBody,
     /// `scope` of a `WWW-Authenticate` that says `insufficient_scope` (facts 7.1).
     pub missing_scope: Option<Box<str>>,
+    /// Whether it is about the proof of possession.
+    pub proof: Option<ProofRefusal>,
     /// Host that a redirect leads to; it was not followed.
     pub redirect_host: Option<Box<str>>,
     /// `X-Okta-Request-Id`.
@@ -277,8 +300,8 @@ pub struct StatusFailure {
     pub throttled_until: Option<Timestamp>,
 }
 
-/// A proof of possession was stale or used before: the next attempt has a new one (facts 7.1).
-const CODE_PROOF_REFUSED: &str = "invalid_dpop_proof";
+/// A proof of possession was stale or used before, or wants a nonce: the next attempt has a new one (facts 7.1, 10.3).
+const CODES_PROOF_REFUSED: [&str; 2] = ["invalid_dpop_proof", "use_dpop_nonce"];
 const CODE_OBJECT_NOT_FOUND: &str = "E0000007";
 const CODES_PATH_UNKNOWN: [&str; 2] = ["E0000008", "E0000026"];
 const CODE_FEATURE_DISABLED: &str = "E0000015";
@@ -288,16 +311,18 @@ impl StatusFailure {
     /// Reads an answer with a status other than 200. `body` may be anything.
     pub fn new(endpoint: Endpoint, status: u16, headers: &AnswerHeaders, body: &[u8], on_next_page: bool) -> Self {
         let challenge = headers.all("www-authenticate");
-        let insufficient =
-            challenge_value(challenge.clone(), "error").is_some_and(|error| &*error == "insufficient_scope");
+        let challenge_error = challenge_value(challenge.clone(), "error");
+        let insufficient = challenge_error.as_deref() == Some("insufficient_scope");
         let location = headers.first("location").filter(|_| (300..400).contains(&status));
         let redirect = location.and_then(|location| url::Url::parse(location).ok());
+        let body = FailureBody::read(headers.first("content-type"), body);
         Self {
             endpoint,
             status,
-            body: FailureBody::read(headers.first("content-type"), body),
+            proof: ProofRefusal::of(status, body.code.as_deref(), challenge_error.as_deref(), headers),
+            body,
             missing_scope: challenge_value(challenge, "scope").filter(|_| insufficient),
-            redirect_host: redirect.and_then(|url| url.host_str().map(Box::from)),
+            redirect_host: redirect.and_then(|url| url.host_str().map(|host| shown(host).into())),
             request_id: headers.request_id(),
             on_next_page,
             throttled_until: None,
@@ -310,7 +335,7 @@ impl StatusFailure {
 
     fn kind(&self) -> FailureKind {
         match (self.status, self.code()) {
-            (400, Some(CODE_PROOF_REFUSED)) => FailureKind::Retry,
+            _ if self.proof == Some(ProofRefusal::Named) => FailureKind::Retry,
             (400, _) if self.on_next_page => FailureKind::CursorGone,
             (401, Some(CODE_FEATURE_DISABLED)) => FailureKind::Unavailable,
             (401, _) => FailureKind::Unauthorized,
@@ -337,6 +362,7 @@ impl StatusFailure {
 
     fn trouble(&self) -> Trouble {
         match (self.status, self.kind()) {
+            _ if self.proof.is_some() => Trouble::Proof,
             (429, _) => Trouble::Throttled,
             (_, FailureKind::Unauthorized) => Trouble::Unauthorized,
             (500 | 502, FailureKind::Retry) => Trouble::ServerError,
@@ -366,6 +392,10 @@ impl StatusFailure {
             FailureKind::CursorGone => "the place in the list is gone, the walk begins again",
             FailureKind::Throttled { .. } => "the rate limit is spent, also by others who use it",
             FailureKind::Unavailable => "this org does not offer it now",
+            FailureKind::Retry if self.proof.is_some() => {
+                "Okta refuses the proof of possession: check the clock of this machine, or switch \"Require Demonstrating \
+                 Proof of Possession (DPoP)\" off for the app"
+            }
             FailureKind::Retry if self.body.is_html => "a gateway answered instead of Okta, try again later",
             FailureKind::Retry => "try again later",
             FailureKind::Malformed if (300..400).contains(&self.status) => {

@@ -69,9 +69,33 @@ fn any_400_on_a_next_page_is_a_stale_cursor() {
     }
     // The proof was stale, not the cursor: the same page again with a new one.
     let proof = failure(400, &[], r#"{"error":"invalid_dpop_proof"}"#, true);
-    assert_eq!((proof.kind(), proof.trouble()), (FailureKind::Retry, Trouble::Transient));
+    assert_eq!((proof.kind(), proof.trouble()), (FailureKind::Retry, Trouble::Proof));
     assert_eq!(failure(404, &[], &with_code("E0000007"), true).kind(), FailureKind::NotFound);
     assert_eq!(failure(403, &[], "", true).kind(), forbidden(None, None));
+}
+
+#[test]
+fn refusals_of_proofs_are_told_from_those_of_tokens() {
+    #[track_caller]
+    fn check(status: u16, challenge: &str, nonce: &str, code: &str, expected: Option<ProofRefusal>) {
+        let headers = [("WWW-Authenticate", challenge), ("DPoP-Nonce", nonce)];
+        let headers: Vec<_> = headers.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let body = if code.is_empty() { String::new() } else { format!(r#"{{"error":"{code}"}}"#) };
+        let OktaError::Status(failure) = failure(status, &headers, &body, false) else { unreachable!() };
+        assert_eq!(failure.proof, expected, "{status} {challenge} {nonce} {code}");
+    }
+    let (named, implied) = (Some(ProofRefusal::Named), Some(ProofRefusal::Implied));
+    check(400, "", "", "invalid_dpop_proof", named);
+    check(401, "", "n", "use_dpop_nonce", named);
+    check(401, r#"DPoP error="use_dpop_nonce", error_description="x""#, "n", "", named);
+    check(401, r#"DPoP algs="ES256", error="invalid_dpop_proof""#, "", "", named);
+    check(401, r#"DPoP error="use_dpop_nonce""#, "n", "E0000011", named);
+    check(401, "", "n", "", implied);
+    check(401, r#"DPoP error="invalid_token""#, "n", "", None);
+    check(401, "", "n", "E0000011", None);
+    check(401, "", "", "", None);
+    check(403, "", "n", "", None);
+    check(403, "", "n", "use_dpop_nonce", None);
 }
 
 #[test]

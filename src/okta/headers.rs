@@ -2,6 +2,8 @@
 //!
 //! Invariant: only the headers of [`HEADERS_KEPT`] are kept, so that no cookie or other secret can travel further.
 
+use chrono::Datelike as _;
+
 use crate::core::ids::Timestamp;
 use crate::core::rate::RateHeaders;
 
@@ -19,6 +21,9 @@ pub const HEADERS_KEPT: [&str; 11] = [
     "x-rate-limit-remaining",
     "x-rate-limit-reset",
 ];
+
+/// Years that a `Date` is believed with.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
 
 /// Longest request id that is believed, in bytes; Okta's have about 28.
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -53,6 +58,10 @@ impl AnswerHeaders {
         // The day of the week adds nothing, and a wrong one is no reason to do without the rest.
         let raw = raw.split_once(", ").map_or(raw, |(_, rest)| rest);
         let read = chrono::NaiveDateTime::parse_from_str(raw.strip_suffix(" GMT")?, "%d %b %Y %H:%M:%S").ok()?;
+        // A year of HTTP has four digits; another would move the clock of assertions and proofs by ages.
+        if !YEARS.contains(&read.year()) {
+            return None;
+        }
         Some(Timestamp::from_millis(read.and_utc().timestamp_millis()))
     }
 
@@ -98,6 +107,8 @@ mod tests {
         check("Mon, 02 Aug 2026 09:00:22 GMT", Some("2026-08-02T09:00:22.000Z"));
         check("02 Aug 2026 09:00:22 GMT", Some("2026-08-02T09:00:22.000Z"));
         check("Sun, 02 Aug 2026 09:00:22", None);
+        check("Sun, 02 Aug 20260 09:00:22 GMT", None);
+        check("Sun, 02 Aug -2026 09:00:22 GMT", None);
         check("now", None);
         check("", None);
     }

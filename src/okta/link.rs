@@ -10,7 +10,7 @@
 
 use url::Url;
 
-use super::org_url::{OrgUrl, URL_BYTES_MAX};
+use super::org_url::{OrgUrl, URL_BYTES_MAX, shown};
 
 /// Most link values that are read from one answer: real ones have two, a hostile one may have a header full.
 const LINK_VALUES_MAX: usize = 64;
@@ -71,8 +71,8 @@ impl NextUrl {
         let at_home = org.same_origin(&url);
         let at_own_console = rule == NextRule::AdminConsoleToOrg && org.is_own_admin_console(&url);
         if !(at_home || at_own_console) {
-            let host = url.host_str().unwrap_or_default();
-            let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+            let host = shown(url.host_str().unwrap_or_default());
+            let host = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
             return Err(NextError::ForeignOrigin { host });
         }
         if url.path().trim_end_matches('/') != list_path.trim_end_matches('/') {
@@ -82,7 +82,12 @@ impl NextUrl {
             return Ok(Self(raw.to_owned()));
         }
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Ok(Self(format!("{org}{}{query}", url.path())))
+        let taken_home = format!("{org}{}{query}", url.path());
+        // Characters that a URL does not hold have become three each.
+        if taken_home.len() > URL_BYTES_MAX {
+            return Err(NextError::TooLong);
+        }
+        Ok(Self(taken_home))
     }
 
     /// The URL as Okta wrote it.

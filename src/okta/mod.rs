@@ -39,7 +39,7 @@ pub use call::NumberRequests;
 pub use client::{
     Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgMetadata, Page, PageRequest, Read, WINDOW_SECONDS,
 };
-pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, StatusFailure};
+pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, ProofRefusal, StatusFailure};
 pub use headers::{AnswerHeaders, HEADERS_KEPT};
 pub use limiter::{BucketState, LimiterConfig, Priority};
 pub use link::{NextError, NextRule, NextUrl, next_link, next_target};

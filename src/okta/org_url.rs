@@ -11,6 +11,14 @@ use url::{Host, Url};
 /// have a few hundred; common servers refuse more than 8 KiB.
 pub const URL_BYTES_MAX: usize = 8 * 1024;
 
+/// Longest part of a host that a message shows, in characters: the longest name of a host (RFC 1035).
+const HOST_CHARS_MAX: usize = 253;
+
+/// A host, or what stands in its place, for a message.
+pub(super) fn shown(host: &str) -> String {
+    host.chars().take(HOST_CHARS_MAX).collect()
+}
+
 /// Why a string is no org URL. Each message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrgUrlError {
@@ -57,16 +65,16 @@ impl OrgUrl {
         match url.scheme() {
             "https" => {}
             "http" if url.host().is_some_and(|host| is_loopback(&host)) => {}
-            other => return Err(OrgUrlError::Scheme(other.to_owned())),
+            other => return Err(OrgUrlError::Scheme(shown(other))),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(OrgUrlError::Credentials);
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(OrgUrlError::Path(host));
+            return Err(OrgUrlError::Path(shown(&host)));
         }
         if let Some(instead) = without_admin_suffix(&host) {
-            return Err(OrgUrlError::AdminConsole { host, instead });
+            return Err(OrgUrlError::AdminConsole { host: shown(&host), instead: shown(&instead) });
         }
         Ok(Self(url))
     }

@@ -93,9 +93,11 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// The gaps that were opened.
+    /// The gaps that were opened, and the collections that are new.
     pub(super) fn openings(&self) -> impl Iterator<Item = CoverageChange> {
-        self.coverage.iter().filter(|change| matches!(change, CoverageChange::Opened(..))).cloned()
+        let is_early =
+            |change: &&CoverageChange| matches!(change, CoverageChange::Opened(..) | CoverageChange::Born(..));
+        self.coverage.iter().filter(is_early).cloned()
     }
 }
 
@@ -155,6 +157,11 @@ pub(super) fn commit(
         }
     }
     let running = meta.crawl.running.then_some(meta.crawl.id);
+    for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
+        if books.is_only_born(&scope)? {
+            debts.owe_once(Target::List(scope.clone()), When::Now, "new", batch.at)?;
+        }
+    }
     for scope in &batch.needed {
         if books.is_unread(scope, running)? {
             debts.owe_once(Target::List(scope.clone()), When::Now, "never read", batch.at)?;
@@ -264,6 +271,9 @@ fn keep_books(
     books.close_gaps_of_shown()?;
     for record in &batch.quarantined {
         books.quarantine(record)?;
+    }
+    for (object, created) in &batch.newborn {
+        books.born(object, *created)?;
     }
     let mut finished = Vec::new();
     let nothing = Shown::default();

@@ -20,10 +20,13 @@ use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
 
-/// A change of what is known about coverage. The shared view has openings before the commit, everything else after it.
+/// A change of what is known about coverage. The shared view has openings and births before the commit, everything else after
+/// it.
 #[derive(Clone, Debug)]
 pub(super) enum CoverageChange {
     Completed(Scope, Timestamp),
+    Born(Scope, Timestamp),
+    Gone(Scope),
     Forget(Scope),
     Opened(Scope, GapKind),
     Closed(Scope, GapKind),
@@ -37,6 +40,8 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
     for change in changes {
         match change {
             CoverageChange::Completed(scope, at) => coverage.completed(scope, at),
+            CoverageChange::Born(scope, at) => coverage.born(scope, at),
+            CoverageChange::Gone(scope) => coverage.gone(&scope),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
             CoverageChange::Closed(scope, kind) => coverage.closed(&scope, kind),
@@ -189,9 +194,10 @@ impl Books<'_, '_> {
     }
 
     pub(super) fn remember_seen(&self, name: &str, page: u32, seen: &RoaringBitmap) -> Result<(), StoreError> {
-        if seen.is_empty() {
-            return Ok(());
-        }
+        if seen.is_empty() { Ok(()) } else { self.put_seen(name, page, seen) }
+    }
+
+    fn put_seen(&self, name: &str, page: u32, seen: &RoaringBitmap) -> Result<(), StoreError> {
         let mut blob = Vec::with_capacity(seen.serialized_size());
         seen.serialize_into(&mut blob)
             .map_err(|error| StoreError::Stopped { detail: format!("bitmap of seen rows: {error}") })?;
@@ -253,6 +259,9 @@ impl Books<'_, '_> {
         let is_held = verdict.keeps_missing();
         if is_held {
             self.remember_seen(&name, 0, &seen)?;
+        } else if verdict == Verdict::Ask && !self.asks_for_missing {
+            // Nobody keeps the questions: if the process dies before they are answered, they are made again from this.
+            self.put_seen(&name, 0, &seen)?;
         }
         self.put_finished(&name, end, is_held, verdict.is_hold())?;
         members::forget_marks(self.apply, scope, end.began)?;
@@ -371,9 +380,36 @@ impl Books<'_, '_> {
             self.run("DELETE FROM scopes WHERE scope = ?1", [&name])?;
             self.run("DELETE FROM quarantine WHERE scope = ?1", [&name])?;
             super::filtered::forget_scope(self.apply.sql, &scope)?;
+            self.coverage.push(CoverageChange::Gone(scope.clone()));
             self.forget_gaps(&scope)?;
         }
         Ok(())
+    }
+
+    /// What is below a new group or app was empty when that was created, where nobody has begun to read it. It belongs to no
+    /// crawl and to no walk.
+    pub(super) fn born(&mut self, object: &Key, created: Timestamp) -> Result<(), StoreError> {
+        if !self.apply.is_stored(object)? {
+            return Ok(());
+        }
+        for scope in Scope::below(object) {
+            // The window of the walk is that moment: every event since counts as later.
+            let is_new = self.run(
+                "INSERT OR IGNORE INTO scopes(scope, crawl, state, completed_at, read_by, began, ended)
+                 VALUES (?1, 0, 'finished', ?2, ?3, ?4, ?4)",
+                params![scope.name(), self.apply.now.as_millis(), self.credential, created.as_millis()],
+            )?;
+            if is_new > 0 {
+                self.coverage.push(CoverageChange::Born(scope, self.apply.now));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a collection counts as read since its object was created, and nobody reads it.
+    pub(super) fn is_only_born(&self, scope: &Scope) -> Result<bool, StoreError> {
+        let book = self.book(&scope.name())?;
+        Ok(book.state == "finished" && book.walk_from.is_none())
     }
 
     /// Whether a collection was never read to its end and is not about to be by the running crawl.

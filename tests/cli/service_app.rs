@@ -167,3 +167,24 @@ fn a_missing_scope_is_named() {
         place.run(&["check"]).assert(0, "everything that is needed can be read", "");
     }
 }
+
+/// Scopes alone read nothing: Okta answers with empty lists (facts 7.2), and nobody must take that for an empty org.
+#[test]
+fn an_app_without_a_role_is_told_what_it_lacks() {
+    let (server, place) = world();
+    let users = |place: &Place| {
+        let found = place.run(&["search", "kind:user", "-o", "json", "--direct"]).json();
+        let hits = found["hits"].as_array().unwrap().iter().map(|hit| hit["user"]["id"].to_string());
+        hits.collect::<std::collections::BTreeSet<_>>()
+    };
+    place.run(&["sync", "--quiet"]).assert(0, "", "");
+    let before = users(&place);
+    assert!(!before.is_empty());
+    server.sim().oauth.apps[0].has_role = false;
+    let ran = place.run(&["check"]);
+    ran.assert(3, "5 not readable", "");
+    let told = words(&ran);
+    assert!(told.contains("the service app has no admin role, and Okta answers with empty lists"), "{told}");
+    place.run(&["sync", "--quiet"]).assert(3, "", "EMPTY_SUSPECT:users");
+    assert_eq!(users(&place), before, "nothing goes");
+}

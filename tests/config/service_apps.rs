@@ -37,6 +37,8 @@ fn service_apps_come_from_everywhere() {
     check(&[CLIENT, jwk_file, KEY_ID], ("0oaClient1", "kid1", SigningAlgorithm::Rs256));
     let algorithm = ("OKTA_IDMAP_SIGNING_ALGORITHM", "RS512");
     check(&[CLIENT, jwk_file, algorithm], ("0oaClient1", "rsa-test-key", SigningAlgorithm::Rs512));
+    let es512 = ("OKTA_IDMAP_PRIVATE_KEY", include_str!("../keys/p521.jwk.json"));
+    check(&[CLIENT, es512], ("0oaClient1", "p521-test-key", SigningAlgorithm::Es512));
     // The names of the other connector.
     let baton = [("BATON_OKTA_CLIENT_ID", "0oaClient1"), ("BATON_OKTA_PRIVATE_KEY_ID", "kid1")];
     check(&[baton[0], baton[1], ("BATON_OKTA_PRIVATE_KEY", "key")], ("0oaClient1", "kid1", SigningAlgorithm::Es256));
@@ -160,9 +162,9 @@ fn mistakes_are_told_with_their_place() {
         ],
     );
     check(
-        &[CLIENT, KEY_ID, ("OKTA_IDMAP_PRIVATE_KEY", include_str!("../keys/p521-sec1.pem"))],
+        &[CLIENT, KEY_ID, ("OKTA_IDMAP_PRIVATE_KEY", include_str!("../keys/ed25519.pem"))],
         expect![
-            "OKTA_IDMAP_PRIVATE_KEY: orgs.default.private_key: an EC key on P-521 (ES512) cannot be used: make an RSA key of 2048 to 4096 bits, or an EC key on P-256 or P-384"
+            "OKTA_IDMAP_PRIVATE_KEY: orgs.default.private_key: an Ed25519 key cannot be used: make an RSA key of 2048 to 4096 bits, or an EC key on P-256, P-384 or P-521"
         ],
     );
     check(
@@ -172,7 +174,7 @@ fn mistakes_are_told_with_their_place() {
     check(
         &[CLIENT, KEY_ID, KEY_FILE, ("OKTA_IDMAP_SIGNING_ALGORITHM", "HS256")],
         expect![[
-            r#"OKTA_IDMAP_SIGNING_ALGORITHM: orgs.default.signing_algorithm: expected one of "auto", "RS256", "RS384", "RS512", "ES256", "ES384", got "HS256""#
+            r#"OKTA_IDMAP_SIGNING_ALGORITHM: orgs.default.signing_algorithm: expected one of "auto", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", got "HS256""#
         ]],
     );
     check(

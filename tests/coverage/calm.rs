@@ -1,6 +1,5 @@
 //! With nothing hidden: an org that changes as fast as it can, deletions above all, with events that come late, twice and
-//! out of order, raises next to no alarm, and none that stays. Entry point: the test, which prints the false alarms per 1,000
-//! changes.
+//! out of order, raises no alarm. Entry point: the test, which prints the false alarms per 1,000 changes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,8 +21,8 @@ const SECONDS_DEFAULT: u64 = 6;
 const SECOND_LOOK_MS: i64 = 3_500;
 const LATE_MS: u64 = 600;
 
-/// A list that is read while its rows go and come again and again lacks some of them twice: then a gap says so for a moment.
-const ALARMS_PER_THOUSAND_MAX: f64 = 2.0;
+/// None in 20,000 changes on a quiet machine; on a crowded one a list may lack a row twice that went and came again meanwhile.
+const ALARMS_MAX: usize = 1;
 
 /// Changes between two rounds of questions, and after how many of them the others get their turn: some hundred changes a
 /// second.
@@ -138,15 +137,11 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
         told.checkpoints,
         told.partial_checkpoints,
     );
-    assert!(per_thousand <= ALARMS_PER_THOUSAND_MAX, "{name}: false alarms: {alarms:?}, told: {:?}", told.ever);
-    // What has just been created has not been read yet, and says so.
-    let is_new = |kind: &str| kind.starts_with("NOT_READ") || kind.starts_with("UNSEEN_REFERENCE");
-    partial.retain(|what, count| {
-        let kinds = what.split_once(": ").map(|(_, kinds)| kinds).unwrap_or_default();
-        *count > 0 && !kinds.is_empty() && !kinds.split(' ').all(is_new)
-    });
+    assert!(alarms.len() <= ALARMS_MAX, "{name}: false alarms: {alarms:?}, told: {:?}", told.ever);
+    // A row may name somebody who is asked for right now.
+    partial.retain(|what, count| *count > 0 && what.contains(": "));
     let alarmed: usize = partial.values().sum();
-    assert!(alarmed * 20 <= answers, "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}");
+    assert!(alarmed * 30 <= answers, "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}");
     judge.assert_complete(20).await;
     judge.end().await;
 }

@@ -15,7 +15,6 @@
 #![expect(clippy::disallowed_methods, reason = "the org lives in real time while it is followed")]
 
 mod converge;
-#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod engine;
 mod filters;
 #[path = "../e2e/harness.rs"]

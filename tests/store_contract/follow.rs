@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{Batch, WalkState};
 use okta_idmap::core::event::MemberChange;
-use okta_idmap::core::ids::Timestamp;
-use okta_idmap::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, decide};
+use okta_idmap::core::ids::{RequestNumber, Timestamp};
+use okta_idmap::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
 use okta_idmap::core::model::{GroupMember, Key, Row, Scope};
 use okta_idmap::core::pending::{PendingRead, Target, When};
 
-use super::model::{Model, Observed, Put};
+use super::model::{Model, Observed, Put, Rules, ScopeBook};
 
 /// How long it is remembered what was read again, and for how long a list may lag behind that.
 const REMEMBERED_MILLIS: i64 = 30 * 60_000;
@@ -154,6 +154,52 @@ impl Model {
         forgotten
     }
 
+    /// What is below new groups and apps was empty when they were created.
+    pub(crate) fn take_newborn(&mut self, batch: &Batch, rules: &Rules) {
+        for (object, created) in &batch.newborn {
+            if !self.rows.contains_key(object) {
+                continue;
+            }
+            for scope in Scope::below(object) {
+                self.scopes.entry(scope).or_insert_with(|| ScopeBook {
+                    state: WalkState::Finished {
+                        from: RequestNumber(0),
+                        began: *created,
+                        known_empty: true,
+                        ended: Vec::new(),
+                    },
+                    crawl: 0,
+                    is_idle: false,
+                    is_born: true,
+                    completed_at: Some(batch.now),
+                    read_by: Some(rules.credential.clone()),
+                    window: Some(WalkWindow { began: *created, ended: *created }),
+                    walk_from: 0,
+                    is_held: false,
+                    seen: BTreeSet::new(),
+                });
+            }
+        }
+    }
+
+    /// They are owed all the same.
+    pub(crate) fn owe_newborn(&mut self, batch: &Batch, owed: &mut Owed) {
+        for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
+            if self.scopes.get(&scope).is_some_and(|book| book.is_born) {
+                self.owe_once(Target::List(scope), "new", batch, owed);
+            }
+        }
+    }
+
+    fn owe_once(&mut self, target: Target, cause: &str, batch: &Batch, owed: &mut Owed) {
+        if self.pending.contains_key(&target) {
+            return;
+        }
+        let debt = PendingRead::new(target.clone(), When::Now, cause, batch.at, batch.now, batch.patience);
+        self.pending.insert(target.clone(), debt.clone());
+        owed.insert(target, debt);
+    }
+
     /// Collections that the batch needs and that were never read.
     pub(crate) fn owe_unread(&mut self, batch: &Batch, owed: &mut Owed) {
         for scope in &batch.needed {
@@ -161,13 +207,9 @@ impl Model {
                 let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
                 book.completed_at.is_some() || (is_open && self.crawl.running && book.crawl == self.crawl.id.0)
             });
-            let target = Target::List(scope.clone());
-            if is_read || self.pending.contains_key(&target) {
-                continue;
+            if !is_read {
+                self.owe_once(Target::List(scope.clone()), "never read", batch, owed);
             }
-            let debt = PendingRead::new(target.clone(), When::Now, "never read", batch.at, batch.now, batch.patience);
-            self.pending.insert(target.clone(), debt.clone());
-            owed.insert(target, debt);
         }
     }
 

@@ -316,6 +316,12 @@ impl Source {
         while self.one_in(3) {
             batch.needed.push(self.pick(&scopes()));
         }
+        while self.one_in(3) {
+            let rows = batch.rows.iter().map(Row::key).filter(|key| !Scope::below(key).is_empty());
+            let (shown, group) = (rows.collect::<Vec<_>>(), Key::Group(self.group()));
+            let object = if shown.is_empty() || self.one_in(4) { group } else { self.pick(&shown) };
+            batch.newborn.push((object, self.lately()));
+        }
         while self.one_in(6) {
             batch.forgettable.push(self.group());
         }

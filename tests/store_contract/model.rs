@@ -38,6 +38,8 @@ pub(crate) struct ScopeBook {
     pub(crate) crawl: u64,
     /// Whether the crawl that it belongs to was given up for a newer one.
     pub(crate) is_idle: bool,
+    /// It was empty when its object was created, and nobody has begun to read it.
+    pub(crate) is_born: bool,
     pub(crate) completed_at: Option<Timestamp>,
     /// The credential that its rows were read with.
     pub(crate) read_by: Option<String>,
@@ -191,6 +193,7 @@ impl Model {
         for record in &batch.quarantined {
             self.quarantine(record, batch);
         }
+        self.take_newborn(batch, rules);
         let mut finished = Vec::new();
         for update in &batch.walks {
             let nothing = Shown::default();
@@ -208,6 +211,7 @@ impl Model {
         if !finished.iter().any(|finished| finished.verdict.is_hold()) {
             self.pay_debts(batch);
         }
+        self.owe_newborn(batch, &mut owed);
         self.owe_unread(batch, &mut owed);
         self.owe_orphans(batch, &mut owed);
         self.make_revision();

@@ -71,6 +71,7 @@ impl Model {
             state: WalkState::Todo,
             crawl,
             is_idle: false,
+            is_born: false,
             completed_at: None,
             read_by: None,
             window: None,
@@ -83,6 +84,7 @@ impl Model {
         }
         let before = std::mem::replace(&mut book.state, update.state.clone());
         let is_idle = std::mem::take(&mut book.is_idle);
+        book.is_born = false;
         book.crawl = crawl;
         match &update.state {
             WalkState::Walking(_) => {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::code::{code_only, without_tests};
 
-/// Not part of the repository, although they may lie in the checkout.
-const SKIPPED: [&str; 5] = [".git", "target", "okta-idmap-data", "okta-idmap.toml", "__pycache__"];
+/// Not part of the repository, although they may lie in the checkout; and inputs of fuzz targets, which may be anything.
+const SKIPPED: [&str; 6] = [".git", "target", "okta-idmap-data", "okta-idmap.toml", "__pycache__", "corpus"];
 
 /// Not text, or written by a tool that has its own idea of a line.
 const BINARY: [&str; 5] = [".bin", ".sqlite", ".proptest-regressions", ".png", ".profraw"];

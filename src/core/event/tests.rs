@@ -139,6 +139,10 @@ fn a_missing_target_widens_the_read() {
     check("directory.external.group.membership.add", "U1", "groups_delta later");
     check("system.import.group.complete", "", "groups_delta now");
     check("group.application_assignment.add", "G1", "list(apps) now");
+    let assigned = "app_group(0oa1,00g1) now; list(app_users(0oa1)) quiet; list(app_groups(0oa1)) now";
+    check("group.application_assignment.add", "G1 A1", assigned);
+    let not_assigned = "list(app_users(0oa1)) quiet; list(app_groups(0oa1)) now";
+    check("group.application_assignment.remove", "G1 A1", not_assigned);
     check("application.lifecycle.update", "U1", "list(apps) now");
     check("application.user_membership.add", "", "list(apps) now");
     check("app.access_request.grant", "", "list(apps) later");

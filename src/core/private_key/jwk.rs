@@ -15,6 +15,9 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Bytes of a key's id.
+const KEY_ID_BYTES_MAX: usize = 256;
+
 /// What a JWK says.
 pub(super) struct Read {
     pub(super) parts: Parts,
@@ -76,9 +79,7 @@ pub(super) fn read(text: &str) -> Result<Read, PrivateKeyError> {
             let curve = match jwk.crv.as_deref() {
                 Some("P-256") => Curve::P256,
                 Some("P-384") => Curve::P384,
-                Some("P-521") => {
-                    return Err(PrivateKeyError::Unsupported { kind: "an EC key on P-521 (ES512)".into() });
-                }
+                Some("P-521") => Curve::P521,
                 Some(_) => return Err(PrivateKeyError::Unsupported { kind: "an EC key on this curve".into() }),
                 None => return Err(PrivateKeyError::MissingMember { member: "crv" }),
             };
@@ -87,14 +88,21 @@ pub(super) fn read(text: &str) -> Result<Read, PrivateKeyError> {
             for (name, member) in [("x", &jwk.x), ("y", &jwk.y)] {
                 public.extend_from_slice(&super::padded(&bytes(name, member)?, curve.field_bytes())?);
             }
-            Parts::Ec { curve, private, public }
+            Parts::Ec { curve, private, public: Some(public) }
         }
         "OKP" => return Err(PrivateKeyError::Unsupported { kind: "an Ed25519 key".into() }),
         "oct" => return Err(PrivateKeyError::Unsupported { kind: "a shared secret".into() }),
         _ => return Err(PrivateKeyError::Unsupported { kind: "a key of this kind".into() }),
     };
-    let named = |text: Option<String>| text.filter(|text| !text.is_empty()).map(String::into_boxed_str);
-    Ok(Read { parts, key_id: named(jwk.kid), algorithm: named(jwk.alg) })
+    // As an id of the configuration has to be: it stands in messages. Okta's have 43 characters.
+    let is_id =
+        |id: &String| (1..=KEY_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let algorithm = jwk.alg.filter(|algorithm| !algorithm.is_empty());
+    Ok(Read {
+        parts,
+        key_id: jwk.kid.filter(is_id).map(String::into_boxed_str),
+        algorithm: algorithm.map(String::into_boxed_str),
+    })
 }
 
 fn bytes(name: &'static str, member: &Option<Member>) -> Result<Zeroizing<Vec<u8>>, PrivateKeyError> {

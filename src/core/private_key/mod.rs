@@ -15,6 +15,7 @@
 //! - Randomness is handed in.
 
 mod der;
+mod es512;
 mod jwk;
 mod pem;
 
@@ -28,9 +29,10 @@ use ring::rsa::PublicKeyComponents;
 use ring::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, RsaEncoding, RsaKeyPair};
 use zeroize::Zeroizing;
 
+use self::es512::Es512;
 use super::secret::Secret;
 
-/// How a signature is made. Okta also takes ES512, which the cryptographic library cannot make.
+/// How a signature is made: every way that Okta takes (facts 10.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SigningAlgorithm {
     /// RSA PKCS#1 with SHA-256.
@@ -43,16 +45,19 @@ pub enum SigningAlgorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
 }
 
 impl SigningAlgorithm {
     /// Every one, with its name in a JWT.
-    pub const ALL: [(&str, SigningAlgorithm); 5] = [
+    pub const ALL: [(&str, SigningAlgorithm); 6] = [
         ("RS256", Self::Rs256),
         ("RS384", Self::Rs384),
         ("RS512", Self::Rs512),
         ("ES256", Self::Es256),
         ("ES384", Self::Es384),
+        ("ES512", Self::Es512),
     ];
 
     /// The name in a JWT.
@@ -63,6 +68,7 @@ impl SigningAlgorithm {
             Self::Rs512 => "RS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
         }
     }
 
@@ -76,7 +82,7 @@ impl SigningAlgorithm {
             Self::Rs256 => Some(&signature::RSA_PKCS1_SHA256),
             Self::Rs384 => Some(&signature::RSA_PKCS1_SHA384),
             Self::Rs512 => Some(&signature::RSA_PKCS1_SHA512),
-            Self::Es256 | Self::Es384 => None,
+            Self::Es256 | Self::Es384 | Self::Es512 => None,
         }
     }
 }
@@ -99,7 +105,7 @@ pub enum PrivateKeyError {
     #[error("it holds {label} and no private key: the public part stays with Okta, the private one is needed here")]
     NotPrivate {
         /// What the PEM block calls itself.
-        label: Box<str>,
+        label: &'static str,
     },
     /// The key is encrypted with a passphrase.
     #[error("the key is encrypted with a passphrase: write it without, openssl pkey -in key.pem -out plain.pem")]
@@ -111,7 +117,7 @@ pub enum PrivateKeyError {
         what: &'static str,
     },
     /// A kind of key that cannot be used.
-    #[error("{kind} cannot be used: make an RSA key of 2048 to 4096 bits, or an EC key on P-256 or P-384")]
+    #[error("{kind} cannot be used: make an RSA key of 2048 to 4096 bits, or an EC key on P-256, P-384 or P-521")]
     Unsupported {
         /// The kind of key.
         kind: Box<str>,
@@ -160,9 +166,13 @@ fn member_advice(member: &str) -> &'static str {
 #[error("the key could not sign: the system gives no random numbers")]
 pub struct SignError;
 
+/// Longest name of an algorithm that a message shows, in bytes: `RSA-OAEP-256`.
+const ALGORITHM_BYTES_MAX: usize = 12;
+
 enum KeyPair {
     Rsa(Box<RsaKeyPair>),
     Ec(Box<EcdsaKeyPair>, Curve),
+    P521(Box<Es512>),
 }
 
 /// The curves that can be signed on.
@@ -170,6 +180,7 @@ enum KeyPair {
 enum Curve {
     P256,
     P384,
+    P521,
 }
 
 impl Curve {
@@ -177,6 +188,7 @@ impl Curve {
         match self {
             Self::P256 => 32,
             Self::P384 => 48,
+            Self::P521 => es512::FIELD_BYTES,
         }
     }
 
@@ -184,13 +196,16 @@ impl Curve {
         match self {
             Self::P256 => "P-256",
             Self::P384 => "P-384",
+            Self::P521 => "P-521",
         }
     }
 
-    fn signing(self) -> &'static EcdsaSigningAlgorithm {
+    /// How `ring` signs on it; `None` where it does not.
+    fn signing(self) -> Option<&'static EcdsaSigningAlgorithm> {
         match self {
-            Self::P256 => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
-            Self::P384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            Self::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            Self::P384 => Some(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            Self::P521 => None,
         }
     }
 }
@@ -198,7 +213,12 @@ impl Curve {
 /// The parts of a key, out of whichever text.
 enum Parts {
     Rsa(RsaParts),
-    Ec { curve: Curve, private: Zeroizing<Vec<u8>>, public: Vec<u8> },
+    /// `public`: an uncompressed point, where the text holds it.
+    Ec {
+        curve: Curve,
+        private: Zeroizing<Vec<u8>>,
+        public: Option<Vec<u8>>,
+    },
 }
 
 enum RsaParts {
@@ -247,17 +267,27 @@ impl PrivateKey {
             }
             Parts::Ec { curve, private, public } => {
                 let private = padded(&private, curve.field_bytes())?;
-                let signing = curve.signing();
-                let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, &private, &public, random);
-                KeyPair::Ec(Box::new(pair.map_err(refused)?), curve)
+                match curve.signing() {
+                    Some(signing) => {
+                        let public = public.ok_or(PrivateKeyError::NoPublicPart)?;
+                        let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, &private, &public, random);
+                        KeyPair::Ec(Box::new(pair.map_err(refused)?), curve)
+                    }
+                    None => KeyPair::P521(Box::new(Es512::new(&private, public.as_deref())?)),
+                }
             }
         };
         let own = match &pair {
             KeyPair::Rsa(_) => SigningAlgorithm::Rs256,
             KeyPair::Ec(_, Curve::P256) => SigningAlgorithm::Es256,
-            KeyPair::Ec(_, Curve::P384) => SigningAlgorithm::Es384,
+            KeyPair::Ec(..) => SigningAlgorithm::Es384,
+            KeyPair::P521(_) => SigningAlgorithm::Es512,
         };
         let key = Self { pair: Arc::new(pair), algorithm: own, key_id };
+        // An RSA key whose parts do not fit each other is noticed only by what it signs.
+        if key.sign(b"", random).is_err() {
+            return Err(PrivateKeyError::Refused { reason: "InconsistentComponents".into() });
+        }
         match algorithm {
             Some(wanted) => key.with_algorithm_named(&wanted),
             None => Ok(key),
@@ -269,7 +299,7 @@ impl PrivateKey {
     /// # Errors
     /// [`SignError`].
     pub fn generate(random: &dyn SecureRandom) -> Result<Self, SignError> {
-        let signing = Curve::P256.signing();
+        let signing = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
         let document = EcdsaKeyPair::generate_pkcs8(signing, random).map_err(|_| SignError)?;
         let pair = EcdsaKeyPair::from_pkcs8(signing, document.as_ref(), random).map_err(|_| SignError)?;
         let pair = Arc::new(KeyPair::Ec(Box::new(pair), Curve::P256));
@@ -293,7 +323,7 @@ impl PrivateKey {
                 Ok(self)
             }
             _ => Err(PrivateKeyError::Algorithm {
-                wanted: wanted.into(),
+                wanted: shown_algorithm(wanted).into(),
                 fits: if is_rsa { "RS256, RS384 and RS512" } else { self.algorithm.name() },
             }),
         }
@@ -322,6 +352,7 @@ impl PrivateKey {
             }
             (KeyPair::Rsa(_), None) => Err(SignError),
             (KeyPair::Ec(pair, _), _) => Ok(pair.sign(random, message).map_err(|_| SignError)?.as_ref().to_vec()),
+            (KeyPair::P521(key), _) => key.sign(message).ok_or(SignError),
         }
     }
 
@@ -336,17 +367,8 @@ impl PrivateKey {
                     ("n", URL_SAFE_NO_PAD.encode(public.n)),
                 ]
             }
-            KeyPair::Ec(pair, curve) => {
-                // 0x04, x, y: an uncompressed point.
-                let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
-                let (x, y) = point.split_at(curve.field_bytes().min(point.len()));
-                vec![
-                    ("crv", curve.name().to_owned()),
-                    ("kty", "EC".to_owned()),
-                    ("x", URL_SAFE_NO_PAD.encode(x)),
-                    ("y", URL_SAFE_NO_PAD.encode(y)),
-                ]
-            }
+            KeyPair::Ec(pair, curve) => point_members(pair.public_key().as_ref(), *curve),
+            KeyPair::P521(key) => point_members(&key.public_point(), Curve::P521),
         }
     }
 }
@@ -364,6 +386,24 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
+}
+
+/// An algorithm's name for a message. It comes from the text of the key, where anything may stand.
+fn shown_algorithm(name: &str) -> &str {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'_');
+    if (1..=ALGORITHM_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_name) { name } else { "that algorithm" }
+}
+
+/// The members of a JWK of an uncompressed point: 0x04, x, y.
+fn point_members(point: &[u8], curve: Curve) -> Vec<(&'static str, String)> {
+    let numbers = point.get(1..).unwrap_or_default();
+    let (x, y) = numbers.split_at(curve.field_bytes().min(numbers.len()));
+    vec![
+        ("crv", curve.name().to_owned()),
+        ("kty", "EC".to_owned()),
+        ("x", URL_SAFE_NO_PAD.encode(x)),
+        ("y", URL_SAFE_NO_PAD.encode(y)),
+    ]
 }
 
 /// Left-padded with zeros: some writers leave them away.

@@ -15,6 +15,19 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// What people take for a private key.
+const LABELS_SHOWN: [&str; 9] = [
+    "PUBLIC KEY",
+    "RSA PUBLIC KEY",
+    "EC PUBLIC KEY",
+    "CERTIFICATE",
+    "TRUSTED CERTIFICATE",
+    "CERTIFICATE REQUEST",
+    "OPENSSH PRIVATE KEY",
+    "DSA PRIVATE KEY",
+    "DH PARAMETERS",
+];
+
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
@@ -50,8 +63,9 @@ pub(super) fn read(text: &str) -> Result<Parts, PrivateKeyError> {
                 curve_beside = der.strip_prefix(&[OBJECT_ID]).and_then(|id| id.get(1..)).and_then(|id| curve(id).ok());
             }
             label => {
-                let label: String = label.chars().filter(|c| c.is_ascii_alphanumeric() || *c == ' ').take(40).collect();
-                other = other.or(Some(PrivateKeyError::NotPrivate { label: label.into() }));
+                // In a damaged text a label may be a piece of the key: only those that are known are shown.
+                let label = LABELS_SHOWN.into_iter().find(|known| *known == label).unwrap_or("something else");
+                other = other.or(Some(PrivateKeyError::NotPrivate { label }));
             }
         }
     }
@@ -108,15 +122,14 @@ fn sec1(der: &[u8], curve_beside: Option<Curve>) -> Result<Parts, PrivateKeyErro
         (None, Some(curve)) => curve,
         (None, None) => return Err(PrivateKeyError::Damaged { what: "it does not say on which curve it is" }),
     };
-    let public = key.public.ok_or(PrivateKeyError::NoPublicPart)?.to_vec();
-    Ok(Parts::Ec { curve, private: Zeroizing::new(key.private.to_vec()), public })
+    Ok(Parts::Ec { curve, private: Zeroizing::new(key.private.to_vec()), public: key.public.map(<[u8]>::to_vec) })
 }
 
 fn curve(id: &[u8]) -> Result<Curve, PrivateKeyError> {
     match id {
         P256 => Ok(Curve::P256),
         P384 => Ok(Curve::P384),
-        P521 => Err(PrivateKeyError::Unsupported { kind: "an EC key on P-521 (ES512)".into() }),
+        P521 => Ok(Curve::P521),
         _ => Err(PrivateKeyError::Unsupported { kind: "an EC key on this curve".into() }),
     }
 }

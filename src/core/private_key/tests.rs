@@ -13,6 +13,8 @@ const P256_SEC1: &str = include_str!("../../../tests/keys/p256-sec1.pem");
 const P256_JWK: &str = include_str!("../../../tests/keys/p256.jwk.json");
 const P384_SEC1: &str = include_str!("../../../tests/keys/p384-sec1.pem");
 const P384_JWK: &str = include_str!("../../../tests/keys/p384.jwk.json");
+const P521_SEC1: &str = include_str!("../../../tests/keys/p521-sec1.pem");
+const P521_JWK: &str = include_str!("../../../tests/keys/p521.jwk.json");
 
 fn parse(text: &str) -> Result<PrivateKey, PrivateKeyError> {
     PrivateKey::parse(&Secret::new(text.to_owned()), &SystemRandom::new())
@@ -35,6 +37,13 @@ fn assert_signs(key: &PrivateKey) {
                 _ => &ECDSA_P384_SHA384_FIXED,
             };
             UnparsedPublicKey::new(algorithm, point).verify(b"message", &signed)
+        }
+        SigningAlgorithm::Es512 => {
+            use p521::ecdsa::signature::Verifier as _;
+            let point = [vec![4], member("x"), member("y")].concat();
+            let verifier = p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
+            let read = p521::ecdsa::Signature::from_slice(&signed).unwrap();
+            verifier.verify(b"message", &read).map_err(|_| ring::error::Unspecified)
         }
         rsa => {
             let parameters = match rsa {
@@ -64,6 +73,8 @@ fn every_form_signs() {
     check(P256_JWK, SigningAlgorithm::Es256, Some("p256-test-key"));
     check(P384_SEC1, SigningAlgorithm::Es384, None);
     check(P384_JWK, SigningAlgorithm::Es384, Some("p384-test-key"));
+    check(P521_SEC1, SigningAlgorithm::Es512, None);
+    check(P521_JWK, SigningAlgorithm::Es512, Some("p521-test-key"));
     // As they come out of variables and other tools.
     check(&RSA_PKCS8.replace('\n', "\\n"), SigningAlgorithm::Rs256, None);
     check(&RSA_PKCS8.replace('\n', " "), SigningAlgorithm::Rs256, None);
@@ -80,6 +91,7 @@ fn the_forms_of_one_key_are_equal() {
     assert_ne!(parse(P256_PKCS8), parse(RSA_PKCS1));
     assert_eq!(parse(RSA_JWK).unwrap().public_members(), parse(RSA_PKCS1).unwrap().public_members());
     assert_eq!(parse(P384_JWK).unwrap().public_members(), parse(P384_SEC1).unwrap().public_members());
+    assert_eq!(parse(P521_JWK).unwrap().public_members(), parse(P521_SEC1).unwrap().public_members());
 }
 
 #[test]
@@ -95,6 +107,7 @@ fn rsa_keys_have_a_choice() {
         "the key cannot sign ES256: it fits RS256, RS384 and RS512"
     );
     assert_eq!(message(P256_SEC1, SigningAlgorithm::Es384), "the key cannot sign ES384: it fits ES256");
+    assert_eq!(message(P521_SEC1, SigningAlgorithm::Es384), "the key cannot sign ES384: it fits ES512");
     assert!(parse(P256_SEC1).unwrap().with_algorithm(SigningAlgorithm::Es256).is_ok());
 }
 
@@ -116,8 +129,6 @@ fn what_is_no_key_is_told_so() {
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAAAA\n-----END RSA PRIVATE KEY-----",
         "encrypted with a passphrase",
     );
-    check(include_str!("../../../tests/keys/p521-sec1.pem"), "P-521 (ES512) cannot be used");
-    check(include_str!("../../../tests/keys/p521.jwk.json"), "P-521 (ES512) cannot be used");
     check(include_str!("../../../tests/keys/ed25519.pem"), "an Ed25519 key cannot be used");
     check(include_str!("../../../tests/keys/rsa-1024-bits.pem"), "TooSmall");
     check(include_str!("../../../tests/keys/p256-no-public.pem"), "does not hold its public part");
@@ -128,6 +139,11 @@ fn what_is_no_key_is_told_so() {
     check(&P256_JWK.replace("\"d\"", "\"D\""), "it is the public half");
     check(&RSA_JWK.replace("\"qi\"", "\"Qi\""), "give the key as PEM");
     check(&P256_JWK.replace("P-256", "P-384"), "refused");
+    check(include_str!("../../../tests/fuzz/corpus/private_key/rsa-parts-that-do-not-fit.json"), "belong together");
+    check(include_str!("../../../tests/fuzz/corpus/private_key/key-in-label.pem"), "it holds something else and no");
+    check(&RSA_JWK.replace("\"sig\"", "\"sig\",\"alg\":\"a\\u001b\""), "cannot sign that algorithm");
+    check(&P384_JWK.replace("P-384", "P-521"), "refused");
+    check(&P521_JWK.replace("P-521", "P-384"), "longer than its curve allows");
     check(&RSA_JWK.replace("\"sig\"", "\"sig\",\"alg\":\"PS256\""), "cannot sign PS256");
     check(&format!("{{\"keys\":[{P256_JWK},{P384_JWK}]}}"), "holds 2 keys");
     check("{\"kty\":\"oct\",\"k\":\"AA\"}", "a shared secret");
@@ -142,7 +158,7 @@ fn nothing_of_a_key_is_shown() {
 proptest::proptest! {
     #[test]
     fn no_text_breaks_it(cut in 0..1700_usize, at in 0..1700_usize, with in "\\PC{0,3}") {
-        for text in [RSA_PKCS8, P256_SEC1, RSA_JWK] {
+        for text in [RSA_PKCS8, P256_SEC1, P521_SEC1, RSA_JWK] {
             let mut text: String = text.chars().take(text.len().saturating_sub(cut)).collect();
             if let Some(place) = (at < text.len()).then_some(at) {
                 text.replace_range(place..=place, &with);

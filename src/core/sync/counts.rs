@@ -37,6 +37,15 @@ struct Said {
     at: RequestNumber,
 }
 
+/// A list that shows as many as were counted.
+#[derive(Clone, Copy, Debug)]
+struct Agreement {
+    /// The request that counted.
+    counted: RequestNumber,
+    /// When the list had been read, by Okta's clock.
+    read_at: Timestamp,
+}
+
 #[derive(Clone, Debug, Default)]
 enum Stage {
     /// Nothing to confirm, or not yet looked.
@@ -78,6 +87,12 @@ pub(super) struct Counts {
     /// Scopes with a gap until the second look: before the end of the first crawl nothing is denied because of a list that is
     /// short.
     until_confirmed: BTreeSet<Scope>,
+    /// Open scopes of which no look has told yet whether rows are missing: what changed meanwhile explained the difference.
+    unsure: BTreeSet<Scope>,
+    /// Groups whose list shows as many as counted, until it is known that nobody joined in between.
+    agreements: BTreeMap<GroupId, Agreement>,
+    /// The groups are being listed to look at what is open.
+    is_looking: bool,
     retry_at: Option<Timestamp>,
     retries: u32,
 }
@@ -91,7 +106,8 @@ impl Counts {
     pub(super) fn crawl_begins(&mut self) {
         let mut open = std::mem::take(&mut self.open);
         open.append(&mut self.until_confirmed);
-        *self = Self { open, ..Self::default() };
+        let unsure = std::mem::take(&mut self.unsure);
+        *self = Self { open, unsure, retries: self.retries, ..Self::default() };
     }
 
     /// A list of groups says how many users they have.
@@ -112,31 +128,15 @@ impl SyncState {
     /// A walk has reached its end.
     pub(super) fn compare_counts(&mut self, walk: &Walk, batch: &mut Batch) {
         match &walk.scope {
-            Scope::GroupMembers(group) => {
-                let said = self.counts.said.get(group).copied();
-                let is_explained = |said: &Said| self.log.has_hinted_since(group, said.at);
-                let is_short = said.is_some_and(|said| said.users > walk.records() && !is_explained(&said));
-                if is_short {
-                    self.counts.short.insert(group.clone(), walk.records());
-                    let counted = said.map_or(0, |said| said.users);
-                    self.doubt(
-                        &walk.scope,
-                        format!("Okta counts {counted} members and shows {}", walk.records()),
-                        batch,
-                    );
-                } else if said.is_none_or(|said| said.users <= walk.records()) {
-                    self.counts.short.remove(group);
-                    self.counts_agree(walk.scope.clone(), batch);
-                }
-                if let Stage::Reading { members, .. } = &mut self.counts.stage
-                    && members.remove(group)
-                {
-                    self.counts.checked.insert(group.clone());
-                }
-            }
+            Scope::GroupMembers(group) => self.compare_members(group, walk.records(), batch),
             Scope::Users => {
                 self.counts.users_shown = Some((walk.records(), walk.began));
                 self.doubt_users(batch);
+            }
+            Scope::Groups if !self.crawl.is_running => {
+                if std::mem::take(&mut self.counts.is_looking) {
+                    self.look_at_the_counted_again();
+                }
             }
             Scope::Groups if matches!(self.counts.stage, Stage::Idle) => self.doubt_users(batch),
             Scope::Groups if matches!(self.counts.stage, Stage::Groups) => {
@@ -144,6 +144,87 @@ impl SyncState {
                 self.counts.stage = Stage::Waiting(self.moment.now.plus_millis(SETTLE_MILLIS));
             }
             _ => {}
+        }
+    }
+
+    /// A walk of a group's members has reached its end. Without a count it tells nothing: what is open stays open, and is
+    /// counted again. Nor does it where somebody joined since the count, who may stand for somebody who is hidden.
+    fn compare_members(&mut self, group: &GroupId, shown: u64, batch: &mut Batch) {
+        if let Stage::Reading { members, .. } = &mut self.counts.stage
+            && members.remove(group)
+        {
+            self.counts.checked.insert(group.clone());
+        }
+        let Some(said) = self.counts.said.get(group).copied() else { return };
+        let scope = Scope::GroupMembers(group.clone());
+        self.counts.agreements.remove(group);
+        if said.users <= shown {
+            self.counts.short.remove(group);
+            let agreement = Agreement { counted: said.at, read_at: self.moment.okta_now };
+            if self.counts.open.contains(&scope) || self.counts.until_confirmed.contains(&scope) {
+                self.counts.agreements.insert(group.clone(), agreement);
+            }
+            // Where nobody follows no event will come, and while the log cannot be read its gap stands against every answer.
+            if !self.log.is_followed() {
+                self.settle_agreements(Timestamp::from_millis(i64::MAX), batch);
+            }
+            return;
+        }
+        let is_explained = self.log.has_removed_since(group, said.at);
+        if !is_explained || self.crawl.whole_since.is_none() {
+            self.counts.short.insert(group.clone(), shown);
+            if matches!(self.counts.stage, Stage::Done) && self.is_crawl_open() {
+                // The list of groups could not be read until now.
+                self.counts.stage = Stage::Idle;
+            }
+            if !is_explained {
+                self.counts.unsure.remove(&scope);
+            }
+            self.doubt(&scope, format!("Okta counts {} members and shows {shown}", said.users), batch);
+        }
+    }
+
+    /// The log was read to its end by a poll at `polled_at`, by Okta's clock: lists that were read well before show as many as
+    /// counted if nobody had joined since the count.
+    pub(super) fn settle_agreements(&mut self, polled_at: Timestamp, batch: &mut Batch) {
+        let is_ripe = |agreement: &Agreement| agreement.read_at.plus_millis(SETTLE_MILLIS) <= polled_at;
+        let agreements = std::mem::take(&mut self.counts.agreements);
+        let (ripe, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            agreements.into_iter().partition(|(_, agreement)| is_ripe(agreement));
+        self.counts.agreements = waiting;
+        for (group, agreement) in ripe {
+            if !self.log.has_added_since(&group, agreement.counted) {
+                self.counts_agree(Scope::GroupMembers(group), batch);
+            }
+        }
+    }
+
+    /// Users were counted again because fewer are shown than counted: now they are listed.
+    fn look_at_the_counted_again(&mut self) {
+        if self.counts.open.contains(&Scope::Users) {
+            self.owe(Target::List(Scope::Users), When::Now, "fewer users are shown than counted");
+        }
+        let open: Vec<&Scope> = self.counts.open.iter().filter(|scope| **scope != Scope::Users).collect();
+        let skipped = (self.counts.retries as usize).saturating_mul(RECOUNTED_MAX).checked_rem(open.len()).unwrap_or(0);
+        let number = open.len().min(RECOUNTED_MAX);
+        let some: Vec<Scope> = open.into_iter().cycle().skip(skipped).take(number).cloned().collect();
+        for scope in some {
+            self.owe(Target::List(scope), When::Now, "fewer members are shown than counted");
+        }
+    }
+
+    /// The group is gone, or nobody wants to know its members.
+    pub(super) fn forget_counts(&mut self, group: &GroupId, batch: &mut Batch) {
+        let scope = Scope::GroupMembers(group.clone());
+        self.counts.said.remove(group);
+        self.counts.agreements.remove(group);
+        self.counts.short.remove(group);
+        self.counts.unsure.remove(&scope);
+        if self.counts.open.remove(&scope) | self.counts.until_confirmed.remove(&scope) {
+            batch.closed_gaps.push((scope, GapKind::CountMismatch));
+        }
+        if let Stage::Reading { members, .. } = &mut self.counts.stage {
+            members.remove(group);
         }
     }
 
@@ -166,19 +247,26 @@ impl SyncState {
         }
     }
 
-    /// The second look is over. What it has refuted ends; what changed meanwhile is looked at again.
+    /// The second look is over. Of users it has told; of groups a poll tells, or the next look.
     fn end_doubts(&mut self, users_agree: bool, batch: &mut Batch) {
         for scope in std::mem::take(&mut self.counts.until_confirmed) {
-            let is_refuted = match &scope {
-                Scope::GroupMembers(group) => !self.counts.short.contains_key(group),
-                _ => users_agree,
-            };
-            if is_refuted && !batch.gaps.iter().any(|gap| gap.scope == scope) {
+            let is_found = batch.gaps.iter().any(|gap| gap.scope == scope);
+            if scope == Scope::Users && users_agree && !is_found {
                 batch.closed_gaps.push((scope, GapKind::CountMismatch));
-            } else {
-                self.counts.open.insert(scope);
+                continue;
             }
+            if !is_found {
+                self.counts.unsure.insert(scope.clone());
+            }
+            self.counts.open.insert(scope);
         }
+    }
+
+    /// The crawl is over. What nobody has looked at a second time is looked at soon.
+    pub(super) fn keep_doubts(&mut self) {
+        let doubts = std::mem::take(&mut self.counts.until_confirmed);
+        self.counts.unsure.extend(doubts.iter().cloned());
+        self.counts.open.extend(doubts);
     }
 
     /// A list that was to be read again could not be read; its own gap says so.
@@ -187,8 +275,7 @@ impl SyncState {
             (Stage::Groups, Scope::Groups) => {
                 self.counts.stage = Stage::Done;
                 // Nothing confirms them, and nothing refutes them.
-                let doubts = std::mem::take(&mut self.counts.until_confirmed);
-                self.counts.open.extend(doubts);
+                self.keep_doubts();
             }
             (Stage::Reading { members, .. }, Scope::GroupMembers(group)) => {
                 members.remove(group);
@@ -205,11 +292,20 @@ impl SyncState {
     }
 
     fn counts_agree(&mut self, scope: Scope, batch: &mut Batch) {
+        let was_unsure = self.counts.unsure.remove(&scope);
+        if self.counts.until_confirmed.remove(&scope) {
+            batch.closed_gaps.push((scope.clone(), GapKind::CountMismatch));
+        }
         if !self.counts.open.remove(&scope) {
             return;
         }
+        if self.counts.open.is_empty() {
+            self.counts.retries = 0;
+        }
         // What was hidden is shown: so is, perhaps, much else of which no event tells.
-        self.owe(Target::Everything, When::Now, "hidden users are shown again");
+        if !was_unsure {
+            self.owe(Target::Everything, When::Now, "hidden users are shown again");
+        }
         batch.closed_gaps.push((scope, GapKind::CountMismatch));
     }
 
@@ -218,19 +314,17 @@ impl SyncState {
         match &self.counts.stage {
             Stage::Idle => {
                 let everyone = self.everyone.iter().find_map(|group| self.counts.said.get(group)).copied();
+                // Who is new may stand for somebody who is hidden: what is open is counted exactly.
+                let is_open =
+                    self.counts.open.contains(&Scope::Users) || self.counts.until_confirmed.contains(&Scope::Users);
                 self.counts.users_are_short = match (everyone, self.counts.users_shown) {
-                    (Some(said), Some((shown, _))) => said.users > shown,
+                    (Some(said), Some((shown, _))) => said.users > shown || is_open,
                     _ => false,
                 };
-                if !self.counts.users_are_short {
-                    let mut batch = self.batch();
-                    self.counts_agree(Scope::Users, &mut batch);
-                    if self.counts.short.is_empty() {
-                        self.end_doubts(true, &mut batch);
-                    }
-                    self.commit_if_any(batch, effects);
-                }
                 if self.counts.short.is_empty() && !self.counts.users_are_short {
+                    let mut batch = self.batch();
+                    self.end_doubts(true, &mut batch);
+                    self.commit_if_any(batch, effects);
                     self.counts.stage = Stage::Done;
                     self.counts.said.clear();
                     return true;
@@ -291,7 +385,7 @@ impl SyncState {
         // An event about its members that came meanwhile explains a difference.
         let said = &self.counts.said;
         let is_explained =
-            |group: &GroupId| said.get(group).is_none_or(|said| self.log.has_hinted_since(group, said.at));
+            |group: &GroupId| said.get(group).is_none_or(|said| self.log.has_removed_since(group, said.at));
         let is_short = |group: &GroupId| self.counts.short.contains_key(group) && !is_explained(group);
         let all_confirm = self.counts.checked.iter().all(is_short);
         let mut found = Vec::new();
@@ -332,13 +426,14 @@ impl SyncState {
     fn recount_later(&mut self) {
         let Some(follow) = &self.follow else { return };
         let (first, longest) = follow.hold_retry_millis;
+        let first = if self.counts.unsure.is_empty() { first } else { first.min(SETTLE_MILLIS) };
         let pages = self.counts.users_shown.map_or(0, |(shown, _)| i64::try_from(shown / 200).unwrap_or(i64::MAX));
         let wait = first.max(1).saturating_mul(1 << self.counts.retries.min(16)).min(longest.max(first));
         let wait = wait.max(pages.saturating_mul(LOOK_MILLIS_PER_PAGE));
         self.counts.retry_at = Some(self.moment.now.plus_millis(wait));
     }
 
-    /// While a count is not met it is looked again, ever more rarely: at a group, else at all users.
+    /// While a count is not met it is looked again, ever more rarely: at the counts, and then at what is counted.
     pub(super) fn recount_when_due(&mut self) {
         if self.crawl.is_running || self.counts.open.is_empty() {
             return;
@@ -351,23 +446,27 @@ impl SyncState {
         }
         self.counts.retries = self.counts.retries.saturating_add(1);
         self.recount_later();
-        let of_group = self.counts.open.iter().find(|scope| **scope != Scope::Users).cloned();
-        // A crawl that begins now finds everything out; a list alone only whether it is worth one.
-        match of_group {
-            Some(scope) => {
-                self.owe(Target::List(Scope::Groups), When::Now, "fewer users are shown than counted");
-                self.owe(Target::List(scope), When::Now, "fewer users are shown than counted");
-            }
-            None => self.owe(Target::List(Scope::Users), When::Now, "fewer users are shown than counted"),
+        self.counts.is_looking = true;
+        self.owe(Target::List(Scope::Groups), When::Now, "fewer users are shown than counted");
+    }
+
+    /// While no crawl runs, a walk of all users that shows more than before is worth one, or as many as are counted: the crawl
+    /// finds out whether somebody who is new stands for somebody who is hidden.
+    pub(super) fn users_were_listed(&mut self, walk: &Walk, before: Option<u64>) {
+        if self.crawl.is_running || !self.counts.open.contains(&Scope::Users) {
+            return;
+        }
+        let shows_more = before.is_some_and(|before| walk.records() > before);
+        let counted = self.everyone.iter().find_map(|group| self.counts.said.get(group));
+        if shows_more || counted.is_some_and(|said| said.users <= walk.records()) {
+            self.owe(Target::Everything, When::Now, "hidden users are shown again");
         }
     }
 
-    /// While no crawl runs, a walk of all users that shows more than before is worth one.
-    pub(super) fn users_were_listed(&mut self, walk: &Walk, before: Option<u64>) {
-        let shows_more = before.is_some_and(|before| walk.records() > before);
-        if shows_more && !self.crawl.is_running && self.counts.open.contains(&Scope::Users) {
-            self.owe(Target::Everything, When::Now, "hidden users are shown again");
-        }
+    /// Scopes with an open gap.
+    #[cfg(test)]
+    pub(super) fn miscounted_for_tests(&self) -> &BTreeSet<Scope> {
+        &self.counts.open
     }
 
     /// Number of users that the last walk showed.

@@ -322,6 +322,7 @@ impl SyncState {
 
     fn close_crawl(&mut self, effects: &mut Vec<Effect>) {
         self.crawl.is_closing = true;
+        self.keep_doubts();
         let mut batch = self.batch();
         batch.crawl = Some(CrawlMark::End { id: self.crawl.id });
         if self.follow.is_some() {

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::ids::{AppId, RequestNumber, Timestamp, UserId};
+use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::Scope;
 use super::super::pending::{Answered, Patience, PendingRead, Target, When};
 use super::calls::Moment;
@@ -261,6 +261,17 @@ impl Debts {
         let from = Target::AppUser(app.clone(), least);
         let of_app = |target: &&Target| matches!(target, Target::AppUser(other, _) if other == app);
         self.all.range(from..).map(|(target, _)| target).take_while(of_app).cloned().collect()
+    }
+
+    /// Debts for single groups of an app.
+    pub(super) fn groups_of_app(&self, app: &AppId) -> Vec<(Target, GroupId)> {
+        let Ok(least) = GroupId::new("-") else { return Vec::new() };
+        let targets = self.all.range(Target::AppGroup(app.clone(), least)..).map(|(target, _)| target);
+        let of_app = |target: &Target| match target {
+            Target::AppGroup(other, group) if other == app => Some((target.clone(), group.clone())),
+            _ => None,
+        };
+        targets.map_while(of_app).collect()
     }
 
     /// Debts for single accounts of a user; looks at all of them, for the rare removal of a user.

@@ -16,9 +16,9 @@ use super::super::pending::{Target, When};
 use super::super::reconcile::{Verdict, gap_of};
 use super::{ByIdSeen, Call, Effect, Pending, Selection, SyncState};
 
-/// So often a list is read again before a gap says that some of its rows hang on somebody who is not shown: meanwhile that
-/// somebody is looked into.
-const UNCLEAR_TIMES_MAX: u32 = 2;
+/// So long a list is read again before a gap says that some of its rows hang on somebody who is not shown, in milliseconds:
+/// meanwhile that somebody is looked into. Where it has turned out that nobody knows, there is no need to wait.
+const UNCLEAR_MILLIS_MAX: i64 = 60_000;
 
 /// After this time a list is read once more that does not show a row which is there, in milliseconds.
 const SECOND_WALK_MILLIS: i64 = 3_000;
@@ -36,8 +36,9 @@ struct Hold {
     there_before: BTreeSet<Key>,
     /// Users and groups that are not found: what became of their rows is not clear.
     unclear: BTreeSet<Scope>,
-    /// Those of the walk before.
+    /// Those of the walk before, and since when some of them were met each time.
     unclear_before: BTreeSet<Scope>,
+    unclear_since: Timestamp,
     /// Probed users, groups and apps that are not found.
     gone: BTreeSet<Scope>,
     /// What is said if the missing rows are not gone.
@@ -111,8 +112,17 @@ impl SyncState {
     /// A walk has ended, and what is missing is kept.
     pub(super) fn on_kept(&mut self, finished: Finished, effects: &mut Vec<Effect>) {
         let Finished { scope, verdict, sample, missing, stored, .. } = finished;
+        // Dropped since, with everything that is missing.
+        if self.is_of_unread_app(&scope) || self.is_of_departed_group(&scope) {
+            self.holds.ended(&scope);
+            return;
+        }
         let gap = if verdict.is_probed() { gap_of(&scope, verdict, missing, stored) } else { None };
         self.hold(scope, sample, gap, verdict == Verdict::Confirm, effects);
+    }
+
+    fn is_of_departed_group(&self, scope: &Scope) -> bool {
+        matches!(scope, Scope::GroupMembers(group) if self.absent.is_departed(&Scope::Group(group.clone())))
     }
 
     /// Asks about a kept walk: `sample` are some of the rows that are missing, none if probing cannot decide.
@@ -126,7 +136,8 @@ impl SyncState {
     ) {
         let before = self.holds.all.remove(&scope);
         let times = before.as_ref().map_or(0, |hold| hold.times.saturating_add(1));
-        let (there_before, unclear_before) = before.map(|hold| (hold.there, hold.unclear_before)).unwrap_or_default();
+        let (there_before, unclear_before, unclear_since) =
+            before.map(|hold| (hold.there, hold.unclear_before, hold.unclear_since)).unwrap_or_default();
         let round = self.holds.next_round;
         self.holds.next_round += 1;
         let hold = Hold {
@@ -136,6 +147,7 @@ impl SyncState {
             there_before,
             unclear: BTreeSet::new(),
             unclear_before,
+            unclear_since,
             gone: BTreeSet::new(),
             gap,
             times,
@@ -282,10 +294,14 @@ impl SyncState {
         for target in unclear.iter().filter_map(Scope::object).filter_map(|key| Target::of_object(&key)) {
             self.owe(target, When::Now, "its rows are missing");
         }
+        let now = self.moment.now;
+        let is_unknown = unclear.iter().any(|object| self.absent.unseen().any(|unseen| unseen == object));
         let is_old = self.holds.all.get_mut(scope).is_some_and(|hold| {
-            let is_again = !hold.unclear_before.is_disjoint(&unclear);
+            if hold.unclear_before.is_disjoint(&unclear) {
+                hold.unclear_since = now;
+            }
             hold.unclear_before = unclear;
-            is_again && hold.times >= UNCLEAR_TIMES_MAX
+            is_unknown || now.millis_since(hold.unclear_since) > UNCLEAR_MILLIS_MAX
         });
         if is_old {
             self.refute(scope, effects);

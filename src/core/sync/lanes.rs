@@ -168,6 +168,22 @@ impl Lanes {
         }
     }
 
+    /// Puts a walk of the crawl before all others, unless the scope is being walked or about to be.
+    pub(super) fn push_first(&mut self, scope: Scope) {
+        self.note(&scope);
+        self.outstanding.insert(scope.clone());
+        if let Some(lane) = Lane::of(&scope)
+            && self.busy.insert(scope.clone())
+        {
+            let walk = Walk::urgent(scope);
+            if self.must_wait(&walk.scope) {
+                self.held_back.push(walk);
+            } else {
+                self.urgent.entry(lane).or_default().push_front(walk);
+            }
+        }
+    }
+
     /// Puts a walk that a hint asks for into the queue, unless the scope is being walked or about to be.
     pub(super) fn request(&mut self, scope: Scope) {
         if let Some(lane) = Lane::of(&scope)

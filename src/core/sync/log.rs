@@ -37,6 +37,14 @@ const HINTED_MILLIS: i64 = 60 * 60 * 1000;
 /// Groups of which that is remembered before the old ones are looked for; some 100 bytes each.
 const HINTED_GROUPS_MAX: usize = 10_000;
 
+/// Events about members of a group: the largest request number given out by the last of each kind, and when the last came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hinted {
+    added: Option<RequestNumber>,
+    removed: Option<RequestNumber>,
+    at: Timestamp,
+}
+
 /// What following is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogState {
@@ -114,8 +122,10 @@ pub(super) struct Log {
     is_fresh: bool,
     gaps: BTreeSet<GapKind>,
     noted_at: Option<Timestamp>,
-    /// Groups whose members events have changed lately: the largest request number given out by then, and when.
-    hinted: BTreeMap<GroupId, (RequestNumber, Timestamp)>,
+    /// Groups whose members events have changed lately.
+    hinted: BTreeMap<GroupId, Hinted>,
+    /// When the position was opened, by Okta's clock; `None`: it goes on from where an earlier run was.
+    followed_since: Option<Timestamp>,
     unknown_events: u64,
     status: LogStatus,
 }
@@ -142,6 +152,7 @@ impl Log {
             gaps,
             noted_at: None,
             hinted: BTreeMap::new(),
+            followed_since: None,
             unknown_events: 0,
             status,
         }
@@ -197,16 +208,28 @@ impl Log {
         matches!(self.state, State::At(_) | State::WantsAnchor).then_some(self.poll_at)
     }
 
-    fn hinted(&mut self, group: GroupId, moment: Moment) {
+    fn hinted(&mut self, group: GroupId, added: bool, moment: Moment) {
         if self.hinted.len() >= HINTED_GROUPS_MAX {
-            self.hinted.retain(|_, (_, at)| moment.now.millis_since(*at) < HINTED_MILLIS);
+            self.hinted.retain(|_, hinted| moment.now.millis_since(hinted.at) < HINTED_MILLIS);
         }
-        self.hinted.insert(group, (moment.newest, moment.now));
+        let hinted = self.hinted.entry(group).or_default();
+        hinted.at = moment.now;
+        *(if added { &mut hinted.added } else { &mut hinted.removed }) = Some(moment.newest);
+    }
+
+    /// Whether an event has come since request `from` was sent that somebody joined the group.
+    pub(super) fn has_added_since(&self, group: &GroupId, from: RequestNumber) -> bool {
+        self.hinted.get(group).is_some_and(|hinted| hinted.added >= Some(from))
+    }
+
+    /// The same of somebody who left it.
+    pub(super) fn has_removed_since(&self, group: &GroupId, from: RequestNumber) -> bool {
+        self.hinted.get(group).is_some_and(|hinted| hinted.removed >= Some(from))
     }
 
     /// Whether an event about members of the group has come since request `from` was sent.
     pub(super) fn has_hinted_since(&self, group: &GroupId, from: RequestNumber) -> bool {
-        self.hinted.get(group).is_some_and(|(newest, _)| *newest >= from)
+        self.has_added_since(group, from) || self.has_removed_since(group, from)
     }
 
     /// A crawl that began after the loss has read everything.
@@ -224,6 +247,16 @@ impl Log {
     pub(super) fn crawl_begins(&mut self, okta_now: Timestamp) {
         self.read_since = Some(okta_now);
         self.is_lost_before_crawl = self.is_lost && !matches!(self.state, State::WantsAnchor | State::Anchoring);
+    }
+
+    /// Whether polls are answered and none was lost.
+    pub(super) fn is_followed(&self) -> bool {
+        self.failures == 0 && !self.is_lost && matches!(self.state, State::At(_) | State::Polling)
+    }
+
+    /// Whether the log has been followed since before `at`, by Okta's clock.
+    pub(super) fn is_followed_since(&self, at: Timestamp) -> bool {
+        self.is_followed() && self.followed_since.is_none_or(|since| at > since)
     }
 
     pub(super) fn status(&self) -> LogStatus {
@@ -295,6 +328,7 @@ impl SyncState {
             self.owe(Target::Everything, When::Now, "log position lost");
         } else {
             self.log.observed_through = Some(self.log.sent_at);
+            self.log.followed_since = self.log.observed_through;
             batch.observed_through = self.log.observed_through;
             let finished = WalkState::Finished {
                 from: RequestNumber::default(),
@@ -322,6 +356,9 @@ impl SyncState {
             // Okta's clock is an estimate that may fall back a little; what was followed was followed.
             self.log.observed_through = self.log.observed_through.max(Some(self.log.sent_at));
             batch.observed_through = self.log.observed_through;
+        }
+        if !page.is_full {
+            self.settle_agreements(self.log.sent_at, &mut batch);
         }
         self.log.answered(self.moment, &mut batch);
         self.log.state = State::At(next);
@@ -404,7 +441,7 @@ impl SyncState {
             }
             for change in &effects.members {
                 self.crawl.empty_groups.remove(&change.group);
-                self.log.hinted(change.group.clone(), self.moment);
+                self.log.hinted(change.group.clone(), change.added, self.moment);
             }
             batch.members.extend(effects.members);
         }

@@ -22,6 +22,7 @@
 
 mod absent;
 mod accounts;
+mod batches;
 mod calls;
 mod counts;
 mod crawl;
@@ -43,6 +44,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use self::absent::DeletionsSeen;
 use self::absent::{Absent, Search};
 use self::accounts::Accounts;
+use self::batches::Uncommitted;
 pub use self::calls::{
     ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, RECENT_MILLIS, Selection, StoredCrawl,
     UnseenFound, UserAppSeen,
@@ -59,7 +61,7 @@ use self::nets::Nets;
 use self::reads::Ready;
 use self::selections::Selected;
 use self::walk::Walk;
-use super::batch::{Batch, CrawlMark, Delta, Receipt};
+use super::batch::{Batch, Delta};
 use super::coverage::{Gap, GapKind, ReadFailure};
 use super::filter::{AppFilter, Filter};
 use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
@@ -241,18 +243,6 @@ pub struct SyncState {
     ended: bool,
 }
 
-/// A batch on its way to the store.
-#[derive(Debug)]
-struct Uncommitted {
-    number: BatchNumber,
-    /// What it pays.
-    answered: Vec<Answered>,
-    /// Whether its receipt can bring more work to the crawl.
-    has_walks: bool,
-    /// Whether it ends the crawl.
-    ends_crawl: bool,
-}
-
 /// What waits for an answer.
 #[derive(Debug)]
 enum Pending {
@@ -426,111 +416,6 @@ impl SyncState {
     #[cfg(test)]
     fn debts_for_tests(&self) -> (Vec<(PendingRead, bool)>, BTreeSet<Target>) {
         self.debts.for_tests()
-    }
-
-    fn batch(&self) -> Batch {
-        Batch { now: self.moment.now, okta_now: self.moment.okta_now, ..Batch::default() }
-    }
-
-    /// Hands a batch to the store if there is anything in it.
-    fn commit_if_any(&mut self, batch: Batch, effects: &mut Vec<Effect>) {
-        let is_empty = batch.rows.is_empty()
-            && batch.removals.is_empty()
-            && batch.answered.is_empty()
-            && batch.quarantined.is_empty()
-            && batch.walks.is_empty()
-            && batch.closed_gaps.is_empty();
-        if !is_empty || self.debts.has_changed() {
-            self.commit(batch, effects);
-        }
-    }
-
-    /// Hands a batch to the store, with everything that changed in memory since the last one.
-    fn commit(&mut self, mut batch: Batch, effects: &mut Vec<Effect>) {
-        for scope in self.debts.works_again(&batch.answered) {
-            if batch.gaps.iter().all(|gap| gap.scope != scope) {
-                batch.closed_gaps.extend(gaps_of_failed_reads(scope));
-            }
-        }
-        if let Some(begin) = self.crawl.begin.take() {
-            batch.crawl = Some(begin);
-        }
-        let (number, pending) = self.debts.begin_batch();
-        batch.pending = pending;
-        batch.patience = self.debts.patience();
-        batch.members_since = self.moment.newest;
-        batch.is_followed = self.follow.is_some();
-        self.uncommitted.push_back(Uncommitted {
-            number,
-            answered: batch.answered.clone(),
-            has_walks: !batch.walks.is_empty(),
-            ends_crawl: matches!(batch.crawl, Some(CrawlMark::End { .. })),
-        });
-        effects.push(Effect::Commit(Box::new(batch)));
-    }
-
-    /// The youngest batch on its way to the store.
-    fn newest_batch(&self) -> Option<BatchNumber> {
-        self.uncommitted.back().map(|batch| batch.number)
-    }
-
-    /// Whether the store has everything up to a batch, so that it can be asked about what that showed.
-    fn is_stored(&self, newest: Option<BatchNumber>) -> bool {
-        newest.is_none_or(|newest| self.uncommitted.front().is_none_or(|oldest| oldest.number > newest))
-    }
-
-    fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
-        let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
-        for read in receipt.owed {
-            let target = read.target.clone();
-            self.debts.adopt(read, number);
-            self.read_in_crawl(target);
-        }
-        let is_held = receipt.finished.iter().any(|finished| finished.verdict.is_hold());
-        for answered in answered {
-            // The store pays nothing in a batch whose walk is held: what the walk did not show is not settled.
-            if is_held {
-                self.debts.give_back(&answered.target);
-            } else {
-                self.debts.pay(&answered, number);
-            }
-            self.accounts.unblock(&answered.target);
-        }
-        for mut finished in receipt.finished {
-            self.ask_for(std::mem::take(&mut finished.unlisted));
-            if finished.verdict.is_hold() || finished.verdict.keeps_missing() {
-                if !finished.verdict.is_hold() {
-                    self.nets.listed(&finished.scope, self.moment.now);
-                }
-                self.on_kept(finished, effects);
-            } else {
-                self.holds.ended(&finished.scope);
-                self.nets.listed(&finished.scope, self.moment.now);
-                // The accounts that the groups gave go later, and where a group was deleted no event of its own says so.
-                if let (Scope::AppGroups(app), true) = (finished.scope, finished.removed > 0) {
-                    self.owe(Target::List(Scope::AppUsers(app)), When::Quiet, "groups are no longer assigned");
-                }
-            }
-        }
-        if ends_crawl {
-            self.crawl_is_over(effects);
-        }
-    }
-
-    /// One crawl reads whom the filter does not know yet itself, and what was dropped for that: nobody follows.
-    fn read_in_crawl(&mut self, target: Target) {
-        let filter = &self.limits.filter;
-        if self.follow.is_some() || !self.is_crawl_open() || !(filter.users.is_active() || filter.groups.is_active()) {
-            return;
-        }
-        let is_under_way =
-            |key: &Key| self.in_flight.values().any(|pending| matches!(pending, Pending::Read(read, _) if read == key));
-        match target {
-            Target::User(user) if !is_under_way(&Key::User(user.clone())) => self.ready.user(user),
-            Target::Group(group) if !is_under_way(&Key::Group(group.clone())) => self.ready.group(group),
-            Target::List(scope) => self.lanes.request_in_crawl(scope),
-            _ => {}
-        }
     }
 
     /// Notes whether a group is stored, where a filter chooses.

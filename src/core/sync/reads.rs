@@ -21,6 +21,7 @@ pub(super) struct Ready {
     groups: BTreeSet<GroupId>,
     apps: BTreeSet<AppId>,
     accounts: BTreeSet<(AppId, UserId)>,
+    assignments: BTreeSet<(AppId, GroupId)>,
     selections: VecDeque<Selected>,
     under_way: UnderWay,
 }
@@ -37,6 +38,14 @@ struct UnderWay {
 impl Ready {
     pub(super) fn account(&mut self, app: AppId, user: UserId) {
         self.accounts.insert((app, user));
+    }
+
+    pub(super) fn assignment(&mut self, app: AppId, group: GroupId) {
+        self.assignments.insert((app, group));
+    }
+
+    pub(super) fn has_assignment(&self, key: &Key) -> bool {
+        matches!(key, Key::AppGroup(app, group) if self.assignments.contains(&(app.clone(), group.clone())))
     }
 
     pub(super) fn user(&mut self, user: UserId) {
@@ -84,6 +93,7 @@ impl SyncState {
                     self.ready.apps.insert(app);
                 }
                 Target::AppUser(app, user) => self.accounts.wait(app, user),
+                Target::AppGroup(app, group) => self.take_assignment(app, group, &mut batch),
                 Target::List(scope) => self.take_list(scope, &mut batch),
                 Target::Everything => self.want_crawl(),
                 Target::UserApps(user) => self.ready.select(Selected::user_apps(user, Vec::new())),
@@ -115,6 +125,18 @@ impl SyncState {
         }
     }
 
+    /// The list that is owed as well pays the debt, or its end has the group read by id.
+    fn take_assignment(&mut self, app: AppId, group: GroupId, batch: &mut Batch) {
+        let scope = Scope::AppGroups(app.clone());
+        let is_listed = self.debts.get(&Target::List(scope.clone())).is_some() || self.lanes.is_busy(&scope);
+        if self.apps.get(&app).is_none_or(|known| !known.is_read) || !self.may_be_stored(&group) {
+            // Of an app that was never seen its own read obliges to the list.
+            batch.answered.extend(self.debts.unwanted(&Target::AppGroup(app, group)));
+        } else if !is_listed {
+            self.ready.assignment(app, group);
+        }
+    }
+
     fn take_list(&mut self, scope: Scope, batch: &mut Batch) {
         let is_wanted = match &scope {
             Scope::Users | Scope::Groups | Scope::Apps => true,
@@ -137,6 +159,13 @@ impl SyncState {
             self.lanes.request(scope);
         } else {
             self.holds.ended(&scope);
+            match &scope {
+                Scope::GroupMembers(group) => self.forget_counts(group, batch),
+                Scope::AppGroups(app) => {
+                    self.debts.groups_of_app(app).iter().for_each(|(target, _)| self.debts.give_back(target));
+                }
+                _ => {}
+            }
             batch.answered.extend(self.debts.unwanted(&Target::List(scope.clone())));
             // What is stored of it grows old unnoticed: it counts as never read, so that it is read when it is wanted again.
             if !self.is_of_service_app(&scope) {
@@ -168,6 +197,11 @@ impl SyncState {
             && let Some((app, user)) = self.ready.accounts.pop_first()
         {
             self.read(Key::AppUser(app, user), effects);
+        }
+        while self.ready.under_way.accounts < most
+            && let Some((app, group)) = self.ready.assignments.pop_first()
+        {
+            self.read(Key::AppGroup(app, group), effects);
         }
         while self.ready.under_way.selections < most
             && let Some(mut selected) = self.ready.selections.pop_front()
@@ -227,16 +261,29 @@ impl SyncState {
         let mut is_gone = false;
         match seen {
             ByIdSeen::Found(row, _) if row.key() == *key => {
+                if let Key::AppGroup(app, _) = key {
+                    self.owe(
+                        Target::List(Scope::AppGroups(app.clone())),
+                        When::Now,
+                        "it does not show a group of the app",
+                    );
+                }
+                self.on_row(*row, &mut batch);
                 if let Some(target) = &target {
                     self.debts.found(target);
                 }
-                self.on_row(*row, &mut batch);
             }
             ByIdSeen::Found(..) => {
                 self.commit_if_any(batch, effects);
                 let detail = "the answer to a read by id shows another object".to_owned();
                 self.on_read_failed(key, &ReadFailure::Failed { detail }, effects);
                 return;
+            }
+            // It is not assigned any more, or the group is hidden.
+            ByIdSeen::NotFound(_) if matches!(key, Key::AppGroup(..)) => {
+                if let Key::AppGroup(_, group) = key {
+                    self.owe(Target::Group(group.clone()), When::Now, "its assignment is not found");
+                }
             }
             ByIdSeen::NotFound(_) => {
                 let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
@@ -313,11 +360,13 @@ impl SyncState {
             Key::Group(group) => {
                 targets.push(members_of(group));
                 self.note_group(group, false);
+                self.forget_counts(group, batch);
                 self.holds.ended(&Scope::GroupMembers(group.clone()));
             }
             Key::App(app) => {
                 self.holds.ended(&Scope::AppUsers(app.clone()));
                 self.holds.ended(&Scope::AppGroups(app.clone()));
+                targets.extend(self.debts.groups_of_app(app).into_iter().map(|(target, _)| target));
                 targets.push(Target::List(Scope::AppUsers(app.clone())));
                 targets.push(Target::List(Scope::AppGroups(app.clone())));
                 // The groups that it brought may outlive it: they are still asked for.

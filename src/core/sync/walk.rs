@@ -1,11 +1,11 @@
 //! One walk over the pages of one scope.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::batch::{Listing, Position};
 use super::super::coverage::ReadFailure;
-use super::super::ids::{RequestNumber, Timestamp};
+use super::super::ids::{GroupId, RequestNumber, Timestamp};
 use super::super::model::Scope;
 use super::Call;
 
@@ -30,6 +30,8 @@ pub(super) struct Walk {
     /// Records that could not be read.
     unreadable: u64,
     restarts: u8,
+    /// Groups that it has shown and that were expected, see [`super::Target::AppGroup`].
+    pub(super) expected: BTreeSet<GroupId>,
     /// Hashes of the links of this walk: a link that comes again is an endless loop (facts 13.2).
     visited: HashSet<u64>,
 }
@@ -61,6 +63,7 @@ impl Walk {
             rows: 0,
             unreadable: 0,
             restarts: 0,
+            expected: BTreeSet::new(),
             visited: HashSet::new(),
         }
     }
@@ -173,6 +176,7 @@ impl Walk {
         self.rows = 0;
         self.unreadable = 0;
         self.from = None;
+        self.expected.clear();
         self.visited.clear();
         Ok(())
     }

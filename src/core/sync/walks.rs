@@ -2,12 +2,12 @@
 
 use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
-use super::super::ids::{GroupId, RequestNumber, Timestamp, UserId};
+use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::walk::{self, Walk};
-use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState, members_of};
+use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState, members_of, paid};
 
 /// How often a walk may start again (stale cursors, smaller pages) before it is given up. Halving 1000 down to the
 /// floor of 10 takes 7; the rest is for stale cursors ("at most a few times", facts 0.1).
@@ -19,6 +19,12 @@ pub(super) const WALK_PAGES_MAX: u32 = 200_000;
 /// A list that failed is tried again at the earliest after this time for every list that fails, in milliseconds: many
 /// forbidden lists must not eat the budget of those that can be read.
 const FAILING_LIST_MILLIS: i64 = 5_000;
+
+/// Times of creation may be given in whole seconds.
+const CREATED_MILLIS: i64 = 1_000;
+
+/// So old may an object be that counts as new, in milliseconds: as long as events about it may have come before it was known.
+const NEWBORN_MILLIS: i64 = 60_000;
 
 /// So often a list is not found before a gap says so: meanwhile it turns out whether what it belongs to is gone.
 const LIST_NOT_FOUND_TIMES: u32 = 2;
@@ -53,6 +59,11 @@ impl SyncState {
         self.note_stats(page.group_stats, Asked { at: page.at, since: walk.asked });
         let rows = page.rows.len();
         for row in page.rows {
+            if let Row::AppGroup(row) = &row
+                && self.debts.get(&Target::AppGroup(row.app.clone(), row.group.clone())).is_some()
+            {
+                walk.expected.insert(row.group.clone());
+            }
             self.on_row(row, &mut batch);
         }
         self.lanes.count_rows(&walk.scope, rows);
@@ -90,6 +101,11 @@ impl SyncState {
         self.holds.ended(scope);
         let accounts = match scope {
             Scope::AppUsers(app) => self.debts.accounts_of_app(app),
+            Scope::AppGroups(app) => self.debts.groups_of_app(app).into_iter().map(|(target, _)| target).collect(),
+            Scope::GroupMembers(group) => {
+                self.forget_counts(group, batch);
+                Vec::new()
+            }
             _ => Vec::new(),
         };
         let targets = accounts.into_iter().chain([Target::List(scope.clone())]);
@@ -139,9 +155,24 @@ impl SyncState {
                     self.settle(account, from, walk.asked_at, batch);
                 }
             }
+            Scope::AppGroups(app) => self.settle_assignments(app, walk, from, batch),
             _ => {}
         }
         self.settle(Target::List(scope), from, walk.asked_at, batch);
+    }
+
+    /// Groups that events say are assigned to the app: if the list does not show one, it is asked for by id.
+    fn settle_assignments(&mut self, app: &AppId, walk: &Walk, from: RequestNumber, batch: &mut Batch) {
+        for (target, group) in self.debts.groups_of_app(app) {
+            if self.debts.get(&target).is_none_or(|read| read.since >= from) {
+                // The event came later, and the list is owed again.
+                self.debts.give_back(&target);
+            } else if walk.expected.contains(&group) {
+                batch.answered.push(paid(target, from));
+            } else {
+                self.ready.assignment(app.clone(), group);
+            }
+        }
     }
 
     /// Users whose account in the app has ended, as events say that had arrived before the walk began.
@@ -177,6 +208,9 @@ impl SyncState {
         let failing = i64::try_from(self.debts.failing_lists()).unwrap_or(i64::MAX);
         let wait_min = failing.saturating_mul(FAILING_LIST_MILLIS);
         self.debts.failed(&target, self.moment.now, wait_min);
+        if let Scope::AppGroups(app) = scope {
+            self.debts.groups_of_app(app).iter().for_each(|(target, _)| self.debts.give_back(target));
+        }
         if let Scope::AppUsers(app) = scope {
             for account in self.debts.accounts_of_app(app) {
                 if self.accounts.is_by_list(&account) {
@@ -230,7 +264,9 @@ impl SyncState {
 
     /// Puts a row into the batch, and the reads that it makes necessary on the list.
     pub(super) fn on_row(&mut self, row: Row, batch: &mut Batch) {
-        if let Some(object) = Scope::of_object(&row.key()) {
+        let object = Scope::of_object(&row.key());
+        let was_missed = object.as_ref().is_some_and(|object| self.was_missed(object));
+        if let Some(object) = object {
             self.on_object_shown(object);
         }
         match &row {
@@ -247,9 +283,9 @@ impl SyncState {
                     batch.unwanted_apps.push(app.id.clone());
                     return;
                 }
-                self.on_app_row(app, batch);
+                self.on_app_row(app, before.is_some() || was_missed, batch);
             }
-            Row::Group(group) => self.on_group_row(group, batch),
+            Row::Group(group) => self.on_group_row(group, was_missed, batch),
             // The store drops it, or finds out what the group is.
             Row::AppGroup(row) if !self.may_be_stored(&row.group) => {}
             Row::AppGroup(row) => {
@@ -285,7 +321,12 @@ impl SyncState {
         }
     }
 
-    fn on_group_row(&mut self, group: &Group, batch: &mut Batch) {
+    /// Whether an object was asked for and not found before, whatever came of that.
+    fn was_missed(&self, object: &Scope) -> bool {
+        self.absent.is_departed(object) || self.is_absent(object)
+    }
+
+    fn on_group_row(&mut self, group: &Group, was_missed: bool, batch: &mut Batch) {
         // `Everyone` is derived from the user list (facts 3).
         let is_wanted = self.limits.filter.groups.wants(group);
         self.note_group(&group.id, is_wanted);
@@ -300,14 +341,33 @@ impl SyncState {
         if self.limits.members != Members::All {
             return;
         }
+        let is_new = !was_missed && self.note_newborn(Key::Group(group.id.clone()), group.created, batch);
         if self.is_crawl_open() {
+            if is_new && !self.crawl.empty_groups.contains_key(&group.id) {
+                self.lanes.push_first(Scope::GroupMembers(group.id.clone()));
+            }
             self.add_members_walk(group.id.clone(), batch);
         } else {
             batch.needed.push(Scope::GroupMembers(group.id.clone()));
         }
     }
 
-    fn on_app_row(&mut self, app: &App, batch: &mut Batch) {
+    /// What is below an object that was created a moment ago was empty then, and the log tells of the rest, be it by the end of
+    /// an import: it is read as soon as can be, and answered about until then. Not where the object was known before, or was
+    /// not shown when it was asked for: then events about it may have passed unheeded. Returns whether it is new.
+    fn note_newborn(&self, object: Key, created: Option<Timestamp>, batch: &mut Batch) -> bool {
+        let since = self.crawl.whole_since.filter(|_| self.follow.is_some());
+        let (Some(created), Some(since)) = (created, since) else { return false };
+        let is_new = created > since.plus_millis(-CREATED_MILLIS)
+            && created > self.moment.okta_now.plus_millis(-NEWBORN_MILLIS)
+            && self.log.is_followed_since(created);
+        if is_new {
+            batch.newborn.push((object, created));
+        }
+        is_new
+    }
+
+    fn on_app_row(&mut self, app: &App, was_known: bool, batch: &mut Batch) {
         if app.implicit_assignment == Some(true) {
             batch.gaps.push(Gap {
                 scope: Scope::AppUsers(app.id.clone()),
@@ -317,10 +377,15 @@ impl SyncState {
         } else if app.implicit_assignment == Some(false) {
             batch.closed_gaps.push((Scope::AppUsers(app.id.clone()), GapKind::ImplicitAssignment));
         }
+        let is_read = self.limits.filter.apps.wants_assignments(app) && !app.is_service_app();
+        let is_new = is_read && !was_known && self.note_newborn(Key::App(app.id.clone()), app.created, batch);
         let scopes = [Scope::AppUsers(app.id.clone()), Scope::AppGroups(app.id.clone())];
         for scope in scopes {
             if self.limits.filter.apps.wants_assignments(app) {
                 if self.is_crawl_open() {
+                    if is_new {
+                        self.lanes.push_first(scope.clone());
+                    }
                     self.add_walk(scope.clone(), batch);
                 }
                 // Also in a crawl: it may have read the scope before it was dropped as unwanted.

@@ -23,7 +23,8 @@ use super::ServiceApp;
 
 /// How long a token lives where the answer does not say, in seconds: Okta's fixed time.
 const EXPIRES_IN_SECONDS: u64 = 3_600;
-/// Longest life of a token that is believed, in seconds.
+/// Shortest and longest life of a token that is believed, in seconds. One of none at all would be asked for with every read.
+const EXPIRES_IN_SECONDS_MIN: u64 = 1;
 const EXPIRES_IN_SECONDS_MAX: u64 = 86_400;
 
 /// What Okta said, for messages.
@@ -90,6 +91,28 @@ pub enum TokenRequestError {
     UnknownClient {
         /// The client id.
         client_id: Box<str>,
+        /// What Okta said.
+        said: Said,
+    },
+    /// There is such an app, and it is switched off.
+    #[error(
+        "no token: the app with client id {client_id} is not active{said}: activate it in Okta, under Applications"
+    )]
+    InactiveClient {
+        /// The client id.
+        client_id: Box<str>,
+        /// What Okta said.
+        said: Said,
+    },
+    /// The app, its key or its signature; Okta does not say which.
+    #[error(
+        "no token: Okta refuses client id {client_id} with key id {key_id}{said}: check client_id, that the app is active and knows a key of this id, and that private_key is that key"
+    )]
+    Client {
+        /// The client id.
+        client_id: Box<str>,
+        /// The key's id.
+        key_id: Box<str>,
         /// What Okta said.
         said: Said,
     },
@@ -215,6 +238,8 @@ impl TokenRequestError {
             Self::Busy { .. } => Outlook::Passing,
             Self::NotOkta { .. } | Self::Unusable { .. } => Outlook::Nonsense,
             Self::UnknownClient { .. }
+            | Self::InactiveClient { .. }
+            | Self::Client { .. }
             | Self::UnknownKey { .. }
             | Self::Signature { .. }
             | Self::Clock { .. }
@@ -276,10 +301,15 @@ impl Grant {
             other => other.as_u64(),
         });
         let scopes = match &body.scope {
-            Some(scopes) => scopes.split_ascii_whitespace().map(str::to_owned).collect(),
+            // Nothing else: what was not asked for is a stranger's text, and would stand in messages.
+            Some(scopes) => {
+                let given: BTreeSet<&str> = scopes.split_ascii_whitespace().collect();
+                asked.iter().filter(|scope| given.contains(scope.as_str())).cloned().collect()
+            }
             None => asked.iter().cloned().collect(),
         };
-        let expires_in_seconds = seconds.unwrap_or(EXPIRES_IN_SECONDS).min(EXPIRES_IN_SECONDS_MAX);
+        let expires_in_seconds =
+            seconds.unwrap_or(EXPIRES_IN_SECONDS).clamp(EXPIRES_IN_SECONDS_MIN, EXPIRES_IN_SECONDS_MAX);
         Ok(Self { token, is_dpop, expires_in_seconds, scopes })
     }
 }
@@ -313,38 +343,47 @@ pub(super) fn refusal(status: u16, headers: &AnswerHeaders, body: &[u8], app: &S
     if status == 429 || code == "E0000047" || (status == 400 && has(&["rate limit", "too many requests"])) {
         return Refusal::Throttled;
     }
+    let (client_id, key_id) = (|| app.client_id.as_str().into(), || app.key_id.as_str().into());
+    let is_about_key = has(&["kid", "jwkset", "json web key"]) || is_word_in(&text, "key") && has(&KEY_GONE);
     Refusal::Other(match (status, code) {
         (_, "use_dpop_nonce" | "invalid_dpop_proof") => {
             return Refusal::ProofWanted(TokenRequestError::Proof { said });
         }
         (_, "invalid_scope" | "consent_required") => return Refusal::Scope(said),
         (_, "unauthorized_client" | "unsupported_grant_type") => TokenRequestError::NotAllowed { said },
-        (400 | 401, "invalid_client" | "invalid_request" | "invalid_grant") if has(&TIMES) => {
+        (400 | 401, "invalid_client" | "invalid_request" | "invalid_grant") if has(&TIMES) && !is_about_key => {
             return Refusal::Times(said);
         }
         (400 | 401, "invalid_client" | "invalid_request") if has(&["audience", "'aud'"]) => {
             TokenRequestError::Audience { said }
         }
-        (_, "invalid_client") if has(&["kid", "jwkset", "json web key"]) => {
-            TokenRequestError::UnknownKey { key_id: app.key_id.as_str().into(), said }
+        (_, "invalid_client") if is_about_key => TokenRequestError::UnknownKey { key_id: key_id(), said },
+        (_, "invalid_client") if has(&["signature"]) => {
+            TokenRequestError::Signature { key_id: key_id(), algorithm: app.private_key.algorithm(), said }
         }
-        (_, "invalid_client") if has(&["signature"]) => TokenRequestError::Signature {
-            key_id: app.key_id.as_str().into(),
-            algorithm: app.private_key.algorithm(),
-            said,
-        },
+        (_, "invalid_client") if has(&["inactive", "not active", "deactivated", "disabled"]) => {
+            TokenRequestError::InactiveClient { client_id: client_id(), said }
+        }
         (_, "invalid_client") if has(&["client_id", "client id", "not found", "no client", "issuer", "'sub'"]) => {
-            TokenRequestError::UnknownClient { client_id: app.client_id.as_str().into(), said }
+            TokenRequestError::UnknownClient { client_id: client_id(), said }
         }
         (_, "invalid_client") if has(&["client_assertion", "private_key_jwt", "authentication method"]) => {
             TokenRequestError::NotAllowed { said }
         }
-        (_, "invalid_client") => TokenRequestError::UnknownClient { client_id: app.client_id.as_str().into(), said },
+        (_, "invalid_client") => TokenRequestError::Client { client_id: client_id(), key_id: key_id(), said },
         (408 | 500..=599, _) => TokenRequestError::Busy { status, said },
         (_, "") => not_okta(status, &body),
         _ => TokenRequestError::Refused { status, said },
     })
 }
+
+fn is_word_in(text: &str, word: &str) -> bool {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|found| found == word)
+}
+
+/// What refusals say of a key that is not there.
+const KEY_GONE: [&str; 8] =
+    ["not found", "unknown", "no matching", "no key", "revoked", "inactive", "not active", "expired"];
 
 /// Words of refusals that are about `exp` or `iat`.
 const TIMES: [&str; 6] = ["expired", "'exp'", "'iat'", "too far in the future", "in the future", "expiration"];
@@ -379,6 +418,11 @@ mod tests {
         check(401, "invalid_client", "The client_assertion JWT kid is invalid.", "no active key with id kid1");
         check(401, "invalid_client", "The client does not have a JWKSet configured.", "no active key with id kid1");
         check(401, "invalid_client", "The client_assertion signature is invalid.", "signed with ES256");
+        check(401, "invalid_client", "The key is inactive.", "no active key with id kid1");
+        check(401, "invalid_client", "No key found: the key has expired.", "no active key with id kid1");
+        check(401, "invalid_client", "The client is inactive.", "the app with client id 0oa1 is not active");
+        check(401, "invalid_client", "Client authentication failed.", "refuses client id 0oa1 with key id kid1");
+        check(401, "invalid_client", "", "refuses client id 0oa1 with key id kid1");
         check(401, "invalid_client", "The client_assertion token has expired.", "Times");
         check(401, "invalid_client", "The audience claim for client_assertion must be the endpoint.", "as domain");
         check(401, "invalid_client", "Client authentication failed: private_key_jwt", "API Services app");
@@ -412,8 +456,13 @@ mod tests {
         }
         let of = |rest: &str| format!("{{\"access_token\":\"t\",\"token_type\":\"Bearer\"{rest}}}");
         check(&of(""), Ok((false, 3_600, "okta.users.read")));
-        check(&of(",\"expires_in\":60,\"scope\":\"a b\""), Ok((false, 60, "a b")));
+        check(
+            &of(",\"expires_in\":60,\"scope\":\"a okta.users.read okta.users.manage\""),
+            Ok((false, 60, "okta.users.read")),
+        );
         check(&of(",\"expires_in\":\"60\",\"scope\":\"\""), Ok((false, 60, "")));
+        check(&of(",\"expires_in\":0"), Ok((false, 1, "okta.users.read")));
+        check(&of(",\"expires_in\":-5"), Ok((false, 3_600, "okta.users.read")));
         check(&of(",\"expires_in\":9999999999,\"x\":[1]"), Ok((false, 86_400, "okta.users.read")));
         check("{\"access_token\":\"t\",\"token_type\":\"DPoP\"}", Ok((true, 3_600, "okta.users.read")));
         check("{\"access_token\":\"t\",\"token_type\":\"mac\"}", Err("unknown type"));

@@ -13,9 +13,10 @@ use zeroize::Zeroize;
 use super::super::clock::ClockAhead;
 use super::super::org_url::OrgUrl;
 use super::super::transport::{Answer, TOKEN_PATH, Transport};
+use super::super::wire::FailureBody;
 use super::ServiceApp;
 use super::answer::{Grant, Refusal, TokenRequestError, refusal};
-use super::jwt::{ProofOf, Prover, assertion};
+use super::jwt::{ProofOf, Prover, Taker, assertion};
 use crate::core::ids::Timestamp;
 use crate::core::secret::Secret;
 
@@ -23,7 +24,7 @@ use crate::core::secret::Secret;
 const PROOF_RETRIES_MAX: u32 = 3;
 
 /// A change of what is known about Okta's clock by which the assertion is made anew, in milliseconds: less explains no
-/// refusal.
+/// refusal. More may explain any refusal of a client: not all say that it is about time.
 const CLOCK_CHANGE_MILLIS_MIN: i64 = 5_000;
 
 /// Longest wait after a refusal with 429, in milliseconds: windows have a minute, and a little (facts 6.3).
@@ -100,20 +101,18 @@ impl Endpoint {
                 Err(Refusal::ProofWanted(error)) => {
                     let prover = self.begin_proofs()?;
                     if let Some(nonce) = answer.headers.first("dpop-nonce") {
-                        prover.take_nonce(nonce);
+                        prover.take_nonce(Taker::Tokens, nonce);
                     }
                     proof_retries += 1;
                     if proof_retries > PROOF_RETRIES_MAX {
                         return Err(error.into());
                     }
                 }
-                Err(Refusal::Times(said)) => {
-                    let ahead_millis = self.clock.millis();
-                    let changed = ahead_millis.unwrap_or(0).abs_diff(ahead_before.unwrap_or(0));
-                    if clock_corrected || changed < CLOCK_CHANGE_MILLIS_MIN.unsigned_abs() {
-                        return Err(TokenRequestError::Clock { ahead_millis, said }.into());
-                    }
+                Err(Refusal::Times(_) | Refusal::Other(_)) if !clock_corrected && self.has_moved_from(ahead_before) => {
                     clock_corrected = true;
+                }
+                Err(Refusal::Times(said)) => {
+                    return Err(TokenRequestError::Clock { ahead_millis: self.clock.millis(), said }.into());
                 }
                 Err(Refusal::Scope(said)) => {
                     return Err(Denied::Scope(TokenRequestError::Scope { scopes: scopes.to_vec(), said }));
@@ -122,6 +121,12 @@ impl Endpoint {
                 Err(Refusal::Other(error)) => return Err(error.into()),
             }
         }
+    }
+
+    /// Whether what is known about Okta's clock differs from `ahead_before` by enough to explain a refusal.
+    fn has_moved_from(&self, ahead_before: Option<i64>) -> bool {
+        let changed = self.clock.millis().unwrap_or(0).abs_diff(ahead_before.unwrap_or(0));
+        changed >= CLOCK_CHANGE_MILLIS_MIN.unsigned_abs()
     }
 
     fn read(&self, answer: &Answer, scopes: &[String]) -> Result<Grant, Refusal> {
@@ -146,11 +151,13 @@ impl Endpoint {
         let answer = answer.map_err(TokenRequestError::Send)?;
         let (status, request_id) = (answer.status, answer.headers.request_id());
         tracing::debug!(path = TOKEN_PATH, status, request_id, scopes = scopes.len(), "answer to the token request");
-        if let Some(date) = answer.headers.server_date().filter(|_| status == 200 || request_id.is_some()) {
+        // An error page may come from a proxy, whose clock is not Okta's; a refusal in OAuth's form does not.
+        let is_okta = status == 200 || request_id.is_some() || FailureBody::read(None, &answer.body).code.is_some();
+        if let Some(date) = answer.headers.server_date().filter(|_| is_okta) {
             self.clock.observe(date, (self.now)());
         }
         if let (Some(nonce), Some(prover)) = (answer.headers.first("dpop-nonce"), self.prover()) {
-            prover.take_nonce(nonce);
+            prover.take_nonce(Taker::Tokens, nonce);
         }
         Ok(answer)
     }

@@ -3,7 +3,7 @@
 //! Invariants: each has an id that is never used again; the proof key is made anew for the process and never leaves it.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -71,23 +71,41 @@ pub(super) struct ProofOf<'a> {
     pub(super) token: Option<&'a Secret>,
 }
 
+/// Who takes proofs. Each gives nonces of its own, and knows no other's (RFC 9449, 8 and 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taker {
+    /// The token endpoint.
+    Tokens,
+    /// The management API.
+    Reads,
+}
+
 /// Makes proofs of possession (DPoP), with a key of its own.
 pub(super) struct Prover {
     key: PrivateKey,
-    /// The newest that Okta gave; it changes daily (facts 10.3).
-    nonce: Mutex<Option<Box<str>>>,
+    /// The newest that the token endpoint and the management API gave; Okta's change daily (facts 10.3).
+    nonces: [Mutex<Option<Box<str>>>; 2],
 }
 
 impl Prover {
     pub(super) fn new(random: &SystemRandom) -> Result<Self, SignError> {
-        Ok(Self { key: PrivateKey::generate(random)?, nonce: Mutex::new(None) })
+        Ok(Self { key: PrivateKey::generate(random)?, nonces: Default::default() })
     }
 
     /// Uses a nonce from now on; nonsense is not taken.
-    pub(super) fn take_nonce(&self, nonce: &str) {
+    pub(super) fn take_nonce(&self, of: Taker, nonce: &str) {
         if !nonce.is_empty() && nonce.len() <= NONCE_BYTES_MAX && nonce.bytes().all(|byte| byte.is_ascii_graphic()) {
-            *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce.into());
+            *self.nonce(of) = Some(nonce.into());
         }
+    }
+
+    fn nonce(&self, of: Taker) -> MutexGuard<'_, Option<Box<str>>> {
+        let [tokens, reads] = &self.nonces;
+        let nonce = match of {
+            Taker::Tokens => tokens,
+            Taker::Reads => reads,
+        };
+        nonce.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A proof for one request. `now` is by Okta's clock.
@@ -107,7 +125,8 @@ impl Prover {
         if let Some(token) = of.token {
             claims["ath"] = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.expose().as_bytes())).into();
         }
-        if let Some(nonce) = self.nonce.lock().unwrap_or_else(PoisonError::into_inner).as_deref() {
+        let taker = if of.token.is_some() { Taker::Reads } else { Taker::Tokens };
+        if let Some(nonce) = self.nonce(taker).as_deref() {
             claims["nonce"] = nonce.into();
         }
         signed(&header, &claims, &self.key, random)
@@ -173,10 +192,13 @@ mod tests {
         assert_eq!(claims["ath"], "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
         assert_eq!(claims.get("nonce"), None);
         for nonce in ["n1", "", "a b", &"x".repeat(NONCE_BYTES_MAX + 1)] {
-            prover.take_nonce(nonce);
+            prover.take_nonce(Taker::Tokens, nonce);
         }
+        prover.take_nonce(Taker::Reads, "n2");
         let again = prover.prove(&ProofOf { method: "POST", url: &url, token: None }, now, &random).unwrap();
         let again = part(&again, 1);
+        let read = prover.prove(&ProofOf { method: "GET", url: &url, token: Some(&token) }, now, &random).unwrap();
+        assert_eq!(part(&read, 1)["nonce"], "n2");
         assert_eq!((&again["nonce"], again.get("ath")), (&json!("n1"), None));
         assert_ne!(again["jti"], claims["jti"]);
     }

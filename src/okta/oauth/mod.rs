@@ -18,6 +18,8 @@
 
 mod answer;
 mod ask;
+#[cfg(test)]
+mod fuzz_tests;
 mod jwt;
 mod sign_in;
 

@@ -22,7 +22,7 @@ use super::super::org_url::OrgUrl;
 use super::super::transport::Transport;
 use super::answer::{Grant, Outlook, TokenRequestError};
 use super::ask::{Denied, Endpoint};
-use super::jwt::ProofOf;
+use super::jwt::{ProofOf, Taker};
 use super::{ScopeGrant, ServiceApp};
 use crate::core::ids::Timestamp;
 use crate::core::secret::Secret;
@@ -36,8 +36,9 @@ const PASSING_HOLD_MILLIS: u64 = 250;
 const PASSING_HOLD_MILLIS_MAX: u64 = 30_000;
 
 /// The same after a refusal that somebody has to mend: keys are not repaired within seconds, and Okta logs each attempt.
-const DEAD_HOLD_MILLIS: u64 = 10_000;
-const DEAD_HOLD_MILLIS_MAX: u64 = 300_000;
+/// The longest is shorter than the engine's own wait, so that a key that is back is used at its next attempt.
+const DEAD_HOLD_MILLIS: u64 = 2_000;
+const DEAD_HOLD_MILLIS_MAX: u64 = 60_000;
 
 /// A token younger than this is not replaced because a scope is missing in it: the grant would have had to come since.
 const SCOPE_RENEWAL_AGE_MIN: Duration = Duration::from_secs(60);
@@ -283,11 +284,7 @@ impl Authorize for SignIn {
 
     /// The next attempt asks for a token; if there is none, it says why.
     fn on_unauthorized<'a>(&'a self, challenge: Challenge<'a>) -> BoxFuture<'a, Renewal> {
-        let wants_nonce = challenge.dpop_nonce.is_some() && challenge.code != Some("E0000011");
-        let makes_proofs = challenge.sent.iter().any(|header| header.name == "dpop");
-        if !(wants_nonce && makes_proofs) {
-            self.drop_sent(challenge.sent);
-        }
+        self.drop_sent(challenge.sent);
         Box::pin(async { Renewal::Renewed })
     }
 
@@ -306,7 +303,7 @@ impl Authorize for SignIn {
 
     fn on_nonce(&self, dpop_nonce: &str) {
         if let Some(prover) = self.endpoint.prover() {
-            prover.take_nonce(dpop_nonce);
+            prover.take_nonce(Taker::Reads, dpop_nonce);
         }
     }
 

@@ -3,6 +3,7 @@
 mod failures;
 mod following;
 mod hostile;
+mod proofs;
 mod server;
 mod service_app;
 mod simulated;

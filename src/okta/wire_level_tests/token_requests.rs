@@ -92,6 +92,43 @@ async fn a_throttled_token_request_waits_its_time() {
     assert_eq!(server.requests().len(), 5);
 }
 
+/// A token endpoint that is slow in every way is given up in bounded time, and says so.
+#[tokio::test(start_paused = true)]
+async fn a_slow_or_endless_answer_ends() {
+    async fn check(reply: Reply, kind: FailureKind, message: &str) {
+        let (client, server) = client_of(vec![reply; 100]).await;
+        let begun = Instant::now();
+        let error = read(&client).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(20 * 60), "{:?}: {message}", begun.elapsed());
+        assert!(server.requests().len() <= 8, "{}: {message}", server.requests().len());
+    }
+    let timeout = FailureKind::Network(NetworkCause::Timeout);
+    check(Reply::Silence, timeout.clone(), "no token: no answer within 60 s").await;
+    let head = |status, bytes| server::head(status, &[], bytes).into_bytes();
+    let trickle = |head, piece, seconds| Reply::Trickle(head, piece, Duration::from_secs(seconds));
+    check(trickle(head(200, 60_000), b" ", 1), timeout.clone(), "no token: no whole body within 120 s").await;
+    check(trickle(head(200, 60_000), b" ", 50), timeout, "no further piece of the body within 30 s").await;
+    let endless = trickle(head(200, 10_000_000_000), b" ", 1);
+    check(endless, FailureKind::Malformed, "no token: the body has more than 65536 bytes").await;
+    // What came of a refusal by then is enough.
+    check(trickle(head(503, 60_000), b" ", 50), FailureKind::Retry, "status 503").await;
+}
+
+/// Every token is over at once: reads share those that there are, and the endpoint is not asked for each.
+#[tokio::test(start_paused = true)]
+async fn tokens_without_a_life_are_shared_all_the_same() {
+    let token = TOKEN.replace("3600", "0");
+    let mut script = vec![reply(200, &[], token)];
+    script.extend(vec![reply(200, &[], USERS); 40]);
+    let (client, server) = client_of(script).await;
+    for page in join_all((0..40).map(|_| read(&client))).await {
+        page.unwrap();
+    }
+    assert_eq!(server.targets().iter().filter(|target| *target == "/oauth2/v1/token").count(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_passing_failure_is_survived() {
     let script = vec![reply(502, &[], "<html>"), Reply::Silence, reply(200, &[], TOKEN), reply(200, &[], USERS)];

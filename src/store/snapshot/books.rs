@@ -4,12 +4,12 @@ use rusqlite::params;
 
 use super::super::StoreError;
 use super::super::columns::{app_id, kind_of_code};
-use super::super::missing::HELD;
+use super::super::missing::{self, HELD};
 use super::{Snapshot, size};
 use crate::core::batch::{Listing, Position, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind, GapRecord};
 use crate::core::ids::{AppId, CrawlId, RequestNumber, Revision, Timestamp};
-use crate::core::model::{Kind, Scope};
+use crate::core::model::{Key, Kind, Scope};
 
 /// One line of the change log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,19 +217,25 @@ impl Snapshot<'_> {
         walks_of(self, id)
     }
 
-    /// Apps that the list of crawl `id` did not show, once it was read to its end: those whose app users the crawl knows
-    /// nothing of. Empty while the list is held, because then nothing is concluded from what it lacks. Apps whose
-    /// assignments are not wanted are among them: asking for them by id again does no harm.
-    pub fn unlisted_apps(&self, id: CrawlId) -> Result<Vec<AppId>, StoreError> {
-        self.rows(
-            "SELECT i.id FROM apps a JOIN ids i ON i.n = a.n
-             WHERE EXISTS (SELECT 1 FROM scopes WHERE scope = 'apps' AND crawl = ?1 AND state = 'finished')
-             AND NOT EXISTS (SELECT 1 FROM gaps WHERE scope = 'apps' AND kind = 'HELD' AND open = 1)
-             AND NOT EXISTS (SELECT 1 FROM scopes WHERE scope = 'app_users(' || i.id || ')' AND crawl = ?1)
-             ORDER BY i.id",
+    /// Users, groups and apps that the finished lists of crawl `id` did not show and that nobody has found since: where nobody
+    /// follows they are asked for by id.
+    pub fn unlisted(&self, id: CrawlId) -> Result<Vec<Key>, StoreError> {
+        let lists: Vec<(String, Option<i64>)> = self.rows(
+            "SELECT scope, walk_from FROM scopes WHERE scope IN ('users', 'groups', 'apps') AND crawl = ?1
+             AND state = 'finished' AND EXISTS (SELECT 1 FROM walk_seen w WHERE w.scope = scopes.scope) ORDER BY scope",
             [i64::try_from(id.0).unwrap_or(i64::MAX)],
-            |row| app_id(row, 0),
-        )
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let mut unlisted = Vec::new();
+        for (name, from) in lists {
+            let Some(scope) = Scope::parse(&name) else { continue };
+            let from = RequestNumber(from.and_then(|from| u64::try_from(from).ok()).unwrap_or_default());
+            let missing = missing::missing(self.sql, &scope, from, &missing::seen(self.sql, &name)?)?;
+            for n in missing.rows {
+                unlisted.extend(missing::key_of(self.sql, &scope, n)?);
+            }
+        }
+        Ok(unlisted)
     }
 
     /// Gaps, open ones first.

@@ -31,6 +31,8 @@ mod hidden;
 mod http;
 mod ids;
 mod json;
+mod jwt;
+pub mod nonces;
 pub mod oauth;
 pub mod org;
 mod rate;
@@ -44,7 +46,8 @@ pub use faults::{Action, BadRecord, PageMatch, PathMatch, Quirks, Refusal, Rule}
 pub use hidden::{ById, Hidden, Role, Way};
 pub use http::{Delivery, Reply, Request};
 pub use ids::{AppRef, GroupRef, UserRef};
-pub use oauth::{Oauth, ServiceApp};
+pub use nonces::Nonces;
+pub use oauth::{ChallengeForm, Oauth, ServiceApp};
 pub use org::{LogControls, MutationError, NewApp, NewUser, Org, PageSizes, ProfileUpdate, Spec};
 pub use rate::{Bucket, Limit, RateLimiter, Verdict, WINDOW_MS_DEFAULT, bucket_of};
 pub use server::{ClockMode, ServerConfig, SimServer, StartError};

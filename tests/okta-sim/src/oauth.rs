@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
-use ring::rsa::PublicKeyComponents;
-use ring::signature;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::faults::Refusal;
 use crate::http::{Params, Request};
+use crate::jwt::Jwt;
+use crate::nonces::Nonces;
 use crate::time::UnixMs;
 
 /// Path of the token endpoint.
@@ -23,7 +23,7 @@ pub const TOKEN_PATH: &str = "/oauth2/v1/token";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Most that `exp` may lie ahead, in seconds.
 const EXP_AHEAD_S_MAX: i64 = 3_600;
-/// Most that `iat` may be off, in seconds.
+/// Most that `iat` may be off unless a test says less, in seconds (facts 10.3).
 const IAT_SKEW_S_MAX: i64 = 300;
 
 /// A public key that an app is registered with.
@@ -100,20 +100,53 @@ struct Issued {
     bound_to: Option<String>,
 }
 
+/// Where a refused read says what is wrong with its token or proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChallengeForm {
+    /// In the body, as Okta does.
+    #[default]
+    Body,
+    /// In `WWW-Authenticate` and an empty body, as RFC 6750 and RFC 9449 have it.
+    Header,
+    /// Nowhere but in the status, and in `DPoP-Nonce` where there is one.
+    Nowhere,
+}
+
 /// The org's authorization server.
-#[derive(Default)]
 pub struct Oauth {
     /// Registered apps.
     pub apps: Vec<ServiceApp>,
-    /// The nonce that proofs at the token endpoint must hold; empty: none.
-    pub nonce: String,
-    /// Whether reads want the nonce in their proofs too.
-    pub nonce_on_reads: bool,
+    /// Nonces of the token endpoint.
+    pub token_nonces: Nonces,
+    /// Nonces of reads.
+    pub read_nonces: Nonces,
+    /// How reads are refused.
+    pub challenge: ChallengeForm,
+    /// Most that `iat` of assertions and proofs may be off, in seconds.
+    pub skew_s_max: i64,
+    /// Whether refusals keep to themselves what is wrong with an assertion.
+    pub is_vague: bool,
     /// Tokens given out.
     pub issued: usize,
     tokens: BTreeMap<String, Issued>,
     /// Ids of assertions and proofs that were used.
     used_ids: BTreeSet<String>,
+}
+
+impl Default for Oauth {
+    fn default() -> Self {
+        Self {
+            apps: Vec::new(),
+            token_nonces: Nonces::default(),
+            read_nonces: Nonces::default(),
+            challenge: ChallengeForm::Body,
+            skew_s_max: IAT_SKEW_S_MAX,
+            is_vague: false,
+            issued: 0,
+            tokens: BTreeMap::new(),
+            used_ids: BTreeSet::new(),
+        }
+    }
 }
 
 /// An answer of the token endpoint.
@@ -126,6 +159,8 @@ pub(crate) struct TokenAnswer {
 /// What a token allows.
 pub(crate) struct Admitted {
     pub(crate) has_role: bool,
+    /// `DPoP-Nonce` to go with the answer.
+    pub(crate) nonce: Option<String>,
 }
 
 /// Why a read is not let in.
@@ -133,12 +168,8 @@ pub(crate) struct Denied {
     pub(crate) refusal: Refusal,
     /// `DPoP-Nonce` to go with it.
     pub(crate) nonce: Option<String>,
-}
-
-impl From<Refusal> for Denied {
-    fn from(refusal: Refusal) -> Self {
-        Self { refusal, nonce: None }
-    }
+    /// `WWW-Authenticate` to go with it.
+    pub(crate) challenge: Option<String>,
 }
 
 /// Status, `error`, `error_description`.
@@ -158,12 +189,14 @@ impl Oauth {
     pub(crate) fn answer(&mut self, request: &Request, base_url: &str, now_ms: UnixMs) -> TokenAnswer {
         let proves = request.header("dpop").is_some() || self.apps.iter().any(|app| app.requires_proof);
         let mut headers = vec![("Cache-Control".to_owned(), "no-cache, no-store".to_owned())];
-        if proves && !self.nonce.is_empty() {
-            headers.push(("dpop-nonce".to_owned(), self.nonce.clone()));
-        }
-        match self.grant(request, base_url, now_ms) {
+        let granted = self.grant(request, base_url, now_ms);
+        let nonce = if proves { self.token_nonces.told() } else { None };
+        headers.extend(nonce.map(|nonce| ("dpop-nonce".to_owned(), nonce)));
+        match granted {
             Ok(body) => TokenAnswer { status: 200, body, headers },
             Err((status, error, description)) => {
+                let is_vague = self.is_vague && error == "invalid_client";
+                let description = if is_vague { "Client authentication failed." } else { description };
                 let body = json!({ "error": error, "error_description": description }).to_string();
                 TokenAnswer { status, body, headers }
             }
@@ -231,7 +264,7 @@ impl Oauth {
         if expires - now_s > EXP_AHEAD_S_MAX {
             return Err(client("The client_assertion token has an expiration too far in the future."));
         }
-        if jwt.claims["iat"].as_i64().is_some_and(|issued| issued - now_s > IAT_SKEW_S_MAX) {
+        if jwt.claims["iat"].as_i64().is_some_and(|issued| issued - now_s > self.skew_s_max) {
             return Err(client("The client_assertion token was issued in the future."));
         }
         let keys = self.apps[place].keys.iter();
@@ -265,7 +298,7 @@ impl Oauth {
         };
         let proof = Proof { text: proof, method: "POST", url, token: None };
         let (thumbprint, nonce) = self.check_proof(&proof, now_ms)?;
-        if !self.nonce.is_empty() && nonce != self.nonce {
+        if !self.token_nonces.accept(&nonce) {
             return Err((400, "use_dpop_nonce", "Authorization server requires nonce in DPoP proof."));
         }
         Ok(Some(thumbprint))
@@ -285,7 +318,7 @@ impl Oauth {
             return Err(bad("The 'htm' or 'htu' claim in the DPoP proof JWT is invalid."));
         }
         let issued_at = jwt.claims["iat"].as_i64().unwrap_or(i64::MIN);
-        if now_ms.div_euclid(1_000).abs_diff(issued_at) > IAT_SKEW_S_MAX.unsigned_abs() {
+        if now_ms.div_euclid(1_000).abs_diff(issued_at) > self.skew_s_max.unsigned_abs() {
             return Err(bad("The 'iat' claim in the DPoP proof JWT is invalid."));
         }
         let hash = proof.token.map(|token| URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes())));
@@ -312,9 +345,38 @@ impl Oauth {
         if !["Bearer", "DPoP"].contains(&scheme) || self.apps.is_empty() || request.path.starts_with("/.well-known/") {
             return None;
         }
-        Some(self.admit_token(request, scheme, token, base_url, now_ms))
+        let admitted = self.admit_token(request, scheme, token, base_url, now_ms);
+        let nonce = if scheme == "DPoP" { self.read_nonces.told() } else { None };
+        Some(match admitted {
+            Ok(has_role) => Ok(Admitted { has_role, nonce }),
+            Err(refusal) => Err(self.denied(refusal, scheme, nonce)),
+        })
     }
 
+    /// A refusal in the form that is set.
+    fn denied(&self, refusal: NotAdmitted, scheme: &str, nonce: Option<String>) -> Denied {
+        let (status, error, refusal) = match refusal {
+            NotAdmitted::Token => (401, "invalid_token", Refusal::InvalidToken),
+            NotAdmitted::Scope(scope) => {
+                return Denied { refusal: Refusal::InsufficientScope(scope.to_owned()), nonce, challenge: None };
+            }
+            NotAdmitted::Proof((status, error, description)) => {
+                let body = json!({ "error": error, "error_description": description }).to_string();
+                (status, error, Refusal::Custom(status, body))
+            }
+        };
+        match self.challenge {
+            ChallengeForm::Body => Denied { refusal, nonce, challenge: None },
+            ChallengeForm::Nowhere => Denied { refusal: Refusal::Custom(401, String::new()), nonce, challenge: None },
+            ChallengeForm::Header => {
+                let challenge = Some(format!("{scheme} error=\"{error}\", algs=\"ES256 RS256\""));
+                let status = if status == 400 { 401 } else { status };
+                Denied { refusal: Refusal::Custom(status, String::new()), nonce, challenge }
+            }
+        }
+    }
+
+    /// Whether the token's app has a role.
     fn admit_token(
         &mut self,
         request: &Request,
@@ -322,35 +384,42 @@ impl Oauth {
         token: &str,
         base_url: &str,
         now_ms: UnixMs,
-    ) -> Result<Admitted, Denied> {
-        let issued = self.tokens.get(token).filter(|issued| now_ms < issued.expires_ms).ok_or(Refusal::InvalidToken)?;
+    ) -> Result<bool, NotAdmitted> {
+        let issued = self.tokens.get(token).filter(|issued| now_ms < issued.expires_ms).ok_or(NotAdmitted::Token)?;
         let app = self.apps.iter().find(|app| app.client_id == issued.client_id && app.is_active);
-        let has_role = app.ok_or(Refusal::InvalidToken)?.has_role;
+        let has_role = app.ok_or(NotAdmitted::Token)?.has_role;
         let (bound_to, scopes) = (issued.bound_to.clone(), issued.scopes.clone());
         if bound_to.is_some() != (scheme == "DPoP") {
-            return Err(Refusal::InvalidToken.into());
+            return Err(NotAdmitted::Token);
         }
         if let Some(bound_to) = bound_to {
             let url = format!("{base_url}{}", request.path);
             let text = request.header("dpop").unwrap_or_default();
             let proof = Proof { text, method: "GET", url: &url, token: Some(token) };
-            let refused = |(status, error, description): OauthError| {
-                Refusal::Custom(status, json!({ "error": error, "error_description": description }).to_string())
-            };
-            let (thumbprint, nonce) = self.check_proof(&proof, now_ms).map_err(refused)?;
+            let (thumbprint, nonce) = self.check_proof(&proof, now_ms).map_err(NotAdmitted::Proof)?;
             if thumbprint != bound_to {
-                return Err(Refusal::InvalidToken.into());
+                return Err(NotAdmitted::Token);
             }
-            if self.nonce_on_reads && nonce != self.nonce {
-                let refusal = Refusal::Custom(401, json!({ "error": "use_dpop_nonce" }).to_string());
-                return Err(Denied { refusal, nonce: Some(self.nonce.clone()) });
+            if !self.read_nonces.accept(&nonce) {
+                let description = "Resource server requires nonce in DPoP proof.";
+                return Err(NotAdmitted::Proof((401, "use_dpop_nonce", description)));
             }
         }
         match scope_of(&request.path) {
-            Some(scope) if !scopes.contains(scope) => Err(Refusal::InsufficientScope(scope.to_owned()).into()),
-            _ => Ok(Admitted { has_role }),
+            Some(scope) if !scopes.contains(scope) => Err(NotAdmitted::Scope(scope)),
+            _ => Ok(has_role),
         }
     }
+}
+
+/// What is wrong with a read.
+enum NotAdmitted {
+    /// Its token.
+    Token,
+    /// Its proof, or the nonce in it.
+    Proof(OauthError),
+    /// The token's scopes.
+    Scope(&'static str),
 }
 
 struct Proof<'a> {
@@ -377,59 +446,11 @@ fn scope_of(path: &str) -> Option<&'static str> {
     }
 }
 
-/// A signed token, taken apart.
-struct Jwt<'a> {
-    signed: &'a str,
-    header: Value,
-    claims: Value,
-    signature: Vec<u8>,
-}
-
-impl<'a> Jwt<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (signed, signature) = text.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
-        let read = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
-        Some(Self {
-            signed,
-            header: read(header)?,
-            claims: read(claims)?,
-            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
-        })
-    }
-
-    fn is_signed_by(&self, members: &BTreeMap<String, String>) -> bool {
-        let member = |name: &str| URL_SAFE_NO_PAD.decode(members.get(name)?).ok();
-        let message = self.signed.as_bytes();
-        let verified = match self.header["alg"].as_str() {
-            Some(rsa @ ("RS256" | "RS384" | "RS512")) => {
-                let parameters = match rsa {
-                    "RS256" => &signature::RSA_PKCS1_2048_8192_SHA256,
-                    "RS384" => &signature::RSA_PKCS1_2048_8192_SHA384,
-                    _ => &signature::RSA_PKCS1_2048_8192_SHA512,
-                };
-                let (Some(n), Some(e)) = (member("n"), member("e")) else { return false };
-                PublicKeyComponents { n, e }.verify(parameters, message, &self.signature)
-            }
-            Some(ec @ ("ES256" | "ES384")) => {
-                let algorithm: &'static dyn signature::VerificationAlgorithm = match ec {
-                    "ES256" => &signature::ECDSA_P256_SHA256_FIXED,
-                    _ => &signature::ECDSA_P384_SHA384_FIXED,
-                };
-                let (Some(x), Some(y)) = (member("x"), member("y")) else { return false };
-                let point = [vec![4], x, y].concat();
-                signature::UnparsedPublicKey::new(algorithm, point).verify(message, &self.signature)
-            }
-            _ => return false,
-        };
-        verified.is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use serde_json::Value;
 
     use super::*;
 

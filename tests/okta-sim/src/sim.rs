@@ -198,6 +198,7 @@ impl Sim {
         let mut without_role = None;
         let caller = match self.oauth.admit(request, &self.base_url, now_ms) {
             Some(Ok(admitted)) => {
+                reply.headers.extend(admitted.nonce.map(|nonce| ("DPoP-Nonce".to_owned(), nonce)));
                 if !admitted.has_role {
                     without_role = Some(Quirks { role_missing: true, ..self.quirks.clone() });
                 }
@@ -205,6 +206,7 @@ impl Sim {
             }
             Some(Err(denied)) => {
                 reply.headers.extend(denied.nonce.map(|nonce| ("DPoP-Nonce".to_owned(), nonce)));
+                reply.headers.extend(denied.challenge.map(|challenge| ("WWW-Authenticate".to_owned(), challenge)));
                 return reply.refuse(&denied.refusal, request, &self.base_url, now_ms).map(|()| None);
             }
             None => self.admit(request)?,

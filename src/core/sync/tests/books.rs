@@ -43,6 +43,8 @@ pub(super) struct Book {
     pub(super) crawl: u64,
     /// Its walk was given up for a newer crawl.
     is_idle: bool,
+    /// It was empty when its object was created, and nobody has begun to read it.
+    is_born: bool,
     pub(super) is_held: bool,
     pub(super) completed_at: Option<Timestamp>,
     window: Option<WalkWindow>,
@@ -226,6 +228,7 @@ impl Books {
         for scope in std::mem::take(&mut self.gone) {
             self.forget(&scope);
         }
+        self.take_newborn(batch);
         let mut finished = Vec::new();
         for update in &batch.walks {
             let shown = shown.get(&update.scope).cloned().unwrap_or_default();
@@ -246,6 +249,12 @@ impl Books {
                 if let Some(left) = self.pending.remove(&answered.target).and_then(|debt| debt.answer(answered.by)) {
                     self.pending.insert(left.target.clone(), left);
                 }
+            }
+        }
+        for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
+            let target = Target::List(scope.clone());
+            if self.scopes.get(&scope).is_some_and(|book| book.is_born) && !self.pending.contains_key(&target) {
+                self.owe(target, When::Now, batch.at, batch);
             }
         }
         for scope in &batch.needed {
@@ -533,11 +542,36 @@ impl Books {
         is_done
     }
 
+    fn take_newborn(&mut self, batch: &Batch) {
+        for (object, created) in &batch.newborn {
+            if !self.rows.contains_key(object) {
+                continue;
+            }
+            for scope in
+                Scope::below(object).iter().filter(|scope| !self.scopes.contains_key(scope)).collect::<Vec<_>>()
+            {
+                let credential = self.credential.clone();
+                let book = self.book(scope);
+                book.state = WalkState::Finished {
+                    from: RequestNumber(0),
+                    began: *created,
+                    known_empty: true,
+                    ended: Vec::new(),
+                };
+                book.is_born = true;
+                book.completed_at = Some(batch.now);
+                book.read_by = Some(credential);
+                book.window = Some(WalkWindow { began: *created, ended: *created });
+            }
+        }
+    }
+
     fn book(&mut self, scope: &Scope) -> &mut Book {
         self.scopes.entry(scope.clone()).or_insert_with(|| Book {
             state: WalkState::Todo,
             crawl: 0,
             is_idle: false,
+            is_born: false,
             is_held: false,
             completed_at: None,
             window: None,
@@ -563,6 +597,7 @@ impl Books {
         }
         let before = std::mem::replace(&mut book.state, update.state.clone());
         let was_idle = std::mem::take(&mut book.is_idle);
+        book.is_born = false;
         book.crawl = crawl;
         match &update.state {
             WalkState::Walking(_) => {

@@ -3,6 +3,7 @@
 mod accounts;
 mod crawls;
 mod lists;
+mod newcomers;
 
 use super::by_hand::{failed, forbidden, name, other_app, small, small_with, small_world, the_app, the_group, user};
 use super::follower::{Follower, all_limits, calm_limits};

@@ -496,6 +496,7 @@ impl Follower {
             && !state.is_crawling()
             && state.log_status().held == 0
             && state.log_status().debts == 0
+            && state.miscounted_for_tests().is_empty()
             && only_polls()
             && is_read()
     }

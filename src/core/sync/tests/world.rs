@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) log_rows: usize,
     /// Lists whose first page is 200 with nothing.
     pub(super) emptied: BTreeSet<Scope>,
+    /// Lists that show nothing, also of what was never stored.
+    pub(super) hidden: BTreeSet<Scope>,
     /// Apps that no list shows.
     pub(super) unlisted: BTreeSet<AppId>,
     /// Whether the list of a user's apps shows inactive ones.
@@ -131,6 +133,7 @@ impl World {
             page_rows: 100,
             log_rows: 100,
             emptied: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             shows_inactive_apps: true,
             tells_all: false,
@@ -222,6 +225,7 @@ impl World {
         let group_type = if source_app.is_some() { GroupType::AppGroup } else { GroupType::OktaGroup };
         let mut group = group(id, "Eng", group_type);
         group.source_app = source_app;
+        group.created = Some(self.now);
         group.last_updated = Some(self.now);
         self.groups.insert(group.id.clone(), group);
         group_id(id)
@@ -238,7 +242,8 @@ impl World {
 
     pub(super) fn add_app_of(&mut self, name: &str, application_type: Option<&str>) -> AppId {
         let id = self.new_id();
-        let app = app(id, name, application_type);
+        let mut app = app(id, name, application_type);
+        app.created = Some(self.now);
         self.apps.insert(app.id.clone(), app);
         app_id(id)
     }

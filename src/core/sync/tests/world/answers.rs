@@ -37,9 +37,11 @@ impl World {
             Call::PollLog(cursor) => self.poll(cursor).map(|from| Input::Log(id, self.log_page(from, at))),
             Call::FirstPage { scope, listing, limit, .. } => {
                 let limit = limit.map_or(self.page_rows, |limit| limit as usize);
-                let rows = self.rows(scope, *listing).map(|rows| match self.emptied.contains(scope) {
-                    true => Vec::new(),
-                    false => rows,
+                let rows = self.rows(scope, *listing).map(|rows| {
+                    match self.emptied.contains(scope) || self.hidden.contains(scope) {
+                        true => Vec::new(),
+                        false => rows,
+                    }
                 });
                 rows.map(|rows| Input::Page(id, self.page(rows, limit, "", at)))
             }
