@@ -15,5 +15,7 @@ mod look_ups;
 mod refusals;
 #[path = "cli/service_app.rs"]
 mod service_app;
+#[path = "cli/stops.rs"]
+mod stops;
 #[path = "cli/store.rs"]
 mod store;

@@ -11,7 +11,7 @@ use okta_idmap::core::model::Row;
 use okta_idmap::okta::wire::{FailureBody, decode_log, decode_object, decode_org_metadata, decode_page};
 use okta_idmap::okta::{
     AnswerHeaders, Endpoint, FailureKind, NextRule, NextUrl, ObjectPath, OktaError, OrgUrl, Resource, StatusFailure,
-    next_target,
+    next_link,
 };
 use serde_json::Value;
 
@@ -330,7 +330,7 @@ fn every_error_is_classified() {
 fn every_header_is_read() {
     for recording in recordings() {
         let is_next = recording.headers.all("link").any(|line| line.to_ascii_lowercase().contains("rel=\"next\""));
-        let next = next_target(recording.headers.all("link"));
+        let next = next_link(recording.headers.all("link")).expect("the header can be read");
         assert_eq!(next.is_some(), is_next, "{}", recording.excerpt());
         // Role lists point to the admin console; in the plain lists the link leads back to the list.
         if let (Some(next), Some(resource)) = (next, resource_of(&recording)) {

@@ -1,5 +1,5 @@
-//! Addresses: the org's, the one the server listens on, the one look-ups go to. Entry points: [`OrgUrl::parse`],
-//! [`parse_listen`], [`parse_server`].
+//! Addresses: the org's, its proxy's, the one the server listens on, the one look-ups go to. Entry points:
+//! [`OrgUrl::parse`], [`parse_proxy`], [`parse_listen`], [`parse_server`].
 //!
 //! Invariants:
 //! - An [`OrgUrl`] is `scheme://host[:port]` and nothing else: what follows it in a request is ours, not the
@@ -157,6 +157,24 @@ pub(super) fn parse_listen_or_none(text: &str) -> Result<Option<SocketAddr>, Str
     if text.trim().is_empty() { Ok(None) } else { parse_listen(text).map(Some) }
 }
 
+/// Reads the address of a proxy: `http://host:port`, or `https://` to one that takes TLS. A password does not belong here,
+/// where it would be shown.
+pub(super) fn parse_proxy(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        return Err(
+            "holds a user or a password: set the variable HTTPS_PROXY to the whole address, and this to \"auto\""
+                .to_owned(),
+        );
+    }
+    let url = parse_origin(text, "http")?;
+    let host = url.host().ok_or("has no host")?.to_owned();
+    check_nothing_follows(&url, &host)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("the scheme {} is neither http nor https", shown(url.scheme())));
+    }
+    Ok(origin_of(&url, &host))
+}
+
 /// Reads the address of a running server: `http://127.0.0.1:8450`. The port must be written: nobody means 80.
 pub(super) fn parse_server(text: &str) -> Result<String, String> {
     let url = parse_origin(text.trim(), "http")?;
@@ -186,6 +204,26 @@ mod tests {
     #[track_caller]
     fn check_org(text: &str, expected: Expect) {
         expected.assert_eq(&OrgUrl::parse(text).map_or_else(|reason| reason, |url| format!("{url} ({})", url.host())));
+    }
+
+    #[test]
+    fn proxies() {
+        #[track_caller]
+        fn check(text: &str, expected: Expect) {
+            expected.assert_eq(&parse_proxy(text).unwrap_or_else(|reason| reason));
+        }
+        check("proxy.example:3128", expect!["http://proxy.example:3128"]);
+        check("http://10.0.0.1:3128/", expect!["http://10.0.0.1:3128"]);
+        check("https://proxy.example", expect!["https://proxy.example"]);
+        check("socks5://proxy.example:1080", expect![[r#"the scheme "socks5" is neither http nor https"#]]);
+        check(
+            "http://user:password@proxy.example:3128",
+            expect![[
+                r#"holds a user or a password: set the variable HTTPS_PROXY to the whole address, and this to "auto""#
+            ]],
+        );
+        check("http://proxy.example/pac", expect!["has something after the host: write http://proxy.example alone"]);
+        check("", expect!["is empty"]);
     }
 
     #[test]

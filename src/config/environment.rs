@@ -101,13 +101,15 @@ fn read_variable(
     if name == CONFIG_VARIABLE {
         return Ok(());
     }
-    let value = match (name, value.trim().to_ascii_lowercase().as_str()) {
-        (BATON_CIAM, "true" | "1") => "ciam".to_owned(),
-        (BATON_CIAM, "false" | "0") => "all".to_owned(),
+    let value = match value.trim() {
+        "1" if name == BATON_CIAM => "ciam".to_owned(),
+        "0" if name == BATON_CIAM => "all".to_owned(),
+        word if name == BATON_CIAM && word.eq_ignore_ascii_case("true") => "ciam".to_owned(),
+        word if name == BATON_CIAM && word.eq_ignore_ascii_case("false") => "all".to_owned(),
         _ => value,
     };
     let is_key = value.contains("-----BEGIN") || value.trim_start().starts_with('{');
-    let given = Given { raw: Raw::Untyped(value), source: Source::Environment { name: name.to_owned() } };
+    let given = Given { raw: Raw::Untyped(value.into()), source: Source::Environment { name: name.to_owned() } };
     if name == BATON_KEY {
         for_only_org.push(ForOnlyOrg { key: if is_key { "private_key" } else { "private_key_file" }, given });
         return Ok(());
@@ -203,14 +205,14 @@ pub(super) fn read_flags(flags: Flags, layers: &mut Layers, problems: &mut Vec<C
     ];
     for (name, path, value) in top_level {
         if let Some(value) = value {
-            let given = Given { raw: Raw::Untyped(value), source: Source::Flag { name } };
+            let given = Given { raw: Raw::Untyped(value.into()), source: Source::Flag { name } };
             problems.extend(layers.put(Address::from_path(None, path), given).err());
         }
     }
     [("--domain", "domain", domain), ("--api-token-file", "api_token_file", api_token_file)]
         .into_iter()
         .filter_map(|(name, key, value)| {
-            Some(ForOnlyOrg { key, given: Given { raw: Raw::Untyped(value?), source: Source::Flag { name } } })
+            Some(ForOnlyOrg { key, given: Given { raw: Raw::Untyped(value?.into()), source: Source::Flag { name } } })
         })
         .collect()
 }

@@ -186,7 +186,7 @@ impl Walk<'_> {
 /// TOML's value in our terms. Recursion is bounded by the parser's own limit on nesting (80).
 fn convert(value: &DeValue<'_>, place: &dyn Fn(Range<usize>) -> Source) -> Raw {
     match value {
-        DeValue::String(text) => Raw::Text(text.as_ref().to_owned()),
+        DeValue::String(text) => Raw::Text(text.as_ref().to_owned().into()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or(Raw::Other("a number beyond 64 bits"), Raw::Integer),
         DeValue::Float(number) => number.as_str().parse().map_or(Raw::Other("no number"), Raw::Float),

@@ -6,6 +6,7 @@
 //! | `settings` | every key with its type, bounds and default |
 //! | `follow` | those of following the log and of the change log |
 //! | `filter` | those of what is wanted at all |
+//! | `network` | those of the way to an org |
 //! | `orgs`, `credential` | orgs and addresses; their credentials |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
@@ -29,6 +30,7 @@ mod file;
 mod filter;
 mod follow;
 mod layers;
+mod network;
 mod orgs;
 mod process;
 mod settings;
@@ -48,6 +50,7 @@ pub use credential::{Credential, SECRET_FILE_BYTES_MAX, ServiceAppConfig};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
 pub use filter::{FilterConfig, FilterMode};
 pub use follow::{ChangesConfig, FollowConfig};
+pub use network::{NetworkConfig, ProxyConfig};
 pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
 pub use settings::{
@@ -125,7 +128,7 @@ pub struct Flags {
     pub server: Option<String>,
 }
 
-/// The text of a configuration file.
+/// The text of a configuration file; zeroed when it is dropped.
 pub struct ConfigFile {
     /// Its path as it was named; only for messages.
     pub path: PathBuf,
@@ -133,6 +136,13 @@ pub struct ConfigFile {
     pub text: String,
     /// Its permission bits, where the system has some: a file with a token in it should be its owner's only.
     pub mode: Option<u32>,
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        // A token may stand in it.
+        self.text.zeroize();
+    }
 }
 
 /// Everything that a configuration is made from.
@@ -165,7 +175,7 @@ impl fmt::Debug for SecretFile {
     }
 }
 
-/// Makes the configuration from its sources. `read_file` reads the files that hold secrets.
+/// Makes the configuration from its sources. `read_file` reads the files that hold secrets or certificates.
 ///
 /// Errors: all that were found, in the order file, environment, flags, values, orgs. A file that is no TOML hides what
 /// its values would be, so then only its syntax errors and those of names elsewhere are told.

@@ -18,6 +18,7 @@ use super::error::{ConfigError, ConfigWarning, Source, shown};
 use super::filter::{self, FilterConfig};
 use super::follow::{self, ChangesConfig, FollowConfig};
 use super::layers::{Address, Effective, Reader, SchemaKey};
+use super::network::NetworkConfig;
 use super::settings::{AppsConfig, BrakeConfig, CrawlConfig, GroupsConfig, OrgSettings, ResolveConfig};
 use super::spec::{Wrong, quoted};
 
@@ -78,6 +79,8 @@ pub struct OrgConfig {
     pub domain: OrgUrl,
     /// Its credential.
     pub credential: Credential,
+    /// The way to it.
+    pub network: NetworkConfig,
     /// How it is crawled.
     pub crawl: CrawlConfig,
     /// How its System Log is followed.
@@ -128,16 +131,19 @@ pub(super) fn read(
         reader.org = Some(name);
         let domain = read_domain(reader, name);
         let credential = credential::read(reader, name, read_file, warnings);
-        let settings = OrgSettings::read(reader, Some(base));
+        let mut settings = OrgSettings::read(reader, Some(base));
+        settings.network.read_roots(reader, name, read_file);
         check_apps(reader, name, &settings.apps);
         filter::check(reader, name, &settings.filter);
         follow::check(reader, name, &settings.follow, &settings.brake);
         if let (Ok(name), Some(domain), Some(credential)) = (OrgName::new(name), domain, credential) {
-            let OrgSettings { crawl, follow, brake, coverage, changes, groups, apps, filter, resolve } = settings;
+            let OrgSettings { network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve } =
+                settings;
             let org = OrgConfig {
                 name: name.clone(),
                 domain,
                 credential,
+                network,
                 crawl,
                 follow,
                 brake,

@@ -98,7 +98,8 @@ fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, Option<u3
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     // Room for all at once: a buffer that grows leaves copies of a secret behind.
-    let mut bytes = Vec::with_capacity(bytes_max.min(SECRET_FILE_BYTES_MAX) + 1);
+    let announced = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(bytes_max.min(announced.max(SECRET_FILE_BYTES_MAX)) + 1);
     File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     Ok((bytes, mode_of(&metadata)))
 }
@@ -174,8 +175,9 @@ mod tests {
     fn a_named_file_must_be_there_and_be_text() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("okta-idmap.toml");
-        let read =
-            |path: &Path| read_config_file(path.to_owned()).map(|file| file.text).map_err(|errors| errors.to_string());
+        let read = |path: &Path| {
+            read_config_file(path.to_owned()).map(|file| file.text.clone()).map_err(|errors| errors.to_string())
+        };
         let message = read(&path).unwrap_err();
         assert!(message.starts_with("read configuration file ") && message.contains("No such file"), "{message}");
         std::fs::write(&path, b"data_dir = '\xff'").unwrap();

@@ -18,6 +18,7 @@ use super::error::{ConfigError, Source, nearest, shown};
 use super::filter::FilterConfig;
 use super::follow::{ChangesConfig, FollowConfig};
 use super::layers::{Address, Reader};
+use super::network::NetworkConfig;
 use super::spec::{Choice, Integer, Parsed, Share, Size, Span, Switch, TextSet};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ pub(super) struct TopLevel {
 
 /// The settings that each org may override.
 pub(super) struct OrgSettings {
+    pub(super) network: NetworkConfig,
     pub(super) crawl: CrawlConfig,
     pub(super) follow: FollowConfig,
     pub(super) brake: BrakeConfig,
@@ -65,6 +67,7 @@ impl TopLevel {
 impl OrgSettings {
     pub(super) fn read(reader: &mut Reader<'_>, base: Option<&Self>) -> Self {
         Self {
+            network: NetworkConfig::read(reader, base.map(|base| &base.network)),
             crawl: CrawlConfig::read(reader, base.map(|base| &base.crawl)),
             follow: FollowConfig::read(reader, base.map(|base| &base.follow)),
             brake: BrakeConfig::read(reader, base.map(|base| &base.brake)),

@@ -10,6 +10,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::error::{Source, nearest, shown};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -18,12 +20,12 @@ const LIST_ITEMS_MAX: usize = 10_000;
 /// Bytes of one text: names and labels of Okta have at most 255 characters of up to 4 bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 1_024;
 
-/// A value as it was given, before the key's type is known. Not `Debug`: it may hold a secret.
+/// A value as it was given, before the key's type is known. Not `Debug`: it may hold a secret. Zeroed when it is dropped.
 #[derive(Clone, PartialEq)]
 pub(super) enum Raw {
     /// From a variable or a flag: text that the key's type gives a meaning.
-    Untyped(String),
-    Text(String),
+    Untyped(Zeroizing<String>),
+    Text(Zeroizing<String>),
     Integer(i64),
     Float(f64),
     Bool(bool),
@@ -418,7 +420,7 @@ fn texts_of(raw: &Raw) -> Result<Vec<String>, Wrong> {
     items
         .iter()
         .map(|item| match item {
-            Raw::Text(text) => Ok(text.clone()),
+            Raw::Text(text) => Ok(text.to_string()),
             other => Err(Wrong::Because(format!("an item is {}, not a text", other.shown()))),
         })
         .collect()

@@ -7,16 +7,22 @@
 //! - A 429 does not use up the attempts that are meant for broken answers, and never loses a page.
 //! - The page size never falls below its floor and never rises within a call.
 
-/// Repetitions after server errors, time-outs, resets and broken bodies. Five halvings lead from the largest page (500)
-/// to nearly the floor, and with back-off they last about half a minute: longer outages are the caller's to wait out.
-pub const TRANSIENT_RETRIES_MAX: u32 = 5;
+/// Repetitions after server errors, time-outs, resets and broken bodies. Where one request in six fails, one in 300,000
+/// fails so often in a row; six halvings lead from the largest page (500) to the floor. With back-off they last less than
+/// half a minute: longer outages are the caller's to wait out.
+pub const TRANSIENT_RETRIES_MAX: u32 = 6;
 
 /// Refusals with 429 in a row. At up to 90 s each that is most of an hour of a bucket kept empty by others.
 pub const THROTTLED_RETRIES_MAX: u32 = 30;
 
-/// Repetitions of a *following* page before its walk must start again with smaller pages: its size is inside the opaque
-/// URL and cannot be changed (facts 13.23). Two, because most of Okta's 500s pass.
-pub const NEXT_PAGE_RETRIES_MAX: u32 = 2;
+/// Weight of the failures after which a first page is asked for with a smaller size. A time-out is a sign of too much work
+/// by itself; one server error is mostly chance, and a page halved for nothing doubles the requests of its whole walk.
+const SMALLER_WEIGHT: u32 = 2;
+
+/// Weight of the failures of a *following* page that is put up with before its walk must start again with smaller pages: its
+/// size is inside the opaque URL and cannot be changed (facts 13.23). A walk of a thousand pages must not start again by
+/// chance: five server errors in one call, or three time-outs, are none.
+const RESTART_WEIGHT: u32 = 5;
 
 /// Repetitions because the proof of possession was refused or its nonce had changed (facts 10.3). The first ones are sent
 /// beside other requests, which may change the nonce again; from [`PROOF_RETRIES_BESIDE_MAX`] on each is sent alone.
@@ -32,7 +38,7 @@ pub const PAGE_LIMIT_FLOOR: u32 = 10;
 pub const TRANSIENT_WAIT_MILLIS_MIN: u64 = 500;
 
 /// Longest wait after a transient failure, in milliseconds.
-pub const TRANSIENT_WAIT_MILLIS_MAX: u64 = 20_000;
+pub const TRANSIENT_WAIT_MILLIS_MAX: u64 = 8_000;
 
 /// Bounds of the wait after a concurrency refusal, in milliseconds (facts 6.3).
 pub const CONCURRENCY_WAIT_MILLIS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
@@ -44,7 +50,9 @@ pub enum Trouble {
     Throttled,
     /// Something that passes: a reset, a truncated body, 503.
     Transient,
-    /// 500, 502, 504 or a time-out: on a list mostly a page that was too much work (facts 2.2).
+    /// 500 or 502: mostly passes; on a list it may be a page that was too much work (facts 2.2).
+    ServerError,
+    /// 504 or a time-out: on a list mostly a page that was too much work (facts 2.2).
     TooMuchWork,
     /// The body was larger than the limit: the same page again would be as large.
     TooLarge,
@@ -107,6 +115,8 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Tries {
     transient: u32,
+    /// How much speaks for too much work: [`SMALLER_WEIGHT`].
+    weight: u32,
     throttled_in_a_row: u32,
     proofs: u32,
     renewed: bool,
@@ -128,29 +138,32 @@ impl Tries {
                 self.renewed = true;
                 Verdict::Renew
             }
+            Trouble::Transient | Trouble::ServerError | Trouble::TooMuchWork | Trouble::TooLarge => {
+                self.repeat(trouble, page, random)
+            }
             Trouble::Proof => {
                 self.proofs += 1;
                 let give_up = self.proofs > PROOF_RETRIES_MAX;
                 if give_up { Verdict::GiveUp } else { Verdict::Again { wait_millis: 0 } }
             }
-            Trouble::Transient | Trouble::TooMuchWork | Trouble::TooLarge => self.repeat(trouble, page, random),
         }
     }
 
     fn repeat(&mut self, trouble: Trouble, page: PageSize, random: u64) -> Verdict {
         self.transient += 1;
+        self.weight += match trouble {
+            Trouble::TooMuchWork => SMALLER_WEIGHT,
+            Trouble::ServerError => 1,
+            _ => 0,
+        };
         let wait_millis = transient_wait_millis(self.transient, random);
         let smaller = match page {
             PageSize::None => None,
             PageSize::First { limit, floor } | PageSize::Next { limit, floor } => halved(limit, floor),
         };
         if let (PageSize::Next { .. }, Some(limit)) = (page, smaller) {
-            let restart = match trouble {
-                Trouble::TooLarge => true,
-                Trouble::TooMuchWork => self.transient > NEXT_PAGE_RETRIES_MAX,
-                _ => false,
-            };
-            if restart {
+            let is_work = matches!(trouble, Trouble::TooMuchWork | Trouble::ServerError);
+            if trouble == Trouble::TooLarge || (is_work && self.weight >= RESTART_WEIGHT) {
                 return Verdict::RestartWalk { limit };
             }
         }
@@ -159,6 +172,9 @@ impl Tries {
         }
         match (trouble, page, smaller) {
             (Trouble::TooMuchWork | Trouble::TooLarge, PageSize::First { .. }, Some(limit)) => {
+                Verdict::Smaller { limit, wait_millis }
+            }
+            (Trouble::ServerError, PageSize::First { .. }, Some(limit)) if self.weight >= SMALLER_WEIGHT => {
                 Verdict::Smaller { limit, wait_millis }
             }
             (Trouble::TooLarge, ..) => Verdict::GiveUp,
@@ -227,8 +243,17 @@ mod tests {
         let smaller = |limit| Verdict::Smaller { limit, wait_millis: 0 };
         check(&[Final], FIRST_500, Verdict::GiveUp);
         check(&[Transient], FIRST_500, again);
-        check(&[Transient; 5], NEXT_200, again);
-        check(&[Transient; 6], NEXT_200, Verdict::GiveUp);
+        check(&[Transient; 6], NEXT_200, again);
+        check(&[Transient; 7], NEXT_200, Verdict::GiveUp);
+        check(&[ServerError], FIRST_500, again);
+        check(&[ServerError; 2], FIRST_500, smaller(250));
+        check(&[Transient, ServerError], FIRST_500, again);
+        check(&[ServerError, TooMuchWork], FIRST_500, smaller(250));
+        check(&[ServerError; 6], PageSize::None, again);
+        check(&[ServerError; 7], PageSize::None, Verdict::GiveUp);
+        check(&[ServerError; 4], NEXT_200, again);
+        check(&[ServerError; 5], NEXT_200, Verdict::RestartWalk { limit: 100 });
+        check(&[Transient, Transient, ServerError, Transient, ServerError, ServerError], NEXT_200, again);
         check(&[Throttled; 30], NEXT_200, again);
         check(&[Throttled; 31], NEXT_200, Verdict::GiveUp);
         check(&[Unauthorized], FIRST_500, Verdict::Renew);
@@ -244,7 +269,7 @@ mod tests {
         check(&[TooMuchWork], PageSize::None, again);
         check(&[TooMuchWork; 2], NEXT_200, again);
         check(&[TooMuchWork; 3], NEXT_200, Verdict::RestartWalk { limit: 100 });
-        check(&[TooMuchWork; 6], PageSize::Next { limit: 10, floor: 1 }, Verdict::GiveUp);
+        check(&[TooMuchWork; 7], PageSize::Next { limit: 10, floor: 1 }, Verdict::GiveUp);
         check(&[TooLarge], FIRST_500, smaller(250));
         check(&[TooLarge], NEXT_200, Verdict::RestartWalk { limit: 100 });
         check(&[TooLarge], PageSize::None, Verdict::GiveUp);

@@ -132,7 +132,12 @@ impl Shell<'_> {
         outside: Option<Outside<'_>>,
         shutdown: &CancellationToken,
     ) -> Result<CrawlOutcome, EngineError> {
-        if let Err(failure) = bind_org(self.org, self.writer).await? {
+        let bound = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(CrawlOutcome::Interrupted),
+            bound = bind_org(self.org, self.writer) => bound?,
+        };
+        if let Err(failure) = bound {
             return Ok(CrawlOutcome::Stopped(failure));
         }
         let (begin, mut known) = self.boot()?;

@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use url::Url;
+
 use super::calls::PageSizes;
 use super::{EngineError, clock};
-use crate::config::{Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, OrgConfig};
+use crate::config::{
+    Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, NetworkConfig, OrgConfig, ProxyConfig,
+};
 use crate::core::coverage::CoveragePolicy;
 use crate::core::filter::{AppFilter, DomainFilter, Filter, GroupFilter};
 use crate::core::normalize::NameRule;
@@ -20,7 +24,7 @@ use crate::core::policy::{GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use crate::core::rate::RateConfig;
 use crate::core::reconcile::Brake;
 use crate::core::sync::{FollowLimits, Limits, Members};
-use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, ServiceApp, Ssws, TokenError};
+use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, ProxyChoice, ServiceApp, Ssws, TokenError};
 use crate::serve::CredentialKind;
 use crate::store::{ChangeRetention, Reader, Store, StoreConfig, Writer};
 
@@ -35,6 +39,8 @@ pub struct OrgSettings {
     pub url: OrgUrl,
     /// The API token or the service app.
     pub credential: Credential,
+    /// The way to the org.
+    pub network: NetworkConfig,
     /// What is read and within which limits.
     pub limits: Limits,
     /// Page sizes.
@@ -149,6 +155,7 @@ impl OrgSettings {
             dir: org_dir(&config.data_dir, org.name.as_str()),
             url: OrgUrl::parse(org.domain.as_str()).map_err(|error| wrong(error.to_string()))?,
             credential: org.credential.clone(),
+            network: org.network.clone(),
             limits: Limits {
                 in_flight_per_lane: usize::try_from(in_flight).unwrap_or(usize::MAX),
                 members: match org.groups.members {
@@ -363,6 +370,15 @@ pub fn client(settings: &OrgSettings, request_numbers: Arc<AtomicU64>) -> Result
     let mut config = ClientConfig::new(settings.url.clone(), request_numbers);
     config.limiter = settings.limiter;
     config.now = clock::now;
+    config.proxy = match &settings.network.proxy {
+        ProxyConfig::Environment => ProxyChoice::Environment,
+        ProxyConfig::Direct => ProxyChoice::Direct,
+        ProxyConfig::By(address) => ProxyChoice::By(Url::parse(address).map_err(|error| EngineError::Settings {
+            org: settings.name.clone(),
+            detail: format!("network.proxy: {error}"),
+        })?),
+    };
+    config.root_certificates_pem = settings.network.root_certificates_pem.clone();
     match &settings.credential {
         Credential::ApiToken(token) => {
             let wrong =

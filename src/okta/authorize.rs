@@ -87,6 +87,9 @@ pub trait Authorize: Send + Sync + fmt::Debug {
     }
 }
 
+/// What stands before an API token.
+const SCHEME: &str = "SSWS ";
+
 /// Why a string is no API token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -129,7 +132,11 @@ impl Ssws {
         if !raw.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::Character);
         }
-        Ok(Self { header_value: Secret::new(format!("SSWS {raw}")) })
+        // Room for all at once: a text that grows leaves copies behind.
+        let mut header_value = String::with_capacity(SCHEME.len() + raw.len());
+        header_value.push_str(SCHEME);
+        header_value.push_str(raw);
+        Ok(Self { header_value: Secret::new(header_value) })
     }
 }
 

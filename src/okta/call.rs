@@ -28,6 +28,9 @@ use crate::core::rate::Bucket;
 /// what a task may keep a worker.
 const DECODE_INLINE_BYTES_MAX: usize = 100 * 1024;
 
+/// How often a web page in place of the very first answer is taken for a passing fault: after that the address is wrong.
+const FIRST_PAGE_RETRIES_MAX: u32 = 2;
+
 /// Gives a request its number. Numbers are unique and increasing over the whole life of a store.
 pub trait NumberRequests: Send + Sync {
     /// The next number.
@@ -149,8 +152,8 @@ impl Caller {
             if history.first_request_id.is_none() {
                 history.first_request_id = failed.error.request_id().map(Box::from);
             }
-            let verdict =
-                history.tries.decide(self.trouble(&failed, &mut history.implied_proofs), page, fastrand::u64(..));
+            let trouble = self.trouble(&failed, history.attempt, &mut history.implied_proofs);
+            let verdict = history.tries.decide(trouble, page, fastrand::u64(..));
             if !history.scope_renewed && self.has_new_scope(&failed) {
                 history.scope_renewed = true;
                 continue;
@@ -187,13 +190,16 @@ impl Caller {
         }
     }
 
-    fn trouble(&self, failed: &Failed, implied_proofs: &mut u32) -> Trouble {
+    /// `attempts` so far, this one included.
+    fn trouble(&self, failed: &Failed, attempts: u32, implied_proofs: &mut u32) -> Trouble {
         match &failed.error {
             OktaError::Status(failure) if failure.proof == Some(ProofRefusal::Implied) => {
                 *implied_proofs += 1;
                 if *implied_proofs == 2 { Trouble::Unauthorized } else { Trouble::Proof }
             }
-            OktaError::Body { source: BodyError::Html, .. } if self.has_answered.load(Ordering::Relaxed) => {
+            OktaError::Body { source: BodyError::Html, .. }
+                if attempts <= FIRST_PAGE_RETRIES_MAX || self.has_answered.load(Ordering::Relaxed) =>
+            {
                 Trouble::Transient
             }
             error => error.trouble(),

@@ -18,11 +18,11 @@ use super::call::{Answered, Call, Caller, Exchange, Failed, NEVER, NumberRequest
 use super::clock::ClockAhead;
 use super::error::{Endpoint, FailureKind, OktaError};
 use super::limiter::{BucketState, Limiter, LimiterConfig, Priority};
-use super::link::{NextError, NextRule, NextUrl, next_target};
+use super::link::{NextError, NextRule, NextUrl, next_link};
 use super::oauth::{ScopeGrant, ServiceApp, SignIn};
 use super::org_url::OrgUrl;
 use super::resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
-use super::transport::{Transport, TransportLimits};
+use super::transport::{ProxyChoice, Transport, TransportLimits};
 use super::wire::{self, LogEvent, UserAppSeen};
 use crate::core::backoff::PageSize;
 use crate::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};
@@ -38,6 +38,8 @@ pub struct ClientConfig {
     pub limiter: LimiterConfig,
     /// Time and size limits of an exchange.
     pub transport: TransportLimits,
+    /// Which way requests take.
+    pub proxy: ProxyChoice,
     /// Root certificates to trust besides the system's, for proxies that open TLS.
     pub root_certificates_pem: Option<Vec<u8>>,
     /// Gives requests their numbers.
@@ -54,6 +56,7 @@ impl ClientConfig {
             org,
             limiter: LimiterConfig::default(),
             transport: TransportLimits::default(),
+            proxy: ProxyChoice::default(),
             root_certificates_pem: None,
             request_numbers,
             now: || Timestamp::from_millis(chrono::Utc::now().timestamp_millis()),
@@ -528,14 +531,17 @@ impl Client {
     }
 
     fn next_of<T>(&self, answered: &Answered<T>, path: &str) -> Result<Option<NextUrl>, OktaError> {
-        let Some(raw) = next_target(answered.headers.all("link")) else { return Ok(None) };
-        Ok(Some(self.adopt(raw, path)?.0))
+        let refused = |source| OktaError::Next { endpoint: Endpoint::of(&self.0.org.join(path)), source };
+        match next_link(answered.headers.all("link")).map_err(refused)? {
+            Some(raw) => Ok(Some(self.adopt(raw, path)?.0)),
+            None => Ok(None),
+        }
     }
 }
 
 fn transport(config: &ClientConfig) -> Result<Transport, OktaError> {
     let certificates = config.root_certificates_pem.as_deref();
-    Ok(Transport::new(config.transport, config.org.is_loopback(), certificates)?)
+    Ok(Transport::new(config.transport, config.org.is_loopback(), &config.proxy, certificates)?)
 }
 
 /// A cursor of the log is a next URL although its page size counts as fixed: a 400 to it means that it is gone.

@@ -365,7 +365,8 @@ impl StatusFailure {
             _ if self.proof.is_some() => Trouble::Proof,
             (429, _) => Trouble::Throttled,
             (_, FailureKind::Unauthorized) => Trouble::Unauthorized,
-            (500 | 502 | 504, FailureKind::Retry) => Trouble::TooMuchWork,
+            (500 | 502, FailureKind::Retry) => Trouble::ServerError,
+            (504, FailureKind::Retry) => Trouble::TooMuchWork,
             (_, FailureKind::Retry) => Trouble::Transient,
             _ => Trouble::Final,
         }

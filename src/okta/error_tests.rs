@@ -50,9 +50,9 @@ fn answers_are_classified() {
     check(408, "", FailureKind::Retry, Trouble::Transient);
     check(423, "E0000239", FailureKind::Retry, Trouble::Transient);
     check(429, "E0000047", FailureKind::Retry, Trouble::Throttled);
-    check(500, "E0000009", FailureKind::Retry, Trouble::TooMuchWork);
+    check(500, "E0000009", FailureKind::Retry, Trouble::ServerError);
     check(501, "E0000060", FailureKind::Unavailable, Trouble::Final);
-    check(502, "", FailureKind::Retry, Trouble::TooMuchWork);
+    check(502, "", FailureKind::Retry, Trouble::ServerError);
     check(503, "E0000010", FailureKind::Retry, Trouble::Transient);
     check(503, "E0000100", FailureKind::Unavailable, Trouble::Final);
     check(504, "", FailureKind::Retry, Trouble::TooMuchWork);

@@ -1,10 +1,11 @@
 //! Following a list: the `Link` header, and the guard of its origin. Loops over several pages are noticed by
 //! `core::sync`, which knows the walk.
 //!
-//! Entry points: [`next_target`], [`NextUrl::adopt`].
+//! Entry points: [`next_link`], [`NextUrl::adopt`].
 //!
 //! Invariants:
 //! - A `next` URL is kept as Okta wrote it; its cursor is opaque (facts 0.1).
+//! - A list ends where there is no `next`, not where the header cannot be read.
 //! - A [`NextUrl`] leads to the org and to the list it came from; the credential goes nowhere else.
 
 use url::Url;
@@ -23,6 +24,9 @@ pub enum NextError {
     /// Longer than [`URL_BYTES_MAX`].
     #[error("the next link has more than {URL_BYTES_MAX} bytes")]
     TooLong,
+    /// The header is cut off, garbled, too long, or names two different pages: where the list goes on is not known.
+    #[error("the Link header cannot be read: something on the way changes answers")]
+    Unreadable,
     /// It leads to another scheme, host or port. The credential is not sent there.
     #[error("the next link leads to {host} instead of the org's own address; the credential was not sent there")]
     ForeignOrigin {
@@ -58,6 +62,10 @@ impl NextUrl {
     pub fn adopt(raw: &str, org: &OrgUrl, list_path: &str, rule: NextRule) -> Result<Self, NextError> {
         if raw.len() > URL_BYTES_MAX {
             return Err(NextError::TooLong);
+        }
+        // What could not be decoded is no place in a list any more.
+        if raw.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(NextError::Unreadable);
         }
         let url = Url::parse(raw).map_err(|_| NextError::NotAbsolute)?;
         let at_home = org.same_origin(&url);
@@ -103,6 +111,32 @@ impl NextUrl {
 /// any case, with or without quotes (facts 0.1, 13.1). `None` = the list ends here.
 pub fn next_target<'a>(link_lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     link_lines.into_iter().flat_map(link_values).take(LINK_VALUES_MAX).find(|(_, is_next)| *is_next).map(|(url, _)| url)
+}
+
+/// Where the list goes on by the lines of the `Link` header; `None` = it ends here. Lines that cannot be read to their end,
+/// and two different places, are an error: a list must not end by mistake.
+pub fn next_link<'a>(
+    link_lines: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+) -> Result<Option<&'a str>, NextError> {
+    let lines = link_lines.into_iter();
+    let values = lines.clone().flat_map(link_values).take(LINK_VALUES_MAX + 1);
+    let (mut count, mut next) = (0, None);
+    for (target, is_next) in values {
+        count += 1;
+        if is_next && next.is_some_and(|other| other != target) {
+            return Err(NextError::Unreadable);
+        }
+        next = next.or(is_next.then_some(target));
+    }
+    // A part between two commas that is not blank must have a whole target.
+    let is_whole = |line: &str| {
+        let targets = link_values(line).count();
+        line.matches('<').count() == targets && (targets > 0 || line.trim().is_empty())
+    };
+    if count > LINK_VALUES_MAX || !lines.into_iter().all(is_whole) {
+        return Err(NextError::Unreadable);
+    }
+    Ok(next)
 }
 
 /// Splits one line into its targets and whether each is `rel=next`. Commas and semicolons inside `<>` and inside quotes
@@ -160,6 +194,33 @@ mod tests {
     }
 
     #[test]
+    fn a_list_does_not_end_by_mistake() {
+        #[track_caller]
+        fn check(lines: &[&str], expected: Result<Option<&str>, NextError>) {
+            assert_eq!(next_link(lines.iter().copied()), expected, "{lines:?}");
+        }
+        let (own, next) = (r#"<https://a.b/c>; rel="self""#, r#"<https://a.b/c?after=1>; rel="next""#);
+        let found = || Ok(Some("https://a.b/c?after=1"));
+        let unreadable = || Err(NextError::Unreadable);
+        check(&[], Ok(None));
+        check(&[""], Ok(None));
+        check(&[own], Ok(None));
+        check(&[own, next], found());
+        check(&[next, next], found());
+        check(&[&format!("{own}, {next}, {next}")], found());
+        check(&[next, r#"<https://a.b/c?after=2>; rel="next""#], unreadable());
+        for cut in 1..next.find('>').unwrap() {
+            check(&[own, &next[..cut]], unreadable());
+            check(&[&format!("{own}, {}", &next[..cut])], if cut == 0 { Ok(None) } else { unreadable() });
+        }
+        check(&["none"], unreadable());
+        check(&["https://a.b/c?after=1; rel=next"], unreadable());
+        let many = vec![own; LINK_VALUES_MAX];
+        check(&many, Ok(None));
+        check(&[many.as_slice(), &[next]].concat(), unreadable());
+    }
+
+    #[test]
     fn next_urls_stay_on_the_org_and_the_list() {
         #[track_caller]
         fn check(raw: &str, rule: NextRule, expected: Result<&str, NextError>) {
@@ -184,6 +245,7 @@ mod tests {
         check("https://acme.okta.com/api/v1/groups?after=1", NextRule::SameOrigin, Err(other_list));
         check("/api/v1/users?after=1", NextRule::SameOrigin, Err(NextError::NotAbsolute));
         check("", NextRule::SameOrigin, Err(NextError::NotAbsolute));
+        check("https://acme.okta.com/api/v1/users?after=\u{fffd}", NextRule::SameOrigin, Err(NextError::Unreadable));
         check(&format!("{verbatim}{}", "x".repeat(URL_BYTES_MAX)), NextRule::SameOrigin, Err(NextError::TooLong));
     }
 
@@ -205,6 +267,10 @@ mod tests {
         fn arbitrary_links_never_panic(line in "[<>;,=\"relnxt ü:/?a-]{0,60}", raw in "\\PC{0,60}") {
             if let Some(target) = next_target([line.as_str(), raw.as_str()]) {
                 proptest::prop_assert!(line.contains(target) || raw.contains(target));
+            }
+            let lines = [line.as_str(), raw.as_str()];
+            if let Ok(next) = next_link(lines) {
+                proptest::prop_assert_eq!(next, next_target(lines), "what is read is read as before");
             }
             let org = OrgUrl::parse("https://acme.okta.com").unwrap();
             for raw in [raw.clone(), format!("https://acme.okta.com/api/v1/users{raw}"), format!("https://{raw}")] {

@@ -13,6 +13,7 @@
 //! - Logs and errors hold ids and paths, no query values, no names and no credential.
 
 mod authorize;
+mod body;
 mod call;
 mod client;
 mod clock;
@@ -41,10 +42,10 @@ pub use client::{
 pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, ProofRefusal, StatusFailure};
 pub use headers::{AnswerHeaders, HEADERS_KEPT};
 pub use limiter::{BucketState, LimiterConfig, Priority};
-pub use link::{NextError, NextRule, NextUrl, next_target};
+pub use link::{NextError, NextRule, NextUrl, next_link, next_target};
 pub use oauth::{SCOPES_NEEDED, Said, ScopeGrant, ServiceApp, TokenRequestError};
 pub use org_url::{OrgUrl, OrgUrlError, URL_BYTES_MAX};
 pub use owner::{API_TOKENS_PATH, Holder, OWNER_PATH};
 pub use resource::{CONTENT_TYPE_JSON, ObjectPath, Resource, USERS_BY_IDS_MAX};
-pub use transport::{SendError, SetupError, TimeoutPhase, TransportLimits};
+pub use transport::{ProxyChoice, SendError, SetupError, TimeoutPhase, TransportLimits};
 pub use wire::{LogEvent, LogTarget, UserAppSeen};

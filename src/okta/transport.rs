@@ -7,14 +7,18 @@
 //! - No redirect is followed, so that no credential reaches another host by an answer's will.
 //! - Every wait and every size has a limit; a body is read piece by piece and dropped at the limit.
 //! - Errors hold no URL, since queries may hold personal data.
+//! - An answer that repeats what was sent in confidence goes no further.
+//! - The library repeats nothing by itself: a proof is never sent twice, and one layer counts the attempts.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
+use super::body::{Body, BodyFault};
 use super::error::NetworkCause;
 use super::headers::AnswerHeaders;
 use super::org_url::OrgUrl;
@@ -30,10 +34,11 @@ pub struct TransportLimits {
     pub headers: Duration,
     /// Between two pieces of the body.
     pub idle: Duration,
-    /// From the headers to the end of the body, so that a trickle does not last for ever.
+    /// From the headers to the end of the body, so that a trickle does not last for ever. The body of a failure gets no
+    /// more than 10 s: its status is known, and all else may be missing.
     pub body: Duration,
-    /// Bytes of a body after decompression. The largest page (10,000 groups) has about 10 MiB; the limit also ends
-    /// compression bombs.
+    /// Bytes of a body, both as it comes and after decompression. The largest page (10,000 groups) has about 10 MiB; the
+    /// limit also ends compression bombs.
     pub body_bytes_max: usize,
 }
 
@@ -58,8 +63,25 @@ const TOKEN_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that are read of the body of a failure: Okta's have a few hundred, the rest is a page for people.
 const FAILURE_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// How long the body of a failure is waited for.
+const FAILURE_BODY: Duration = Duration::from_secs(10);
+
 /// Header lines of an answer that are accepted; Okta sends about 30.
 const HEADER_LINES_MAX: usize = 200;
+/// Bytes of all header lines of an answer over HTTP/2; Okta sends about 8,000, most of it a policy for browsers. Over
+/// HTTP/1.1 the library stops at 400 KiB.
+const HEADER_BYTES_MAX: u32 = 64 * 1024;
+
+/// How often a connection over HTTP/2 is asked whether it still lives while an answer is waited for, and how long it may
+/// take to say so. All requests share it: one that is dead would take them all along, and their retries, until the system
+/// notices; where something on the way keeps it open, never.
+const PING: Duration = Duration::from_secs(15);
+
+/// Bytes of an assertion; the names of scopes and types have fewer.
+const ASSERTION_BYTES_MIN: usize = 200;
+
+/// Bytes of a secret that is looked for in answers: shorter ones could stand there by chance.
+const SECRET_BYTES_MIN: usize = 16;
 
 /// Idle connections that are kept, and for how long: as many as requests can be in flight, shorter than the time after
 /// which common load balancers drop them silently.
@@ -72,6 +94,9 @@ pub enum SetupError {
     /// The certificates of the operator do not parse.
     #[error("the additional root certificates are no PEM certificates")]
     Certificates,
+    /// The address of the proxy cannot be used.
+    #[error("the address of the proxy cannot be used: write it like http://proxy.example:3128")]
+    Proxy,
     /// The HTTP library refused: mostly there are no root certificates on the system.
     #[error("no HTTPS client can be made ({reason}); are there root certificates on this system?")]
     Library {
@@ -84,9 +109,11 @@ pub enum SetupError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The name does not resolve.
-    #[error("the host name {host} was not found: check the org's address, and that this machine can resolve names")]
+    #[error(
+        "the host name {host} was not found: check the addresses of org and proxy, and that this machine can resolve names"
+    )]
     Dns {
-        /// The name.
+        /// The name: of the configured proxy where there is one. That of a proxy of the environment is not known.
         host: Box<str>,
     },
     /// No connection.
@@ -95,6 +122,9 @@ pub enum SendError {
         /// What the system said.
         reason: Box<str>,
     },
+    /// The proxy wants to know who asks.
+    #[error("the proxy wants a user and a password (407): set HTTPS_PROXY to http://user:password@proxy.example:3128")]
+    ProxyLogin,
     /// The certificate is not trusted, or there is no common protocol.
     #[error("no trusted connection: {reason}; a proxy that opens TLS needs its root certificate configured")]
     Tls {
@@ -123,6 +153,14 @@ pub enum SendError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// The body is compressed in a way that was not asked for.
+    #[error("the body is compressed in a way that was not asked for: something on the way changes answers")]
+    Coding,
+    /// The answer repeats the credential. It is dropped, since what an answer says may be stored and shown.
+    #[error(
+        "the answer repeats the credential that it was asked with, and was dropped: something on the way answers instead of Okta"
+    )]
+    Echo,
     /// A header cannot be sent. Names no value.
     #[error("the header {name} holds a character that cannot be sent")]
     Header {
@@ -159,11 +197,11 @@ impl SendError {
     pub(super) fn network_cause(&self) -> Option<NetworkCause> {
         match self {
             Self::Dns { .. } => Some(NetworkCause::Dns),
-            Self::Connect { .. } => Some(NetworkCause::Connect),
+            Self::Connect { .. } | Self::ProxyLogin => Some(NetworkCause::Connect),
             Self::Tls { .. } => Some(NetworkCause::Tls),
             Self::Timeout { .. } => Some(NetworkCause::Timeout),
             Self::Broken { .. } => Some(NetworkCause::Reset),
-            Self::BodyTooLarge { .. } | Self::Header { .. } => None,
+            Self::BodyTooLarge { .. } | Self::Coding | Self::Echo | Self::Header { .. } => None,
         }
     }
 
@@ -173,8 +211,8 @@ impl SendError {
             Self::Timeout { phase: TimeoutPhase::Connect, .. } => Trouble::Transient,
             Self::Timeout { .. } => Trouble::TooMuchWork,
             Self::BodyTooLarge { .. } => Trouble::TooLarge,
-            // A certificate does not become trusted by asking again.
-            Self::Tls { .. } | Self::Header { .. } => Trouble::Final,
+            // Neither becomes a certificate trusted by asking again, nor is a password found.
+            Self::Tls { .. } | Self::ProxyLogin | Self::Coding | Self::Echo | Self::Header { .. } => Trouble::Final,
         }
     }
 }
@@ -188,8 +226,19 @@ pub(super) enum HeaderText {
     Sensitive(Secret),
 }
 
-/// An answer, whatever its status.
-#[derive(Clone, Debug)]
+/// Which way requests take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// As the variables `HTTPS_PROXY` and `NO_PROXY` say.
+    #[default]
+    Environment,
+    /// Directly, whatever the variables say.
+    Direct,
+    /// By this proxy, whatever the variables say.
+    By(Url),
+}
+
+/// An answer, whatever its status. Not `Debug`: the body may hold a token.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: AnswerHeaders,
@@ -202,13 +251,16 @@ pub(super) struct Answer {
 pub(super) struct Transport {
     client: reqwest::Client,
     limits: TransportLimits,
+    /// Host of the configured proxy.
+    proxy_host: Option<Box<str>>,
 }
 
 impl Transport {
-    /// `root_certificates_pem` is trusted besides the system's. To a loopback org no proxy leads and no certificate is due.
+    /// `root_certificates_pem` is trusted besides the system's. To a loopback org no proxy leads, and only these are trusted.
     pub(super) fn new(
         limits: TransportLimits,
         is_loopback: bool,
+        proxy: &ProxyChoice,
         root_certificates_pem: Option<&[u8]>,
     ) -> Result<Self, SetupError> {
         // Another part of the process may have installed one before: either is fine.
@@ -223,25 +275,40 @@ impl Transport {
         let builder = reqwest::Client::builder()
             .user_agent(concat!("okta-idmap/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
             .referer(false)
             .connect_timeout(limits.connect)
             .http1_max_headers(HEADER_LINES_MAX)
+            .http2_max_header_list_size(HEADER_BYTES_MAX)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
             .pool_idle_timeout(IDLE_CONNECTION)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .gzip(true);
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
         let builder = match is_loopback {
-            true => builder.no_proxy().tls_certs_only(certificates),
+            true => builder.tls_certs_only(certificates),
             false if certificates.is_empty() => builder,
             false => builder.tls_certs_merge(certificates),
         };
+        let builder = match proxy {
+            _ if is_loopback => builder.no_proxy(),
+            ProxyChoice::Environment => builder,
+            ProxyChoice::Direct => builder.no_proxy(),
+            ProxyChoice::By(url) => builder.proxy(reqwest::Proxy::all(url.as_str()).map_err(|_| SetupError::Proxy)?),
+        };
         let client =
             builder.build().map_err(|error| SetupError::Library { reason: innermost(&error.without_url()) })?;
-        Ok(Self { client, limits })
+        let proxy_host = match proxy {
+            ProxyChoice::By(url) if !is_loopback => url.host_str().map(Box::from),
+            _ => None,
+        };
+        Ok(Self { client, limits, proxy_host })
     }
 
     /// Sends a GET and reads the answer. Never retries, never follows.
     pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Answer, SendError> {
-        self.send(with_headers(self.client.get(url.clone()), headers)?, url, self.limits.body_bytes_max).await
+        let secrets = secrets_of(&headers);
+        let request = with_headers(self.client.get(url.clone()), headers)?;
+        self.send(request, url, self.limits.body_bytes_max, &secrets).await
     }
 
     /// Sends the token request, a form (facts 10.2), and reads the answer. Never retries, never follows. This is the one
@@ -258,8 +325,14 @@ impl Transport {
             ("content-type", HeaderText::Plain("application/x-www-form-urlencoded".to_owned())),
         ];
         headers.extend(proof.map(|proof| ("dpop", HeaderText::Sensitive(proof.clone()))));
+        let mut secrets = secrets_of(&headers);
+        // Among its values the assertion; the other long ones are no secret, but neither does an answer repeat them.
+        let values = form.expose().split('&').filter_map(|pair| pair.split_once('=').map(|(_, value)| value));
+        secrets.extend(
+            values.filter(|value| value.len() > ASSERTION_BYTES_MIN).map(|value| Secret::new(value.to_owned())),
+        );
         let request = self.client.post(org.join(TOKEN_PATH)).body(form.expose().to_owned());
-        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), TOKEN_BODY_BYTES_MAX).await
+        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), TOKEN_BODY_BYTES_MAX, &secrets).await
     }
 
     async fn send(
@@ -267,61 +340,77 @@ impl Transport {
         request: reqwest::RequestBuilder,
         url: &Url,
         body_bytes_max: usize,
+        secrets: &[Secret],
     ) -> Result<Answer, SendError> {
         let limit = self.limits.headers;
-        let response = match timeout(limit, request.send()).await {
+        let response = match timeout(limit, request.header(ACCEPT_ENCODING, "gzip").send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.send_error(error, url)),
             Err(_) => return Err(SendError::Timeout { phase: TimeoutPhase::Headers, limit }),
         };
         let status = response.status().as_u16();
-        let lines = response.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let headers = AnswerHeaders::new(lines);
-        let body = self.read_body(response, status == 200, body_bytes_max).await?;
+        // A line that is no text is kept as far as it goes: a link that is left out would end a list.
+        let mut is_echo = false;
+        let lines = response.headers().iter().filter(|(_, value)| {
+            let repeats = repeats(value.as_bytes(), secrets);
+            is_echo |= repeats;
+            !repeats
+        });
+        let lines: Vec<(&str, Cow<'_, str>)> =
+            lines.map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+        let headers = AnswerHeaders::new(lines.iter().map(|(name, line)| (*name, &**line)));
+        let mut body = match status {
+            200 => self.read_body(response, body_bytes_max).await?,
+            _ => self.read_failure(response).await,
+        };
+        if repeats(&body, secrets) {
+            body.clear();
+            is_echo = true;
+        }
+        // A success without one of its lines would be another answer.
+        if is_echo && status == 200 {
+            return Err(SendError::Echo);
+        }
         Ok(Answer { status, headers, body })
     }
 
-    /// Reads a body up to the limit. Of a failure's body less is wanted, and what is there by then is enough.
-    async fn read_body(
-        &self,
-        mut response: reqwest::Response,
-        is_success: bool,
-        body_bytes_max: usize,
-    ) -> Result<Vec<u8>, SendError> {
-        let limit_bytes = if is_success { body_bytes_max } else { FAILURE_BODY_BYTES_MAX };
-        let announced = response.content_length().unwrap_or(0);
-        if is_success && announced > u64::try_from(limit_bytes).unwrap_or(u64::MAX) {
-            return Err(SendError::BodyTooLarge { limit_bytes });
+    async fn read_body(&self, mut response: reqwest::Response, limit_bytes: usize) -> Result<Vec<u8>, SendError> {
+        let (announced, limits) = (response.content_length(), self.limits);
+        let too_large = SendError::BodyTooLarge { limit_bytes };
+        if announced.is_some_and(|bytes| bytes > u64::try_from(limit_bytes).unwrap_or(u64::MAX)) {
+            return Err(too_large);
         }
-        // Announced lengths are not believed further than a usual page.
-        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(FAILURE_BODY_BYTES_MAX));
-        let deadline = Instant::now() + self.limits.body;
+        let broken = |reason: &str| SendError::Broken { during: "within the body", reason: reason.into() };
+        let fault = |fault: BodyFault| match fault {
+            BodyFault::TooLarge => SendError::BodyTooLarge { limit_bytes },
+            BodyFault::Compression { reason } => broken(&super::wire::one_line(&reason)),
+        };
+        let mut body = new_body(&response, limit_bytes).ok_or(SendError::Coding)?;
+        let deadline = Instant::now() + limits.body;
         loop {
-            let idle_deadline = Instant::now() + self.limits.idle;
-            let piece = match timeout_at(deadline.min(idle_deadline), response.chunk()).await {
-                Ok(Ok(piece)) => piece,
-                _ if !is_success => return Ok(body),
-                Ok(Err(error)) => {
-                    return Err(SendError::Broken {
-                        during: "within the body",
-                        reason: innermost(&error.without_url()).into(),
-                    });
-                }
+            let idle_deadline = Instant::now() + limits.idle;
+            match timeout_at(deadline.min(idle_deadline), response.chunk()).await {
+                Ok(Ok(Some(piece))) => body.push(&piece).map_err(fault)?,
+                Ok(Ok(None)) => return body.finish().map_err(fault),
+                Ok(Err(error)) => return Err(broken(&innermost(&error.without_url()))),
                 Err(_) if deadline <= idle_deadline => {
-                    return Err(SendError::Timeout { phase: TimeoutPhase::Body, limit: self.limits.body });
+                    return Err(SendError::Timeout { phase: TimeoutPhase::Body, limit: limits.body });
                 }
-                Err(_) => return Err(SendError::Timeout { phase: TimeoutPhase::Idle, limit: self.limits.idle }),
-            };
-            let Some(piece) = piece else { return Ok(body) };
-            if body.len() + piece.len() > limit_bytes {
-                if is_success {
-                    return Err(SendError::BodyTooLarge { limit_bytes });
-                }
-                body.extend_from_slice(&piece[..limit_bytes - body.len()]);
-                return Ok(body);
+                Err(_) => return Err(SendError::Timeout { phase: TimeoutPhase::Idle, limit: limits.idle }),
             }
-            body.extend_from_slice(&piece);
         }
+    }
+
+    /// What is there of the body of a failure when the limits are reached, or when it breaks: the status says most.
+    async fn read_failure(&self, mut response: reqwest::Response) -> Vec<u8> {
+        let Some(mut body) = new_body(&response, FAILURE_BODY_BYTES_MAX) else { return Vec::new() };
+        let deadline = Instant::now() + FAILURE_BODY.min(self.limits.body);
+        while let Ok(Ok(Some(piece))) = timeout_at(deadline, response.chunk()).await {
+            if body.push(&piece).is_err() {
+                break;
+            }
+        }
+        body.so_far()
     }
 
     fn send_error(&self, error: reqwest::Error, url: &Url) -> SendError {
@@ -330,17 +419,44 @@ impl Transport {
             return SendError::Tls { reason: tls.into() };
         }
         if error.is_dns() {
-            return SendError::Dns { host: url.host_str().unwrap_or_default().into() };
+            let host = self.proxy_host.clone();
+            return SendError::Dns { host: host.unwrap_or_else(|| url.host_str().unwrap_or_default().into()) };
         }
         if error.is_timeout() {
             return SendError::Timeout { phase: TimeoutPhase::Connect, limit: self.limits.connect };
         }
-        let reason = innermost(&error).into();
+        let reason: Box<str> = innermost(&error).into();
+        // The library's own error has no public type.
+        if error.is_connect() && reason.contains("proxy authorization required") {
+            return SendError::ProxyLogin;
+        }
         if error.is_connect() {
             return SendError::Connect { reason };
         }
         SendError::Broken { during: "before the answer", reason }
     }
+}
+
+fn new_body(response: &reqwest::Response, bytes_max: usize) -> Option<Body> {
+    let codings = response.headers().get_all(CONTENT_ENCODING).iter();
+    // What is no text is no coding that was asked for.
+    Body::new(codings.map(|line| line.to_str().unwrap_or("?")), response.content_length(), bytes_max)
+}
+
+/// What was sent in confidence, without the name of its scheme.
+fn secrets_of(headers: &[(&'static str, HeaderText)]) -> Vec<Secret> {
+    let sensitive = headers.iter().filter_map(|(_, text)| match text {
+        HeaderText::Sensitive(secret) => Some(secret.expose()),
+        HeaderText::Plain(_) => None,
+    });
+    sensitive.map(|text| Secret::new(text.rsplit(' ').next().unwrap_or(text).to_owned())).collect()
+}
+
+/// Whether one of the secrets stands in it.
+fn repeats(text: &[u8], secrets: &[Secret]) -> bool {
+    let long =
+        secrets.iter().map(|secret| secret.expose().as_bytes()).filter(|secret| secret.len() >= SECRET_BYTES_MIN);
+    long.into_iter().any(|secret| memchr::memmem::find(text, secret).is_some())
 }
 
 fn with_headers(

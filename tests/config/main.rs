@@ -4,7 +4,10 @@
 //! `messages`, the property tests in `hostile`.
 
 mod hostile;
+#[cfg(target_os = "linux")]
+mod memory;
 mod messages;
+mod network;
 mod service_apps;
 
 use std::collections::BTreeSet;
@@ -26,6 +29,8 @@ const CANARY: &str = "00CanaryTokenNeverShown-abcdefghijklmnop_42";
 /// Keys for tests: no org knows them.
 const KEY: &str = include_str!("../keys/p256-pkcs8.pem");
 const JWK: &str = include_str!("../keys/rsa.jwk.json");
+const ROOT: &[u8] = include_bytes!("../keys/tls/root.pem");
+const NO_ROOT: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 /// Everything that a configuration is loaded from; `run` loads it.
 #[derive(Default)]
@@ -81,6 +86,11 @@ fn read_secret(path: &Path) -> io::Result<SecretFile> {
         "key" => (KEY.as_bytes().to_vec(), Some(0o600)),
         "key-jwk" => (JWK.as_bytes().to_vec(), Some(0o400)),
         "key-wide" => (KEY.as_bytes().to_vec(), Some(0o640)),
+        "roots" => (ROOT.to_vec(), Some(0o644)),
+        "roots-two" => ([ROOT, ROOT].concat(), None),
+        "roots-none" => (b"not a certificate\n".to_vec(), None),
+        "roots-wrong" => ([ROOT, NO_ROOT].concat(), None),
+        "roots-cut" => (ROOT[..ROOT.len() / 2].to_vec(), None),
         "token-denied" => return Err(io::ErrorKind::PermissionDenied.into()),
         _ => return Err(io::ErrorKind::NotFound.into()),
     };
@@ -355,6 +365,7 @@ fn every_key_is_a_variable() {
         // An empty variable counts as unset: a text that is empty by default is set to something else.
         let value = match value.trim_matches('"') {
             "" if key.path == "server.http_listen" => "127.0.0.1:8451".to_owned(),
+            "" if key.path == "network.ca_file" => "roots".to_owned(),
             value => value.to_owned(),
         };
         for name in [format!("OKTA_IDMAP_{suffix}"), format!("OKTA_IDMAP_ORGS__ACME__{suffix}")] {
@@ -473,6 +484,10 @@ fn the_effective_configuration_names_its_sources() {
         domain = "https://acme.okta.com" # file okta-idmap.toml:6:1
         api_token = "***" # environment OKTA_IDMAP_API_TOKEN
 
+        [orgs.acme.network]
+        proxy = "auto" # default
+        ca_file = "" # default
+
         [orgs.acme.crawl]
         interval = "1h30m" # file okta-idmap.toml:2:1, from [crawl]
         users_page_size = 200 # default
@@ -559,6 +574,10 @@ fn the_effective_configuration_names_its_sources() {
         [index]
         commit_interval = "1s" # default
         writer_heap_bytes = "64MB" # default
+
+        [network]
+        proxy = "auto" # default
+        ca_file = "" # default
 
         [crawl]
         interval = "24h" # default

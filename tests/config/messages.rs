@@ -50,12 +50,12 @@ fn unknown_keys_are_all_told_with_what_was_meant() {
             "data_dri = 'x'\n[crawl]\nintervall = '1h'\nusr_page_size = 1\n[oauth]\nkey = 'x'\n[orgs.acme]\ninterval = '1h'\nlog = 'x'\n[orgs.acme.crawl]\nusers = 1",
         ),
         expect![[r#"
-            okta-idmap.toml:1:1: unknown key "data_dri" (did you mean data_dir?); valid keys: data_dir, log, server, client, index, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
+            okta-idmap.toml:1:1: unknown key "data_dri" (did you mean data_dir?); valid keys: data_dir, log, server, client, index, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
             okta-idmap.toml:3:1: unknown key "intervall" (did you mean interval?); valid keys of [crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             okta-idmap.toml:4:1: unknown key "usr_page_size" (did you mean users_page_size?); valid keys of [crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
-            okta-idmap.toml:5:2: unknown key "oauth"; valid keys: data_dir, log, server, client, index, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
-            okta-idmap.toml:8:1: unknown key "interval" (did you mean crawl.interval?); valid keys of [orgs.acme]: domain, api_token, api_token_file, client_id, key_id, private_key, private_key_file, signing_algorithm, scopes, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve
-            okta-idmap.toml:9:1: unknown key "log"; valid keys of [orgs.acme]: domain, api_token, api_token_file, client_id, key_id, private_key, private_key_file, signing_algorithm, scopes, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve
+            okta-idmap.toml:5:2: unknown key "oauth"; valid keys: data_dir, log, server, client, index, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
+            okta-idmap.toml:8:1: unknown key "interval" (did you mean crawl.interval?); valid keys of [orgs.acme]: domain, api_token, api_token_file, client_id, key_id, private_key, private_key_file, signing_algorithm, scopes, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve
+            okta-idmap.toml:9:1: unknown key "log"; valid keys of [orgs.acme]: domain, api_token, api_token_file, client_id, key_id, private_key, private_key_file, signing_algorithm, scopes, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve
             okta-idmap.toml:11:1: unknown key "users"; valid keys of [orgs.acme.crawl]: interval, users_page_size, groups_page_size, group_members_page_size, apps_page_size, app_users_page_size, app_groups_page_size, max_in_flight_per_bucket, rate_limit_reserve
             org acme has no domain: set OKTA_IDMAP_ORGS__ACME__DOMAIN or domain in [orgs.acme]
             org acme has no credential: set OKTA_IDMAP_ORGS__ACME__API_TOKEN_FILE or api_token_file in [orgs.acme]; or client_id, key_id and private_key_file of an OAuth service app"#]],
@@ -63,8 +63,8 @@ fn unknown_keys_are_all_told_with_what_was_meant() {
     check_error(
         Case::file("domain = 'acme.okta.com'\ninterval = '1h'"),
         expect![[r#"
-            okta-idmap.toml:1:1: unknown key "domain" (did you mean orgs.<name>.domain?); valid keys: data_dir, log, server, client, index, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
-            okta-idmap.toml:2:1: unknown key "interval" (did you mean crawl.interval?); valid keys: data_dir, log, server, client, index, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs"#]],
+            okta-idmap.toml:1:1: unknown key "domain" (did you mean orgs.<name>.domain?); valid keys: data_dir, log, server, client, index, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
+            okta-idmap.toml:2:1: unknown key "interval" (did you mean crawl.interval?); valid keys: data_dir, log, server, client, index, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs"#]],
     );
     check_error(
         Case::file("crawl = 5\norgs = 'acme'\n[log.level]\nx = 1"),
@@ -451,7 +451,7 @@ fn what_has_a_limit_says_it() {
     check(
         format!("{} = 1\n[log]\nlevel = '{}'", "k".repeat(500), "v".repeat(500)),
         expect![[r#"
-            okta-idmap.toml:1:1: unknown key "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…"; valid keys: data_dir, log, server, client, index, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
+            okta-idmap.toml:1:1: unknown key "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…"; valid keys: data_dir, log, server, client, index, network, crawl, follow, brake, coverage, changes, groups, apps, filter, resolve, orgs
             okta-idmap.toml:3:1: log.level: "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv…" is none of off, error, warn, info, debug, trace, nor <module>=<level>"#]],
     );
 }

@@ -9,6 +9,7 @@ mod filters;
 mod gaps;
 mod harness;
 mod limits;
+mod mixed_faults;
 mod parts;
 mod picture;
 mod requests;

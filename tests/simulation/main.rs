@@ -30,6 +30,7 @@ mod runs;
 mod seeds;
 mod service_app;
 mod story;
+mod unsteady;
 mod weather;
 
 /// Seeds of a usual run. One takes seconds, most of them waiting for the wait times of the connector itself.

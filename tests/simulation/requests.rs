@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use okta_idmap::engine::OrgSettings;
 use okta_sim::org::{GroupKind, TruthApp, UserStatus};
 use okta_sim::{
-    AppRef, ClockMode, GroupRef, NewApp, NewUser, Org, ProfileUpdate, RequestRecord, ServerConfig, Spec, UserRef,
+    AppRef, ClockMode, GroupRef, NewApp, NewUser, Org, ProfileUpdate, RequestRecord, ServerConfig, Sim, Spec, UserRef,
 };
 
 use crate::converge::{Watcher, assert_requests};
@@ -27,8 +27,8 @@ const IDLE: Duration = Duration::from_secs(3);
 const LOGS: &str = "/api/v1/logs";
 
 /// An org that is followed, with nothing left to do.
-struct Followed {
-    world: World,
+pub(crate) struct Followed {
+    pub(crate) world: World,
     settings: OrgSettings,
     watcher: Watcher,
     engine: Engine,
@@ -36,8 +36,14 @@ struct Followed {
 
 impl Followed {
     async fn new(seed: u64) -> Self {
-        let config = ServerConfig { clock: ClockMode::Wall, ..ServerConfig::default() };
+        Self::rigged(seed, |_| {}).await
+    }
+
+    /// With something that goes wrong from the first request on.
+    pub(crate) async fn rigged(seed: u64, rig: impl FnOnce(&mut Sim)) -> Self {
+        let config = ServerConfig { clock: ClockMode::Wall, seed, ..ServerConfig::default() };
         let world = World::served(Org::generate(&Spec { seed, ..Spec::of_users(100) }), config);
+        rig(&mut world.server.sim());
         let mut settings = world.settings();
         hurry(&mut settings, None, NEVER);
         let watcher = Watcher::new(settings.clone(), Story::new(), (|_| true, |_| true));
@@ -47,12 +53,18 @@ impl Followed {
         followed
     }
 
-    async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         let engine = &self.engine;
         self.watcher.converge(&self.world, &mut || engine.has_ended(), 0).await;
     }
 
-    fn records(&self) -> Vec<RequestRecord> {
+    /// Ends it; the index is the same as the store.
+    pub(crate) async fn end(self) {
+        self.engine.stop().await;
+        self.watcher.assert_index();
+    }
+
+    pub(crate) fn records(&self) -> Vec<RequestRecord> {
         self.world.server.sim().requests.records().cloned().collect()
     }
 
@@ -112,7 +124,7 @@ async fn an_idle_poll_is_one_request() {
 }
 
 /// Apps that somebody can be assigned to and that create no accounts.
-fn plain_apps(org: &Org) -> Vec<AppRef> {
+pub(crate) fn plain_apps(org: &Org) -> Vec<AppRef> {
     let is_plain = |app: &TruthApp| {
         app.status == okta_sim::org::AppStatus::Active
             && !is_built_in(app)
@@ -122,7 +134,7 @@ fn plain_apps(org: &Org) -> Vec<AppRef> {
     org.truth_apps().filter(is_plain).map(|app| AppRef::parse(&app.id).unwrap()).collect()
 }
 
-fn active_users(org: &Org, count: usize) -> Vec<UserRef> {
+pub(crate) fn active_users(org: &Org, count: usize) -> Vec<UserRef> {
     let users = org.truth_users().filter(|user| user.status == UserStatus::Active).skip(1).take(count);
     let users: Vec<UserRef> = users.map(|user| UserRef::parse(&user.id).unwrap()).collect();
     assert_eq!(users.len(), count, "the org has too few users");

@@ -128,7 +128,7 @@ async fn a_cursor_is_sent_as_it_is_however_often_it_fails() {
 async fn an_anchor_that_shrank_says_so() {
     let next = |limit: u32| format!("Link: <$ORG/api/v1/logs?after=1_2&limit={limit}>; rel=\"next\"");
     let script = vec![
-        reply(500, &[], ""),
+        reply(504, &[], ""),
         reply(504, &[], "<html>"),
         reply(200, &[&next(250)], "[]"),
         reply(500, &[], ""),

@@ -2,11 +2,14 @@
 
 mod failures;
 mod following;
+mod hostile;
 mod proofs;
 mod server;
 mod service_app;
 mod simulated;
+mod tls;
 mod token_requests;
+mod ways;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

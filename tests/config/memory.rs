@@ -1,0 +1,104 @@
+//! Nothing of a secret stays in memory when the configuration is gone: neither of a file, nor of a variable, nor of what
+//! was read on the way. Looks through the memory of this very process.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use okta_idmap::config::load_from_process;
+
+use super::*;
+
+/// The secrets stand nowhere in this program as they are: each byte is changed by this one.
+const VEIL: u8 = 0x5a;
+
+/// Where the end of a secret begins that is looked for.
+const TAIL: usize = 20;
+
+/// A text of 40 letters for each number, veiled.
+fn veiled(number: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number);
+    (0..40).map(|_| random.alphanumeric() as u8 ^ VEIL).collect()
+}
+
+/// The secret itself; the caller sees to it that it goes.
+fn secret(number: u64) -> Vec<u8> {
+    veiled(number).iter().map(|byte| byte ^ VEIL).collect()
+}
+
+/// How many copies of each secret's end are in the memory of this process. Where memory is free, the beginning is written
+/// over by whoever keeps the books.
+fn copies(numbers: &[u64]) -> Vec<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let memory = File::open("/proc/self/mem").unwrap();
+    let wanted: Vec<Vec<u8>> = numbers.iter().map(|number| veiled(*number)[TAIL..].to_vec()).collect();
+    let mut counts = vec![0; wanted.len()];
+    let mut buffer = vec![0; 1 << 20];
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let (mut at, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        while at < end {
+            let length = usize::try_from(end - at).unwrap().min(buffer.len());
+            let Ok(read) = memory.read_at(&mut buffer[..length], at) else { break };
+            for (count, wanted) in counts.iter_mut().zip(&wanted) {
+                let begins = memchr::memchr_iter(wanted[0] ^ VEIL, &buffer[..read]);
+                *count += begins
+                    .filter(|begin| {
+                        let here = buffer[*begin..read].iter().zip(wanted).all(|(byte, wanted)| byte ^ VEIL == *wanted);
+                        here && read - begin >= wanted.len()
+                    })
+                    .count();
+            }
+            at += u64::try_from(read.max(1)).unwrap();
+        }
+    }
+    // Where the buffer itself was read it may have shown what it held before.
+    buffer.fill(0);
+    counts
+}
+
+#[test]
+fn no_copy_of_a_secret_stays_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, before: &str, number: u64, after: &str| {
+        let mut text = Vec::with_capacity(64 << 10);
+        text.extend_from_slice(before.as_bytes());
+        let mut secret = secret(number);
+        text.extend_from_slice(&secret);
+        text.extend_from_slice(after.as_bytes());
+        std::fs::write(dir.path().join(name), &text).unwrap();
+        text.fill(0);
+        secret.fill(0);
+        std::hint::black_box((&text, &secret));
+        dir.path().join(name)
+    };
+    // In a file of its own, in the configuration file, and in a variable.
+    let token = write("token", "", 1, "\n");
+    let place = format!("[orgs.a]\ndomain = 'a.okta.com'\napi_token_file = '{}'\n", token.display());
+    // Far from the ends of what is read: there the memory is soon used again, and a copy would be gone by chance.
+    let filler = "# filler\n".repeat(2_000);
+    let place = format!("{filler}{place}");
+    let config =
+        write("config", &format!("{place}[orgs.b]\ndomain = 'b.okta.com'\napi_token = '"), 2, &format!("'\n{filler}"));
+    let (loaded, _) = load_from_process(Flags { config: Some(config), ..Flags::default() }).unwrap();
+    let env = [
+        ("OKTA_IDMAP_DOMAIN", "c.okta.com".to_owned()),
+        ("OKTA_IDMAP_API_TOKEN", String::from_utf8(secret(3)).unwrap()),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value));
+    let (from_env, _) = load(Sources { file: None, env, flags: Flags::default() }, &read_secret).unwrap();
+    let settings: Vec<OrgSettings> = loaded
+        .orgs
+        .values()
+        .map(|org| OrgSettings::from_config(&loaded, org).unwrap())
+        .chain(from_env.orgs.values().map(|org| OrgSettings::from_config(&from_env, org).unwrap()))
+        .collect();
+    let clients: Vec<_> = settings
+        .iter()
+        .map(|settings| okta_idmap::engine::org::client(settings, Default::default()).unwrap())
+        .collect();
+    // The search finds what is there: in the configuration, in the settings, in the client.
+    assert_eq!(copies(&[1, 2, 3]), [3, 3, 3]);
+    drop((loaded, from_env, settings, clients));
+    assert_eq!(copies(&[1, 2, 3]), [0, 0, 0]);
+}
