@@ -20,12 +20,13 @@ use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
 
-/// A change of what is known about coverage. The shared view has openings and births before the commit, everything else after
-/// it.
+/// A change of what is known about coverage. The shared view has openings, births and what is unread again before the commit,
+/// everything else after it.
 #[derive(Clone, Debug)]
 pub(super) enum CoverageChange {
     Completed(Scope, Timestamp),
     Born(Scope, Timestamp),
+    Unread(Scope),
     Gone(Scope),
     Forget(Scope),
     Opened(Scope, GapKind),
@@ -41,6 +42,7 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
         match change {
             CoverageChange::Completed(scope, at) => coverage.completed(scope, at),
             CoverageChange::Born(scope, at) => coverage.born(scope, at),
+            CoverageChange::Unread(scope) => coverage.unread(&scope),
             CoverageChange::Gone(scope) => coverage.gone(&scope),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
@@ -94,6 +96,13 @@ pub(super) struct Book {
     read_by: Option<String>,
 }
 
+impl Book {
+    /// Whether what is kept of rows that were shown may be that of a walk that is over.
+    fn keeps_seen(&self) -> bool {
+        self.state == HELD || self.state == "finished"
+    }
+}
+
 impl Books<'_, '_> {
     pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
         Ok(self.apply.sql.prepare_cached(sql)?.execute(params)?)
@@ -123,6 +132,7 @@ impl Books<'_, '_> {
                 return self.finish(&update.scope, end, shown).map(Some);
             }
             WalkState::GivenUp => {
+                self.forget_birth(&update.scope)?;
                 self.forget_seen(&name)?;
                 self.put_walk(&name, "given_up")?;
             }
@@ -133,7 +143,7 @@ impl Books<'_, '_> {
     }
 
     fn walk_on(&mut self, name: &str, position: &Position, shown: &Shown) -> Result<(), StoreError> {
-        if self.book(name)?.state == HELD {
+        if self.book(name)?.keeps_seen() {
             self.forget_seen(name)?; // Of the walk before: this one tells anew what is missing.
         }
         self.remember_seen(name, position.page, &shown.seen)?;
@@ -209,7 +219,7 @@ impl Books<'_, '_> {
     fn finish(&mut self, scope: &Scope, end: End<'_>, shown: &Shown) -> Result<Finished, StoreError> {
         let name = scope.name();
         let book = self.book(&name)?;
-        if book.state == HELD {
+        if book.keeps_seen() {
             self.forget_seen(&name)?;
         }
         let mut seen = missing::seen(self.apply.sql, &name)? | &shown.seen;
@@ -402,6 +412,19 @@ impl Books<'_, '_> {
             if is_new > 0 {
                 self.coverage.push(CoverageChange::Born(scope, self.apply.now));
             }
+        }
+        Ok(())
+    }
+
+    /// The list of a new object cannot be read: nobody knows any more what is below it.
+    fn forget_birth(&mut self, scope: &Scope) -> Result<(), StoreError> {
+        let was_born = self.run(
+            "UPDATE scopes SET completed_at = NULL
+             WHERE scope = ?1 AND walk_from IS NULL AND completed_at IS NOT NULL",
+            [scope.name()],
+        )?;
+        if was_born > 0 {
+            self.coverage.push(CoverageChange::Unread(scope.clone()));
         }
         Ok(())
     }

@@ -185,7 +185,8 @@ impl Model {
     /// They are owed all the same.
     pub(crate) fn owe_newborn(&mut self, batch: &Batch, owed: &mut Owed) {
         for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
-            if self.scopes.get(&scope).is_some_and(|book| book.is_born) {
+            let is_only_born = |book: &ScopeBook| book.is_born && matches!(book.state, WalkState::Finished { .. });
+            if self.scopes.get(&scope).is_some_and(is_only_born) {
                 self.owe_once(Target::List(scope), "new", batch, owed);
             }
         }

@@ -38,7 +38,7 @@ pub(crate) struct ScopeBook {
     pub(crate) crawl: u64,
     /// Whether the crawl that it belongs to was given up for a newer one.
     pub(crate) is_idle: bool,
-    /// It was empty when its object was created, and nobody has begun to read it.
+    /// It was empty when its object was created, and nobody has read a page of it.
     pub(crate) is_born: bool,
     pub(crate) completed_at: Option<Timestamp>,
     /// The credential that its rows were read with.

@@ -134,6 +134,34 @@ fn a_gap_that_closes_meanwhile_still_stands() {
 }
 
 #[test]
+fn who_sees_an_object_that_comes_or_goes_sees_a_scope_that_is_complete() {
+    #[track_caller]
+    fn check(coverage: &Coverage, generation: u64, expected: &[&str]) {
+        check_at(coverage, Asked { generation: Some(generation), ..Asked::default() }, &[app_users("0oa1")], expected);
+    }
+    let mut coverage = Coverage::default();
+    let before = coverage.generation();
+    coverage.born(app_users("0oa1"), at(0));
+    check(&coverage, before, &[]);
+    let there = coverage.generation();
+    assert_ne!(there, before, "what was computed before is computed anew");
+    coverage.gone(&app_users("0oa1"));
+    check(&coverage, there, &[]);
+    check(&coverage, coverage.generation(), &["NOT_READ:app_users(0oa1)"]);
+    // Its list turned out not to be readable.
+    coverage.born(app_users("0oa1"), at(0));
+    let there = coverage.generation();
+    coverage.unread(&app_users("0oa1"));
+    check(&coverage, there, &["NOT_READ:app_users(0oa1)"]);
+    // Whoever asked very long ago is not told that it was complete.
+    for number in 0..=RECENT_CLOSINGS_MAX {
+        coverage.born(app_users(&format!("other{number}")), at(0));
+        coverage.gone(&app_users(&format!("other{number}")));
+    }
+    check(&coverage, before, &["NOT_READ:app_users(0oa1)"]);
+}
+
+#[test]
 fn unreadable_rows_are_stale() {
     let mut coverage = Coverage::default();
     assert!(!coverage.is_stale(&Scope::Users));

@@ -43,7 +43,7 @@ pub(super) struct Book {
     pub(super) crawl: u64,
     /// Its walk was given up for a newer crawl.
     is_idle: bool,
-    /// It was empty when its object was created, and nobody has begun to read it.
+    /// It was empty when its object was created, and nobody has read a page of it.
     is_born: bool,
     pub(super) is_held: bool,
     pub(super) completed_at: Option<Timestamp>,
@@ -253,7 +253,8 @@ impl Books {
         }
         for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
             let target = Target::List(scope.clone());
-            if self.scopes.get(&scope).is_some_and(|book| book.is_born) && !self.pending.contains_key(&target) {
+            let is_only_born = |book: &Book| book.is_born && matches!(book.state, WalkState::Finished { .. });
+            if self.scopes.get(&scope).is_some_and(is_only_born) && !self.pending.contains_key(&target) {
                 self.owe(target, When::Now, batch.at, batch);
             }
         }
@@ -597,7 +598,11 @@ impl Books {
         }
         let before = std::mem::replace(&mut book.state, update.state.clone());
         let was_idle = std::mem::take(&mut book.is_idle);
-        book.is_born = false;
+        match &update.state {
+            WalkState::Walking(_) | WalkState::Finished { .. } => book.is_born = false,
+            WalkState::GivenUp if book.is_born => book.completed_at = None,
+            _ => {}
+        }
         book.crawl = crawl;
         match &update.state {
             WalkState::Walking(_) => {
