@@ -9,6 +9,9 @@ use super::super::ids::{GroupId, RequestNumber, Timestamp};
 use super::super::model::Scope;
 use super::Call;
 
+/// Pages in a row without a row. An empty page with a link is legal (facts 0.1); so many are a list that does not end.
+const BLANK_PAGES_MAX: u32 = 1_000;
+
 /// A walk: where it stands and what it has seen.
 #[derive(Debug)]
 pub(super) struct Walk {
@@ -27,6 +30,8 @@ pub(super) struct Walk {
     next: Option<String>,
     page: u32,
     rows: u64,
+    /// Pages without a row since the last that had one.
+    blank_pages: u32,
     /// Records that could not be read.
     unreadable: u64,
     restarts: u8,
@@ -61,6 +66,7 @@ impl Walk {
             next: None,
             page: 0,
             rows: 0,
+            blank_pages: 0,
             unreadable: 0,
             restarts: 0,
             expected: BTreeSet::new(),
@@ -112,6 +118,7 @@ impl Walk {
     pub(super) fn advance(&mut self, rows: usize, next: Option<String>, pages_max: u32) -> Advance {
         self.page += 1;
         self.rows += rows as u64;
+        self.blank_pages = if rows == 0 { self.blank_pages + 1 } else { 0 };
         let Some(next) = next else {
             if self.listing == Listing::PlainUsers {
                 return self.second_half();
@@ -121,6 +128,9 @@ impl Walk {
         };
         if !self.visited.insert(hash(&next)) {
             return Advance::Endless(format!("page {} links to a page that was read already", self.page));
+        }
+        if self.blank_pages >= BLANK_PAGES_MAX {
+            return Advance::Endless(format!("{BLANK_PAGES_MAX} pages in a row show nothing, and link to another"));
         }
         if self.page >= pages_max {
             return Advance::Endless(format!("the list has more than {pages_max} pages"));
@@ -174,6 +184,7 @@ impl Walk {
         self.next = None;
         self.page = 0;
         self.rows = 0;
+        self.blank_pages = 0;
         self.unreadable = 0;
         self.from = None;
         self.expected.clear();
@@ -196,4 +207,27 @@ fn hash(next: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     next.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes in pages with so many rows each, every one of which links to another.
+    fn advance(walk: &mut Walk, pages: impl IntoIterator<Item = usize>) -> Advance {
+        let first = walk.page;
+        let links = (first..).map(|page| format!("page {}", page + 1));
+        let ends = pages.into_iter().zip(links).map(|(rows, next)| walk.advance(rows, Some(next), u32::MAX));
+        ends.last().unwrap_or(Advance::End)
+    }
+
+    #[test]
+    fn pages_that_show_nothing_end_at_last() {
+        let most = BLANK_PAGES_MAX as usize;
+        let mut walk = Walk::new(Scope::Groups);
+        assert!(matches!(advance(&mut walk, vec![0; most - 1]), Advance::Next(_)));
+        assert!(matches!(advance(&mut walk, [1]), Advance::Next(_)), "a row begins the count anew");
+        assert!(matches!(advance(&mut walk, vec![0; most - 1]), Advance::Next(_)));
+        assert!(matches!(advance(&mut walk, [0]), Advance::Endless(_)));
+    }
 }
