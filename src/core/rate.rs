@@ -167,7 +167,7 @@ impl RateHeaders {
     pub fn refusal(&self) -> Refusal {
         match (self.limit, self.reset_unix_s, self.retry_after_s) {
             (Some(limit), Some(_), _) if limit > 0 => Refusal::Window,
-            (None, _, Some(seconds)) => {
+            (None, _, Some(seconds)) | (Some(1..), None, Some(seconds)) => {
                 Refusal::Pause { wait_millis: seconds.saturating_mul(1_000).clamp(WAIT_MILLIS_MIN, WAIT_MILLIS_MAX) }
             }
             // `Limit: 0` or no headers: too many requests at the same time; `Reset` is only an estimate (facts 6.1, 13.6).

@@ -270,7 +270,7 @@ fn where_a_window_may_have_ended_only_what_is_left_is_used_to_find_out() {
     // It ends between 36 and 39 s: in the middle one request goes.
     assert_eq!(bench.goes_at(100), 37_500);
     bench.send(37_500);
-    assert_eq!(bench.admit(37_501), Admission::AfterAnswer);
+    assert_eq!(bench.admit(37_501), Admission::At(Moment(OVER)), "at the latest; mostly with the answer");
     // It goes on: the next one goes between now and the end.
     bench.answer(37_500, headers(50, 1, RESET), 37_550);
     assert_eq!(bench.goes_at(37_560), 38_250);
@@ -303,6 +303,19 @@ fn a_refusal_of_the_window_is_one_wait() {
     assert_eq!(bench.refuse(50, headers(0, 0, RESET), 100), None);
     assert_eq!(bench.admit(101), Admission::Go);
     assert_eq!(bench.bucket.refused_count(), 1);
+}
+
+#[test]
+fn a_nonsense_reset_is_not_believed_for_long() {
+    // Milliseconds for seconds, and a day too late: no window ends then.
+    for reset in [RESET * 1_000, RESET + 86_400] {
+        let mut bench = Bench::answered_once(0, headers(50, 30, RESET));
+        bench.send(10);
+        bench.answer(10, headers(50, 49, reset), 20);
+        bench.send(30);
+        bench.answer(30, headers(50, 28, RESET), 40);
+        assert_eq!(bench.remaining(50), Some(28), "{reset}");
+    }
 }
 
 #[test]

@@ -162,7 +162,12 @@ impl BucketRate {
             .expected(now.saturating_sub(ends.likely.from))
             .saturating_add(self.foreign.burst().min(window.limit / 2));
         let left = window.limit.saturating_sub(self.reserve(window)).saturating_sub(taken);
-        if now >= ends.surely_over && u64::from(self.in_flight) < left { Admission::Go } else { Admission::AfterAnswer }
+        match u64::from(self.in_flight) < left {
+            true if now >= ends.surely_over => Admission::Go,
+            // The one answer may be very long in coming.
+            true => Admission::At(moment(ends.surely_over)),
+            false => Admission::AfterAnswer,
+        }
     }
 
     /// The window may be over or not: what is left of it is good to find out.
@@ -175,7 +180,7 @@ impl BucketRate {
             Urgency::Urgent => Admission::Go,
             // What is left is good for the old window, and for the new one all the more.
             Urgency::Patient if left > signed(window.limit / MUCH_LEFT_SHARE) => Admission::Go,
-            Urgency::Patient if self.explorer.is_some() => Admission::AfterAnswer,
+            Urgency::Patient if self.explorer.is_some() => Admission::At(moment(ends.over)),
             Urgency::Patient => {
                 let looks_at = if self.foreign.is_seen() { self.look_at(window, ends) } else { i64::MAX };
                 let at = ends.look_at.min(looks_at);
@@ -371,6 +376,9 @@ impl BucketRate {
     /// The window of the refusal is spent. Answers when it is over, in milliseconds.
     fn refused_by_window(&mut self, headers: &RateHeaders, sent: Moment, now: Moment, clock: &mut ServerClock) -> i64 {
         let over_by_reset = headers.reset_unix_s.and_then(|reset| clock.surely_over(reset)).unwrap_or(now.millis());
+        if over_by_reset > now.millis().saturating_add(signed(WAIT_MILLIS_MAX)) {
+            return over_by_reset; // Nonsense, and the only word about it: the longest wait.
+        }
         if let Some(window) = &self.window {
             let believed = self.left(window, now.millis()).saturating_add(1);
             self.foreign.took_unseen(unsigned(believed));
@@ -388,7 +396,10 @@ impl BucketRate {
         else {
             return self.perhaps_counted();
         };
-        if limit == 0 {
+        // No window ends that late: what says so is not of this bucket, or not in seconds.
+        let is_far =
+            clock.surely_over(reset_unix_s).is_some_and(|over| over > now.saturating_add(signed(WAIT_MILLIS_MAX)));
+        if limit == 0 || is_far {
             return self.perhaps_counted();
         }
         let remaining = remaining.min(limit);
@@ -409,6 +420,10 @@ impl BucketRate {
             self.foreign.look(next.look(in_flight), start.from.max(now.saturating_sub(self.length.to)));
             self.begin(next, clock);
             return;
+        }
+        if newer < -1 && sent > self.ends(&window, clock).surely_over {
+            // The window that was believed is long over: Okta's clock was put back, or a nonsense header made it.
+            return self.observe(headers, sent, now, clock);
         }
         if newer < -1 || (newer == -1 && sent < window.shown_at) {
             // A late answer of an older window: this one began after it was asked for.
