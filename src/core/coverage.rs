@@ -344,11 +344,6 @@ impl Coverage {
         self.generation += u64::from(self.complete.insert(scope, at).is_none());
     }
 
-    /// Notes that nobody knows any more what `scope` holds.
-    pub fn unread(&mut self, scope: &Scope) {
-        self.generation += u64::from(self.complete.remove(scope).is_some());
-    }
-
     /// Notes that the object of a scope is gone. Whoever still sees it, in rows of before, sees a scope that was complete.
     pub fn gone(&mut self, scope: &Scope) {
         if self.complete.remove(scope).is_some() {

@@ -95,8 +95,8 @@ pub(super) struct Done {
 impl Done {
     /// The gaps that were opened, and the collections that are new.
     pub(super) fn openings(&self) -> impl Iterator<Item = CoverageChange> {
-        use CoverageChange::{Born, Opened, Unread};
-        let is_early = |change: &&CoverageChange| matches!(change, Opened(..) | Born(..) | Unread(_));
+        let is_early =
+            |change: &&CoverageChange| matches!(change, CoverageChange::Opened(..) | CoverageChange::Born(..));
         self.coverage.iter().filter(is_early).cloned()
     }
 }

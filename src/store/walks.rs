@@ -20,13 +20,12 @@ use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
 
-/// A change of what is known about coverage. The shared view has openings, births and what is unread again before the commit,
-/// everything else after it.
+/// A change of what is known about coverage. The shared view has openings and births before the commit, everything else after
+/// it.
 #[derive(Clone, Debug)]
 pub(super) enum CoverageChange {
     Completed(Scope, Timestamp),
     Born(Scope, Timestamp),
-    Unread(Scope),
     Gone(Scope),
     Forget(Scope),
     Opened(Scope, GapKind),
@@ -42,7 +41,6 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
         match change {
             CoverageChange::Completed(scope, at) => coverage.completed(scope, at),
             CoverageChange::Born(scope, at) => coverage.born(scope, at),
-            CoverageChange::Unread(scope) => coverage.unread(&scope),
             CoverageChange::Gone(scope) => coverage.gone(&scope),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
@@ -132,7 +130,6 @@ impl Books<'_, '_> {
                 return self.finish(&update.scope, end, shown).map(Some);
             }
             WalkState::GivenUp => {
-                self.forget_birth(&update.scope)?;
                 self.forget_seen(&name)?;
                 self.put_walk(&name, "given_up")?;
             }
@@ -412,19 +409,6 @@ impl Books<'_, '_> {
             if is_new > 0 {
                 self.coverage.push(CoverageChange::Born(scope, self.apply.now));
             }
-        }
-        Ok(())
-    }
-
-    /// The list of a new object cannot be read: nobody knows any more what is below it.
-    fn forget_birth(&mut self, scope: &Scope) -> Result<(), StoreError> {
-        let was_born = self.run(
-            "UPDATE scopes SET completed_at = NULL
-             WHERE scope = ?1 AND walk_from IS NULL AND completed_at IS NOT NULL",
-            [scope.name()],
-        )?;
-        if was_born > 0 {
-            self.coverage.push(CoverageChange::Unread(scope.clone()));
         }
         Ok(())
     }

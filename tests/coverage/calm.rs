@@ -141,7 +141,7 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
     // A row may name somebody who is asked for right now.
     partial.retain(|what, count| *count > 0 && what.contains(": "));
     let alarmed: usize = partial.values().sum();
-    assert!(alarmed * 30 <= answers, "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}");
+    assert!(alarmed * 20 <= answers, "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}");
     judge.assert_complete(20).await;
     judge.end().await;
 }

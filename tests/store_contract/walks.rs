@@ -84,10 +84,8 @@ impl Model {
         }
         let before = std::mem::replace(&mut book.state, update.state.clone());
         let is_idle = std::mem::take(&mut book.is_idle);
-        match &update.state {
-            WalkState::Walking(_) | WalkState::Finished { .. } => book.is_born = false,
-            WalkState::GivenUp if book.is_born => book.completed_at = None,
-            _ => {}
+        if matches!(update.state, WalkState::Walking(_) | WalkState::Finished { .. }) {
+            book.is_born = false;
         }
         book.crawl = crawl;
         match &update.state {

@@ -148,11 +148,6 @@ fn who_sees_an_object_that_comes_or_goes_sees_a_scope_that_is_complete() {
     coverage.gone(&app_users("0oa1"));
     check(&coverage, there, &[]);
     check(&coverage, coverage.generation(), &["NOT_READ:app_users(0oa1)"]);
-    // Its list turned out not to be readable.
-    coverage.born(app_users("0oa1"), at(0));
-    let there = coverage.generation();
-    coverage.unread(&app_users("0oa1"));
-    check(&coverage, there, &["NOT_READ:app_users(0oa1)"]);
     // Whoever asked very long ago is not told that it was complete.
     for number in 0..=RECENT_CLOSINGS_MAX {
         coverage.born(app_users(&format!("other{number}")), at(0));

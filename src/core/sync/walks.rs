@@ -189,15 +189,20 @@ impl SyncState {
 
     fn give_up(&mut self, scope: &Scope, kind: GapKind, evidence: String, batch: &mut Batch) {
         batch.gaps.push(Gap { scope: scope.clone(), kind, evidence });
+        self.give_up_silently(scope, FAILING_LIST_MILLIS, batch);
+    }
+
+    /// Gives a list up for now; every list that fails makes the others wait `each_millis` longer.
+    fn give_up_silently(&mut self, scope: &Scope, each_millis: i64, batch: &mut Batch) {
         batch.walks.push(WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp });
         self.lanes.finish(scope);
         self.crawl.given_up.insert(scope.clone());
         self.counts_given_up(scope);
-        self.try_list_again(scope);
+        self.try_list_again(scope, each_millis);
     }
 
     /// A list that could not be read is owed, at an ever slower pace, until it can.
-    fn try_list_again(&mut self, scope: &Scope) {
+    fn try_list_again(&mut self, scope: &Scope, each_millis: i64) {
         if self.follow.is_none() {
             return;
         }
@@ -206,7 +211,7 @@ impl SyncState {
             self.owe(target.clone(), When::Now, "list could not be read");
         }
         let failing = i64::try_from(self.debts.failing_lists()).unwrap_or(i64::MAX);
-        let wait_min = failing.saturating_mul(FAILING_LIST_MILLIS);
+        let wait_min = failing.saturating_mul(each_millis);
         self.debts.failed(&target, self.moment.now, wait_min);
         if let Scope::AppGroups(app) = scope {
             self.debts.groups_of_app(app).iter().for_each(|(target, _)| self.debts.give_back(target));
@@ -231,9 +236,11 @@ impl SyncState {
                 let (kind, evidence) = gap_of_failure(&walk.scope, failure)
                     .map_or((GapKind::Failed, evidence), |gap| (gap.kind, gap.evidence));
                 let is_explained = matches!(failure, ReadFailure::NotFound { .. }) && self.may_be_gone(&walk.scope);
-                self.give_up(&walk.scope, kind, evidence, &mut batch);
                 if is_explained {
-                    batch.gaps.clear();
+                    // Within seconds it is known whether there is a gap.
+                    self.give_up_silently(&walk.scope, 0, &mut batch);
+                } else {
+                    self.give_up(&walk.scope, kind, evidence, &mut batch);
                 }
             }
         }
@@ -360,7 +367,7 @@ impl SyncState {
         let (Some(created), Some(since)) = (created, since) else { return false };
         let is_new = created > since.plus_millis(-CREATED_MILLIS)
             && created > self.moment.okta_now.plus_millis(-NEWBORN_MILLIS)
-            && self.log.is_followed_since(created);
+            && self.log.is_followed_since(created.plus_millis(CREATED_MILLIS));
         if is_new {
             batch.newborn.push((object, created));
         }
