@@ -207,7 +207,8 @@ async fn who_is_named_but_not_listed_is_asked_for() {
         let sim = world.server.sim();
         for path in by_id {
             let asked = sim.requests.records().filter(|record| record.path == path).count();
-            assert_eq!(asked, 1, "{path}");
+            // Again where another list has named it while it was being asked for.
+            assert!((1..=2).contains(&asked), "{path}: {asked}");
         }
     }
 }

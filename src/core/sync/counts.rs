@@ -84,6 +84,8 @@ pub(super) struct Counts {
     /// Fewer users are shown than `Everyone` has.
     users_are_short: bool,
     stage: Stage,
+    /// Differences are looked into for the second time in this crawl.
+    is_second: bool,
     /// Scopes with an open gap.
     open: BTreeSet<Scope>,
     /// Scopes with a gap until the second look: before the end of the first crawl nothing is denied because of a list that is
@@ -148,7 +150,7 @@ impl SyncState {
 
     /// A walk of a group's members has reached its end. Without a count it tells nothing: what is open stays open, and is
     /// counted again. Nor does it where somebody joined since the count, who may stand for somebody who is hidden.
-    fn compare_members(&mut self, group: &GroupId, shown: u64, batch: &mut Batch) {
+    pub(super) fn compare_members(&mut self, group: &GroupId, shown: u64, batch: &mut Batch) {
         if let Stage::Reading { members, .. } = &mut self.counts.stage
             && members.remove(group)
         {
@@ -172,8 +174,9 @@ impl SyncState {
         let is_explained = self.log.has_removed_since(group, said.at);
         if !is_explained || self.crawl.whole_since.is_none() {
             self.counts.short.insert(group.clone(), shown);
-            if matches!(self.counts.stage, Stage::Done) && self.is_crawl_open() {
-                // The list of groups could not be read until now.
+            if matches!(self.counts.stage, Stage::Done) && self.is_crawl_open() && !self.counts.is_second {
+                // The list of groups could not be read until now. Once: a crawl has to end however fast the org changes.
+                self.counts.is_second = true;
                 self.counts.stage = Stage::Idle;
             }
             if !is_explained {

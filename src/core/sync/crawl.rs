@@ -228,6 +228,8 @@ impl SyncState {
         match self.crawl.empty_groups.get(&group) {
             Some(asked) => {
                 let asked = *asked;
+                // Nobody is counted, and nobody is shown.
+                self.compare_members(&group, 0, batch);
                 self.add_empty(Scope::GroupMembers(group), asked, batch);
             }
             None => self.add_walk(Scope::GroupMembers(group), batch),
