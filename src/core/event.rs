@@ -323,10 +323,13 @@ impl Gathering<'_> {
     /// The list of the app's groups has to show the group that was assigned.
     fn expect_assignment(&mut self) {
         let (apps, groups) = (&self.named.apps, &self.named.groups);
-        if self.is_assigned && !self.is_failed() && apps.len() == 1 && groups.len() == 1 {
-            let pairs: Vec<Target> =
-                apps.iter().zip(groups).map(|(app, group)| Target::AppGroup(app.clone(), group.clone())).collect();
-            pairs.into_iter().for_each(|pair| self.mark(pair, When::Now));
+        let is_clear = apps.len() == 1 && groups.len() == 1;
+        if let (Some(app), Some(group)) = (apps.first(), groups.first())
+            && is_clear
+            && self.is_assigned
+            && !self.is_failed()
+        {
+            self.mark(Target::AppGroup(app.clone(), group.clone()), When::Now);
         }
     }
 

@@ -67,8 +67,9 @@ async fn an_unsteady_org_is_followed_with_few_requests_more() {
     assert!(usual > 150, "{steady:?}");
     assert!(with_faults > usual, "there were no faults: {tried:?}");
     assert!(with_faults * 100 <= usual * PERCENT_MAX, "{with_faults} instead of {usual}: {steady:?}, {tried:?}");
-    // Of polls there are as many as time passes; each may have to be repeated.
-    for (_, polls, answered) in tried {
-        assert!(polls * 100 <= answered * PERCENT_MAX, "{polls} polls for {answered} answers");
-    }
+    // Of polls there are as many as time passes, and each may have to be repeated: without faults the answered ones would have
+    // been all. One follower alone makes too few for a share to mean anything.
+    let (polls, answered) = tried.iter().fold((0, 0), |sum, counts| (sum.0 + counts.1, sum.1 + counts.2));
+    let (all, usual) = (with_faults + polls, usual + answered);
+    assert!(all * 100 <= usual * PERCENT_MAX, "{all} instead of {usual}: {steady:?}, {tried:?}");
 }

@@ -77,20 +77,17 @@ impl SyncState {
         let mut batch = self.batch();
         for read in receipt.owed {
             let target = read.target.clone();
+            let was_asked = self.was_asked_in_crawl(&target);
             // While the question is open, the debt is that of the question.
-            let is_open = self.debts.get(&target).is_some();
-            if self.was_asked_in_crawl(&target) {
-                if is_open {
-                    self.debts.adopt(read, number);
-                    continue;
-                }
+            if was_asked && self.debts.get(&target).is_none() {
                 batch.answered.push(paid(target, RequestNumber(read.since.0.saturating_add(1))));
                 continue;
             }
             self.debts.adopt(read, number);
-            self.read_in_crawl(target);
+            if !was_asked {
+                self.read_in_crawl(target);
+            }
         }
-        self.commit_if_any(batch, effects);
         let is_held = receipt.finished.iter().any(|finished| finished.verdict.is_hold());
         for answered in answered {
             // The store pays nothing in a batch whose walk is held: what the walk did not show is not settled.
@@ -117,6 +114,10 @@ impl SyncState {
                     self.owe(Target::List(Scope::AppUsers(app)), When::Quiet, "groups are no longer assigned");
                 }
             }
+        }
+        // Only now: a debt that this receipt has paid is not to be written again behind its payment.
+        if !batch.answered.is_empty() {
+            self.commit(batch, effects);
         }
         if ends_crawl {
             self.crawl_is_over(effects);
