@@ -159,6 +159,9 @@ const RETRY_MILLIS_MAX: i64 = 15 * 60 * 1000;
 /// First wait after a failure, in milliseconds; doubles.
 const RETRY_MILLIS_MIN: i64 = 5_000;
 
+/// What is due within this time counts as under way, in milliseconds.
+const UNDER_WAY_MILLIS: i64 = 1_000;
+
 /// The debt for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingRead {
@@ -247,6 +250,12 @@ impl PendingRead {
         Some(self)
     }
 
+    /// Whether it is read for the first time at `now`, or is about to be: within a second, no answer so far.
+    pub fn is_under_way(&self, now: Timestamp) -> bool {
+        let is_unanswered = self.attempts == 0 && self.absent_since.is_none();
+        is_unanswered && self.due_at <= now.plus_millis(UNDER_WAY_MILLIS)
+    }
+
     /// A read by id did not find it, and nothing says that it is gone: it is asked for again at `due_at`.
     pub fn not_found(&mut self, now: Timestamp, due_at: Timestamp) {
         self.absent_since.get_or_insert(now);
@@ -315,6 +324,17 @@ mod tests {
         for bad in ["", "user", "user()", "app_user(0oa1)", "list(nothing)", "roles(1)"] {
             assert_eq!(Target::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_was_never_answered_and_is_due_is_under_way() {
+        let fresh = debt(When::Now);
+        assert!(fresh.is_under_way(at(0)));
+        assert!(!debt(When::Later).is_under_way(at(-1)), "due in a while");
+        assert!(!PendingRead { attempts: 1, ..fresh.clone() }.is_under_way(at(0)), "it has failed");
+        let mut absent = fresh;
+        absent.not_found(at(0), at(1));
+        assert!(!absent.is_under_way(at(0)), "it was not found");
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Lookup for LookupService {
         &self,
         request: Request<v1::ResolveAccountRequest>,
     ) -> Result<Response<v1::ResolveAccountResponse>, Status> {
-        self.0.point("Lookup.ResolveAccount", request, resolve)
+        self.0.point("Lookup.ResolveAccount", request, resolve).await
     }
 
     async fn batch_resolve(
@@ -104,7 +104,7 @@ impl Lookup for LookupService {
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<v1::BatchResolveResponse>, Status> {
         if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
-            return self.0.point("Lookup.BatchResolve", request, batch);
+            return self.0.point("Lookup.BatchResolve", request, batch).await;
         }
         // Before a thread is taken for it.
         check_batch(request.get_ref()).map_err(|failure| failure.status())?;
@@ -126,7 +126,7 @@ impl Lookup for LookupService {
     }
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
-        self.0.point("Lookup.GetUser", request, subjects::get_user)
+        self.0.point("Lookup.GetUser", request, subjects::get_user).await
     }
 
     async fn list_user_accounts(
@@ -147,7 +147,7 @@ impl Lookup for LookupService {
         &self,
         request: Request<v1::CheckAppMembershipRequest>,
     ) -> Result<Response<v1::CheckAppMembershipResponse>, Status> {
-        self.0.point("Lookup.CheckAppMembership", request, membership::check_membership)
+        self.0.point("Lookup.CheckAppMembership", request, membership::check_membership).await
     }
 
     async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {

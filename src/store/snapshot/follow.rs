@@ -15,7 +15,7 @@ use crate::core::batch::Delta;
 use crate::core::coverage::GapKind;
 use crate::core::ids::{AppId, GroupId, LogCursor, Timestamp, UserId};
 use crate::core::model::{App, Key, Kind, Scope};
-use crate::core::pending::PendingRead;
+use crate::core::pending::{PendingRead, Target};
 
 /// Apps of one user that are named at most. Users have tens; who has more is read by the list of all their apps.
 const APPS_OF_USER_MAX: usize = 10_000;
@@ -87,6 +87,11 @@ impl Snapshot<'_> {
     /// Reads that are owed, those that are due first first.
     pub fn pending_reads(&self) -> Result<Vec<PendingRead>, StoreError> {
         debts::pending_reads(self.sql)
+    }
+
+    /// Whether a user is being asked for by id at `now`, or is about to be, for the first time: no answer about him is known.
+    pub fn is_being_read(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(debts::pending_read(self.sql, &Target::User(user.clone()))?.is_some_and(|read| read.is_under_way(now)))
     }
 
     /// Number of reads that are owed.
