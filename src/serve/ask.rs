@@ -23,12 +23,16 @@ use super::rows::timestamp;
 use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{App, Kind, Scope};
+use crate::core::pending::Target;
 use crate::core::policy::GrantPolicy;
 use crate::store::{Snapshot, StoreError};
 
 /// Collections whose gaps are asked for under one hold of the coverage's lock, about a millisecond: the store's writer and
 /// behind it all other answers wait for it.
 const SCOPES_AT_ONCE_MAX: usize = 1_000;
+
+/// Gaps of which it is asked whether the next moment closes them.
+const PASSING_GAPS_MAX: usize = 4;
 
 /// So many times within the age at which a scope is too old it is looked which are.
 const AGE_STEPS: i64 = 16;
@@ -120,7 +124,10 @@ impl Call {
     /// As [`Call::point`], and whether a later answer may be better.
     pub(super) fn point_now<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Answered<T> {
         let generation = self.view.reader().coverage().generation();
-        self.view.reader().read(|snapshot| Ok(self.checked(snapshot, generation, answer))).unwrap_or_else(Answered::from)
+        self.view
+            .reader()
+            .read(|snapshot| Ok(self.checked(snapshot, generation, answer)))
+            .unwrap_or_else(Answered::from)
     }
 
     /// Answers on a blocking thread: for everything that reads many rows.
@@ -308,12 +315,6 @@ impl Ask<'_> {
         gaps
     }
 
-    /// Adds the gap of a user whom a row names and no list shows.
-    pub(super) fn add_unseen_user(&self, gaps: &mut Gaps, user: &UserId) -> Result<(), Failure> {
-        gaps.add_unseen_user(user, self.snapshot.is_being_read(user, self.now)?);
-        Ok(())
-    }
-
     /// The gaps of all objects of a kind that are not shown.
     fn gaps_of_objects(&self, kind: Kind) -> Gaps {
         let mut gaps = Gaps::default();
@@ -466,9 +467,31 @@ impl Ask<'_> {
         self.view.reader().coverage().all_open().map(|(scope, kind)| (scope.clone(), kind)).collect()
     }
 
+    /// Whether the next moment may make the answer complete: all that it lacks is being asked for, for the first time.
+    fn are_passing(&self, gaps: &Gaps) -> bool {
+        let Some(ids) = gaps.if_few(PASSING_GAPS_MAX) else { return false };
+        // An error is met again by whoever waits.
+        ids.iter().all(|id| self.is_passing(id).unwrap_or(false))
+    }
+
+    fn is_passing(&self, gap_id: &str) -> Result<bool, Failure> {
+        let Some((kind, scope)) = GapId::parse(gap_id) else { return Ok(false) };
+        let is_under_way =
+            |target| Ok::<_, Failure>(self.snapshot.pending_read(target)?.map(|read| read.is_under_way(self.now)));
+        match (kind, scope) {
+            // Somebody new may be in a list before the log has told of him.
+            (GapKind::UnseenReference, Scope::User(user)) => {
+                let is_recorded = self.view.reader().coverage().has_open(&Scope::User(user.clone()), kind);
+                Ok(!is_recorded && is_under_way(&Target::User(user))?.unwrap_or(true))
+            }
+            (GapKind::NotRead, scope) => Ok(is_under_way(&Target::List(scope))?.unwrap_or(false)),
+            _ => Ok(false),
+        }
+    }
+
     /// What the answer says about itself.
     pub(super) fn meta(&self, gaps: &Gaps) -> v1::ResponseMeta {
-        self.is_early.set(gaps.are_passing());
+        self.is_early.set(self.are_passing(gaps));
         let (completeness, gap_ids, gap_count) = gaps.shown(GAP_IDS_MAX);
         v1::ResponseMeta {
             org: self.view.name().to_owned(),

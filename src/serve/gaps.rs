@@ -20,8 +20,6 @@ use crate::core::model::App;
 pub(super) struct Gaps {
     /// Those of a handful of collections.
     few: BTreeSet<String>,
-    /// Those that the next moment may settle: somebody is named who is being asked for. None of them is in `few`.
-    soon: BTreeSet<String>,
     /// Those of all accounts, or of all memberships, sorted; shared, because an unreadable org has one per group.
     many: Option<Arc<Vec<String>>>,
 }
@@ -37,23 +35,14 @@ impl Gaps {
         self.few.extend(ids.map(|id| id.as_str().to_owned()));
     }
 
-    /// Adds the gap of a user whom a row names and the user list does not show; `is_being_read`: whether he is being asked for
-    /// right now.
-    pub(super) fn add_unseen_user(&mut self, user: &UserId, is_being_read: bool) {
-        let id = unseen_user_gap_id(user);
-        if !is_being_read {
-            self.soon.remove(&id);
-            self.few.insert(id);
-        } else if !self.few.contains(&id) {
-            self.soon.insert(id);
-        }
+    /// Adds the gap of a user whom a row names and the user list does not show.
+    pub(super) fn add_unseen_user(&mut self, user: &UserId) {
+        self.few.insert(unseen_user_gap_id(user));
     }
 
     /// Adds those of another answer on which this one rests.
     pub(super) fn merge(&mut self, other: Gaps) {
         self.few.extend(other.few);
-        self.soon.extend(other.soon);
-        self.soon.retain(|id| !self.few.contains(id));
         match (&self.many, other.many) {
             (_, None) => {}
             (None, many) => self.many = many,
@@ -66,16 +55,7 @@ impl Gaps {
 
     /// Whether nothing stands against the answer.
     pub(super) fn is_empty(&self) -> bool {
-        self.few.is_empty() && self.soon.is_empty() && self.is_many_empty()
-    }
-
-    fn is_many_empty(&self) -> bool {
-        self.many.as_ref().is_none_or(|many| many.is_empty())
-    }
-
-    /// Whether the next moment may make the answer complete.
-    pub(super) fn are_passing(&self) -> bool {
-        !self.soon.is_empty() && self.few.is_empty() && self.is_many_empty()
+        self.few.is_empty() && self.many.as_ref().is_none_or(|many| many.is_empty())
     }
 
     /// Completeness, the first `limit` ids, and how many there are.
@@ -84,9 +64,7 @@ impl Gaps {
             return (v1::Completeness::Complete, Vec::new(), 0);
         }
         let many = self.many.as_ref().map(|many| many.as_slice()).unwrap_or_default();
-        let mut only_few: Vec<&String> =
-            self.few.iter().chain(&self.soon).filter(|id| many.binary_search(id).is_err()).collect();
-        only_few.sort_unstable();
+        let only_few: Vec<&String> = self.few.iter().filter(|id| many.binary_search(id).is_err()).collect();
         let count = many.len() + only_few.len();
         // Both are sorted; the first `limit` of their union are among the first `limit` of each.
         let mut ids: Vec<&String> = many.iter().take(limit).chain(only_few.into_iter().take(limit)).collect();
@@ -95,10 +73,16 @@ impl Gaps {
         (v1::Completeness::Partial, ids, u32::try_from(count).unwrap_or(u32::MAX))
     }
 
+    /// All ids, if there are at least one and at most `limit`.
+    pub(super) fn if_few(&self, limit: usize) -> Option<Vec<String>> {
+        let many = self.many.as_ref().map_or(0, |many| many.len());
+        // Both may hold the same.
+        (!self.is_empty() && many <= limit && self.few.len() <= limit).then(|| self.to_ids())
+    }
+
     /// All ids, for the resolution.
     pub(super) fn to_ids(&self) -> Vec<String> {
         let mut ids = self.few.clone();
-        ids.extend(self.soon.iter().cloned());
         ids.extend(self.many.iter().flat_map(|many| many.iter().cloned()));
         ids.into_iter().collect()
     }
@@ -161,7 +145,7 @@ impl WideCache {
     pub(super) fn get(&self, wide: Wide, mark: &WideMark) -> Option<Gaps> {
         let slot = self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner);
         let known = slot.as_ref()?;
-        known.mark.is_same(mark).then(|| Gaps { many: Some(Arc::clone(&known.many)), ..Gaps::default() })
+        known.mark.is_same(mark).then(|| Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&known.many)) })
     }
 
     /// Remembers a set.
@@ -173,7 +157,7 @@ impl WideCache {
 /// The set as gaps.
 pub(super) fn many(ids: BTreeSet<GapId>) -> (Arc<Vec<String>>, Gaps) {
     let ids: Arc<Vec<String>> = Arc::new(ids.into_iter().map(|id| id.as_str().to_owned()).collect());
-    let gaps = Gaps { many: Some(Arc::clone(&ids)), ..Gaps::default() };
+    let gaps = Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&ids)) };
     (ids, gaps)
 }
 
@@ -206,26 +190,6 @@ mod tests {
         let mut merged = gaps(&["d"], None);
         merged.merge(gaps(&[], Some(&["b"])));
         check(&merged, 10, (Partial, "b d", 2));
-    }
-
-    #[test]
-    fn only_what_is_being_read_passes() {
-        let user = |id: &str| UserId::new(id).unwrap();
-        let mut gaps = Gaps::default();
-        assert!(!gaps.are_passing());
-        gaps.add_unseen_user(&user("00u1"), true);
-        assert!(gaps.are_passing() && !gaps.is_empty());
-        assert_eq!(gaps.shown(1), (v1::Completeness::Partial, vec![unseen_user_gap_id(&user("00u1"))], 1));
-        // Another row names somebody who is known to be hidden.
-        let mut other = Gaps::default();
-        other.add_unseen_user(&user("00u2"), false);
-        other.add_unseen_user(&user("00u1"), false);
-        gaps.merge(other);
-        assert!(!gaps.are_passing());
-        assert_eq!(gaps.shown(9).2, 2);
-        assert_eq!(gaps.to_ids().len(), 2);
-        gaps.add_unseen_user(&user("00u1"), true);
-        assert!(!gaps.are_passing() && gaps.shown(9).2 == 2);
     }
 
     #[test]

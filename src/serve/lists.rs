@@ -162,7 +162,7 @@ pub(super) fn app_users(ask: &Ask<'_>, request: &v1::ListAppUsersRequest) -> Res
                     return Ok(None);
                 }
                 if user.is_none() {
-                    ask.add_unseen_user(&mut gaps, &row.user)?;
+                    gaps.add_unseen_user(&row.user);
                 }
                 Ok(Some(shower.account(Some(app), user.as_ref(), &row)))
             },
@@ -228,7 +228,7 @@ pub(super) fn group_members(
                     return Ok(None);
                 }
                 if user.is_none() {
-                    ask.add_unseen_user(&mut gaps, &id)?;
+                    gaps.add_unseen_user(&id);
                 }
                 let user = user.as_ref().map_or_else(|| unseen_user_ref(&id), user_ref);
                 Ok(Some(v1::GroupMemberEntry { user: Some(user), membership_stale }))

@@ -106,7 +106,7 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     withhold(ask, app, &hits, &mut decided, &gap_ids);
     let granted = shown_user(&decided);
     if let Some(Found { user_id, user: None, .. }) = decided.found() {
-        ask.add_unseen_user(&mut gaps, user_id)?;
+        gaps.add_unseen_user(user_id);
     }
     let mut shown = show(ask, app, &decided, wanted, hits.len())?;
     if let Some(found) = granted

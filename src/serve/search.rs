@@ -264,7 +264,7 @@ fn hydrate(ask: &Ask<'_>, hits: &[index::Hit], mut gaps: Gaps) -> Result<(Vec<v1
                 Some(row) => {
                     let (app, user) = (ask.snapshot.app(&app_id)?, ask.snapshot.user(&user_id)?);
                     if user.is_none() {
-                        ask.add_unseen_user(&mut gaps, &user_id)?;
+                        gaps.add_unseen_user(&user_id);
                     }
                     Some(Row::Account(shower.account(app.as_ref(), user.as_ref(), &row)))
                 }

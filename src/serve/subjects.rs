@@ -84,7 +84,7 @@ fn by_id(ask: &Ask<'_>, id: &UserId) -> Result<SelectedUser, Failure> {
     let user = ask.snapshot.user(id)?.filter(|user| !ask.withholds_user(&user.id));
     let mut known_id = user.is_some().then(|| id.clone());
     if user.is_none() && is_named(ask, id)? {
-        ask.add_unseen_user(&mut gaps, id)?;
+        gaps.add_unseen_user(id);
         known_id = Some(id.clone());
     }
     let outcome = match &user {

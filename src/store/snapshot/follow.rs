@@ -89,9 +89,9 @@ impl Snapshot<'_> {
         debts::pending_reads(self.sql)
     }
 
-    /// Whether a user is being asked for by id at `now`, or is about to be, for the first time: no answer about him is known.
-    pub fn is_being_read(&self, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(debts::pending_read(self.sql, &Target::User(user.clone()))?.is_some_and(|read| read.is_under_way(now)))
+    /// The debt for one read, if there is one.
+    pub fn pending_read(&self, target: &Target) -> Result<Option<PendingRead>, StoreError> {
+        debts::pending_read(self.sql, target)
     }
 
     /// Number of reads that are owed.
