@@ -476,17 +476,36 @@ impl Ask<'_> {
 
     fn is_passing(&self, gap_id: &str) -> Result<bool, Failure> {
         let Some((kind, scope)) = GapId::parse(gap_id) else { return Ok(false) };
-        let is_under_way =
-            |target| Ok::<_, Failure>(self.snapshot.pending_read(target)?.map(|read| read.is_under_way(self.now)));
+        let is_recorded = self.view.reader().coverage().has_open(&scope, kind);
+        if is_recorded {
+            return Ok(false);
+        }
         match (kind, scope) {
-            // Somebody new may be in a list before the log has told of him.
-            (GapKind::UnseenReference, Scope::User(user)) => {
-                let is_recorded = self.view.reader().coverage().has_open(&Scope::User(user.clone()), kind);
-                Ok(!is_recorded && is_under_way(&Target::User(user))?.unwrap_or(true))
+            (GapKind::UnseenReference, Scope::User(user)) => match self.is_under_way(Target::User(user))? {
+                Some(is_under_way) => Ok(is_under_way),
+                // A crawl asks at its end for those whom no list has shown and the log has not named meanwhile.
+                None => Ok(self.snapshot.meta()?.crawl.running),
+            },
+            (GapKind::NotRead, scope) => {
+                let above = match &scope {
+                    Scope::GroupMembers(group) => Some(Target::Group(group.clone())),
+                    Scope::AppUsers(app) | Scope::AppGroups(app) => Some(Target::App(app.clone())),
+                    _ => None,
+                };
+                for target in [Some(Target::List(scope)), above].into_iter().flatten() {
+                    if self.is_under_way(target)? == Some(true) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             }
-            (GapKind::NotRead, scope) => Ok(is_under_way(&Target::List(scope))?.unwrap_or(false)),
             _ => Ok(false),
         }
+    }
+
+    /// `None`: nobody is going to read it.
+    fn is_under_way(&self, target: Target) -> Result<Option<bool>, Failure> {
+        Ok(self.snapshot.pending_read(&target)?.map(|read| read.is_under_way(self.now)))
     }
 
     /// What the answer says about itself.

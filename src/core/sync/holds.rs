@@ -27,6 +27,9 @@ const NEXT_WALK_MILLIS: i64 = 3_000;
 /// is read is missing from it, and in an org that changes fast enough the same one is from the next list as well.
 const WALKS_WITHOUT_ROW: u32 = 3;
 
+/// The same where much is missing: then the list itself is the more likely cause.
+const WALKS_WITHOUT_MANY: u32 = 2;
+
 /// What is known about one walk.
 #[derive(Debug)]
 struct Hold {
@@ -239,7 +242,8 @@ impl SyncState {
         }
         let (unclear, gone) = (std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
         let is_refuted = !hold.there.is_empty();
-        let is_believed = !hold.is_paid || hold.there.values().any(|walks| *walks >= WALKS_WITHOUT_ROW);
+        let enough = if hold.is_paid { WALKS_WITHOUT_ROW } else { WALKS_WITHOUT_MANY };
+        let is_believed = hold.there.values().any(|walks| *walks >= enough);
         let scope = probe.scope.clone();
         if is_refuted && !is_believed && self.follow.is_some() {
             self.read_once_more(&scope, effects);
