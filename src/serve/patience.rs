@@ -12,7 +12,7 @@ use super::Services;
 use super::ask::Call;
 
 /// An answer is waited for no longer than this, in milliseconds. Documented at `RequestContext.at_least_revision`.
-const WAIT_MILLIS_MAX: u64 = 1_000;
+const WAIT_MILLIS_MAX: u64 = 2_000;
 
 /// Between two looks, in milliseconds; twice as long each time, up to the second figure. The first is a commit's time.
 const PAUSE_MILLIS: (u64, u64) = (5, 40);

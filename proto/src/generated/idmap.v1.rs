@@ -6,9 +6,9 @@ pub struct RequestContext {
     /// INVALID_ARGUMENT (ORG_REQUIRED) when there are several.
     #[prost(string, tag = "1")]
     pub org: ::prost::alloc::string::String,
-    /// The answer must be from this revision or a later one. 0: any revision. The server waits for it for a second at most
-    /// (streams: not at all), then FAILED_PRECONDITION (REVISION_NOT_REACHED). In Search and Suggest the index must have
-    /// reached it too.
+    /// The answer must be from this revision or a later one. 0: any revision. The server waits for it for two seconds at
+    /// most (streams: not at all), then FAILED_PRECONDITION (REVISION_NOT_REACHED). In Search and Suggest the index must
+    /// have reached it too.
     #[prost(uint64, tag = "2")]
     pub at_least_revision: u64,
     /// Oldest answer that is acceptable: the server's clock minus `ResponseMeta.observed_through`. Unset: any age; must
