@@ -38,6 +38,7 @@
 mod app;
 mod evidence;
 mod outcome;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +52,8 @@ pub use evidence::{Candidate, IdentifierKind, NameField, Tier, TierSet, asked_fi
 pub use outcome::{
     Ambiguity, CandidateMatch, Completeness, Found, InactiveReason, Outcome, Resolution, Warning, WarningKind,
 };
+
+pub use shared::{SharedName, shared_names};
 
 use evidence::{Question, Weighed, weigh};
 

@@ -63,6 +63,7 @@ asked!(
     ListGapsRequest,
     ListScopesRequest,
     ListQuarantinedRequest,
+    ListAmbiguitiesRequest,
     ListChangesRequest,
 );
 
@@ -78,5 +79,6 @@ listed!(
     ListGapsRequest,
     ListScopesRequest,
     ListQuarantinedRequest,
+    ListAmbiguitiesRequest,
     ListChangesRequest,
 );

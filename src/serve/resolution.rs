@@ -228,7 +228,7 @@ fn outcome_to_proto(outcome: &Outcome<'_>) -> v1::ResolutionOutcome {
     }
 }
 
-fn tier_to_proto(tier: Tier) -> v1::MatchTier {
+pub(super) fn tier_to_proto(tier: Tier) -> v1::MatchTier {
     match tier {
         Tier::ExternalId => v1::MatchTier::ExternalId,
         Tier::UserNameExact => v1::MatchTier::UserNameExact,

@@ -138,7 +138,10 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
     // A row may name somebody who has just gone, and the log may be late to say so: 1 in 1,000 on a busy machine.
     partial.retain(|what, count| *count > 0 && what.contains(": "));
     let alarmed: usize = partial.values().sum();
-    assert!(alarmed <= 1 + answers / 200, "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}");
+    assert!(
+        alarmed <= 1 + answers / 200,
+        "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}"
+    );
     judge.assert_complete(20).await;
     judge.end().await;
 }
