@@ -1,12 +1,13 @@
 //! Answers that are waited for: of a revision that is about to be reached, and about somebody who is being read.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use okta_idmap::core::batch::Batch;
 use okta_idmap::core::ids::{RequestNumber, UserId};
 use okta_idmap::core::model::Row;
 use okta_idmap::core::pending::{Patience, PendingRead, Target, When};
 use okta_idmap_proto::v1;
+use tokio::time::Instant;
 
 use crate::world::{NOW, World, app_by_id, app_user, shown_meta, user, user_by_id, user_id};
 
