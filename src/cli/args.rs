@@ -244,6 +244,9 @@ pub(super) enum Command {
     /// Print what changes as it changes; needs a running server
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
+    /// Write everything that is stored, at one revision, as JSON lines or CSV
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Let the deletion brake go: remove the rows that a held collection no longer shows
     #[command(after_help = RELEASE_EXAMPLES)]
     Release(ReleaseArgs),
@@ -258,6 +261,27 @@ pub(super) struct ServeArgs {
     /// Where to listen; loopback addresses only [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  okta-idmap export --to acme.jsonl                   everything; the first line says of which revision
+  okta-idmap export --kinds user,app-user | gzip > accounts.jsonl.gz
+  okta-idmap export --kinds group-member -o csv --to members.csv
+
+It reads the data directory itself, also while a server writes to it; until it is done the store's write-ahead log grows,
+so give it a fast reader. Lines: one {\"export\": ...} with revision, completeness and numbers of rows, one object per row,
+and at the end {\"end\": {\"rows\": N}}: without that line it is not whole.";
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group; CSV needs exactly one
+    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
+    pub(super) kinds: Vec<WatchKind>,
+    /// Write to this file, which appears when it is whole [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(super) to: Option<PathBuf>,
 }
 
 /// Arguments of `watch`.

@@ -23,6 +23,7 @@ mod backend;
 mod check;
 mod config_command;
 mod context;
+mod export;
 mod failure;
 mod gaps;
 mod group;
@@ -122,6 +123,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Status => status::run(context).await,
         Command::Gaps(args) => gaps::run(context, args).await,
         Command::Watch(args) => watch::run(context, args).await,
+        Command::Export(args) => export::run(context, args).await,
         Command::Release(args) => release::run(context, args).await,
         Command::Config => config_command::run(context),
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context as _;
+use okta_idmap_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ pub(super) use crate::engine::progress::Progress;
 pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
 use crate::engine::{self, EngineError, OrgRuntime, OrgSettings};
-use crate::serve::{self, OrgView, Orgs, SearchHandle, ServerSettings, StatusSource};
+use crate::serve::{self, ExportError, ExportPart, OrgView, Orgs, SearchHandle, ServerSettings, StatusSource};
 use crate::store::{Reader, StoreError};
 
 /// One crawl of one org, or the rest of one.
@@ -99,6 +100,20 @@ pub(super) fn services(config: &Config, orgs: &[&OrgConfig]) -> Result<Services,
             })
         }
     }
+}
+
+/// Hands out everything that the store of an org holds, at one revision.
+///
+/// # Errors
+/// [`ExportError`]: there is no store, or it cannot be used; `sink` refuses a part.
+pub(super) fn export(
+    config: &Config,
+    org: &OrgConfig,
+    kinds: &[v1::RowKind],
+    sink: impl FnMut(ExportPart) -> std::io::Result<()>,
+) -> anyhow::Result<Result<(), ExportError>> {
+    let view = view(config, org).with_context(|| format!("look into org {}", org.name))?;
+    Ok(serve::export(&view, kinds, now(), sink))
 }
 
 /// Releases a hold in the data directory, which no other process may be writing; tells how many rows were removed.

@@ -123,7 +123,8 @@ async fn first_place(context: &Context, backend: &Backend, args: &WatchArgs) -> 
     Ok(Place::After(v1::ChangePosition { revision, store_id }))
 }
 
-fn kinds(args: &WatchArgs) -> Vec<i32> {
+/// The kinds of rows that a command line names.
+pub(super) fn row_kinds(kinds: &[WatchKind]) -> Vec<v1::RowKind> {
     let kind = |kind: &WatchKind| match kind {
         WatchKind::User => v1::RowKind::User,
         WatchKind::Group => v1::RowKind::Group,
@@ -132,7 +133,7 @@ fn kinds(args: &WatchArgs) -> Vec<i32> {
         WatchKind::GroupMember => v1::RowKind::GroupMember,
         WatchKind::AppGroup => v1::RowKind::AppGroup,
     };
-    args.kinds.iter().map(|wanted| kind(wanted).into()).collect()
+    kinds.iter().map(kind).collect()
 }
 
 /// One connection: prints until it ends.
@@ -144,8 +145,8 @@ async fn stream(
     printer: &mut Printer,
     shutdown: &CancellationToken,
 ) -> Result<Ended, Failure> {
-    let request =
-        v1::WatchRequest { context: context.request_context()?, start: Some(place.start()), kinds: kinds(args) };
+    let kinds = row_kinds(&args.kinds).into_iter().map(i32::from).collect();
+    let request = v1::WatchRequest { context: context.request_context()?, start: Some(place.start()), kinds };
     let opened = tokio::select! {
         () = shutdown.cancelled() => return Ok(Ended::Stopped),
         opened = backend.watch(request) => opened,

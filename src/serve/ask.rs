@@ -101,6 +101,11 @@ impl Call {
         Self { view, demands: Demands::default(), now: Timestamp::default() }
     }
 
+    /// A call of our own about an org at a time, without demands.
+    pub(super) fn at(view: OrgView, now: Timestamp) -> Self {
+        Self { view, demands: Demands::default(), now }
+    }
+
     /// The same call without its demands, which are those on the begin of a stream.
     pub(super) fn undemanding(&self) -> Self {
         Self { demands: Demands::default(), ..self.clone() }

@@ -8,7 +8,9 @@
 //! | `rows` | events from the store |
 //! | `watch` | the stream |
 //! | `list` | the pages |
+//! | `export` | everything at one revision, for a process that has the store |
 
+mod export;
 mod lines;
 mod list;
 mod rows;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use okta_idmap_proto::v1::{self, changes_server::Changes};
 use tonic::{Request, Response, Status, async_trait};
 
+pub use self::export::{ExportError, ExportPart, export};
 use self::rows::{Start, begin, read_kinds};
 use self::watch::{Opening, WatchStream};
 use super::ask::Call;

@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 pub use self::admin::AdminService;
-pub use self::changes::{ChangesService, STREAMS_MAX};
+pub use self::changes::{ChangesService, ExportError, ExportPart, STREAMS_MAX, export};
 pub use self::control::{
     Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, ReleaseRefusal, Released,
 };

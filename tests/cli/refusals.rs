@@ -31,6 +31,7 @@ fn help_teaches_by_example() {
         "gaps quarantined",
         "gaps ambiguous",
         "watch",
+        "export",
         "release",
         "config",
     ];

@@ -58,6 +58,8 @@ named!(
     QuarantinedRecord,
     ResolveAccountResponse,
     ResponseMeta,
+    Row,
+    RowCount,
     ScopeStatus,
     SearchHit,
     Suggestion,

@@ -57,7 +57,7 @@ pub(in crate::cli) fn wrapped(head: &str, text: &str) -> String {
 
 /// A cell that no spreadsheet takes for a formula: where it begins with `=`, `+`, `-`, `@`, a tab or a carriage return,
 /// an apostrophe is put before it. Names come from whoever may edit a profile.
-pub(super) fn guarded(cell: String) -> String {
+pub(in crate::cli) fn guarded(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Invariant: everything here reads the one snapshot of its [`Ask`], in bounded pieces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap_proto::limits::ORG_NAME_BYTES_MAX;
 use okta_idmap_proto::v1::{self, change_event::Event, change_start, row, row_key};
@@ -57,7 +57,7 @@ pub(super) fn read_kinds(raw: &[i32]) -> Result<Kinds, Failure> {
     Ok(Kinds(kinds.into_iter().filter_map(kind_of).collect()))
 }
 
-fn kind_of(kind: v1::RowKind) -> Option<Kind> {
+pub(super) fn kind_of(kind: v1::RowKind) -> Option<Kind> {
     match kind {
         v1::RowKind::Unspecified => None,
         v1::RowKind::User => Some(Kind::User),
@@ -243,15 +243,16 @@ fn delete_event(snapshot: &Snapshot<'_>, key: ChangeKey) -> Result<Option<Event>
     Ok(Some(Event::Delete(v1::RowKey { key: Some(key) })))
 }
 
+/// How many rows of a kind there are.
+pub(super) fn row_count(kind: Kind, rows: &BTreeMap<Kind, u64>) -> v1::RowCount {
+    let row_count = rows.get(&kind).copied().unwrap_or_default();
+    v1::RowCount { kind: row_kind(kind).into(), row_count, ..v1::RowCount::default() }
+}
+
 /// The event that begins a snapshot.
 pub(super) fn snapshot_begin(ask: &Ask<'_>, revision: Revision, kinds: &Kinds) -> Result<v1::ChangeEvent, Failure> {
     let rows = ask.snapshot.meta()?.rows;
-    let row_counts = kinds.all().map(|kind| v1::RowCount {
-        kind: row_kind(kind).into(),
-        row_count: rows.get(&kind).copied().unwrap_or_default(),
-        ..v1::RowCount::default()
-    });
-    let row_counts = row_counts.collect();
+    let row_counts = kinds.all().map(|kind| row_count(kind, &rows)).collect();
     Ok(event(revision, Event::SnapshotBegin(v1::SnapshotBegin { revision: revision.0, row_counts })))
 }
 
