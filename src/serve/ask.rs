@@ -21,7 +21,7 @@ use super::gaps::{self, Gaps, Wide, WideMark};
 use super::orgs::OrgView;
 use super::rows::timestamp;
 use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
-use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
+use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::policy::GrantPolicy;
@@ -75,6 +75,8 @@ pub(super) struct Call {
     view: OrgView,
     demands: Demands,
     now: Timestamp,
+    /// The store's revision before the last look, at least.
+    looked_at: Revision,
 }
 
 impl Call {
@@ -83,7 +85,7 @@ impl Call {
         let empty = v1::RequestContext::default();
         let context = context.unwrap_or(&empty);
         let view = select_org(services, context)?;
-        Ok(Self { view, demands: Demands::read(context)?, now: (services.clock)() })
+        Ok(Self { view, demands: Demands::read(context)?, now: (services.clock)(), looked_at: Revision::default() })
     }
 
     /// As [`Call::begin`] for rpcs that mind the org only.
@@ -93,22 +95,37 @@ impl Call {
     ) -> Result<Self, Failure> {
         let empty = v1::RequestContext::default();
         let view = select_org(services, context.unwrap_or(&empty))?;
-        Ok(Self { view, demands: Demands::default(), now: (services.clock)() })
+        Ok(Self { view, demands: Demands::default(), now: (services.clock)(), looked_at: Revision::default() })
     }
 
     /// A call of our own, without a request: about an org, without demands. Nothing that it reads may depend on the time.
     pub(super) fn timeless(view: OrgView) -> Self {
-        Self { view, demands: Demands::default(), now: Timestamp::default() }
+        Self { view, demands: Demands::default(), now: Timestamp::default(), looked_at: Revision::default() }
     }
 
     /// A call of our own about an org at a time, without demands.
     pub(super) fn at(view: OrgView, now: Timestamp) -> Self {
-        Self { view, demands: Demands::default(), now }
+        Self { view, demands: Demands::default(), now, looked_at: Revision::default() }
     }
 
     /// The same call without its demands, which are those on the begin of a stream.
     pub(super) fn undemanding(&self) -> Self {
         Self { demands: Demands::default(), ..self.clone() }
+    }
+
+    /// Notes that a look begins.
+    pub(super) fn looks(&mut self) {
+        self.looked_at = *self.view.reader().revisions().borrow();
+    }
+
+    /// The revision that was there when the last look began.
+    pub(super) fn looked_at(&self) -> Revision {
+        self.looked_at
+    }
+
+    /// The same question at another time.
+    pub(super) fn is_asked_at(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// The org.
@@ -123,11 +140,17 @@ impl Call {
 
     /// Answers in the calling thread: for point reads, well below a millisecond.
     pub(super) fn point<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.point_now(answer).answer
+        self.point_then(answer).answer
+    }
+
+    /// As [`Call::point_then`], as a look of its own.
+    pub(super) fn point_now<T>(&mut self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Answered<T> {
+        self.looks();
+        self.point_then(answer)
     }
 
     /// As [`Call::point`], and whether a later answer may be better.
-    pub(super) fn point_now<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Answered<T> {
+    pub(super) fn point_then<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Answered<T> {
         let generation = self.view.reader().coverage().generation();
         self.view
             .reader()
@@ -140,11 +163,20 @@ impl Call {
         &self,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.scan_now(answer).await.answer
+        self.scan_then(answer).await.answer
+    }
+
+    /// As [`Call::scan_then`], as a look of its own.
+    pub(super) async fn scan_now<T: Send + 'static>(
+        &mut self,
+        answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Answered<T> {
+        self.looks();
+        self.scan_then(answer).await
     }
 
     /// As [`Call::scan`], and whether a later answer may be better.
-    pub(super) async fn scan_now<T: Send + 'static>(
+    async fn scan_then<T: Send + 'static>(
         &self,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Answered<T> {
@@ -489,7 +521,7 @@ impl Ask<'_> {
             (GapKind::UnseenReference, Scope::User(user)) => match self.is_under_way(Target::User(user))? {
                 Some(is_under_way) => Ok(is_under_way),
                 // A crawl asks at its end for those whom no list has shown and the log has not named meanwhile.
-                None => Ok(self.snapshot.meta()?.crawl.running),
+                None => Ok(self.snapshot_completed_at.is_some() && self.snapshot.meta()?.crawl.running),
             },
             (GapKind::NotRead, scope) => {
                 let above = match &scope {

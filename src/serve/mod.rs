@@ -74,6 +74,8 @@ pub struct Services {
     clock: fn() -> Timestamp,
     /// Places of streams.
     streams: Arc<Semaphore>,
+    /// Places of calls that wait for what the next moment may bring.
+    waiting: Arc<Semaphore>,
     /// Cancelled when the server drains: ends the streams, which would go on for ever.
     drain: CancellationToken,
 }
@@ -82,7 +84,8 @@ impl Services {
     /// Services over `orgs`; `clock` tells the time of a question (quarantine, staleness).
     pub fn new(orgs: Orgs, clock: fn() -> Timestamp) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { orgs, clock, streams, drain: CancellationToken::new() }
+        let waiting = Arc::new(Semaphore::new(patience::WAITING_MAX));
+        Self { orgs, clock, streams, waiting, drain: CancellationToken::new() }
     }
 
     /// The orgs.
@@ -109,6 +112,14 @@ impl Services {
         &self.streams
     }
 
+    fn waiting(&self) -> &Arc<Semaphore> {
+        &self.waiting
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     fn drain(&self) -> &CancellationToken {
         &self.drain
     }
@@ -131,16 +142,16 @@ impl Services {
         answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure>,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc);
+        let mut patience = Patience::begin(request.metadata());
         let request = request.into_inner();
-        let call = match Call::begin(self, request.context()) {
+        let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let mut patience = Patience::begin();
         let answered = loop {
             let answered = call.point_now(|ask| answer(ask, &request));
-            if !answered.is_early || !patience.allows(self, &call).await {
-                break answered.answer;
+            if let Some(answered) = patience.take(self, &mut call, answered).await {
+                break answered;
             }
         };
         log.finish(&call, answered)
@@ -154,17 +165,17 @@ impl Services {
         answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Clone + Send + 'static,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc);
+        let mut patience = Patience::begin(request.metadata());
         let request = Arc::new(request.into_inner());
-        let call = match Call::begin(self, request.context()) {
+        let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let mut patience = Patience::begin();
         let answered = loop {
             let (answer, request) = (answer.clone(), Arc::clone(&request));
             let answered = call.scan_now(move |ask| answer(ask, &request)).await;
-            if !answered.is_early || !patience.allows(self, &call).await {
-                break answered.answer;
+            if let Some(answered) = patience.take(self, &mut call, answered).await {
+                break answered;
             }
         };
         log.finish(&call, answered)

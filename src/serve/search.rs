@@ -183,17 +183,18 @@ impl Services {
         run: fn(&Call, &Q) -> Result<Answered<R>, Failure>,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc);
+        let mut patience = Patience::begin(request.metadata());
         let request = Arc::new(request.into_inner());
-        let call = match Call::begin(self, request.context()) {
+        let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let mut patience = Patience::begin();
         let answered = loop {
             let request = Arc::clone(&request);
+            call.looks();
             let answered = blocking(&call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
-            if !answered.is_early || !patience.allows(self, &call).await {
-                break answered.answer;
+            if let Some(answered) = patience.take(self, &mut call, answered).await {
+                break answered;
             }
         };
         log.finish(&call, answered)
@@ -217,7 +218,7 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::S
     let text = format!("{}{}", query.prefix, request.query);
     let wanted = index::Query { text, offset, limit, facets: !query.facets.is_empty() };
     let results = reader.search(&wanted).map_err(|error| of_search(error, query.prefix.len()))?;
-    Ok(call.point_now(|ask| {
+    Ok(call.point_then(|ask| {
         let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
         let total = usize::try_from(results.total).unwrap_or(usize::MAX);
         let gaps = query.gaps(ask)?;
@@ -316,7 +317,7 @@ fn run_suggest(call: &Call, request: &v1::SuggestRequest) -> Result<Answered<v1:
     // More than wanted, since some may be gone or not granting.
     let query = index::SuggestQuery { limit: SUGGESTIONS_MAX, ..index::SuggestQuery::new(request.prefix.as_str()) };
     let hits = reader.suggest(&query).map_err(|error| of_search(error, 0))?;
-    Ok(call.point_now(|ask| {
+    Ok(call.point_then(|ask| {
         let gaps = ask.wide_gaps(Wide::Accounts)?;
         let mut suggestions = Vec::with_capacity(wanted);
         for hit in hits {

@@ -274,3 +274,32 @@ async fn shared_names_are_told_as_they_would_be_refused() {
     let status = client.list_ambiguities(v1::ListAmbiguitiesRequest { page_token, ..of("0oaus") }).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn shared_names_are_found_among_many_others() {
+    // More names than are looked at for one page; every thousandth is that of two.
+    const ACCOUNTS: usize = 11_000;
+    let world = World::crawled().await;
+    let name = |n: usize| if n.is_multiple_of(1_000) { format!("name{}", n / 2_000) } else { format!("unique{n}") };
+    let rows = (0..ACCOUNTS).map(|n| Row::AppUser(app_user("0oaoff", &format!("00umany{n}"), &name(n))));
+    world.put(rows.collect()).await;
+    let server = world.serve().await;
+    let mut client = server.coverage().await;
+    for page_size in [1, 2, 1_000] {
+        let mut request = v1::ListAmbiguitiesRequest { app: app_by_id("0oaoff"), page_size, ..Default::default() };
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let answer = client.list_ambiguities(request.clone()).await.unwrap().into_inner();
+            found.extend(answer.ambiguities.into_iter().map(|row| row.normalized_value));
+            pages += 1;
+            assert!(pages < 20, "it ends");
+            if answer.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = answer.next_page_token;
+        }
+        found.sort();
+        // The last one of eleven has no other.
+        assert_eq!(found, ["name0", "name1", "name2", "name3", "name4"], "{page_size}");
+    }
+}

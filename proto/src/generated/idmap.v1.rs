@@ -36,7 +36,8 @@ pub struct ResponseMeta {
     /// When the last complete full crawl ended, by the connector's clock. Unset: there was none.
     #[prost(message, optional, tag = "4")]
     pub snapshot_completed_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Whether anything that we know we could not read could change this very answer. Never UNSPECIFIED.
+    /// Whether anything that we know we could not read could change this very answer. Never UNSPECIFIED. Where only what is
+    /// being read at that moment could, the answer waits for it, for two seconds or half of the caller's time limit at most.
     #[prost(enumeration = "Completeness", tag = "5")]
     pub completeness: i32,
     /// Gaps that were open when the answer was made and could change it, at most 100, in the order of their ids; see
@@ -2295,7 +2296,7 @@ pub struct Ambiguity {
     /// accounts' own addresses).
     #[prost(enumeration = "MatchTier", tag = "2")]
     pub tier: i32,
-    /// The name in the form in which the app's rule compares it.
+    /// The name in the form in which it is compared.
     #[prost(string, tag = "3")]
     pub normalized_value: ::prost::alloc::string::String,
     /// The users with their raw names, ordered by user id, at most 20.
@@ -2684,9 +2685,11 @@ pub mod coverage_client {
                 .insert(GrpcMethod::new("idmap.v1.Coverage", "ListGaps"));
             self.inner.unary(req, path, codec).await
         }
-        /// Account names that several users of an app have, or would have under the app's comparison of names: what would be
-        /// refused as AMBIGUOUS, before anybody asks. Ordered by app id, within an app in an order of the server's own. Apps with
-        /// one account for everybody are left out. Short and empty pages may have a next token.
+        /// Account names that several users of an app have, or would have under the app's comparison of names: questions for
+        /// them are refused as AMBIGUOUS. Looked at are the names of accounts, each kind by itself: not logins and addresses of
+        /// users, nor a name that is the user name of one and the address of another, nor a name of more than 1000. Ordered by
+        /// app id, within an app in an order of the server's own. Apps with one account for everybody are left out. Short and
+        /// empty pages may have a next token.
         /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
         pub async fn list_ambiguities(
             &mut self,
@@ -2781,9 +2784,11 @@ pub mod coverage_server {
             tonic::Response<super::ListGapsResponse>,
             tonic::Status,
         >;
-        /// Account names that several users of an app have, or would have under the app's comparison of names: what would be
-        /// refused as AMBIGUOUS, before anybody asks. Ordered by app id, within an app in an order of the server's own. Apps with
-        /// one account for everybody are left out. Short and empty pages may have a next token.
+        /// Account names that several users of an app have, or would have under the app's comparison of names: questions for
+        /// them are refused as AMBIGUOUS. Looked at are the names of accounts, each kind by itself: not logins and addresses of
+        /// users, nor a name that is the user name of one and the address of another, nor a name of more than 1000. Ordered by
+        /// app id, within an app in an order of the server's own. Apps with one account for everybody are left out. Short and
+        /// empty pages may have a next token.
         /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
         async fn list_ambiguities(
             &self,

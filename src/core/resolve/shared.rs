@@ -2,7 +2,7 @@
 //!
 //! Entry point: [`shared_names`].
 //!
-//! Invariant: a typed question for a name that is told here is refused as [`Ambiguity::SharedName`](super::Ambiguity) of the
+//! Invariant: of at most [`CANDIDATES_MAX`](super::CANDIDATES_MAX) accounts, a typed question for a name that is told here is refused as [`Ambiguity::SharedName`](super::Ambiguity) of the
 //! tier that is told; under [`Tier::UserNameNormalized`] for every spelling that nobody has byte by byte.
 
 use std::collections::BTreeMap;

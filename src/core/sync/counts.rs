@@ -69,6 +69,15 @@ enum Stage {
     Done,
 }
 
+/// Whether a group shows fewer members than it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    No,
+    /// As many users were deleted meanwhile.
+    Perhaps,
+    Yes,
+}
+
 /// Counts and what was seen.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -93,6 +102,8 @@ pub(super) struct Counts {
     /// Scopes with a gap until the second look: before the end of the first crawl nothing is denied because of a list that is
     /// short.
     until_confirmed: BTreeSet<Scope>,
+    /// Open scopes without a gap: users who were deleted meanwhile may explain the difference.
+    untold: BTreeSet<Scope>,
     /// Open scopes of which no look has told yet whether rows are missing: what changed meanwhile explained the difference.
     unsure: BTreeSet<Scope>,
     /// Groups whose list shows as many as counted, until it is known that nobody joined in between.
@@ -114,7 +125,8 @@ impl Counts {
         open.append(&mut self.until_confirmed);
         let unsure = std::mem::take(&mut self.unsure);
         let agreements = std::mem::take(&mut self.agreements);
-        *self = Self { open, unsure, agreements, retries: self.retries, ..Self::default() };
+        let untold = std::mem::take(&mut self.untold);
+        *self = Self { open, untold, unsure, agreements, retries: self.retries, ..Self::default() };
     }
 
     /// A list of groups says how many users they have.
@@ -183,6 +195,7 @@ impl SyncState {
             }
             if !is_explained {
                 self.counts.unsure.remove(&scope);
+                self.tell_untold(&scope, said.users, shown, batch);
             }
             self.doubt(&scope, format!("Okta counts {} members and shows {shown}", said.users), batch);
         }
@@ -227,6 +240,7 @@ impl SyncState {
         self.counts.agreements.remove(group);
         self.counts.short.remove(group);
         self.counts.unsure.remove(&scope);
+        self.counts.untold.remove(&scope);
         if self.counts.open.remove(&scope) | self.counts.until_confirmed.remove(&scope) {
             batch.closed_gaps.push((scope, GapKind::CountMismatch));
         }
@@ -299,7 +313,7 @@ impl SyncState {
     }
 
     fn counts_agree(&mut self, scope: Scope, batch: &mut Batch) {
-        let was_unsure = self.counts.unsure.remove(&scope);
+        let was_unsure = self.counts.unsure.remove(&scope) | self.counts.untold.remove(&scope);
         if self.counts.until_confirmed.remove(&scope) {
             batch.closed_gaps.push((scope.clone(), GapKind::CountMismatch));
         }
@@ -399,28 +413,34 @@ impl SyncState {
     fn conclude(&mut self, users: Option<(u64, u64)>, effects: &mut Vec<Effect>) {
         self.counts.stage = Stage::Done;
         let mut batch = self.batch();
-        // An event about its members that came meanwhile explains a difference, and so do users who were deleted: they leave
-        // without one.
+        // An event about its members that came meanwhile explains a difference. So may users who were deleted, who leave without
+        // one: those are counted once more.
         let said = &self.counts.said;
-        let since = self.counts.counting_since.unwrap_or_default();
-        let deleted = self.absent.departed_users_since(since).saturating_add(self.debts.announced_users());
-        let is_explained = |group: &GroupId, shown: u64| {
-            said.get(group).is_none_or(|said| {
-                said.users <= shown.saturating_add(deleted) || self.log.has_removed_since(group, said.at)
-            })
-        };
-        let short = &self.counts.short;
-        let is_short = |group: &GroupId| short.get(group).is_some_and(|shown| !is_explained(group, *shown));
-        let all_confirm = self.counts.checked.iter().all(is_short);
+        let deleted = self.deleted_users();
         let mut found = Vec::new();
-        for (group, shown) in short {
-            let is_checked = self.counts.checked.contains(group);
-            if is_explained(group, *shown) || !(is_checked || all_confirm) {
-                continue;
+        let mut untold = Vec::new();
+        let verdict = |group: &GroupId| {
+            let (Some(said), Some(shown)) = (said.get(group), self.counts.short.get(group)) else { return Short::No };
+            match said.users.saturating_sub(*shown) {
+                _ if self.log.has_removed_since(group, said.at) => Short::No,
+                missing if missing <= deleted => Short::Perhaps,
+                _ => Short::Yes,
             }
-            let expected = said.get(group).map_or(0, |said| said.users);
-            let evidence = format!("Okta counts {expected} members and shows {shown}");
-            found.push(Gap { scope: Scope::GroupMembers(group.clone()), kind: GapKind::CountMismatch, evidence });
+        };
+        let checked = || self.counts.checked.iter().map(&verdict);
+        let all_confirm = checked().all(|short| short != Short::No) && checked().any(|short| short == Short::Yes);
+        for (group, shown) in &self.counts.short {
+            let is_checked = self.counts.checked.contains(group);
+            let scope = Scope::GroupMembers(group.clone());
+            match verdict(group) {
+                Short::Yes if is_checked || all_confirm => {
+                    let expected = said.get(group).map_or(0, |said| said.users);
+                    let evidence = format!("Okta counts {expected} members and shows {shown}");
+                    found.push(Gap { scope, kind: GapKind::CountMismatch, evidence });
+                }
+                Short::Perhaps if is_checked || all_confirm => untold.push(scope),
+                _ => {}
+            }
         }
         let everyone = self.everyone.iter().find_map(|group| said.get(group)).copied();
         let mut users_agree = true;
@@ -436,6 +456,14 @@ impl SyncState {
         }
         // What is missing from these is told by their own gaps.
         found.retain(|gap| !self.crawl.given_up.contains(&gap.scope) && !self.holds.is_kept(&gap.scope));
+        untold.retain(|scope| !self.crawl.given_up.contains(scope) && !self.holds.is_kept(scope));
+        for scope in untold {
+            if self.counts.open.insert(scope.clone()) {
+                self.counts.untold.insert(scope.clone());
+                self.counts.unsure.insert(scope);
+            }
+        }
+        self.counts.untold.retain(|scope| found.iter().all(|gap| gap.scope != *scope));
         self.counts.open.extend(found.iter().map(|gap| gap.scope.clone()));
         batch.gaps = found;
         self.end_doubts(users_agree, &mut batch);
@@ -444,6 +472,20 @@ impl SyncState {
         self.recount_later();
         if !batch.gaps.is_empty() || !batch.closed_gaps.is_empty() || self.debts.has_changed() {
             self.commit(batch, effects);
+        }
+    }
+
+    /// Users who were deleted since the counts were asked for last, or are about to turn out so.
+    fn deleted_users(&self) -> u64 {
+        let since = self.counts.counting_since.unwrap_or_default();
+        self.absent.departed_users_since(since).saturating_add(self.debts.announced_users())
+    }
+
+    /// A look at a difference that deleted users might have explained: without them it is a gap.
+    fn tell_untold(&mut self, scope: &Scope, counted: u64, shown: u64, batch: &mut Batch) {
+        if counted.saturating_sub(shown) > self.deleted_users() && self.counts.untold.remove(scope) {
+            let evidence = format!("Okta counts {counted} members and shows {shown}");
+            batch.gaps.push(Gap { scope: scope.clone(), kind: GapKind::CountMismatch, evidence });
         }
     }
 
@@ -471,6 +513,7 @@ impl SyncState {
         self.counts.retries = self.counts.retries.saturating_add(1);
         self.recount_later();
         self.counts.is_looking = true;
+        self.counts.counting_since = Some(self.moment.now);
         self.owe(Target::List(Scope::Groups), When::Now, "fewer users are shown than counted");
     }
 

@@ -30,6 +30,9 @@ const WALKS_WITHOUT_ROW: u32 = 3;
 /// The same where much is missing: then the list itself is the more likely cause.
 const WALKS_WITHOUT_MANY: u32 = 2;
 
+/// So many lists in a row are read soon again because one of their rows is there, whichever: then that is believed.
+const WALKS_AGAIN_MAX: u32 = 5;
+
 /// What is known about one walk.
 #[derive(Debug)]
 struct Hold {
@@ -50,6 +53,10 @@ struct Hold {
     gone: BTreeSet<Scope>,
     /// What is said if the missing rows are not gone.
     gap: Option<Gap>,
+    /// It has been said.
+    is_told: bool,
+    /// Walks in a row of which some row is there.
+    refuted: u32,
     /// How often in a row its walk ended like this.
     times: u32,
     /// Whether its debts were paid by the walk.
@@ -143,6 +150,7 @@ impl SyncState {
     ) {
         let before = self.holds.all.remove(&scope);
         let times = before.as_ref().map_or(0, |hold| hold.times.saturating_add(1));
+        let (is_told, refuted) = before.as_ref().map_or((false, 0), |hold| (hold.is_told, hold.refuted));
         let (there_before, unclear_before, unclear_since) =
             before.map(|hold| (hold.there, hold.unclear_before, hold.unclear_since)).unwrap_or_default();
         let round = self.holds.next_round;
@@ -157,6 +165,8 @@ impl SyncState {
             unclear_since,
             gone: BTreeSet::new(),
             gap,
+            is_told,
+            refuted,
             times,
             is_paid,
             looked_into: BTreeSet::new(),
@@ -243,7 +253,10 @@ impl SyncState {
         let (unclear, gone) = (std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
         let is_refuted = !hold.there.is_empty();
         let enough = if hold.is_paid { WALKS_WITHOUT_ROW } else { WALKS_WITHOUT_MANY };
-        let is_believed = hold.there.values().any(|walks| *walks >= enough);
+        hold.refuted = if is_refuted { hold.refuted.saturating_add(1) } else { 0 };
+        // The rows that are asked for may be others each time.
+        let is_believed =
+            hold.is_told || hold.refuted >= WALKS_AGAIN_MAX || hold.there.values().any(|walks| *walks >= enough);
         let scope = probe.scope.clone();
         if is_refuted && !is_believed && self.follow.is_some() {
             self.read_once_more(&scope, effects);
@@ -286,7 +299,10 @@ impl SyncState {
     fn refute(&mut self, scope: &Scope, effects: &mut Vec<Effect>) {
         self.read_again_later(scope);
         let mut batch = self.batch();
-        batch.gaps.extend(self.holds.all.get(scope).and_then(|hold| hold.gap.clone()));
+        if let Some(hold) = self.holds.all.get_mut(scope) {
+            hold.is_told = true;
+            batch.gaps.extend(hold.gap.clone());
+        }
         if !batch.gaps.is_empty() || self.debts.has_changed() {
             self.commit(batch, effects);
         }

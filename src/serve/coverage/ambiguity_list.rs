@@ -4,6 +4,7 @@
 
 use okta_idmap_proto::limits::CANDIDATES_MAX as SHOWN_MAX;
 use okta_idmap_proto::v1;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::apps::AppQuery;
 use super::super::ask::Ask;
@@ -18,34 +19,52 @@ use super::super::rows::{Shower, app_ref, unseen_user_ref, user_ref};
 use super::super::subjects::{app_subject, find_app};
 use crate::core::model::{App, AppUser};
 use crate::core::normalize::LookupKey;
-use crate::core::resolve::{CANDIDATES_MAX, SharedName, shared_names};
+use crate::core::resolve::{CANDIDATES_MAX, SharedName, Tier, shared_names};
 
 /// Accounts that are compared for one page.
-const COMPARED_MAX: usize = 20_000;
+const COMPARED_MAX: usize = 3_000;
 
-/// Where a page begins: the app, the key from which on, and how many names of that key have been shown.
+/// Place of a name among those of one key: its tier and a hash. The first is before all names.
+type NamePlace = (u8, u64);
+
+/// Where a page begins: the app, the key from which on, and the last name of that key which was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     app: String,
     from: i64,
-    shown: u32,
+    shown: NamePlace,
+}
+
+/// Behind which no name comes.
+const BEFORE_ALL: NamePlace = (0, 0);
+
+fn place_of(name: &SharedName<'_>) -> NamePlace {
+    let tier = match name.tier {
+        Tier::ExternalId => 1,
+        Tier::UserNameExact => 2,
+        Tier::UserNameNormalized => 3,
+        _ => 4,
+    };
+    (tier, xxh3_64(name.name.as_str().as_bytes()))
 }
 
 impl Place {
-    fn begin_of(app: &App) -> Self {
-        Self { app: app.id.as_str().to_owned(), from: i64::MIN, shown: 0 }
+    fn at(app: &App, from: i64) -> Self {
+        Self { app: app.id.as_str().to_owned(), from, shown: BEFORE_ALL }
     }
 
     fn write(&self) -> Vec<u8> {
-        [&self.from.to_be_bytes()[..], &self.shown.to_be_bytes(), self.app.as_bytes()].concat()
+        let (tier, hash) = self.shown;
+        [&self.from.to_be_bytes()[..], &[tier], &hash.to_be_bytes(), self.app.as_bytes()].concat()
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Failure> {
         let place = || {
             let (from, rest) = bytes.split_first_chunk::<8>()?;
-            let (shown, app) = rest.split_first_chunk::<4>()?;
+            let (tier, rest) = rest.split_first_chunk::<1>()?;
+            let (hash, app) = rest.split_first_chunk::<8>()?;
             let app = std::str::from_utf8(app).ok()?.to_owned();
-            Some(Self { app, from: i64::from_be_bytes(*from), shown: u32::from_be_bytes(*shown) })
+            Some(Self { app, from: i64::from_be_bytes(*from), shown: (tier[0], u64::from_be_bytes(*hash)) })
         };
         place().ok_or(Failure::PageTokenInvalid { detail: "it is malformed" })
     }
@@ -69,12 +88,15 @@ pub(super) fn list_ambiguities(
         gaps.merge(of_app);
         subject = Some(app_subject(outcome, app, &shower));
         apps = app.into_iter().collect();
+        if place.as_ref().is_some_and(|place| apps.iter().any(|app| app.id.as_str() != place.app)) {
+            return Err(Failure::PageTokenExpired { detail: "the selector leads to something else now" });
+        }
     }
     // Names of an app with one account for everybody say nothing about anybody.
     apps.retain(|app| !app.is_shared_account() && !ask.withholds_app(&app.id));
     apps.sort_by(|left, right| left.id.cmp(&right.id));
     fitting(page_size, |limit| {
-        let mut page = Page { ask, limit, ambiguities: Vec::new(), scanned: 0, compared: 0 };
+        let mut page = Page { ask, limit, scan_rows: SCAN_ROWS_MAX, ambiguities: Vec::new(), scanned: 0, compared: 0 };
         let next = page.fill(&apps, place.as_ref())?;
         let next_page_token =
             next.map(|place| PageToken { start, position: place.write() }.encode(binding)).unwrap_or_default();
@@ -91,16 +113,19 @@ pub(super) fn list_ambiguities(
 struct Page<'a> {
     ask: &'a Ask<'a>,
     limit: usize,
+    /// Keys that are looked at.
+    scan_rows: usize,
     ambiguities: Vec<v1::Ambiguity>,
-    /// Keys that were looked at.
+    /// Keys that have been looked at.
     scanned: usize,
     /// Accounts that were compared.
     compared: usize,
 }
 
 impl Page<'_> {
+    /// Whether no further name fits; what has been scanned is looked through all the same, so that each page gets on.
     fn is_full(&self) -> bool {
-        self.ambiguities.len() >= self.limit || self.scanned >= SCAN_ROWS_MAX || self.compared >= COMPARED_MAX
+        self.ambiguities.len() >= self.limit || self.compared >= COMPARED_MAX
     }
 
     /// Returns where the next page begins.
@@ -109,7 +134,7 @@ impl Page<'_> {
         let is_before = |app: &&App| place.is_some_and(|place| app.id.as_str() < place.app.as_str());
         for app in apps.iter().skip(apps.partition_point(is_before)) {
             let begin = place.filter(|place| place.app == app.id.as_str()).cloned();
-            let next = self.fill_from_app(app, begin.unwrap_or_else(|| Place::begin_of(app)))?;
+            let next = self.fill_from_app(app, begin.unwrap_or_else(|| Place::at(app, i64::MIN)))?;
             if next.is_some() {
                 return Ok(next);
             }
@@ -119,14 +144,14 @@ impl Page<'_> {
 
     fn fill_from_app(&mut self, app: &App, mut place: Place) -> Result<Option<Place>, Failure> {
         loop {
-            if self.is_full() {
+            if self.is_full() || self.scanned >= self.scan_rows {
                 return Ok(Some(place));
             }
-            let keys = self.ask.snapshot.shared_keys(&app.id, place.from, SCAN_ROWS_MAX)?;
+            let keys = self.ask.snapshot.shared_keys(&app.id, place.from, self.scan_rows)?;
             self.scanned += keys.scanned;
             for key in &keys.shared {
                 if place.from != key.to_stored() {
-                    place = Place { from: key.to_stored(), shown: 0, ..place };
+                    place = Place::at(app, key.to_stored());
                 }
                 if self.is_full() {
                     return Ok(Some(place));
@@ -136,25 +161,29 @@ impl Page<'_> {
                 }
             }
             match keys.next {
-                Some(next) => place = Place { from: next, shown: 0, ..place },
+                Some(next) => place = Place::at(app, next),
                 None => return Ok(None),
             }
         }
     }
 
-    /// Adds the names of a key behind the first `skipped`. Returns how many are shown where not all of them fit.
-    fn add_names_of(&mut self, app: &App, key: LookupKey, skipped: u32) -> Result<Option<u32>, Failure> {
+    /// Adds the names of a key behind the one that was shown last. Returns the last one that is shown where not all fit.
+    fn add_names_of(&mut self, app: &App, key: LookupKey, shown: NamePlace) -> Result<Option<NamePlace>, Failure> {
         let mut accounts = self.ask.snapshot.accounts_by_key(&app.id, key, CANDIDATES_MAX)?;
         self.compared += accounts.len();
         accounts.retain(|account| !self.ask.withholds_account(&account.app, &account.user));
         let accounts: Vec<&AppUser> = accounts.iter().collect();
         let names = shared_names(&accounts, self.ask.policy().name_rule(app));
-        for (shown, name) in (skipped..).zip(names.iter().skip(skipped as usize)) {
+        let mut names: Vec<(NamePlace, &SharedName<'_>)> = names.iter().map(|name| (place_of(name), name)).collect();
+        names.sort_by_key(|(place, _)| *place);
+        let mut last = shown;
+        for (place, name) in names.into_iter().filter(|(place, _)| *place > shown) {
             if self.ambiguities.len() >= self.limit {
-                return Ok(Some(shown));
+                return Ok(Some(last));
             }
             let ambiguity = self.to_proto(app, name)?;
             self.ambiguities.push(ambiguity);
+            last = place;
         }
         Ok(None)
     }
@@ -184,9 +213,9 @@ mod tests {
 
     #[test]
     fn places_read_back() {
-        let place = Place { app: "0oa1".to_owned(), from: -7, shown: 3 };
+        let place = Place { app: "0oa1".to_owned(), from: -7, shown: (3, u64::MAX) };
         assert_eq!(Place::read(&place.write()).unwrap(), place);
-        for malformed in [&[0; 3][..], &[0; 11], &[0xff; 13]] {
+        for malformed in [&[0; 3][..], &[0; 16], &[0xff; 18]] {
             assert_eq!(Place::read(malformed).map_err(|failure| failure.name()), Err("PAGE_TOKEN_INVALID"));
         }
     }
