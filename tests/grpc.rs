@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "grpc/acl.rs"]
+mod acl;
 #[path = "grpc/admin.rs"]
 mod admin;
 #[path = "grpc/changes.rs"]

@@ -16,13 +16,14 @@ use super::lists::{PageFound, Printing, print_all, warn_if_partial};
 use super::output::{Column, Field, to_json, warn};
 use super::resolve::any_app;
 use super::words;
-use super::{app, group};
+use super::{acl, app, group};
 
 /// Runs a command about a user.
 pub(super) async fn run(context: &Context, command: &UserCommand) -> Result<Exit, Failure> {
     let (UserCommand::Show { user: name }
     | UserCommand::Accounts { user: name, .. }
     | UserCommand::Groups { user: name, .. }
+    | UserCommand::Principals { user: name }
     | UserCommand::In { user: name, .. }) = command;
     let backend = context.backend().await?;
     let response = find(context, &backend, name).await?;
@@ -39,6 +40,7 @@ pub(super) async fn run(context: &Context, command: &UserCommand) -> Result<Exit
             accounts(context, &backend, &user, *granting_only, limit.limit).await?;
         }
         UserCommand::Groups { limit, .. } => groups(context, &backend, &user, limit.limit).await?,
+        UserCommand::Principals { .. } => return acl::principals(context, &backend, &user).await,
         UserCommand::In { place, .. } => return membership(context, &backend, &user, place).await,
     }
     Ok(Exit::Done)
@@ -233,7 +235,8 @@ fn found(user: &v1::User) -> v1::UserSubject {
     v1::UserSubject { outcome: v1::SubjectOutcome::Found.into(), user: Some(user.clone()), resolution: None }
 }
 
-fn by_id(user: &v1::User) -> v1::UserSelector {
+/// Names a user by its id.
+pub(super) fn by_id(user: &v1::User) -> v1::UserSelector {
     v1::UserSelector { selector: Some(Selector::UserId(user.id.clone())) }
 }
 

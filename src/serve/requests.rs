@@ -48,6 +48,8 @@ macro_rules! listed {
 asked!(
     ResolveAccountRequest,
     BatchResolveRequest,
+    ResolveAclRequest,
+    ExpandUserRequest,
     GetUserRequest,
     CheckAppMembershipRequest,
     ListUserAccountsRequest,

@@ -15,6 +15,7 @@ use super::door;
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::rows::{self, Shower, app_ref, app_status, app_user_status, timestamp, user_ref, user_status};
+use crate::core::acl::Verdict;
 use crate::core::ids::UserId;
 use crate::core::model::{App, AppUser, AppUserStatus, Scope, User};
 use crate::core::normalize::Identifier;
@@ -62,6 +63,8 @@ pub(super) struct Resolved {
     pub(super) gaps: Gaps,
     /// The one user, of RESOLVED and INACTIVE.
     pub(super) user: Option<(UserId, Option<User>)>,
+    /// What the account grants in an access list.
+    pub(super) verdict: Verdict,
 }
 
 /// Resolves one account.
@@ -108,6 +111,7 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     if let Some(Found { user_id, user: None, .. }) = decided.found() {
         gaps.add_unseen_user(user_id);
     }
+    let verdict = Verdict::of_account(&decided, gaps.is_empty());
     let mut shown = show(ask, app, &decided, wanted, hits.len())?;
     if let Some(found) = granted
         && found.app_user.is_some()
@@ -116,11 +120,11 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
         shown.granting_groups = Some(granting_groups(ask, app, found.user_id, &mut gaps)?);
     }
     let user = granted.map(|found| (found.user_id.clone(), found.user.cloned()));
-    Ok(finish(shown, gaps, wanted, user))
+    Ok(finish(shown, gaps, wanted, user, verdict))
 }
 
 /// The gaps of the selection of an app. A label or name may be that of an app that is not shown as well; an id is not.
-fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
+pub(super) fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
     if query.is_id_of(app) {
         ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())])
     } else {
@@ -147,12 +151,18 @@ fn is_filtered(ask: &Ask<'_>, app: &App, query: &AccountQuery<'_>) -> Result<boo
     Ok(ask.snapshot.is_filtered_name(Some(&app.id), query.identifier, &fields)?)
 }
 
-fn finish(mut shown: v1::Resolution, gaps: Gaps, wanted: Wanted, user: Option<(UserId, Option<User>)>) -> Resolved {
+fn finish(
+    mut shown: v1::Resolution,
+    gaps: Gaps,
+    wanted: Wanted,
+    user: Option<(UserId, Option<User>)>,
+    verdict: Verdict,
+) -> Resolved {
     let (completeness, gap_ids, gap_count) = gaps.shown(wanted.gap_ids_max);
     shown.completeness = completeness.into();
     shown.gap_ids = gap_ids;
     shown.gap_count = gap_count;
-    Resolved { resolution: shown, gaps, user }
+    Resolved { resolution: shown, gaps, user, verdict }
 }
 
 /// The selector means no app, or several.
@@ -169,7 +179,7 @@ fn without_app(ask: &Ask<'_>, selection: &AppSelection<'_>, wanted: Wanted) -> R
         }
         AppSelection::None | AppSelection::One(_) => shown.outcome = v1::ResolutionOutcome::UnknownApp.into(),
     }
-    finish(shown, gaps, wanted, None)
+    finish(shown, gaps, wanted, None, Verdict::Doubt)
 }
 
 fn count(len: usize) -> u32 {

@@ -165,6 +165,9 @@ fn every_look_up_says_that_it_is_partial() {
         "user groups 00u1",
         "user groups nobody",
         "user in 00u1 --app jira",
+        "user principals 00u1",
+        "acl jira --account ada",
+        "acl jira --group nobody",
         "user in 00u1 --group 00g3",
         "user in 00u1 --group nobody",
         "app list",
@@ -425,6 +428,97 @@ fn resolving_says_who_or_why_not() {
     assert_eq!(resolution["granting_groups"]["groups"][0]["id"], "00g3");
     let nobody = run(&place, "resolve jira X-1 --kind user-name -o json");
     assert_eq!((nobody.code, &nobody.json()["resolution"]["outcome"]), (Some(4), &"NOT_FOUND".into()));
+}
+
+#[test]
+fn documents_and_people_have_principals() {
+    let place = filled();
+    check(
+        &place,
+        "acl jira --account ada --account X-1 --group @SUM(1,2) --account nobody",
+        0,
+        expect![[r#"
+            principals       oidm1:00oacme:group:0oa1:00g3
+                             oidm1:00oacme:user:00u1
+            encoder version  1
+            deny all         no
+            safe to index    yes
+            unresolved       account nobody: NOT_FOUND"#]],
+        expect![[""]],
+    );
+    check(
+        &place,
+        "acl jira --account twin --group-id 00g1 --account =eve",
+        4,
+        expect![[r#"
+        principals       oidm1:00oacme:deny-all
+        encoder version  1
+        deny all         yes
+        safe to index    no
+        unresolved       account twin: AMBIGUOUS
+                         account =eve: INACTIVE
+                         group 00g1: NOT_FOUND"#]],
+        expect![[""]],
+    );
+    check(
+        &place,
+        "acl 0oa2 --account ada --group Eng -o csv",
+        4,
+        expect![[r#"
+            principals,encoder_version,deny_all,safe_to_index,unresolved
+            oidm1:00oacme:deny-all,1,yes,no,account ada: UNKNOWN_GAP; group Eng: NOT_FOUND"#]],
+        expect![[r#"
+        PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2)
+    "#]],
+    );
+    check(
+        &place,
+        "acl jira",
+        0,
+        expect![[r#"
+        principals       oidm1:00oacme:deny-all
+        encoder version  1
+        deny all         yes
+        safe to index    yes"#]],
+        expect![[""]],
+    );
+    check(
+        &place,
+        "user principals ada@acme.example",
+        0,
+        expect![[r#"
+        user id          00u1
+        login            ada@acme.example
+        status           ACTIVE
+        principals       oidm1:00oacme:group:0oa1:00g3
+                         oidm1:00oacme:user:00u1
+        encoder version  1
+        match nothing    no"#]],
+        expect![[r#"
+        PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2)
+    "#]],
+    );
+    check(
+        &place,
+        "user principals eve -q",
+        4,
+        expect![[r#"
+        user id          00u3
+        login            eve
+        status           SUSPENDED
+        principals       oidm1:00oacme:match-nothing
+        encoder version  1
+        match nothing    yes"#]],
+        expect![[""]],
+    );
+    let document = run(&place, "acl jira --group-id 00g3 -o json").json();
+    let person = run(&place, "user principals 00u1 -o json").json();
+    let shared = "oidm1:00oacme:group:0oa1:00g3";
+    assert_eq!((&document["principals"][0], &person["principals"][0]), (&shared.into(), &shared.into()));
+    let doubt = run(&place, "acl wiki --account ada --kind email -o json");
+    let entry = &doubt.json()["unresolved"][0];
+    assert_eq!((doubt.code, &entry["resolution"]["outcome"]), (Some(4), &"AMBIGUOUS_APP".into()));
+    run(&place, "user principals nobody").assert(4, "", "no user \"nobody\"");
 }
 
 #[test]

@@ -149,6 +149,14 @@ async fn fields_are_checked() {
     let too_many = "InvalidArgument TOO_MANY_ITEMS items";
     check!(batch_resolve, v1::BatchResolveRequest { items, ..Default::default() }, too_many);
 
+    let entries = vec![v1::AclEntry::default(); 1_001];
+    let too_many = "InvalidArgument TOO_MANY_ITEMS entries";
+    check!(resolve_acl, v1::ResolveAclRequest { entries, ..Default::default() }, too_many);
+    let expand = |user| v1::ExpandUserRequest { user, context: None };
+    check!(expand_user, expand(None), format!("{missing} user"));
+    check!(expand_user, expand(user_by_id("a:b")), format!("{invalid} user.user_id"));
+    check!(expand_user, expand(user_by_login("a\0")), "InvalidArgument IDENTIFIER_INVALID user.login");
+
     let question = |question| v1::CheckAppMembershipRequest { question, context: None };
     check!(check_app_membership, question(None), format!("{missing} question"));
     let without_target = v1::MembershipQuestion { user: user_by_id("u"), target: None };
@@ -185,8 +193,6 @@ async fn rpcs_that_are_not_made_yet_say_so() {
     let mut coverage = server.coverage().await;
     let mut admin = server.admin().await;
     let statuses = [
-        ("Lookup.ResolveAcl", lookup.resolve_acl(v1::ResolveAclRequest::default()).await.unwrap_err()),
-        ("Lookup.ExpandUser", lookup.expand_user(v1::ExpandUserRequest::default()).await.unwrap_err()),
         ("Lookup.Explain", lookup.explain(v1::ExplainRequest::default()).await.unwrap_err()),
         (
             "Coverage.ListAmbiguities",
