@@ -14,6 +14,8 @@ mod changes;
 mod completeness;
 #[path = "grpc/coverage.rs"]
 mod coverage;
+#[path = "grpc/explain.rs"]
+mod explain;
 #[path = "grpc/failures.rs"]
 mod failures;
 #[path = "grpc/http.rs"]

@@ -18,7 +18,7 @@ use okta_idmap::core::normalize::{Identifier, LookupKey, NameRule};
 use okta_idmap::core::policy::{AliasSetting, GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use okta_idmap::core::resolve::{
     AccountHolder, Candidate, Completeness, IdentifierKind, InactiveReason, NameField, Outcome, Override, Resolution,
-    ResolveInput, WarningKind, keys_of_app_user, keys_of_user, resolve,
+    ResolveInput, TierAnswer, WarningKind, explain_tiers, keys_of_app_user, keys_of_user, resolve,
 };
 
 #[path = "resolve_oracle/acl.rs"]
@@ -420,6 +420,29 @@ fn render(resolution: &Resolution<'_>) -> String {
     words.join(" ")
 }
 
+/// Whoever a tier that was asked names took part in the decision, and nobody else.
+fn check_tiers(kind: IdentifierKind, rows: &Rows, resolution: &Resolution<'_>) {
+    let tiers = explain_tiers(kind, &rows.policy, resolution);
+    let mut named: Vec<&UserId> = tiers.iter().flat_map(|tier| &tier.matching).map(|entry| entry.user_id).collect();
+    named.sort();
+    named.dedup();
+    let counted = resolution.candidates.iter().filter(|entry| entry.is_counted).map(|entry| entry.user_id);
+    assert_eq!(named, counted.collect::<Vec<_>>(), "{resolution:?} {tiers:?}");
+    for tier in &tiers {
+        let expected = match tier.answer {
+            TierAnswer::OneUser => 1..=1,
+            TierAnswer::SeveralUsers => 2..=usize::MAX,
+            _ => 0..=0,
+        };
+        assert!(expected.contains(&tier.matching.len()), "{tier:?}");
+    }
+    if let (Some(decisive), Outcome::Resolved(_)) = (resolution.tier(), &resolution.outcome) {
+        // An operator may name somebody who has no names at all; then no candidate shows it.
+        let answer = tiers.iter().find(|tier| tier.tier == decisive).map(|tier| tier.answer);
+        assert_eq!(answer, Some(TierAnswer::OneUser), "{resolution:?}");
+    }
+}
+
 fn number_from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |raw| raw.parse().unwrap())
 }
@@ -456,7 +479,10 @@ fn ask_world(seed: u64, seen: &mut BTreeMap<String, u64>) {
     for _ in 0..QUESTIONS_PER_WORLD {
         let question = random_question(&mut rng, &world);
         let expected = expect(&world, &question, NOW_MILLIS);
-        let actual = ask(&mut rng, &world, &rows, &question, render);
+        let actual = ask(&mut rng, &world, &rows, &question, |resolution| {
+            check_tiers(question.kind, &rows, resolution);
+            render(resolution)
+        });
         assert_eq!(actual, expected, "seed {seed}, {:?} for {question:?} in {world:#?}", question.name.text());
         let is_class = |(index, word): &(usize, &str)| *index == 0 || (*index == 1 && word.starts_with('T'));
         let class: Vec<&str> = expected.split(' ').enumerate().filter(is_class).map(|(_, word)| word).collect();

@@ -2,12 +2,14 @@
 //!
 //! Invariant: what needs no store and no network to be refused is refused here, with exit code 2.
 
+mod explain;
 mod gaps;
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::explain::{ExplainArgs, ExplainCommand};
 pub(super) use self::gaps::{GapsArgs, GapsCommand};
 use crate::config::Flags;
 
@@ -246,6 +248,9 @@ pub(super) enum Command {
     /// The principals to index with a document of an app
     #[command(after_help = ACL_EXAMPLES)]
     Acl(AclArgs),
+    /// How an answer came about: evidence, rows, groups, statuses, gaps
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(ExplainArgs),
     /// A user, its accounts and groups
     #[command(after_help = USER_EXAMPLES, subcommand)]
     User(UserCommand),
@@ -576,6 +581,8 @@ mod tests {
         check("status --direct --server http://127.0.0.1:1", Err(ArgumentConflict));
         check("status -o xml", Err(InvalidValue));
         check("acl jira", Ok(()));
+        check("explain account jira jdoe --kind email", Ok(()));
+        check("explain user ada", Err(MissingRequiredArgument));
         check("acl jira --account a --account b --kind email --group g --group-id 00g1", Ok(()));
         check("acl --account a", Err(MissingRequiredArgument));
         check("user principals", Err(MissingRequiredArgument));

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `args` | commands, flags, help |
 //! | `sync`, `serve`, `check` | what talks to Okta |
-//! | `resolve`, `acl`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
+//! | `resolve`, `acl`, `explain`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
 //! | `watch` | what changes, from a server |
 //! | `release` | an operator's order |
 //! | `config_command` | what is in force |
@@ -24,6 +24,7 @@ mod backend;
 mod check;
 mod config_command;
 mod context;
+mod explain;
 mod failure;
 mod gaps;
 mod group;
@@ -117,6 +118,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Check => check::run(context).await,
         Command::Resolve(args) => resolve::run(context, args).await,
         Command::Acl(args) => acl::run(context, args).await,
+        Command::Explain(args) => explain::run(context, args).await,
         Command::User(command) => user::run(context, command).await,
         Command::App(command) => app::run(context, command).await,
         Command::Group(command) => group::run(context, command).await,

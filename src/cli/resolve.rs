@@ -47,7 +47,8 @@ pub(super) const fn identifier_kind(form: Option<IdentifierForm>) -> v1::Identif
     }
 }
 
-fn fields(resolution: &v1::Resolution) -> Vec<Field> {
+/// What is shown of a resolution.
+pub(super) fn fields(resolution: &v1::Resolution) -> Vec<Field> {
     let app = resolution.app.clone().unwrap_or_default();
     let user = resolution.user.clone().unwrap_or_default();
     let account = resolution.app_user.clone().unwrap_or_default();

@@ -281,7 +281,7 @@ impl Shown {
 }
 
 /// At most [`TEXT_BYTES_MAX`] bytes of a message, cut between characters.
-fn bounded(mut message: String) -> String {
+pub(super) fn bounded(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(TEXT_BYTES_MAX));
     message
 }

@@ -13,7 +13,7 @@ use super::ask::Ask;
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::resolution::{AccountQuery, Wanted, resolve_account};
-use super::{acl, lists, membership, subjects};
+use super::{acl, explain, lists, membership, subjects};
 
 /// Items of a batch up to which it is answered in the task of the call: about a millisecond. Longer ones would delay what
 /// else runs on that thread.
@@ -194,7 +194,7 @@ impl Lookup for LookupService {
         self.0.scan("Lookup.ListAppGroups", request, lists::app_groups).await
     }
 
-    async fn explain(&self, _request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        self.0.unimplemented("Lookup.Explain")
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        self.0.scan("Lookup.Explain", request, explain::explain).await
     }
 }

@@ -17,6 +17,7 @@ mod control;
 mod coverage;
 mod door;
 mod errors;
+mod explain;
 #[cfg(test)]
 mod filter_tests;
 mod gaps;

@@ -50,6 +50,7 @@ asked!(
     BatchResolveRequest,
     ResolveAclRequest,
     ExpandUserRequest,
+    ExplainRequest,
     GetUserRequest,
     CheckAppMembershipRequest,
     ListUserAccountsRequest,

@@ -157,6 +157,18 @@ async fn fields_are_checked() {
     check!(expand_user, expand(user_by_id("a:b")), format!("{invalid} user.user_id"));
     check!(expand_user, expand(user_by_login("a\0")), "InvalidArgument IDENTIFIER_INVALID user.login");
 
+    use v1::explain_request::Question;
+    let explain = |question| v1::ExplainRequest { context: None, question };
+    check!(explain, explain(None), format!("{missing} question"));
+    let about = |account| explain(Some(Question::Account(account)));
+    check!(explain, about(v1::AccountSelector::default()), format!("{missing} account.app"));
+    check!(explain, about(account("0oaeu", "a\0", kind).unwrap()), refused);
+    let about = |user, target| explain(Some(Question::Membership(v1::MembershipQuestion { user, target })));
+    check!(explain, about(None, None), format!("{missing} user"));
+    check!(explain, about(user_by_id("u"), None), format!("{missing} question.target"));
+    let group = Some(v1::membership_question::Target::GroupId("a/b".to_owned()));
+    check!(explain, about(user_by_id("u"), group), format!("{invalid} question.group_id"));
+
     let question = |question| v1::CheckAppMembershipRequest { question, context: None };
     check!(check_app_membership, question(None), format!("{missing} question"));
     let without_target = v1::MembershipQuestion { user: user_by_id("u"), target: None };
@@ -189,11 +201,9 @@ async fn fields_are_checked() {
 async fn rpcs_that_are_not_made_yet_say_so() {
     let world = World::crawled().await;
     let server = world.serve().await;
-    let mut lookup = server.lookup().await;
     let mut coverage = server.coverage().await;
     let mut admin = server.admin().await;
     let statuses = [
-        ("Lookup.Explain", lookup.explain(v1::ExplainRequest::default()).await.unwrap_err()),
         (
             "Coverage.ListAmbiguities",
             coverage.list_ambiguities(v1::ListAmbiguitiesRequest::default()).await.unwrap_err(),

@@ -49,6 +49,7 @@ named!(
     ChangeEvent,
     CheckAppMembershipResponse,
     ExpandUserResponse,
+    ExplainResponse,
     Gap,
     GetStatusResponse,
     GetUserResponse,
