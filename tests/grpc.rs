@@ -24,6 +24,8 @@ mod http;
 mod lists;
 #[path = "grpc/lookups.rs"]
 mod lookups;
+#[path = "grpc/patience.rs"]
+mod patience;
 #[path = "grpc/search.rs"]
 mod search;
 #[path = "grpc/server.rs"]

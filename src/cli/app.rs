@@ -47,14 +47,14 @@ pub(super) async fn run(context: &Context, command: &AppCommand) -> Result<Exit,
 }
 
 /// What became of the search for an app.
-enum Found {
+pub(super) enum Found {
     App(Box<v1::App>, v1::ResponseMeta),
     /// It was told that there is none.
     Nobody(Exit),
 }
 
 /// Finds an app by id, label or name. There is no call for the app alone; the shortest list about it says who it is.
-async fn find(context: &Context, backend: &Backend, name: &str) -> Result<Found, Failure> {
+pub(super) async fn find(context: &Context, backend: &Backend, name: &str) -> Result<Found, Failure> {
     let request = v1::ListAppGroupsRequest {
         context: context.request_context()?,
         page_size: 1,
@@ -79,7 +79,7 @@ fn subject(app: &v1::App) -> v1::AppSubject {
     v1::AppSubject { outcome: v1::SubjectOutcome::Found.into(), app: Some(app.clone()) }
 }
 
-fn by_id(app: &v1::App) -> v1::AppSelector {
+pub(super) fn by_id(app: &v1::App) -> v1::AppSelector {
     v1::AppSelector { selector: Some(v1::app_selector::Selector::AppId(app.id.clone())) }
 }
 

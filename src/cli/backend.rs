@@ -217,6 +217,7 @@ calls! {
     coverage.get_status(GetStatusRequest) -> GetStatusResponse: "read the status",
     coverage.list_gaps(ListGapsRequest) -> ListGapsResponse: "list the gaps",
     coverage.list_scopes(ListScopesRequest) -> ListScopesResponse: "list the collections",
+    coverage.list_ambiguities(ListAmbiguitiesRequest) -> ListAmbiguitiesResponse: "list the shared names",
     coverage.list_quarantined(ListQuarantinedRequest) -> ListQuarantinedResponse: "list the quarantined records",
     admin.release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse: "release the hold",
 }

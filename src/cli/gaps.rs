@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use okta_idmap_proto::v1::{self, gap::Evidence};
 use serde_json::json;
 
+use super::app::{self, Found};
 use super::args::{Form, GapsArgs, GapsCommand, Limit};
 use super::backend::Backend;
 use super::context::Context;
@@ -66,6 +67,7 @@ pub(super) async fn run(context: &Context, args: &GapsArgs) -> Result<Exit, Fail
         }
         Some(GapsCommand::Show { id }) => show(context, id).await,
         Some(GapsCommand::Scopes { kind, state, limit }) => scopes(context, kind, state, limit).await,
+        Some(GapsCommand::Ambiguous { app, limit }) => ambiguous(context, app.as_deref(), limit).await,
         Some(GapsCommand::Quarantined { kind, limit }) => quarantined(context, kind, limit).await,
     }
 }
@@ -260,6 +262,43 @@ async fn scopes(
         };
         let response = backend.list_scopes(request).await?;
         Ok(PageFound { meta: response.meta, next_page_token: response.next_page_token, rows: response.scopes })
+    })
+    .await?;
+    Ok(Exit::Done)
+}
+
+const AMBIGUOUS: &[Column<v1::Ambiguity>] = &[
+    Column::shown("app", |row| row.app.clone().unwrap_or_default().label),
+    Column::extra("app_id", |row| row.app.clone().unwrap_or_default().id),
+    Column::shown("name", |row| row.normalized_value.clone()),
+    Column::shown("compared as", |row| words::tier(row.tier()).to_owned()),
+    Column::shown("users", |row| row.candidate_count.to_string()),
+    Column::shown("among them", |row| {
+        let users = row.candidates.iter().map(|candidate| candidate.user.clone().unwrap_or_default());
+        let names: Vec<String> = users.map(|user| if user.login.is_empty() { user.id } else { user.login }).collect();
+        names.join(" ")
+    }),
+];
+
+async fn ambiguous(context: &Context, app: Option<&str>, limit: &Limit) -> Result<Exit, Failure> {
+    let backend = context.backend().await?;
+    let app = match app {
+        None => None,
+        Some(name) => match app::find(context, &backend, name).await? {
+            Found::App(app, _) => Some(app::by_id(&app)),
+            Found::Nobody(exit) => return Ok(exit),
+        },
+    };
+    let printing = Printing { rows_name: "names", columns: AMBIGUOUS, limit: limit.limit, about: None };
+    print_all(&context.output, printing, async |page: PageWanted| {
+        let request = v1::ListAmbiguitiesRequest {
+            context: context.request_context()?,
+            page_size: page.page_size,
+            page_token: page.page_token,
+            app: app.clone(),
+        };
+        let response = backend.list_ambiguities(request).await?;
+        Ok(PageFound { meta: response.meta, next_page_token: response.next_page_token, rows: response.ambiguities })
     })
     .await?;
     Ok(Exit::Done)

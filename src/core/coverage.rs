@@ -449,6 +449,11 @@ impl Coverage {
         self.open.iter().flat_map(|(scope, kinds)| kinds.iter().map(move |kind| (scope, *kind)))
     }
 
+    /// Whether a gap is open.
+    pub fn has_open(&self, scope: &Scope, kind: GapKind) -> bool {
+        self.open.get(scope).is_some_and(|kinds| kinds.contains(&kind))
+    }
+
     /// Which gaps could change an answer that any of `scopes` could hold, at the moment of the question.
     pub fn completeness<'a>(&self, asked: Asked, scopes: impl IntoIterator<Item = &'a Scope> + Clone) -> Completeness {
         let mut gaps = BTreeSet::new();

@@ -159,6 +159,12 @@ const RETRY_MILLIS_MAX: i64 = 15 * 60 * 1000;
 /// First wait after a failure, in milliseconds; doubles.
 const RETRY_MILLIS_MIN: i64 = 5_000;
 
+/// What is due within this time counts as under way, in milliseconds.
+const UNDER_WAY_MILLIS: i64 = 1_000;
+
+/// Events come so much later than what they tell of, mostly, in milliseconds.
+const LOG_LAG_MILLIS: i64 = 5_000;
+
 /// The debt for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingRead {
@@ -247,6 +253,15 @@ impl PendingRead {
         Some(self)
     }
 
+    /// Whether the next moment is likely to settle it: it is about to be read and no answer is known, or it was not found a
+    /// moment ago, and the log may be about to say that it is gone.
+    pub fn is_under_way(&self, now: Timestamp) -> bool {
+        match self.absent_since {
+            Some(since) => now.millis_since(since) <= LOG_LAG_MILLIS,
+            None => self.attempts == 0 && self.due_at <= now.plus_millis(UNDER_WAY_MILLIS),
+        }
+    }
+
     /// A read by id did not find it, and nothing says that it is gone: it is asked for again at `due_at`.
     pub fn not_found(&mut self, now: Timestamp, due_at: Timestamp) {
         self.absent_since.get_or_insert(now);
@@ -315,6 +330,18 @@ mod tests {
         for bad in ["", "user", "user()", "app_user(0oa1)", "list(nothing)", "roles(1)"] {
             assert_eq!(Target::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_was_never_answered_and_is_due_is_under_way_and_so_is_what_has_just_gone() {
+        let fresh = debt(When::Now);
+        assert!(fresh.is_under_way(at(0)));
+        assert!(!debt(When::Later).is_under_way(at(-1)), "due in a while");
+        assert!(!PendingRead { attempts: 1, ..fresh.clone() }.is_under_way(at(0)), "it has failed");
+        let mut absent = fresh;
+        absent.not_found(at(0), at(1));
+        assert!(absent.is_under_way(at(5_000)), "its end may be told yet");
+        assert!(!absent.is_under_way(at(5_001)), "it was not found");
     }
 
     #[test]

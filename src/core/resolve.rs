@@ -38,6 +38,7 @@
 mod app;
 mod evidence;
 mod outcome;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -53,6 +54,7 @@ pub use outcome::{
     Ambiguity, CandidateMatch, Completeness, Found, InactiveReason, Outcome, Resolution, Warning, WarningKind,
 };
 
+pub use shared::{SharedName, shared_names};
 pub use tiers::{TierAnswer, TierExplained, explain_tiers};
 
 use evidence::{Question, Weighed, weigh};

@@ -8,7 +8,7 @@
 //! - The generation of the coverage is taken before the snapshot, so that a gap which closes meanwhile still counts.
 //! - Nothing here depends on a connection: the command line makes the same calls in its own process.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -23,12 +23,16 @@ use super::rows::timestamp;
 use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{App, Kind, Scope};
+use crate::core::pending::Target;
 use crate::core::policy::GrantPolicy;
-use crate::store::Snapshot;
+use crate::store::{Snapshot, StoreError};
 
 /// Collections whose gaps are asked for under one hold of the coverage's lock, about a millisecond: the store's writer and
 /// behind it all other answers wait for it.
 const SCOPES_AT_ONCE_MAX: usize = 1_000;
+
+/// Gaps of which it is asked whether the next moment closes them.
+const PASSING_GAPS_MAX: usize = 4;
 
 /// So many times within the age at which a scope is too old it is looked which are.
 const AGE_STEPS: i64 = 16;
@@ -114,8 +118,16 @@ impl Call {
 
     /// Answers in the calling thread: for point reads, well below a millisecond.
     pub(super) fn point<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.point_now(answer).answer
+    }
+
+    /// As [`Call::point`], and whether a later answer may be better.
+    pub(super) fn point_now<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Answered<T> {
         let generation = self.view.reader().coverage().generation();
-        self.view.reader().read(|snapshot| Ok(self.checked(snapshot, generation, answer)))?
+        self.view
+            .reader()
+            .read(|snapshot| Ok(self.checked(snapshot, generation, answer)))
+            .unwrap_or_else(Answered::from)
     }
 
     /// Answers on a blocking thread: for everything that reads many rows.
@@ -123,10 +135,22 @@ impl Call {
         &self,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let _place = self.view.place_in_queue()?;
+        self.scan_now(answer).await.answer
+    }
+
+    /// As [`Call::scan`], and whether a later answer may be better.
+    pub(super) async fn scan_now<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Answered<T> {
+        let _place = match self.view.place_in_queue() {
+            Ok(place) => place,
+            Err(failure) => return Answered::refused(failure),
+        };
         let generation = self.view.reader().coverage().generation();
         let call = self.clone();
-        self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, generation, answer))).await?
+        let answered = self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, generation, answer))).await;
+        answered.unwrap_or_else(Answered::from)
     }
 
     fn checked<T>(
@@ -134,6 +158,20 @@ impl Call {
         snapshot: &Snapshot<'_>,
         generation: u64,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
+    ) -> Answered<T> {
+        let mut is_early = false;
+        match self.answered(snapshot, generation, answer, &mut is_early) {
+            Ok(answer) => Answered { answer: Ok(answer), is_early },
+            Err(failure) => Answered::refused(failure),
+        }
+    }
+
+    fn answered<T>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        generation: u64,
+        answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
+        is_early: &mut bool,
     ) -> Result<T, Failure> {
         let (snapshot_completed_at, observed_through) = snapshot.times()?;
         let observed_by_our_clock = match self.view.coverage_policy().log_stale_after_millis {
@@ -149,9 +187,32 @@ impl Call {
             observed_through,
             observed_by_our_clock,
             apps: OnceCell::new(),
+            is_early: Cell::new(false),
         };
         ask.check(&self.demands)?;
-        answer(&ask)
+        let answer = answer(&ask);
+        *is_early = ask.is_early.get();
+        answer
+    }
+}
+
+/// An answer, and whether it is worth asking again in a moment.
+pub(super) struct Answered<T> {
+    pub(super) answer: Result<T, Failure>,
+    /// Only what is being read right now makes it incomplete, or the demanded revision is not reached.
+    pub(super) is_early: bool,
+}
+
+impl<T> Answered<T> {
+    pub(super) fn refused(failure: Failure) -> Self {
+        let is_early = matches!(failure, Failure::RevisionNotReached { .. });
+        Self { answer: Err(failure), is_early }
+    }
+}
+
+impl<T> From<StoreError> for Answered<T> {
+    fn from(error: StoreError) -> Self {
+        Self::refused(error.into())
     }
 }
 
@@ -173,6 +234,8 @@ pub(super) struct Ask<'a> {
     observed_through: Option<Timestamp>,
     observed_by_our_clock: Option<Timestamp>,
     apps: OnceCell<Arc<Vec<App>>>,
+    /// Whether the answer would be complete but for what is being read right now.
+    is_early: Cell<bool>,
 }
 
 impl Ask<'_> {
@@ -406,8 +469,50 @@ impl Ask<'_> {
         self.view.reader().coverage().all_open().map(|(scope, kind)| (scope.clone(), kind)).collect()
     }
 
+    /// Whether the next moment may make the answer complete: all that it lacks is being asked for, for the first time.
+    fn are_passing(&self, gaps: &Gaps) -> bool {
+        let Some(ids) = gaps.if_few(PASSING_GAPS_MAX) else { return false };
+        // An error is met again by whoever waits.
+        ids.iter().all(|id| self.is_passing(id).unwrap_or(false))
+    }
+
+    fn is_passing(&self, gap_id: &str) -> Result<bool, Failure> {
+        let Some((kind, scope)) = GapId::parse(gap_id) else { return Ok(false) };
+        let is_recorded = self.view.reader().coverage().has_open(&scope, kind);
+        if is_recorded {
+            return Ok(false);
+        }
+        match (kind, scope) {
+            (GapKind::UnseenReference, Scope::User(user)) => match self.is_under_way(Target::User(user))? {
+                Some(is_under_way) => Ok(is_under_way),
+                // A crawl asks at its end for those whom no list has shown and the log has not named meanwhile.
+                None => Ok(self.snapshot.meta()?.crawl.running),
+            },
+            (GapKind::NotRead, scope) => {
+                let above = match &scope {
+                    Scope::GroupMembers(group) => Some(Target::Group(group.clone())),
+                    Scope::AppUsers(app) | Scope::AppGroups(app) => Some(Target::App(app.clone())),
+                    _ => None,
+                };
+                for target in [Some(Target::List(scope)), above].into_iter().flatten() {
+                    if self.is_under_way(target)? == Some(true) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// `None`: nobody is going to read it.
+    fn is_under_way(&self, target: Target) -> Result<Option<bool>, Failure> {
+        Ok(self.snapshot.pending_read(&target)?.map(|read| read.is_under_way(self.now)))
+    }
+
     /// What the answer says about itself.
     pub(super) fn meta(&self, gaps: &Gaps) -> v1::ResponseMeta {
+        self.is_early.set(self.are_passing(gaps));
         let (completeness, gap_ids, gap_count) = gaps.shown(GAP_IDS_MAX);
         v1::ResponseMeta {
             org: self.view.name().to_owned(),

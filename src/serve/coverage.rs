@@ -7,6 +7,7 @@
 //! - Every gap that any answer names is listed here under the same id, also those that no read has recorded: collections
 //!   that were never read to their end, and users whom no list shows.
 
+mod ambiguity_list;
 mod gap_list;
 mod org_status;
 mod quarantine_list;
@@ -69,9 +70,9 @@ impl Coverage for CoverageService {
 
     async fn list_ambiguities(
         &self,
-        _request: Request<v1::ListAmbiguitiesRequest>,
+        request: Request<v1::ListAmbiguitiesRequest>,
     ) -> Result<Response<v1::ListAmbiguitiesResponse>, Status> {
-        self.0.unimplemented("Coverage.ListAmbiguities")
+        self.scan("Coverage.ListAmbiguities", request, ambiguity_list::list_ambiguities).await
     }
 
     async fn list_quarantined(

@@ -78,6 +78,13 @@ impl Gaps {
         (v1::Completeness::Partial, ids, u32::try_from(count).unwrap_or(u32::MAX))
     }
 
+    /// All ids, if there are at least one and at most `limit`.
+    pub(super) fn if_few(&self, limit: usize) -> Option<Vec<String>> {
+        let many = self.many.as_ref().map_or(0, |many| many.len());
+        // Both may hold the same.
+        (!self.is_empty() && many <= limit && self.few.len() <= limit).then(|| self.to_ids())
+    }
+
     /// All ids, for the resolution.
     pub(super) fn to_ids(&self) -> Vec<String> {
         let mut ids = self.few.clone();

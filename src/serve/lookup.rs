@@ -99,7 +99,7 @@ impl Lookup for LookupService {
         &self,
         request: Request<v1::ResolveAccountRequest>,
     ) -> Result<Response<v1::ResolveAccountResponse>, Status> {
-        self.0.point("Lookup.ResolveAccount", request, resolve)
+        self.0.point("Lookup.ResolveAccount", request, resolve).await
     }
 
     async fn batch_resolve(
@@ -107,7 +107,7 @@ impl Lookup for LookupService {
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<v1::BatchResolveResponse>, Status> {
         if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
-            return self.0.point("Lookup.BatchResolve", request, batch);
+            return self.0.point("Lookup.BatchResolve", request, batch).await;
         }
         // Before a thread is taken for it.
         check_batch(request.get_ref()).map_err(|failure| failure.status())?;
@@ -119,7 +119,7 @@ impl Lookup for LookupService {
         request: Request<v1::ResolveAclRequest>,
     ) -> Result<Response<v1::ResolveAclResponse>, Status> {
         if request.get_ref().entries.len() <= INLINE_ITEMS_MAX {
-            return self.0.point("Lookup.ResolveAcl", request, acl::resolve_acl);
+            return self.0.point("Lookup.ResolveAcl", request, acl::resolve_acl).await;
         }
         acl::check_entries(request.get_ref()).map_err(|failure| failure.status())?;
         self.0.scan("Lookup.ResolveAcl", request, acl::resolve_acl).await
@@ -131,14 +131,14 @@ impl Lookup for LookupService {
     ) -> Result<Response<v1::ExpandUserResponse>, Status> {
         let again = request.get_ref().clone();
         let expand = |ask: &Ask<'_>, request: &_| acl::expand_user(ask, request, INLINE_WAYS_MAX);
-        if let Some(answer) = self.0.point("Lookup.ExpandUser", request, expand)?.into_inner() {
+        if let Some(answer) = self.0.point("Lookup.ExpandUser", request, expand).await?.into_inner() {
             return Ok(Response::new(answer));
         }
         self.0.scan("Lookup.ExpandUser", Request::new(again), acl::expand_user_whole).await
     }
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
-        self.0.point("Lookup.GetUser", request, subjects::get_user)
+        self.0.point("Lookup.GetUser", request, subjects::get_user).await
     }
 
     async fn list_user_accounts(
@@ -159,7 +159,7 @@ impl Lookup for LookupService {
         &self,
         request: Request<v1::CheckAppMembershipRequest>,
     ) -> Result<Response<v1::CheckAppMembershipResponse>, Status> {
-        self.0.point("Lookup.CheckAppMembership", request, membership::check_membership)
+        self.0.point("Lookup.CheckAppMembership", request, membership::check_membership).await
     }
 
     async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {

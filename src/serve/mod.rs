@@ -29,6 +29,7 @@ mod membership;
 mod metrics;
 mod orgs;
 mod page;
+mod patience;
 mod requests;
 mod resolution;
 mod rows;
@@ -64,6 +65,7 @@ pub use self::status::{
 };
 
 use self::ask::{Ask, Call};
+use self::patience::Patience;
 use self::requests::Asked;
 use crate::core::ids::Timestamp;
 
@@ -124,11 +126,11 @@ impl Services {
     }
 
     /// Answers by point reads, in the task of the call.
-    fn point<Q: Asked, R>(
+    async fn point<Q: Asked, R>(
         &self,
         rpc: &'static str,
         request: Request<Q>,
-        answer: impl FnOnce(&Ask<'_>, &Q) -> Result<R, Failure>,
+        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure>,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc);
         let request = request.into_inner();
@@ -136,24 +138,37 @@ impl Services {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let answered = call.point(|ask| answer(ask, &request));
+        let mut patience = Patience::begin();
+        let answered = loop {
+            let answered = call.point_now(|ask| answer(ask, &request));
+            if !answered.is_early || !patience.allows(self, &call).await {
+                break answered.answer;
+            }
+        };
         log.finish(&call, answered)
     }
 
     /// Answers by reading many rows, on a blocking thread.
-    async fn scan<Q: Asked + Send + 'static, R: Send + 'static>(
+    async fn scan<Q: Asked + Send + Sync + 'static, R: Send + 'static>(
         &self,
         rpc: &'static str,
         request: Request<Q>,
-        answer: impl FnOnce(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'static,
+        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Clone + Send + 'static,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc);
-        let request = request.into_inner();
+        let request = Arc::new(request.into_inner());
         let call = match Call::begin(self, request.context()) {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let answered = call.scan(move |ask| answer(ask, &request)).await;
+        let mut patience = Patience::begin();
+        let answered = loop {
+            let (answer, request) = (answer.clone(), Arc::clone(&request));
+            let answered = call.scan_now(move |ask| answer(ask, &request)).await;
+            if !answered.is_early || !patience.allows(self, &call).await {
+                break answered.answer;
+            }
+        };
         log.finish(&call, answered)
     }
 

@@ -63,6 +63,8 @@ pub(super) enum Paged {
     Scopes = 11,
     /// `Coverage.ListQuarantined`.
     Quarantined = 12,
+    /// `Coverage.ListAmbiguities`.
+    Ambiguities = 13,
 }
 
 /// What a token is bound to.

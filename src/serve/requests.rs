@@ -66,6 +66,7 @@ asked!(
     ListGapsRequest,
     ListScopesRequest,
     ListQuarantinedRequest,
+    ListAmbiguitiesRequest,
     ListChangesRequest,
 );
 
@@ -81,5 +82,6 @@ listed!(
     ListGapsRequest,
     ListScopesRequest,
     ListQuarantinedRequest,
+    ListAmbiguitiesRequest,
     ListChangesRequest,
 );

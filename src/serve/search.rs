@@ -10,6 +10,7 @@
 //! - Searches run on blocking threads, a few at a time.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use okta_idmap_index as index;
 use okta_idmap_index::DocKind;
@@ -17,13 +18,14 @@ use okta_idmap_proto::limits::{SEARCH_HITS_MAX, SEARCH_QUERY_BYTES_MAX, SUGGEST_
 use okta_idmap_proto::v1::{self, search_server::Search};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::ask::{Ask, Call};
+use super::ask::{Answered, Ask, Call};
 use super::door;
 use super::errors::{Failure, of_search};
 use super::gaps::{Gaps, Wide};
 use super::listing::{bind, fitting, read_token};
 use super::page::{PageToken, Paged};
-use super::requests::Asked as _;
+use super::patience::Patience;
+use super::requests::Asked;
 use super::rows::{Shower, user_ref};
 use super::{CallLog, Services};
 use crate::core::ids::{AppId, GroupId, Revision, UserId};
@@ -164,15 +166,41 @@ fn usable_index(call: &Call) -> Result<(index::Reader, Revision), Failure> {
 /// Runs a search on a blocking thread.
 async fn blocking<T: Send + 'static>(
     call: &Call,
-    work: impl FnOnce(&Call) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+    work: impl FnOnce(&Call) -> Result<Answered<T>, Failure> + Send + 'static,
+) -> Result<Answered<T>, Failure> {
     let _place = call.view().place_in_queue()?;
     let _permit = call.view().searches().acquire().await.map_err(|_| Failure::NotServing(None))?;
     let call_there = call.clone();
     tokio::task::spawn_blocking(move || work(&call_there)).await.map_err(|_| Failure::NotServing(None))?
 }
 
-fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<v1::SearchResponse, Failure> {
+impl Services {
+    /// Answers from the index.
+    async fn search_index<Q: Asked + Send + Sync + 'static, R: Send + 'static>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        run: fn(&Call, &Q) -> Result<Answered<R>, Failure>,
+    ) -> Result<Response<R>, Status> {
+        let log = CallLog::start(rpc);
+        let request = Arc::new(request.into_inner());
+        let call = match Call::begin(self, request.context()) {
+            Ok(call) => call,
+            Err(failure) => return log.refuse(&failure),
+        };
+        let mut patience = Patience::begin();
+        let answered = loop {
+            let request = Arc::clone(&request);
+            let answered = blocking(&call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
+            if !answered.is_early || !patience.allows(self, &call).await {
+                break answered.answer;
+            }
+        };
+        log.finish(&call, answered)
+    }
+}
+
+fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::SearchResponse>, Failure> {
     let query = SearchQuery::read(request)?;
     // The token is read in a snapshot of its own: the index is searched before the hits are read.
     let token = call.point(|ask| read_token(ask, &request.page_token, bind(ask, Paged::Search, request)))?;
@@ -189,7 +217,7 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<v1::SearchResp
     let text = format!("{}{}", query.prefix, request.query);
     let wanted = index::Query { text, offset, limit, facets: !query.facets.is_empty() };
     let results = reader.search(&wanted).map_err(|error| of_search(error, query.prefix.len()))?;
-    call.point(|ask| {
+    Ok(call.point_now(|ask| {
         let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
         let total = usize::try_from(results.total).unwrap_or(usize::MAX);
         let gaps = query.gaps(ask)?;
@@ -213,7 +241,7 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<v1::SearchResp
                 index_revision: index_revision.0,
             })
         })
-    })
+    }))
 }
 
 /// Reads the hits from the store; those that are gone are dropped, and so is the lower of two of one key.
@@ -275,7 +303,7 @@ fn facets(
     Ok(fields.iter().map(facet).collect())
 }
 
-fn run_suggest(call: &Call, request: &v1::SuggestRequest) -> Result<v1::SuggestResponse, Failure> {
+fn run_suggest(call: &Call, request: &v1::SuggestRequest) -> Result<Answered<v1::SuggestResponse>, Failure> {
     if request.prefix.is_empty() {
         return Err(Failure::FieldMissing { field: "prefix" });
     }
@@ -288,7 +316,7 @@ fn run_suggest(call: &Call, request: &v1::SuggestRequest) -> Result<v1::SuggestR
     // More than wanted, since some may be gone or not granting.
     let query = index::SuggestQuery { limit: SUGGESTIONS_MAX, ..index::SuggestQuery::new(request.prefix.as_str()) };
     let hits = reader.suggest(&query).map_err(|error| of_search(error, 0))?;
-    call.point(|ask| {
+    Ok(call.point_now(|ask| {
         let gaps = ask.wide_gaps(Wide::Accounts)?;
         let mut suggestions = Vec::with_capacity(wanted);
         for hit in hits {
@@ -306,31 +334,17 @@ fn run_suggest(call: &Call, request: &v1::SuggestRequest) -> Result<v1::SuggestR
             }
         }
         Ok(v1::SuggestResponse { meta: Some(ask.meta(&gaps)), suggestions, index_revision: index_revision.0 })
-    })
+    }))
 }
 
 #[async_trait]
 impl Search for SearchService {
     async fn search(&self, request: Request<v1::SearchRequest>) -> Result<Response<v1::SearchResponse>, Status> {
-        let log = CallLog::start("Search.Search");
-        let request = request.into_inner();
-        let call = match Call::begin(&self.0, request.context()) {
-            Ok(call) => call,
-            Err(failure) => return log.refuse(&failure),
-        };
-        let answered = blocking(&call, move |call| run_search(call, &request)).await;
-        log.finish(&call, answered)
+        self.0.search_index("Search.Search", request, run_search).await
     }
 
     async fn suggest(&self, request: Request<v1::SuggestRequest>) -> Result<Response<v1::SuggestResponse>, Status> {
-        let log = CallLog::start("Search.Suggest");
-        let request = request.into_inner();
-        let call = match Call::begin(&self.0, request.context()) {
-            Ok(call) => call,
-            Err(failure) => return log.refuse(&failure),
-        };
-        let answered = blocking(&call, move |call| run_suggest(call, &request)).await;
-        log.finish(&call, answered)
+        self.0.search_index("Search.Suggest", request, run_suggest).await
     }
 }
 

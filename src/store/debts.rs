@@ -52,10 +52,15 @@ pub(super) fn pending_reads(sql: &Connection) -> Result<Vec<PendingRead>, StoreE
     rows.into_iter().map(known).collect()
 }
 
+/// The debt for one read.
+pub(super) fn pending_read(sql: &Connection, target: &Target) -> Result<Option<PendingRead>, StoreError> {
+    let mut select = sql.prepare_cached(&format!("SELECT {COLUMNS} FROM pending_reads WHERE target = ?1"))?;
+    select.query_row([target.name()], read).optional()?.map(known).transpose()
+}
+
 impl Debts<'_> {
     fn stored(&self, target: &Target) -> Result<Option<PendingRead>, StoreError> {
-        let mut select = self.sql.prepare_cached(&format!("SELECT {COLUMNS} FROM pending_reads WHERE target = ?1"))?;
-        select.query_row([target.name()], read).optional()?.map(known).transpose()
+        pending_read(self.sql, target)
     }
 
     fn put(&self, debt: &PendingRead) -> Result<(), StoreError> {

@@ -29,6 +29,7 @@ fn help_teaches_by_example() {
         "gaps show",
         "gaps scopes",
         "gaps quarantined",
+        "gaps ambiguous",
         "watch",
         "release",
         "config",

@@ -1,5 +1,5 @@
 //! With nothing hidden: an org that changes as fast as it can, deletions above all, with events that come late, twice and
-//! out of order, raises next to no alarm. Entry point: the test, which prints the false alarms per 1,000 changes.
+//! out of order, raises no alarm. Entry point: the test, which prints the false alarms per 1,000 changes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,9 +20,6 @@ const SECONDS_DEFAULT: u64 = 6;
 /// The second look comes this late. Events come at most as late: held back by two seconds to be overtaken, and some more.
 const SECOND_LOOK_MS: i64 = 3_500;
 const LATE_MS: u64 = 600;
-
-/// One in some 16,000 changes: a list may lack a row twice that went and came again meanwhile.
-const ALARMS_MAX: usize = 1;
 
 /// Changes between two rounds of questions, and after how many of them the others get their turn: some hundred changes a
 /// second.
@@ -137,11 +134,14 @@ async fn run(name: &'static str, interval: Option<Duration>, story: Story) {
         told.checkpoints,
         told.partial_checkpoints,
     );
-    assert!(alarms.len() <= ALARMS_MAX, "{name}: false alarms: {alarms:?}, told: {:?}", told.ever);
-    // A row may name somebody who is asked for right now.
+    assert!(alarms.is_empty(), "{name}: false alarms: {alarms:?}, told: {:?}", told.ever);
+    // A row may name somebody who has just gone, and the log may be late to say so: 1 in 1,000 on a busy machine.
     partial.retain(|what, count| *count > 0 && what.contains(": "));
     let alarmed: usize = partial.values().sum();
-    assert!(alarmed * 20 <= answers, "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}");
+    assert!(
+        alarmed <= 1 + answers / 200,
+        "{name}: {alarmed} of {answers} answers are partial without need: {partial:?}"
+    );
     judge.assert_complete(20).await;
     judge.end().await;
 }

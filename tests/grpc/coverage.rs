@@ -7,7 +7,7 @@ use okta_idmap::core::model::{GroupType, Quarantined, Row, Scope};
 use okta_idmap_proto::v1;
 use tonic::Code;
 
-use super::world::{NOW, World, group, shown_meta};
+use super::world::{NOW, World, account, app_by_id, app_user, group, shown_meta, user_id};
 
 fn app_users(app: &str) -> Scope {
     Scope::AppUsers(AppId::new(app).unwrap())
@@ -212,4 +212,65 @@ async fn wrong_filters_and_foreign_tokens_are_refused() {
     assert_eq!(client.list_quarantined(foreign).await.unwrap_err().code(), Code::InvalidArgument);
     let unknown = v1::ListQuarantinedRequest { scope_kinds: vec![77], ..v1::ListQuarantinedRequest::default() };
     assert_eq!(client.list_quarantined(unknown).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn shared_names_are_told_as_they_would_be_refused() {
+    let world = World::crawled().await;
+    let more = [
+        ("0oaeu", 1, "two@X.com"),
+        ("0oaeu", 3, "Two@x.com"),
+        ("0oaoff", 1, "two"),
+        ("0oashare", 1, "b"),
+        ("0oashare", 2, "b"),
+    ];
+    let rows = more.map(|(app, n, name)| Row::AppUser(app_user(app, &user_id(n), name)));
+    world.put(rows.to_vec()).await;
+    let server = world.serve().await;
+    let (mut client, mut lookup) = (server.coverage().await, server.lookup().await);
+    let mut found = Vec::new();
+    let mut request = v1::ListAmbiguitiesRequest { page_size: 1, ..Default::default() };
+    loop {
+        let answer = client.list_ambiguities(request.clone()).await.unwrap().into_inner();
+        assert!(answer.ambiguities.len() <= 1);
+        found.extend(answer.ambiguities);
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = answer.next_page_token;
+    }
+    let user = |candidate: &v1::Candidate| candidate.user.clone().unwrap().id;
+    let shown = |row: &v1::Ambiguity| {
+        assert_eq!(row.candidate_count as usize, row.candidates.len());
+        let users: Vec<String> = row.candidates.iter().map(user).collect();
+        let (app, tier) = (row.app.clone().unwrap().id, row.tier().as_str_name().replace("MATCH_TIER_", ""));
+        format!("{app} {tier} {} {}", row.normalized_value, users.join(" "))
+    };
+    // Nothing of the app in which all share one account.
+    let expected = [
+        "0oaeu USER_NAME_NORMALIZED two@x.com 00u0001 00u0003",
+        "0oaoff USER_NAME_EXACT two 00u0001 00u0002",
+        "0oaus USER_NAME_EXACT dup 00u0001 00u0002",
+    ];
+    assert_eq!(found.iter().map(shown).collect::<Vec<_>>(), expected);
+    for row in &found {
+        let app = row.app.clone().unwrap().id;
+        let request = v1::ResolveAccountRequest {
+            account: account(&app, &row.normalized_value, v1::IdentifierKind::UserName),
+            ..Default::default()
+        };
+        let resolution = lookup.resolve_account(request).await.unwrap().into_inner().resolution.unwrap();
+        assert_eq!(resolution.outcome(), v1::ResolutionOutcome::Ambiguous, "{row:?}");
+    }
+    let of = |app: &str| v1::ListAmbiguitiesRequest { app: app_by_id(app), ..Default::default() };
+    let answer = client.list_ambiguities(of("0oaus")).await.unwrap().into_inner();
+    assert_eq!(answer.ambiguities.iter().map(shown).collect::<Vec<_>>(), expected[2..]);
+    let nobody = client.list_ambiguities(of("0oanone")).await.unwrap().into_inner();
+    assert_eq!(nobody.app.unwrap().outcome(), v1::SubjectOutcome::NotFound);
+    assert!(nobody.ambiguities.is_empty());
+    // The token of another question.
+    let token = client.list_ambiguities(v1::ListAmbiguitiesRequest { page_size: 1, ..Default::default() }).await;
+    let page_token = token.unwrap().into_inner().next_page_token;
+    let status = client.list_ambiguities(v1::ListAmbiguitiesRequest { page_token, ..of("0oaus") }).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
 }

@@ -201,15 +201,8 @@ async fn fields_are_checked() {
 async fn rpcs_that_are_not_made_yet_say_so() {
     let world = World::crawled().await;
     let server = world.serve().await;
-    let mut coverage = server.coverage().await;
     let mut admin = server.admin().await;
-    let statuses = [
-        (
-            "Coverage.ListAmbiguities",
-            coverage.list_ambiguities(v1::ListAmbiguitiesRequest::default()).await.unwrap_err(),
-        ),
-        ("Admin.Reindex", admin.reindex(v1::ReindexRequest::default()).await.unwrap_err()),
-    ];
+    let statuses = [("Admin.Reindex", admin.reindex(v1::ReindexRequest::default()).await.unwrap_err())];
     for (rpc, status) in statuses {
         assert_eq!(status.code(), Code::Unimplemented);
         assert!(status.message().starts_with(&format!("{rpc} is not implemented by version ")), "{status:?}");

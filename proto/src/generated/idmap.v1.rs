@@ -6,8 +6,9 @@ pub struct RequestContext {
     /// INVALID_ARGUMENT (ORG_REQUIRED) when there are several.
     #[prost(string, tag = "1")]
     pub org: ::prost::alloc::string::String,
-    /// The answer must be from this revision or a later one. 0: any revision. Not met: FAILED_PRECONDITION
-    /// (REVISION_NOT_REACHED) at once; the server does not wait. In Search and Suggest the index must have reached it too.
+    /// The answer must be from this revision or a later one. 0: any revision. The server waits for it for two seconds at
+    /// most (streams: not at all), then FAILED_PRECONDITION (REVISION_NOT_REACHED). In Search and Suggest the index must
+    /// have reached it too.
     #[prost(uint64, tag = "2")]
     pub at_least_revision: u64,
     /// Oldest answer that is acceptable: the server's clock minus `ResponseMeta.observed_through`. Unset: any age; must
@@ -2289,13 +2290,16 @@ pub struct ListAmbiguitiesResponse {
     #[prost(message, repeated, tag = "4")]
     pub ambiguities: ::prost::alloc::vec::Vec<Ambiguity>,
 }
-/// An account name that several users of an app have, so that it resolves to nobody.
+/// An account name that several users of an app have, so that it resolves to nobody. Tier USER_NAME_NORMALIZED: user names
+/// that differ only in what the app's comparison ignores. A spelling that one user has byte by byte is that user; any other
+/// is nobody.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ambiguity {
     /// The app.
     #[prost(message, optional, tag = "1")]
     pub app: ::core::option::Option<AppRef>,
-    /// The comparison under which the names are equal.
+    /// The comparison under which the names are equal: EXTERNAL_ID, USER_NAME_EXACT, USER_NAME_NORMALIZED or EMAIL (the
+    /// accounts' own addresses).
     #[prost(enumeration = "MatchTier", tag = "2")]
     pub tier: i32,
     /// The name in the form in which the app's rule compares it.
@@ -2304,7 +2308,7 @@ pub struct Ambiguity {
     /// The users with their raw names, ordered by user id, at most 20.
     #[prost(message, repeated, tag = "4")]
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
-    /// How many users have it; at least 2.
+    /// How many users have it; at least 2, counted up to 1000.
     #[prost(uint32, tag = "5")]
     pub candidate_count: u32,
 }
@@ -2687,7 +2691,9 @@ pub mod coverage_client {
                 .insert(GrpcMethod::new("idmap.v1.Coverage", "ListGaps"));
             self.inner.unary(req, path, codec).await
         }
-        /// Account names that several users of an app have, ordered by app id and name.
+        /// Account names that several users of an app have, or would have under the app's comparison of names: what would be
+        /// refused as AMBIGUOUS, before anybody asks. Ordered by app id, within an app in an order of the server's own. Apps with
+        /// one account for everybody are left out. Short and empty pages may have a next token.
         /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
         pub async fn list_ambiguities(
             &mut self,
@@ -2782,7 +2788,9 @@ pub mod coverage_server {
             tonic::Response<super::ListGapsResponse>,
             tonic::Status,
         >;
-        /// Account names that several users of an app have, ordered by app id and name.
+        /// Account names that several users of an app have, or would have under the app's comparison of names: what would be
+        /// refused as AMBIGUOUS, before anybody asks. Ordered by app id, within an app in an order of the server's own. Apps with
+        /// one account for everybody are left out. Short and empty pages may have a next token.
         /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
         async fn list_ambiguities(
             &self,

@@ -14,6 +14,7 @@ Examples:
   okta-idmap gaps show 'FORBIDDEN:app_users(0oa1)'
   okta-idmap gaps scopes --state forbidden      the collections of an org, and how completely each was read
   okta-idmap gaps quarantined                   records that Okta sent and that cannot be read
+  okta-idmap gaps ambiguous --app jira          account names that several people have, so that nobody gets them
 
 Exit codes: 0 done, 4 no such gap (show).";
 
@@ -51,6 +52,15 @@ pub(in crate::cli) enum GapsCommand {
         /// Only these: complete, partial, forbidden, failed, held, never-read
         #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = words::parse_scope_state)]
         state: Vec<v1::ScopeState>,
+        /// How many.
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Account names that several users of an app have, so that they resolve to nobody
+    Ambiguous {
+        /// Only of this app: its id, or a label or integration name that is unique
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
         /// How many.
         #[command(flatten)]
         limit: Limit,

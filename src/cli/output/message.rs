@@ -43,6 +43,7 @@ macro_rules! named {
 
 named!(
     Account,
+    Ambiguity,
     App,
     AppGroupEntry,
     AppSubject,

@@ -79,7 +79,9 @@ pub(super) struct Counts {
     checked: BTreeSet<GroupId>,
     /// Users that the last walk of all of them showed, and when it began.
     users_shown: Option<(u64, Timestamp)>,
-    /// When the counts had been read again: by Okta's clock, and by ours.
+    /// When the counts were asked for again, by our clock.
+    counting_since: Option<Timestamp>,
+    /// When they had been read again: by Okta's clock, and by ours.
     counted_at: Option<(Timestamp, Timestamp)>,
     /// Fewer users are shown than `Everyone` has.
     users_are_short: bool,
@@ -335,6 +337,7 @@ impl SyncState {
                     return true;
                 }
                 self.counts.stage = Stage::Groups;
+                self.counts.counting_since = Some(self.moment.now);
                 self.lanes.request(Scope::Groups);
                 self.fill(effects);
                 false
@@ -396,16 +399,23 @@ impl SyncState {
     fn conclude(&mut self, users: Option<(u64, u64)>, effects: &mut Vec<Effect>) {
         self.counts.stage = Stage::Done;
         let mut batch = self.batch();
-        // An event about its members that came meanwhile explains a difference.
+        // An event about its members that came meanwhile explains a difference, and so do users who were deleted: they leave
+        // without one.
         let said = &self.counts.said;
-        let is_explained =
-            |group: &GroupId| said.get(group).is_none_or(|said| self.log.has_removed_since(group, said.at));
-        let is_short = |group: &GroupId| self.counts.short.contains_key(group) && !is_explained(group);
+        let since = self.counts.counting_since.unwrap_or_default();
+        let deleted = self.absent.departed_users_since(since).saturating_add(self.debts.announced_users());
+        let is_explained = |group: &GroupId, shown: u64| {
+            said.get(group).is_none_or(|said| {
+                said.users <= shown.saturating_add(deleted) || self.log.has_removed_since(group, said.at)
+            })
+        };
+        let short = &self.counts.short;
+        let is_short = |group: &GroupId| short.get(group).is_some_and(|shown| !is_explained(group, *shown));
         let all_confirm = self.counts.checked.iter().all(is_short);
         let mut found = Vec::new();
-        for (group, shown) in &self.counts.short {
+        for (group, shown) in short {
             let is_checked = self.counts.checked.contains(group);
-            if is_explained(group) || !(is_checked || all_confirm) {
+            if is_explained(group, *shown) || !(is_checked || all_confirm) {
                 continue;
             }
             let expected = said.get(group).map_or(0, |said| said.users);

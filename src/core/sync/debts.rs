@@ -201,6 +201,12 @@ impl Debts {
         self.change(target, |read| read.announced = true);
     }
 
+    /// Users of whom an event says that they are gone, and who are still to be asked for.
+    pub(super) fn announced_users(&self) -> u64 {
+        let users = self.all.iter().filter(|(target, debt)| matches!(target, Target::User(_)) && debt.read.announced);
+        users.count() as u64
+    }
+
     /// It was found: whatever was said of its end does not hold.
     pub(super) fn found(&mut self, target: &Target) {
         if self.all.get(target).is_some_and(|debt| debt.read.announced || debt.read.absent_since.is_some()) {

@@ -2,7 +2,7 @@
 //!
 //! Some of the missing rows are asked for by id. If all of them are gone, all missing rows go. If one is still there, or
 //! nobody can tell, they stay, a gap says so, and the list is read again, ever more rarely, until it shows them or an operator
-//! releases them. Where few rows are missing, the list is first read once more: what changes quickly may have been gone for a
+//! releases them. Where few rows are missing, the list is first read again, twice: what changes quickly may have been gone for a
 //! moment. That an account, a membership or an assignment is not found proves that it is gone only if its user or
 //! group is itself shown (facts 7.2).
 
@@ -21,7 +21,14 @@ use super::{ByIdSeen, Call, Effect, Pending, Selection, SyncState};
 const UNCLEAR_MILLIS_MAX: i64 = 60_000;
 
 /// After this time a list is read once more that does not show a row which is there, in milliseconds.
-const SECOND_WALK_MILLIS: i64 = 3_000;
+const NEXT_WALK_MILLIS: i64 = 3_000;
+
+/// So many lists in a row have to lack a row that is there before that is believed: one that goes and comes back while a list
+/// is read is missing from it, and in an org that changes fast enough the same one is from the next list as well.
+const WALKS_WITHOUT_ROW: u32 = 3;
+
+/// The same where much is missing: then the list itself is the more likely cause.
+const WALKS_WITHOUT_MANY: u32 = 2;
 
 /// What is known about one walk.
 #[derive(Debug)]
@@ -30,10 +37,10 @@ struct Hold {
     round: u64,
     /// Probes that wait for their answer.
     waiting: usize,
-    /// Rows that are still there, or cannot be asked for.
-    there: BTreeSet<Key>,
+    /// Rows that are still there, or cannot be asked for, with the number of walks in a row that did not show them.
+    there: BTreeMap<Key, u32>,
     /// Those of the walk before.
-    there_before: BTreeSet<Key>,
+    there_before: BTreeMap<Key, u32>,
     /// Users and groups that are not found: what became of their rows is not clear.
     unclear: BTreeSet<Scope>,
     /// Those of the walk before, and since when some of them were met each time.
@@ -143,7 +150,7 @@ impl SyncState {
         let hold = Hold {
             round,
             waiting: sample.len(),
-            there: BTreeSet::new(),
+            there: BTreeMap::new(),
             there_before,
             unclear: BTreeSet::new(),
             unclear_before,
@@ -221,7 +228,10 @@ impl SyncState {
         let Some(hold) = self.holds.of(probe) else { return };
         hold.waiting = hold.waiting.saturating_sub(1);
         match result {
-            ProbeResult::There => drop(hold.there.insert(probe.row.clone())),
+            ProbeResult::There => {
+                let before = hold.there_before.get(&probe.row).copied().unwrap_or_default();
+                hold.there.insert(probe.row.clone(), before.saturating_add(1));
+            }
             ProbeResult::Gone(object) => hold.gone.extend(object),
             ProbeResult::Unclear(object) => {
                 hold.unclear.insert(object);
@@ -232,9 +242,10 @@ impl SyncState {
         }
         let (unclear, gone) = (std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
         let is_refuted = !hold.there.is_empty();
-        let is_new = hold.is_paid && hold.there.is_disjoint(&hold.there_before);
+        let enough = if hold.is_paid { WALKS_WITHOUT_ROW } else { WALKS_WITHOUT_MANY };
+        let is_believed = hold.there.values().any(|walks| *walks >= enough);
         let scope = probe.scope.clone();
-        if is_refuted && is_new && self.follow.is_some() {
+        if is_refuted && !is_believed && self.follow.is_some() {
             self.read_once_more(&scope, effects);
         } else if is_refuted {
             self.refute(&scope, effects);
@@ -262,10 +273,10 @@ impl SyncState {
         self.commit(batch, effects);
     }
 
-    /// A row that the list did not show is there: it may have come back since. If the list does not show it the next time
-    /// either, there is a gap.
+    /// A row that the list did not show is there: it may have come back since. If the next lists do not show it either, there is
+    /// a gap.
     fn read_once_more(&mut self, scope: &Scope, effects: &mut Vec<Effect>) {
-        let due_at = self.moment.now.plus_millis(SECOND_WALK_MILLIS);
+        let due_at = self.moment.now.plus_millis(NEXT_WALK_MILLIS);
         self.debts.owe_at(Target::List(scope.clone()), due_at, "a row is there that it does not show", self.moment);
         let batch = self.batch();
         self.commit_if_any(batch, effects);

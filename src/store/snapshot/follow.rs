@@ -15,7 +15,7 @@ use crate::core::batch::Delta;
 use crate::core::coverage::GapKind;
 use crate::core::ids::{AppId, GroupId, LogCursor, Timestamp, UserId};
 use crate::core::model::{App, Key, Kind, Scope};
-use crate::core::pending::PendingRead;
+use crate::core::pending::{PendingRead, Target};
 
 /// Apps of one user that are named at most. Users have tens; who has more is read by the list of all their apps.
 const APPS_OF_USER_MAX: usize = 10_000;
@@ -87,6 +87,11 @@ impl Snapshot<'_> {
     /// Reads that are owed, those that are due first first.
     pub fn pending_reads(&self) -> Result<Vec<PendingRead>, StoreError> {
         debts::pending_reads(self.sql)
+    }
+
+    /// The debt for one read, if there is one.
+    pub fn pending_read(&self, target: &Target) -> Result<Option<PendingRead>, StoreError> {
+        debts::pending_read(self.sql, target)
     }
 
     /// Number of reads that are owed.

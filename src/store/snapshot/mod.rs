@@ -51,6 +51,17 @@ pub struct AccountHit {
     pub app_user: Option<AppUser>,
 }
 
+/// Some of the keys of an app that more than one user has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedKeys {
+    /// The keys, in their order.
+    pub shared: Vec<LookupKey>,
+    /// Where to go on; `None`: there are no more.
+    pub next: Option<i64>,
+    /// Rows that were read.
+    pub scanned: usize,
+}
+
 /// A name that somebody had before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldName {
@@ -235,6 +246,42 @@ impl<'a> Snapshot<'a> {
             Ok(AccountHit { user: self.user_by_n(user)?, app_user: self.app_user_by_n(app, user)? })
         };
         users.into_iter().map(hit).collect()
+    }
+
+    /// Keys of names in an app that several users may have, from `from` on in the order of the keys. Reads about `rows_max`
+    /// rows, at least two.
+    pub fn shared_keys(&self, app: &AppId, from: i64, rows_max: usize) -> Result<SharedKeys, StoreError> {
+        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(SharedKeys::default()) };
+        let rows_max = rows_max.max(2);
+        let keys: Vec<i64> = self.rows(
+            "SELECT key FROM account_keys WHERE app = ?1 AND key >= ?2 ORDER BY key LIMIT ?3",
+            params![app, from, size(rows_max)],
+            |row| row.get(0),
+        )?;
+        let mut found = SharedKeys { scanned: keys.len(), ..SharedKeys::default() };
+        let runs: Vec<&[i64]> = keys.chunk_by(|left, right| left == right).collect();
+        // The last one may go on behind the end of what was read.
+        let is_cut = keys.len() == rows_max;
+        let whole = if is_cut && runs.len() > 1 { &runs[..runs.len() - 1] } else { &runs[..] };
+        let shared = whole.iter().filter(|run| run.len() > 1).filter_map(|run| run.first());
+        found.shared = shared.map(|key| LookupKey::from_stored(*key)).collect();
+        found.next = match keys.last() {
+            Some(last) if is_cut && runs.len() > 1 => Some(*last),
+            Some(last) if is_cut => last.checked_add(1),
+            _ => None,
+        };
+        Ok(found)
+    }
+
+    /// Accounts of an app that have a name with this key, at most `limit`.
+    pub fn accounts_by_key(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AppUser>, StoreError> {
+        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
+        let users: Vec<i64> = self.rows(
+            "SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3",
+            params![app, key.to_stored(), size(limit)],
+            |row| row.get(0),
+        )?;
+        users.into_iter().filter_map(|user| self.app_user_by_n(app, user).transpose()).collect()
     }
 
     /// Users who may be meant by a login or e-mail.

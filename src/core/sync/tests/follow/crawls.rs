@@ -2,7 +2,7 @@
 
 use super::super::by_hand::{failed, name, other_app, small, small_with, the_app, the_group, user};
 use super::super::driver::NOW;
-use super::super::follower::{Follower, all_limits, calm_limits};
+use super::super::follower::{Chances, Follower, all_limits, calm_limits};
 use super::super::world::{of_app, of_user};
 use crate::core::batch::{CrawlMark, Delta};
 use crate::core::coverage::GapKind;
@@ -94,6 +94,48 @@ fn up_to_its_end(follower: &mut Follower) {
         }
     }
     panic!("the crawl does not end");
+}
+
+/// Answers what is under way until a call is made.
+fn until_asked_for(follower: &mut Follower, wanted: &str) {
+    for _ in 0..1_000 {
+        follower.commit_all();
+        let calls = follower.under_way();
+        if calls.iter().any(|call| call == wanted) {
+            return;
+        }
+        match calls.first() {
+            Some(call) => follower.reply(&call.clone()),
+            None => follower.act(Chances::default()),
+        }
+    }
+    panic!("{wanted} is never asked for");
+}
+
+#[test]
+fn members_who_are_deleted_between_count_and_list_are_not_hidden() {
+    let members = "list group_members(00g020)";
+    let mut follower = small();
+    crawling(&mut follower);
+    until_asked_for(&mut follower, members);
+    // Each time they are counted, and are gone when they are listed; no event names the group.
+    follower.world.delete_user_now(&user(3));
+    follower.reply(members);
+    until_asked_for(&mut follower, "list groups");
+    follower.reply("list groups");
+    until_asked_for(&mut follower, members);
+    follower.world.delete_user_now(&user(2));
+    follower.reply(members);
+    // Their rows go before the crawl ends.
+    follower.poll();
+    follower.debounce();
+    follower.settle_down();
+    assert_eq!(follower.stored(&Scope::GroupMembers(the_group())).len(), 1);
+    assert!(follower.state().is_crawling());
+    follower.run_until_quiet();
+    assert_eq!(follower.crawls_ended, 2);
+    let gaps: Vec<_> = follower.batches.iter().flat_map(|batch| &batch.gaps).collect();
+    assert!(gaps.is_empty(), "{gaps:?}");
 }
 
 #[test]

@@ -92,10 +92,20 @@ impl World {
         }
     }
 
-    fn delete_user(&mut self, random: Random<'_>, user: &UserId) {
+    /// A user is deleted, and the log says so at once.
+    pub(in super::super) fn delete_user_now(&mut self, user: &UserId) {
+        self.drop_user(user);
+        self.log_now("user.lifecycle.delete.completed", vec![of_user(user)]);
+    }
+
+    fn drop_user(&mut self, user: &UserId) {
         self.users.remove(user);
         self.members.retain(|(_, other)| other != user);
         self.accounts.retain(|(_, other), _| other != user);
+    }
+
+    fn delete_user(&mut self, random: Random<'_>, user: &UserId) {
+        self.drop_user(user);
         if random.bool() {
             self.emit(random, "user.lifecycle.delete.initiated", vec![of_user(user)]);
         }
