@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "grpc/acl.rs"]
+mod acl;
 #[path = "grpc/admin.rs"]
 mod admin;
 #[path = "grpc/changes.rs"]
@@ -12,6 +14,8 @@ mod changes;
 mod completeness;
 #[path = "grpc/coverage.rs"]
 mod coverage;
+#[path = "grpc/explain.rs"]
+mod explain;
 #[path = "grpc/failures.rs"]
 mod failures;
 #[path = "grpc/http.rs"]

@@ -4,7 +4,8 @@
 //! drawn from there. The code under test gets its candidates as the store finds them, by equality of keys.
 //!
 //! `RESOLVE_ORACLE_CASES` sets the number of resolutions (default 100,000; 10,000,000 take a minute or two with
-//! `--release`), `RESOLVE_ORACLE_SEED` the first world. A failure prints the seed of its world.
+//! `--release`), `ACL_ORACLE_PAIRS` that of documents and people, `RESOLVE_ORACLE_SEED` the first world. A failure prints
+//! the seed of its world.
 
 #![expect(clippy::unwrap_used, reason = "a test: what cannot be built ends it")]
 
@@ -17,9 +18,11 @@ use okta_idmap::core::normalize::{Identifier, LookupKey, NameRule};
 use okta_idmap::core::policy::{AliasSetting, GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use okta_idmap::core::resolve::{
     AccountHolder, Candidate, Completeness, IdentifierKind, InactiveReason, NameField, Outcome, Override, Resolution,
-    ResolveInput, WarningKind, keys_of_app_user, keys_of_user, resolve,
+    ResolveInput, TierAnswer, WarningKind, explain_tiers, keys_of_app_user, keys_of_user, resolve,
 };
 
+#[path = "resolve_oracle/acl.rs"]
+mod acl;
 #[path = "resolve_oracle/oracle.rs"]
 mod oracle;
 
@@ -338,7 +341,13 @@ fn build(world: &World) -> Rows {
 }
 
 /// Asks the code under test, with what a store would find under the key, in any order and some of it twice.
-fn ask(rng: &mut Rng, world: &World, rows: &Rows, question: &Question) -> String {
+fn ask<T>(
+    rng: &mut Rng,
+    world: &World,
+    rows: &Rows,
+    question: &Question,
+    answer: impl FnOnce(&Resolution<'_>) -> T,
+) -> T {
     let identifier = Identifier::new(question.name.text()).unwrap();
     let key = identifier.lookup_key();
     let aliases = rows.policy.aliases_with_key(key);
@@ -364,7 +373,7 @@ fn ask(rng: &mut Rng, world: &World, rows: &Rows, question: &Question) -> String
     }
     rng.shuffle(&mut candidates);
     let completeness = if question.is_partial { Completeness::Partial(&rows.gap_ids) } else { Completeness::Complete };
-    render(&resolve(&ResolveInput {
+    answer(&resolve(&ResolveInput {
         app: &rows.apps[question.app],
         identifier,
         kind: question.kind,
@@ -411,6 +420,29 @@ fn render(resolution: &Resolution<'_>) -> String {
     words.join(" ")
 }
 
+/// Whoever a tier that was asked names took part in the decision, and nobody else.
+fn check_tiers(kind: IdentifierKind, rows: &Rows, resolution: &Resolution<'_>) {
+    let tiers = explain_tiers(kind, &rows.policy, resolution);
+    let mut named: Vec<&UserId> = tiers.iter().flat_map(|tier| &tier.matching).map(|entry| entry.user_id).collect();
+    named.sort();
+    named.dedup();
+    let counted = resolution.candidates.iter().filter(|entry| entry.is_counted).map(|entry| entry.user_id);
+    assert_eq!(named, counted.collect::<Vec<_>>(), "{resolution:?} {tiers:?}");
+    for tier in &tiers {
+        let expected = match tier.answer {
+            TierAnswer::OneUser => 1..=1,
+            TierAnswer::SeveralUsers => 2..=usize::MAX,
+            _ => 0..=0,
+        };
+        assert!(expected.contains(&tier.matching.len()), "{tier:?}");
+    }
+    if let (Some(decisive), Outcome::Resolved(_)) = (resolution.tier(), &resolution.outcome) {
+        // An operator may name somebody who has no names at all; then no candidate shows it.
+        let answer = tiers.iter().find(|tier| tier.tier == decisive).map(|tier| tier.answer);
+        assert_eq!(answer, Some(TierAnswer::OneUser), "{resolution:?}");
+    }
+}
+
 fn number_from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |raw| raw.parse().unwrap())
 }
@@ -429,21 +461,28 @@ fn the_table_of_names_is_true() {
     }
 }
 
+fn random_question(rng: &mut Rng, world: &World) -> Question {
+    Question {
+        app: rng.usize(..world.rules.len()),
+        name: pick(rng, &world.names),
+        kind: random_kind(rng),
+        is_filtered: rng.u32(..5) == 0,
+        is_partial: rng.u32(..5) == 0,
+    }
+}
+
 /// Asks one world; counts the answers by outcome and tier.
 fn ask_world(seed: u64, seen: &mut BTreeMap<String, u64>) {
     let mut rng = Rng::with_seed(seed);
     let world = random_world(&mut rng);
     let rows = build(&world);
     for _ in 0..QUESTIONS_PER_WORLD {
-        let question = Question {
-            app: rng.usize(..world.rules.len()),
-            name: pick(&mut rng, &world.names),
-            kind: random_kind(&mut rng),
-            is_filtered: rng.u32(..5) == 0,
-            is_partial: rng.u32(..5) == 0,
-        };
+        let question = random_question(&mut rng, &world);
         let expected = expect(&world, &question, NOW_MILLIS);
-        let actual = ask(&mut rng, &world, &rows, &question);
+        let actual = ask(&mut rng, &world, &rows, &question, |resolution| {
+            check_tiers(question.kind, &rows, resolution);
+            render(resolution)
+        });
         assert_eq!(actual, expected, "seed {seed}, {:?} for {question:?} in {world:#?}", question.name.text());
         let is_class = |(index, word): &(usize, &str)| *index == 0 || (*index == 1 && word.starts_with('T'));
         let class: Vec<&str> = expected.split(' ').enumerate().filter(is_class).map(|(_, word)| word).collect();
@@ -451,9 +490,8 @@ fn ask_world(seed: u64, seen: &mut BTreeMap<String, u64>) {
     }
 }
 
-#[test]
-fn resolution_agrees_with_the_oracle() {
-    let world_count = number_from_environment("RESOLVE_ORACLE_CASES", 100_000).div_ceil(QUESTIONS_PER_WORLD);
+/// Asks worlds, one per seed, on all processors; what was seen is counted by class.
+fn ask_worlds(world_count: u64, ask_world: fn(u64, &mut BTreeMap<String, u64>)) -> BTreeMap<String, u64> {
     let first_seed = number_from_environment("RESOLVE_ORACLE_SEED", 1);
     let thread_count = std::thread::available_parallelism().map_or(1, usize::from);
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
@@ -470,6 +508,13 @@ fn resolution_agrees_with_the_oracle() {
             share.into_iter().for_each(|(class, count)| *seen.entry(class).or_default() += count);
         }
     });
+    seen
+}
+
+#[test]
+fn resolution_agrees_with_the_oracle() {
+    let world_count = number_from_environment("RESOLVE_ORACLE_CASES", 100_000).div_ceil(QUESTIONS_PER_WORLD);
+    let seen = ask_worlds(world_count, ask_world);
     println!("{} resolutions: {seen:#?}", world_count * QUESTIONS_PER_WORLD);
     // Every outcome at every tier came up: the worlds are not too tame to prove anything.
     let tiers = ["T0", "T1", "T2", "T3", "T4", "T5", "T6"];

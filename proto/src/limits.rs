@@ -66,10 +66,13 @@ pub const EVIDENCE_STEPS_MAX: usize = 200;
 pub const FACET_VALUES_MAX: usize = 20;
 /// Bytes of a text for people (messages, remedies, summaries) at most.
 pub const TEXT_BYTES_MAX: usize = 1_024;
-/// Bytes of one principal at most: two ids and what tells them apart.
+/// Bytes of one principal at most: three ids and what tells them apart.
 pub const PRINCIPAL_BYTES_MAX: usize = 512;
 /// Principals of one user at most, so that the longest ones fit into one response.
 pub const USER_PRINCIPALS_MAX: usize = 20_000;
+/// Pairs of a group of one user and an app of that user which has the group, at most: what is looked at to find the
+/// principals, about a tenth of a second.
+pub const USER_WAYS_MAX: usize = 100_000;
 /// Change events in one message of a stream at most: a few hundred kilobytes, so that a slow client's window is not
 /// blown.
 pub const CHANGE_EVENTS_MAX: usize = 500;

@@ -66,6 +66,7 @@ fn comments_state_the_limits() {
     comments.check("Lookup.BatchResolve", &[BATCH_ITEMS_MAX, RESPONSE_BYTES_MAX >> 20]);
     comments.check("ResolveAclRequest.entries", &[BATCH_ITEMS_MAX]);
     comments.check("ExpandUserResponse.principals", &[USER_PRINCIPALS_MAX]);
+    comments.check("Lookup.ExpandUser", &[USER_PRINCIPALS_MAX, USER_WAYS_MAX]);
     comments.check("Identifier.value", &[IDENTIFIER_BYTES_MAX]);
     comments.check("AppSelector.selector", &[IDENTIFIER_BYTES_MAX]);
     comments.check("AppGroupSelector.selector", &[IDENTIFIER_BYTES_MAX]);

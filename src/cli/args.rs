@@ -2,12 +2,14 @@
 //!
 //! Invariant: what needs no store and no network to be refused is refused here, with exit code 2.
 
+mod explain;
 mod gaps;
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::explain::{ExplainArgs, ExplainCommand};
 pub(super) use self::gaps::{GapsArgs, GapsCommand};
 use crate::config::Flags;
 
@@ -57,12 +59,25 @@ Examples:
 The app is an id, or a label or integration name that only one app has.
 Exit codes: 0 RESOLVED, 4 any other outcome.";
 
+const ACL_EXAMPLES: &str = "\
+Examples:
+  okta-idmap acl jira --account jdoe --account asmith      a document that two accounts may see
+  okta-idmap acl jira --account jdoe --group 'Eng EU'      and a group of the app
+  okta-idmap acl 'Jira Cloud' --account 557058:a1 --kind external-id --group-id 00g1gjh63g214q0Hq0g4
+  okta-idmap acl jira                                      nobody: the deny-all principal
+  okta-idmap user principals ada@acme.com                  the other side: what Ada's queries are filtered by
+
+The app is an id, or a label or integration name that only one app has. Groups are those that are assigned to the app
+or imported from it. How principals are used: docs/principals.md.
+Exit codes: 0 safe to index, 4 not: an entry is in doubt.";
+
 const USER_EXAMPLES: &str = "\
 Examples:
   okta-idmap user show ada@acme.com
   okta-idmap user accounts 00u1gjh63g214q0Hq0g4 --output csv
   okta-idmap user groups ada --limit 20
   okta-idmap user in ada@acme.com --app jira
+  okta-idmap user principals ada@acme.com
 
 A user is named by id, login, or an e-mail address that only one user has.";
 
@@ -72,6 +87,13 @@ Examples:
   okta-idmap user in ada --group 'Eng EU'
 
 Exit codes: 0 yes, 4 no or unknown.";
+
+const USER_PRINCIPALS_EXAMPLES: &str = "\
+Examples:
+  okta-idmap user principals ada@acme.com
+  okta-idmap user principals 00u1gjh63g214q0Hq0g4 -o json
+
+Exit codes: 0 done, 4 not found, or the user may see nothing.";
 
 const APP_EXAMPLES: &str = "\
 Examples:
@@ -223,6 +245,12 @@ pub(super) enum Command {
     /// Who an account of an app belongs to
     #[command(after_help = RESOLVE_EXAMPLES)]
     Resolve(ResolveArgs),
+    /// The principals to index with a document of an app
+    #[command(after_help = ACL_EXAMPLES)]
+    Acl(AclArgs),
+    /// How an answer came about: evidence, rows, groups, statuses, gaps
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(ExplainArgs),
     /// A user, its accounts and groups
     #[command(after_help = USER_EXAMPLES, subcommand)]
     User(UserCommand),
@@ -347,6 +375,25 @@ pub(super) struct ResolveArgs {
     pub(super) groups: bool,
 }
 
+/// Arguments of `acl`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct AclArgs {
+    /// The app that the document is in: its id, label or integration name
+    pub(super) app: String,
+    /// An account that may see the document, as the app shows it; may be given several times
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub(super) account: Vec<String>,
+    /// What the accounts are: user-name, external-id or email [default: all of these, cross-checked]
+    #[arg(long, hide_possible_values = true)]
+    pub(super) kind: Option<IdentifierForm>,
+    /// A group of the app that may see the document, by its name; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: Vec<String>,
+    /// A group of the app that may see the document, by its id; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub(super) group_id: Vec<String>,
+}
+
 /// What an identifier is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum IdentifierForm {
@@ -401,6 +448,12 @@ pub(super) enum UserCommand {
         /// Where.
         #[command(flatten)]
         place: Place,
+    },
+    /// The principals of the user: what to filter the user's queries by
+    #[command(after_help = USER_PRINCIPALS_EXAMPLES)]
+    Principals {
+        /// Id, login or e-mail address
+        user: String,
     },
 }
 
@@ -551,6 +604,12 @@ mod tests {
         check("search ada --suggest ada", Err(ArgumentConflict));
         check("status --direct --server http://127.0.0.1:1", Err(ArgumentConflict));
         check("status -o xml", Err(InvalidValue));
+        check("acl jira", Ok(()));
+        check("explain account jira jdoe --kind email", Ok(()));
+        check("explain user ada", Err(MissingRequiredArgument));
+        check("acl jira --account a --account b --kind email --group g --group-id 00g1", Ok(()));
+        check("acl --account a", Err(MissingRequiredArgument));
+        check("user principals", Err(MissingRequiredArgument));
         check("resolve jira jdoe --kind external-id --candidates --groups", Ok(()));
     }
 }

@@ -200,6 +200,9 @@ macro_rules! calls {
 
 calls! {
     lookup.resolve_account(ResolveAccountRequest) -> ResolveAccountResponse: "resolve the account",
+    lookup.resolve_acl(ResolveAclRequest) -> ResolveAclResponse: "resolve the access list",
+    lookup.expand_user(ExpandUserRequest) -> ExpandUserResponse: "look up the user's principals",
+    lookup.explain(ExplainRequest) -> ExplainResponse: "explain the answer",
     lookup.get_user(GetUserRequest) -> GetUserResponse: "look up the user",
     lookup.list_user_accounts(ListUserAccountsRequest) -> ListUserAccountsResponse: "list the user's accounts",
     lookup.list_user_groups(ListUserGroupsRequest) -> ListUserGroupsResponse: "list the user's groups",

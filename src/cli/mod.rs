@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `args` | commands, flags, help |
 //! | `sync`, `serve`, `check` | what talks to Okta |
-//! | `resolve`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
+//! | `resolve`, `acl`, `explain`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
 //! | `watch` | what changes, from a server |
 //! | `release` | an operator's order |
 //! | `config_command` | what is in force |
@@ -17,6 +17,7 @@
 //! - Exit codes are those of [`Exit`].
 //! - No secret is printed; names and e-mail addresses are in results only, never in the log above debug level.
 
+mod acl;
 mod app;
 mod args;
 mod backend;
@@ -24,6 +25,7 @@ mod check;
 mod config_command;
 mod context;
 mod export;
+mod explain;
 mod failure;
 mod gaps;
 mod group;
@@ -116,6 +118,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Serve(_) => serve::run(context).await,
         Command::Check => check::run(context).await,
         Command::Resolve(args) => resolve::run(context, args).await,
+        Command::Acl(args) => acl::run(context, args).await,
+        Command::Explain(args) => explain::run(context, args).await,
         Command::User(command) => user::run(context, command).await,
         Command::App(command) => app::run(context, command).await,
         Command::Group(command) => group::run(context, command).await,

@@ -37,7 +37,8 @@ pub(super) fn any_app(name: &str) -> v1::AppSelector {
     v1::AppSelector { selector: Some(v1::app_selector::Selector::Any(name.to_owned())) }
 }
 
-const fn identifier_kind(form: Option<IdentifierForm>) -> v1::IdentifierKind {
+/// What the caller says that an identifier is.
+pub(super) const fn identifier_kind(form: Option<IdentifierForm>) -> v1::IdentifierKind {
     match form {
         None => v1::IdentifierKind::Unspecified,
         Some(IdentifierForm::UserName) => v1::IdentifierKind::UserName,
@@ -46,7 +47,8 @@ const fn identifier_kind(form: Option<IdentifierForm>) -> v1::IdentifierKind {
     }
 }
 
-fn fields(resolution: &v1::Resolution) -> Vec<Field> {
+/// What is shown of a resolution.
+pub(super) fn fields(resolution: &v1::Resolution) -> Vec<Field> {
     let app = resolution.app.clone().unwrap_or_default();
     let user = resolution.user.clone().unwrap_or_default();
     let account = resolution.app_user.clone().unwrap_or_default();

@@ -6,6 +6,7 @@
 
 use okta_idmap_proto::limits::{SEARCH_HITS_MAX, SEARCH_PAGE_SIZE_MAX};
 use okta_idmap_proto::v1;
+use v1::membership_question::Target;
 use v1::user_selector::Selector;
 
 use super::args::{Place, UserCommand};
@@ -16,13 +17,14 @@ use super::lists::{PageFound, Printing, print_all, warn_if_partial};
 use super::output::{Column, Field, to_json, warn};
 use super::resolve::any_app;
 use super::words;
-use super::{app, group};
+use super::{acl, app, group};
 
 /// Runs a command about a user.
 pub(super) async fn run(context: &Context, command: &UserCommand) -> Result<Exit, Failure> {
     let (UserCommand::Show { user: name }
     | UserCommand::Accounts { user: name, .. }
     | UserCommand::Groups { user: name, .. }
+    | UserCommand::Principals { user: name }
     | UserCommand::In { user: name, .. }) = command;
     let backend = context.backend().await?;
     let response = find(context, &backend, name).await?;
@@ -39,6 +41,7 @@ pub(super) async fn run(context: &Context, command: &UserCommand) -> Result<Exit
             accounts(context, &backend, &user, *granting_only, limit.limit).await?;
         }
         UserCommand::Groups { limit, .. } => groups(context, &backend, &user, limit.limit).await?,
+        UserCommand::Principals { .. } => return acl::principals(context, &backend, &user).await,
         UserCommand::In { place, .. } => return membership(context, &backend, &user, place).await,
     }
     Ok(Exit::Done)
@@ -233,22 +236,41 @@ fn found(user: &v1::User) -> v1::UserSubject {
     v1::UserSubject { outcome: v1::SubjectOutcome::Found.into(), user: Some(user.clone()), resolution: None }
 }
 
-fn by_id(user: &v1::User) -> v1::UserSelector {
+/// Names a user by its id.
+pub(super) fn by_id(user: &v1::User) -> v1::UserSelector {
     v1::UserSelector { selector: Some(Selector::UserId(user.id.clone())) }
+}
+
+/// Names a user by whatever may be meant; one who is not found, by what was typed.
+pub(super) async fn select(context: &Context, backend: &Backend, name: &str) -> Result<v1::UserSelector, Failure> {
+    let found = find(context, backend, name).await?.user.unwrap_or_default();
+    Ok(match found.user.filter(|_| found.outcome == i32::from(v1::SubjectOutcome::Found)) {
+        Some(user) => by_id(&user),
+        None if may_be_id(name) => v1::UserSelector { selector: Some(Selector::UserId(name.to_owned())) },
+        None => v1::UserSelector { selector: Some(Selector::Login(name.to_owned())) },
+    })
+}
+
+/// The app or group that is meant; for a group that is not found, how the command ends.
+pub(super) async fn target(
+    context: &Context,
+    backend: &Backend,
+    place: &Place,
+) -> Result<Result<Target, Exit>, Failure> {
+    Ok(match (&place.app, &place.group) {
+        (Some(app), _) => Ok(Target::App(any_app(app))),
+        (None, name) => match group::find(context, backend, name.as_deref().unwrap_or_default()).await? {
+            group::Found::Id(id) => Ok(Target::GroupId(id)),
+            group::Found::Nobody(exit) => Err(exit),
+        },
+    })
 }
 
 /// `user in`: yes ends with [`Exit::Done`], no and unknown with [`Exit::NotFound`].
 async fn membership(context: &Context, backend: &Backend, user: &v1::User, place: &Place) -> Result<Exit, Failure> {
-    use v1::membership_question::Target;
-    let target = match (&place.app, &place.group) {
-        (Some(app), _) => Target::App(any_app(app)),
-        (None, name) => {
-            let name = name.as_deref().unwrap_or_default();
-            match group::find(context, backend, name).await? {
-                group::Found::Id(id) => Target::GroupId(id),
-                group::Found::Nobody(exit) => return Ok(exit),
-            }
-        }
+    let target = match target(context, backend, place).await? {
+        Ok(target) => target,
+        Err(exit) => return Ok(exit),
     };
     let question = v1::MembershipQuestion { user: Some(by_id(user)), target: Some(target) };
     let request = v1::CheckAppMembershipRequest { context: context.request_context()?, question: Some(question) };
@@ -259,7 +281,8 @@ async fn membership(context: &Context, backend: &Backend, user: &v1::User, place
     Ok(if answer.membership() == v1::Membership::Yes { Exit::Done } else { Exit::NotFound })
 }
 
-fn membership_fields(user: &v1::User, answer: &v1::MembershipAnswer) -> Vec<Field> {
+/// What is shown of a membership.
+pub(super) fn membership_fields(user: &v1::User, answer: &v1::MembershipAnswer) -> Vec<Field> {
     use v1::membership_answer::Target;
     let (place_id, place, outcome) = match &answer.target {
         Some(Target::App(subject)) => {

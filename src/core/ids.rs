@@ -79,6 +79,10 @@ okta_id!(
     GroupId
 );
 okta_id!(
+    /// Id of an org (`00o…`): stays the same when its domain or its name in the configuration changes.
+    OrgId
+);
+okta_id!(
     /// Id of an app instance (`0oa…`). Two instances of one integration are two ids.
     AppId
 );

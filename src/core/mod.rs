@@ -3,6 +3,7 @@
 //! Time and facts are handed in, effects are handed out; that is what makes crawling, following, resolution and coverage
 //! testable by table and by seed. `tests/tidy.rs` checks that nothing here imports a runtime, HTTP, SQL or the index.
 
+pub mod acl;
 pub mod backoff;
 pub mod batch;
 pub mod coverage;
@@ -15,6 +16,7 @@ pub mod normalize;
 pub mod pending;
 pub mod plan;
 pub mod policy;
+pub mod principal;
 pub mod private_key;
 pub mod probe;
 pub mod rate;

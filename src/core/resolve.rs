@@ -41,6 +41,7 @@ mod outcome;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
 use super::ids::{AppId, Timestamp, UserId};
 use super::model::App;
@@ -54,6 +55,7 @@ pub use outcome::{
 };
 
 pub use shared::{SharedName, shared_names};
+pub use tiers::{TierAnswer, TierExplained, explain_tiers};
 
 use evidence::{Question, Weighed, weigh};
 
@@ -234,6 +236,19 @@ fn grant<'a>(input: &ResolveInput<'a>, found: Found<'a>) -> Outcome<'a> {
 /// Line 7: who else held the name, and released it so recently that documents may still mean them.
 fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'_>, found: &Found<'a>) -> Vec<&'a AccountHolder> {
     let quarantine_begin = input.now.plus_millis(-input.policy.quarantine_millis());
+    let former = former_holders(input, question, found).into_iter();
+    // A release in the future (clocks) is a recent one.
+    former.filter(|holder| holder.released_at > quarantine_begin).collect()
+}
+
+/// Who else held the name of a question and lost it, however long ago, in any order: the history behind the answer.
+pub fn history_of<'a>(input: &ResolveInput<'a>, found: &Found<'_>) -> Vec<&'a AccountHolder> {
+    let comparer = Comparer::new(input.identifier);
+    let rule = input.policy.name_rule(input.app);
+    former_holders(input, Question { comparer: &comparer, kind: input.kind, rule, policy: input.policy }, found)
+}
+
+fn former_holders<'a>(input: &ResolveInput<'a>, question: Question<'_>, found: &Found<'_>) -> Vec<&'a AccountHolder> {
     // Whatever kind of name it was: a document that names it may mean the one who had it.
     let is_held = |holder: &AccountHolder| {
         let worst = if found.tier == Tier::UserNameExact { Closeness::Identical } else { Closeness::Same };
@@ -242,11 +257,7 @@ fn other_holders<'a>(input: &ResolveInput<'a>, question: Question<'_>, found: &F
             && Identifier::new(&holder.name)
                 .is_ok_and(|name| question.comparer.compare(name, holder.field.rule(question.rule)) <= worst)
     };
-    let history = input.history.iter();
-    history
-        // A release in the future (clocks) is a recent one.
-        .filter(|holder| holder.user != *found.user_id && holder.released_at > quarantine_begin && is_held(holder))
-        .collect()
+    input.history.iter().filter(|holder| holder.user != *found.user_id && is_held(holder)).collect()
 }
 
 /// The users whom unexpired overrides name, each once.

@@ -435,6 +435,8 @@ impl Ask<'_> {
         }
         if wide == Wide::Org {
             scopes.push(Scope::Log);
+        }
+        if matches!(wide, Wide::Org | Wide::Principals) {
             scopes.extend(self.apps()?.iter().map(|app| Scope::AppGroups(app.id.clone())));
         }
         Ok(scopes)

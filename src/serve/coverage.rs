@@ -15,7 +15,7 @@ mod scope_list;
 
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
 pub(super) use self::org_status::get_status;
-pub(super) use self::scope_list::count_by_state;
+pub(super) use self::scope_list::{ScopeStates, count_by_state};
 
 use okta_idmap_proto::v1::{self, coverage_server::Coverage};
 use tonic::{Request, Response, Status, async_trait};

@@ -116,6 +116,20 @@ pub enum Failure {
     /// The answer does not fit.
     #[error("the response would exceed {RESPONSE_BYTES_MAX} bytes; ask for less")]
     ResponseTooLarge,
+    /// A user has more principals than a filter takes.
+    #[error("the user is in too many groups of apps: more than {max} {what}")]
+    TooManyPrincipals {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// Principals are bound to an org whose id is not known.
+    #[error(
+        "the org has not told its id yet, which principals are bound to: \
+         is /.well-known/okta-organization of its domain reachable?"
+    )]
+    OrgIdUnknown,
     /// Too many calls wait already.
     #[error("too many requests at once; try again later")]
     Overloaded,
@@ -206,7 +220,10 @@ impl Failure {
             }
             Self::QueryTooComplex { .. } => Shown::bad(ErrorReason::QueryTooComplex, "query"),
             Self::IndexRebuilding => Shown::new(Unavailable, ErrorReason::IndexRebuilding),
-            Self::ResponseTooLarge => Shown::new(ResourceExhausted, ErrorReason::ResponseTooLarge),
+            Self::ResponseTooLarge | Self::TooManyPrincipals { .. } => {
+                Shown::new(ResourceExhausted, ErrorReason::ResponseTooLarge)
+            }
+            Self::OrgIdUnknown => Shown::new(FailedPrecondition, ErrorReason::OrgIdUnknown),
             Self::Overloaded => Shown::new(ResourceExhausted, ErrorReason::Overloaded),
             Self::NotServing(_) => Shown::new(Unavailable, ErrorReason::NotServing),
             Self::Store(_) | Self::Index(_) => Shown::new(Internal, ErrorReason::StorageFailed),
@@ -264,7 +281,7 @@ impl Shown {
 }
 
 /// At most [`TEXT_BYTES_MAX`] bytes of a message, cut between characters.
-fn bounded(mut message: String) -> String {
+pub(super) fn bounded(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(TEXT_BYTES_MAX));
     message
 }
@@ -381,6 +398,9 @@ mod tests {
         check(Failure::QueryTooComplex { detail }, "InvalidArgument QUERY_TOO_COMPLEX query -");
         check(Failure::IndexRebuilding, "Unavailable INDEX_REBUILDING - -");
         check(Failure::ResponseTooLarge, "ResourceExhausted RESPONSE_TOO_LARGE - -");
+        let too_many = Failure::TooManyPrincipals { what: "principals", max: 20_000 };
+        check(too_many, "ResourceExhausted RESPONSE_TOO_LARGE - -");
+        check(Failure::OrgIdUnknown, "FailedPrecondition ORG_ID_UNKNOWN - ORG_ID_UNKNOWN");
         check(Failure::Overloaded, "ResourceExhausted OVERLOADED - -");
         check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
         check(Failure::NoEngine, "FailedPrecondition NO_ENGINE - NO_ENGINE");

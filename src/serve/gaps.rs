@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use okta_idmap_proto::v1;
 
-use crate::core::coverage::{Completeness, GapId};
-use crate::core::ids::UserId;
-use crate::core::model::App;
+use crate::core::coverage::{Completeness, GapId, GapKind};
+use crate::core::ids::{GroupId, UserId};
+use crate::core::model::{App, Scope};
 
 /// Gaps that could change an answer. Empty means that the answer is complete.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,11 @@ impl Gaps {
     /// Adds the gap of a user whom a row names and the user list does not show.
     pub(super) fn add_unseen_user(&mut self, user: &UserId) {
         self.few.insert(unseen_user_gap_id(user));
+    }
+
+    /// Adds the gap of a group that an assignment names and the group list does not show.
+    pub(super) fn add_unseen_group(&mut self, group: &GroupId) {
+        self.add_all(std::iter::once(GapId::of(GapKind::UnseenReference, &Scope::Group(group.clone()))));
     }
 
     /// Adds those of another answer on which this one rests.
@@ -105,6 +110,8 @@ pub(super) enum Wide {
     Accounts,
     /// Users, groups and the members of every group: the groups of a person.
     Memberships,
+    /// Users, groups, apps, and the members, app users and app groups of each: the principals of a person.
+    Principals,
     /// Everything: the org as a whole, the log included.
     Org,
 }
@@ -137,7 +144,7 @@ struct Computed {
 /// The last computed sets of an org, one per [`Wide`].
 #[derive(Default)]
 pub(super) struct WideCache {
-    slots: [Mutex<Option<Computed>>; 3],
+    slots: [Mutex<Option<Computed>>; 4],
 }
 
 impl WideCache {

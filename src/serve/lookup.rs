@@ -13,11 +13,14 @@ use super::ask::Ask;
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::resolution::{AccountQuery, Wanted, resolve_account};
-use super::{lists, membership, subjects};
+use super::{acl, explain, lists, membership, subjects};
 
 /// Items of a batch up to which it is answered in the task of the call: about a millisecond. Longer ones would delay what
 /// else runs on that thread.
 const INLINE_ITEMS_MAX: usize = 50;
+
+/// Pairs of a group and an app up to which a user is expanded in the task of the call: nearly everybody.
+const INLINE_WAYS_MAX: usize = 1_000;
 
 /// The service `Lookup`.
 #[derive(Clone, Debug)]
@@ -113,16 +116,25 @@ impl Lookup for LookupService {
 
     async fn resolve_acl(
         &self,
-        _request: Request<v1::ResolveAclRequest>,
+        request: Request<v1::ResolveAclRequest>,
     ) -> Result<Response<v1::ResolveAclResponse>, Status> {
-        self.0.unimplemented("Lookup.ResolveAcl")
+        if request.get_ref().entries.len() <= INLINE_ITEMS_MAX {
+            return self.0.point("Lookup.ResolveAcl", request, acl::resolve_acl).await;
+        }
+        acl::check_entries(request.get_ref()).map_err(|failure| failure.status())?;
+        self.0.scan("Lookup.ResolveAcl", request, acl::resolve_acl).await
     }
 
     async fn expand_user(
         &self,
-        _request: Request<v1::ExpandUserRequest>,
+        request: Request<v1::ExpandUserRequest>,
     ) -> Result<Response<v1::ExpandUserResponse>, Status> {
-        self.0.unimplemented("Lookup.ExpandUser")
+        let again = request.get_ref().clone();
+        let expand = |ask: &Ask<'_>, request: &_| acl::expand_user(ask, request, INLINE_WAYS_MAX);
+        if let Some(answer) = self.0.point("Lookup.ExpandUser", request, expand).await?.into_inner() {
+            return Ok(Response::new(answer));
+        }
+        self.0.scan("Lookup.ExpandUser", Request::new(again), acl::expand_user_whole).await
     }
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
@@ -182,7 +194,7 @@ impl Lookup for LookupService {
         self.0.scan("Lookup.ListAppGroups", request, lists::app_groups).await
     }
 
-    async fn explain(&self, _request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        self.0.unimplemented("Lookup.Explain")
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        self.0.scan("Lookup.Explain", request, explain::explain).await
     }
 }

@@ -25,21 +25,28 @@ pub(super) fn check_membership(
     request: &v1::CheckAppMembershipRequest,
 ) -> Result<v1::CheckAppMembershipResponse, Failure> {
     let question = request.question.as_ref().ok_or(Failure::FieldMissing { field: "question" })?;
+    let (answer, gaps) = answer_membership(ask, question)?;
+    Ok(v1::CheckAppMembershipResponse { meta: Some(ask.meta(&gaps)), answer: Some(answer) })
+}
+
+/// The answer, and the gaps that could change it.
+pub(super) fn answer_membership(
+    ask: &Ask<'_>,
+    question: &v1::MembershipQuestion,
+) -> Result<(v1::MembershipAnswer, Gaps), Failure> {
     let user_query = UserQuery::read(question.user.as_ref())?;
     // Both ends are checked at the door before anything is read.
-    let answer = match &question.target {
-        None => return Err(Failure::FieldMissing { field: "question.target" }),
+    match &question.target {
+        None => Err(Failure::FieldMissing { field: "question.target" }),
         Some(Target::App(app)) => {
             let app_query = AppQuery::read("question.app", Some(app))?;
-            in_app(ask, &find_user(ask, &user_query)?, &app_query)?
+            in_app(ask, &find_user(ask, &user_query)?, &app_query)
         }
         Some(Target::GroupId(group_id)) => {
             let group_id = door::group_id("question.group_id", group_id)?;
-            in_group(ask, &find_user(ask, &user_query)?, &group_id)?
+            in_group(ask, &find_user(ask, &user_query)?, &group_id)
         }
-    };
-    let (answer, gaps) = answer;
-    Ok(v1::CheckAppMembershipResponse { meta: Some(ask.meta(&gaps)), answer: Some(answer) })
+    }
 }
 
 /// What no row says.

@@ -8,6 +8,7 @@
 //! - Whatever a request holds, it is answered or refused with a typed failure ([`Failure`]), within bounded work.
 //! - Logs of calls carry the rpc, the org, the outcome and the time: nothing of what was asked for.
 
+mod acl;
 mod admin;
 mod apps;
 mod ask;
@@ -16,6 +17,7 @@ mod control;
 mod coverage;
 mod door;
 mod errors;
+mod explain;
 #[cfg(test)]
 mod filter_tests;
 mod gaps;

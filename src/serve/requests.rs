@@ -48,6 +48,9 @@ macro_rules! listed {
 asked!(
     ResolveAccountRequest,
     BatchResolveRequest,
+    ResolveAclRequest,
+    ExpandUserRequest,
+    ExplainRequest,
     GetUserRequest,
     CheckAppMembershipRequest,
     ListUserAccountsRequest,

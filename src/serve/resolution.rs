@@ -15,6 +15,7 @@ use super::door;
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::rows::{self, Shower, app_ref, app_status, app_user_status, timestamp, user_ref, user_status};
+use crate::core::acl::Verdict;
 use crate::core::ids::UserId;
 use crate::core::model::{App, AppUser, AppUserStatus, Scope, User};
 use crate::core::normalize::Identifier;
@@ -31,9 +32,9 @@ const HISTORY_LINES_MAX: usize = 1_000;
 /// An account selector that has passed the door.
 #[derive(Clone, Debug)]
 pub(super) struct AccountQuery<'a> {
-    app: AppQuery<'a>,
-    identifier: Identifier<'a>,
-    kind: IdentifierKind,
+    pub(super) app: AppQuery<'a>,
+    pub(super) identifier: Identifier<'a>,
+    pub(super) kind: IdentifierKind,
 }
 
 impl<'a> AccountQuery<'a> {
@@ -62,15 +63,34 @@ pub(super) struct Resolved {
     pub(super) gaps: Gaps,
     /// The one user, of RESOLVED and INACTIVE.
     pub(super) user: Option<(UserId, Option<User>)>,
+    /// What the account grants in an access list.
+    pub(super) verdict: Verdict,
+}
+
+/// A decision, and what it rests on.
+pub(super) struct Decision<'a> {
+    pub(super) input: &'a ResolveInput<'a>,
+    pub(super) decided: Resolution<'a>,
+    /// Those who share the key of the name.
+    hits: usize,
+    pub(super) gaps: Gaps,
 }
 
 /// Resolves one account.
 pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: Wanted) -> Result<Resolved, Failure> {
-    let apps = ask.apps()?;
-    let app = match query.app.select(apps) {
-        AppSelection::One(app) => app,
-        selection => return Ok(without_app(ask, &selection, wanted)),
-    };
+    match query.app.select(ask.apps()?) {
+        AppSelection::One(app) => decide(ask, query, app, |decision| show_decision(ask, decision, wanted)),
+        selection => Ok(without_app(ask, &selection, wanted)),
+    }
+}
+
+/// Decides about an account of an app, and hands the decision on.
+pub(super) fn decide<T>(
+    ask: &Ask<'_>,
+    query: &AccountQuery<'_>,
+    app: &App,
+    answer: impl FnOnce(Decision<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut gaps = ask.gaps(&[Scope::Users, Scope::AppUsers(app.id.clone())]);
     gaps.merge(app_gaps(ask, &query.app, app));
     let key = query.identifier.lookup_key();
@@ -104,11 +124,18 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     };
     let mut decided = resolve(&input);
     withhold(ask, app, &hits, &mut decided, &gap_ids);
-    let granted = shown_user(&decided);
     if let Some(Found { user_id, user: None, .. }) = decided.found() {
         gaps.add_unseen_user(user_id);
     }
-    let mut shown = show(ask, app, &decided, wanted, hits.len())?;
+    answer(Decision { input: &input, decided, hits: hits.len(), gaps })
+}
+
+/// The answer that a decision makes.
+pub(super) fn show_decision(ask: &Ask<'_>, decision: Decision<'_>, wanted: Wanted) -> Result<Resolved, Failure> {
+    let Decision { input: ResolveInput { app, .. }, decided, hits, mut gaps } = decision;
+    let granted = shown_user(&decided);
+    let verdict = Verdict::of_account(&decided, gaps.is_empty());
+    let mut shown = show(ask, app, &decided, wanted, hits)?;
     if let Some(found) = granted
         && found.app_user.is_some()
         && wanted.granting_groups
@@ -116,11 +143,11 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
         shown.granting_groups = Some(granting_groups(ask, app, found.user_id, &mut gaps)?);
     }
     let user = granted.map(|found| (found.user_id.clone(), found.user.cloned()));
-    Ok(finish(shown, gaps, wanted, user))
+    Ok(finish(shown, gaps, wanted, user, verdict))
 }
 
 /// The gaps of the selection of an app. A label or name may be that of an app that is not shown as well; an id is not.
-fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
+pub(super) fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
     if query.is_id_of(app) {
         ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())])
     } else {
@@ -147,16 +174,22 @@ fn is_filtered(ask: &Ask<'_>, app: &App, query: &AccountQuery<'_>) -> Result<boo
     Ok(ask.snapshot.is_filtered_name(Some(&app.id), query.identifier, &fields)?)
 }
 
-fn finish(mut shown: v1::Resolution, gaps: Gaps, wanted: Wanted, user: Option<(UserId, Option<User>)>) -> Resolved {
+fn finish(
+    mut shown: v1::Resolution,
+    gaps: Gaps,
+    wanted: Wanted,
+    user: Option<(UserId, Option<User>)>,
+    verdict: Verdict,
+) -> Resolved {
     let (completeness, gap_ids, gap_count) = gaps.shown(wanted.gap_ids_max);
     shown.completeness = completeness.into();
     shown.gap_ids = gap_ids;
     shown.gap_count = gap_count;
-    Resolved { resolution: shown, gaps, user }
+    Resolved { resolution: shown, gaps, user, verdict }
 }
 
 /// The selector means no app, or several.
-fn without_app(ask: &Ask<'_>, selection: &AppSelection<'_>, wanted: Wanted) -> Resolved {
+pub(super) fn without_app(ask: &Ask<'_>, selection: &AppSelection<'_>, wanted: Wanted) -> Resolved {
     let gaps = ask.gaps(&[Scope::Apps]);
     let mut shown = v1::Resolution::default();
     match selection {
@@ -169,10 +202,10 @@ fn without_app(ask: &Ask<'_>, selection: &AppSelection<'_>, wanted: Wanted) -> R
         }
         AppSelection::None | AppSelection::One(_) => shown.outcome = v1::ResolutionOutcome::UnknownApp.into(),
     }
-    finish(shown, gaps, wanted, None)
+    finish(shown, gaps, wanted, None, Verdict::Doubt)
 }
 
-fn count(len: usize) -> u32 {
+pub(super) fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
@@ -290,7 +323,7 @@ fn show(
     Ok(shown)
 }
 
-fn user_or_id(user: Option<&User>, id: &UserId) -> v1::UserRef {
+pub(super) fn user_or_id(user: Option<&User>, id: &UserId) -> v1::UserRef {
     user.map_or_else(|| rows::unseen_user_ref(id), user_ref)
 }
 
@@ -317,7 +350,7 @@ fn warnings(decided: &Resolution<'_>, shower: &Shower<'_>, app: &App) -> Vec<i32
     warnings
 }
 
-fn inactive_reason(reason: &InactiveReason<'_>) -> v1::InactiveReason {
+pub(super) fn inactive_reason(reason: &InactiveReason<'_>) -> v1::InactiveReason {
     use v1::inactive_reason::Inactive;
     let (inactive, status_raw) = match reason {
         InactiveReason::UserUnseen => (Inactive::UserStatus(v1::UserStatus::Unspecified.into()), String::new()),
@@ -364,7 +397,7 @@ pub(super) fn inactive_reasons(
     reasons.iter().map(inactive_reason).collect()
 }
 
-fn holders_to_proto(
+pub(super) fn holders_to_proto(
     ask: &Ask<'_>,
     found: &Found<'_>,
     holders: &[&AccountHolder],

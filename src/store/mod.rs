@@ -39,8 +39,8 @@ pub use self::meta::{CrawlStatus, Meta};
 pub use self::reader::Reader;
 pub use self::retention::ChangeRetention;
 pub use self::snapshot::{
-    AccountHit, BookState, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, HeldName, HeldScope, PageOf,
-    QuarantineLine, QuarantineRecord, ScopeBook, ScopeRecord, Snapshot,
+    AccountHit, BookState, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, GroupOfApp, HeldName, HeldScope,
+    PageOf, QuarantineLine, QuarantineRecord, ScopeBook, ScopeRecord, Snapshot, WayOf,
 };
 pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;

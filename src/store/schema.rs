@@ -14,7 +14,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 3] = [FIRST, FOLLOW_THE_LOG, COVERAGE];
+pub(super) const MIGRATIONS: [&str; 4] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -113,6 +113,11 @@ CREATE TABLE filtered_rows(scope TEXT PRIMARY KEY, kind INTEGER NOT NULL, count 
 CREATE TABLE undecided(scope TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY(scope, kind, id)) WITHOUT ROWID;
 CREATE INDEX undecided_by_id ON undecided(kind, id);
+";
+
+const GROUP_NAMES: &str = "
+-- A document names the groups that it is shared with: each is looked up.
+CREATE INDEX groups_by_name ON groups(name);
 ";
 
 /// The version that this program writes.

@@ -122,7 +122,7 @@ fn an_interrupted_crawl_is_resumed() {
 
 #[test]
 fn a_server_answers_and_stops() {
-    let (_server, place) = world();
+    let (org, place) = world();
     place.run(&["sync", "-q"]).assert(0, "complete", "");
     let mut running = place.start(&["serve"]);
     let mut out = BufReader::new(running.child().stdout.take().unwrap());
@@ -136,6 +136,17 @@ fn a_server_answers_and_stops() {
     place.run(&["status", "--server", &address]).assert(0, "acme", "");
     place.run(&["user", "show", "x", "--org", "other", "--server", &address]).assert(2, "", "other");
     place.run(&["resolve", "nothing", "x", "--server", &address]).assert(4, "UNKNOWN_APP", "");
+    place.run(&["acl", "nothing", "--account", "x", "--server", &address]).assert(4, "account x: UNKNOWN_APP", "");
+    place.run(&["explain", "account", "nothing", "x", "--server", &address]).assert(
+        4,
+        "1. the selector means no app",
+        "",
+    );
+    // Principals carry the id that the org tells of itself.
+    let user = org.sim().org.administrator().id();
+    let ran = place.run(&["user", "principals", &user, "--server", &address, "-o", "json"]);
+    let principals = ran.json()["principals"].to_string();
+    assert!(principals.contains("\"oidm1:00o") && principals.contains(&format!(":user:{user}\"")), "{ran:?}");
     let port = address.rsplit(':').next().unwrap();
     let listen = format!("127.0.0.1:{port}");
     place.run(&["serve", "--listen", &listen]).assert(1, "", "the port is taken");

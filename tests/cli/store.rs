@@ -222,6 +222,7 @@ fn fill_with(place: &Path, rows: Vec<Row>) {
     end.crawl = Some(CrawlMark::End { id: CrawlId(1) });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
+        store.writer.bind_org("00oacme".to_owned()).await.unwrap();
         for batch in [first, batch(2, rows), last, end] {
             store.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap();
         }

@@ -41,6 +41,12 @@ async fn metas(server: &Server) -> Vec<(&'static str, String)> {
     let request = v1::ListAppGroupsRequest { app, ..Default::default() };
     let app_groups = lookup.list_app_groups(request).await.unwrap().into_inner().meta;
     let all_groups = lookup.list_groups(v1::ListGroupsRequest::default()).await.unwrap().into_inner().meta;
+    let selector = Some(v1::app_group_selector::Selector::Name("Ops".to_owned()));
+    let named = v1::AppGroupSelector { app: app_by_id("0oaeu"), selector };
+    let entries = vec![v1::AclEntry { principal: Some(v1::acl_entry::Principal::AppGroup(named)) }];
+    let acl = lookup.resolve_acl(v1::ResolveAclRequest { context: None, entries }).await.unwrap().into_inner().meta;
+    let request = v1::ExpandUserRequest { user, context: None };
+    let principals = lookup.expand_user(request).await.unwrap().into_inner().meta;
     [
         ("resolve", resolve),
         ("user", get_user),
@@ -52,6 +58,8 @@ async fn metas(server: &Server) -> Vec<(&'static str, String)> {
         ("app users", app_users),
         ("app groups", app_groups),
         ("groups", all_groups),
+        ("acl", acl),
+        ("principals", principals),
     ]
     .map(|(name, meta)| (name, shown_meta(meta.as_ref())))
     .into()
@@ -74,13 +82,17 @@ async fn gaps_stand_against_what_they_could_change() {
     let world = World::crawled().await;
     let server = world.serve().await;
     check(&server, "none", &[]).await;
-    let cases: [(Scope, &[&str]); 7] = [
-        (Scope::Users, &["resolve", "user", "accounts", "groups of user", "members", "everyone", "app users"]),
-        (Scope::Groups, &["groups of user", "members", "everyone", "app groups", "groups"]),
-        (Scope::Apps, &["resolve", "accounts", "apps", "app users", "app groups"]),
-        (app_users("0oaeu"), &["resolve", "accounts", "app users"]),
-        (app_users("0oaoff"), &["accounts"]),
-        (members("00gimp"), &["groups of user"]),
+    let cases: [(Scope, &[&str]); 8] = [
+        (
+            Scope::Users,
+            &["resolve", "user", "accounts", "groups of user", "members", "everyone", "app users", "principals"],
+        ),
+        (Scope::Groups, &["groups of user", "members", "everyone", "app groups", "groups", "acl", "principals"]),
+        (Scope::Apps, &["resolve", "accounts", "apps", "app users", "app groups", "acl", "principals"]),
+        (app_users("0oaeu"), &["resolve", "accounts", "app users", "principals"]),
+        (app_users("0oaoff"), &["accounts", "principals"]),
+        (Scope::AppGroups(AppId::new("0oaeu").unwrap()), &["app groups", "acl", "principals"]),
+        (members("00gimp"), &["groups of user", "principals"]),
         (
             Scope::Log,
             &[
@@ -94,6 +106,8 @@ async fn gaps_stand_against_what_they_could_change() {
                 "app users",
                 "app groups",
                 "groups",
+                "acl",
+                "principals",
             ],
         ),
     ];
@@ -111,12 +125,23 @@ async fn new_groups_and_apps_are_gaps_until_they_are_read() {
     let server = world.serve().await;
     check(&server, "none", &[]).await;
     world.put(vec![Row::Group(group("00gnew", "New", GroupType::OktaGroup))]).await;
-    check(&server, "NOT_READ:group_members(00gnew)", &["groups of user"]).await;
+    check(&server, "NOT_READ:group_members(00gnew)", &["groups of user", "principals"]).await;
     world.read(members("00gnew"), Vec::new()).await;
     check(&server, "none", &[]).await;
     world.put(vec![Row::App(super::world::app("0oanew", "new", "New"))]).await;
-    check(&server, "NOT_READ:app_users(0oanew)", &["accounts"]).await;
+    // Its groups are unread as well, so that the person's principals have two gaps.
+    let metas = metas(&server).await;
+    let partial: Vec<&(&str, String)> = metas.iter().filter(|(_, meta)| meta != "COMPLETE").collect();
+    assert_eq!(
+        partial.iter().map(|(name, meta)| format!("{name}: {meta}")).collect::<Vec<_>>(),
+        [
+            "accounts: PARTIAL 1 NOT_READ:app_users(0oanew)",
+            "principals: PARTIAL 2 NOT_READ:app_groups(0oanew) NOT_READ:app_users(0oanew)"
+        ]
+    );
     world.read(app_users("0oanew"), Vec::new()).await;
+    check(&server, "NOT_READ:app_groups(0oanew)", &["principals"]).await;
+    world.read(Scope::AppGroups(AppId::new("0oanew").unwrap()), Vec::new()).await;
     check(&server, "none", &[]).await;
 }
 

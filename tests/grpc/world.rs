@@ -210,6 +210,7 @@ impl World {
     /// The made-up org after a complete crawl.
     pub(crate) async fn crawled() -> Self {
         let world = Self::empty();
+        world.store.writer.bind_org("00oacme".to_owned()).await.unwrap();
         world.begin_crawl(1).await;
         for (scope, rows) in collections() {
             world.read(scope, rows).await;

@@ -163,6 +163,8 @@ pub enum ErrorReason {
     StorageFailed = 22,
     /// FAILED_PRECONDITION: this process only reads the store; nothing here reads from Okta (Admin).
     NoEngine = 23,
+    /// FAILED_PRECONDITION: the org has not told its id yet, which principals are bound to (ResolveAcl, ExpandUser).
+    OrgIdUnknown = 24,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -195,6 +197,7 @@ impl ErrorReason {
             Self::HoldChanged => "ERROR_REASON_HOLD_CHANGED",
             Self::StorageFailed => "ERROR_REASON_STORAGE_FAILED",
             Self::NoEngine => "ERROR_REASON_NO_ENGINE",
+            Self::OrgIdUnknown => "ERROR_REASON_ORG_ID_UNKNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -224,6 +227,7 @@ impl ErrorReason {
             "ERROR_REASON_HOLD_CHANGED" => Some(Self::HoldChanged),
             "ERROR_REASON_STORAGE_FAILED" => Some(Self::StorageFailed),
             "ERROR_REASON_NO_ENGINE" => Some(Self::NoEngine),
+            "ERROR_REASON_ORG_ID_UNKNOWN" => Some(Self::OrgIdUnknown),
             _ => None,
         }
     }
@@ -1465,7 +1469,8 @@ impl SubjectOutcome {
         }
     }
 }
-/// Names a group as an app knows it. Only groups that are assigned to the app or imported from it are looked at.
+/// Names a group as an app knows it. Only groups that are assigned to the app or imported from it are looked at: any
+/// other group is NOT_FOUND there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AppGroupSelector {
     /// The app; needed.
@@ -1513,7 +1518,8 @@ pub mod acl_entry {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupResolution {
     /// One of RESOLVED, AMBIGUOUS (several groups have the name), INACTIVE (the app is), FILTERED, NOT_FOUND, UNKNOWN_GAP,
-    /// UNKNOWN_APP, AMBIGUOUS_APP; in the sense that ResolutionOutcome gives them, said of the group.
+    /// UNKNOWN_APP, AMBIGUOUS_APP; in the sense that ResolutionOutcome gives them, said of the group. FILTERED is known of
+    /// ids only: names of groups that are kept out are not kept, so such a name is NOT_FOUND.
     #[prost(enumeration = "ResolutionOutcome", tag = "1")]
     pub outcome: i32,
     /// The app. Unset for UNKNOWN_APP and AMBIGUOUS_APP.
@@ -1589,9 +1595,9 @@ pub struct ResolveAclResponse {
     #[prost(message, repeated, tag = "5")]
     pub unresolved: ::prost::alloc::vec::Vec<UnresolvedAclEntry>,
     /// Whether `principals` is the whole truth: every entry either gave a principal or is known to grant nobody. If false,
-    /// an entry ended in UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS, AMBIGUOUS_APP, REUSED, SHARED or an error: indexing the
-    /// principals leaks nothing, but hides the document from somebody; do it again when the gaps have closed or the
-    /// revision moved.
+    /// an entry ended in UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS, AMBIGUOUS_APP, REUSED, SHARED or an error, or in INACTIVE or
+    /// FILTERED while a gap is open that could change it: indexing the principals leaks nothing, but may hide the document
+    /// from somebody; do it again when the gaps have closed or the revision moved.
     #[prost(bool, tag = "6")]
     pub safe_to_index: bool,
 }
@@ -1611,7 +1617,8 @@ pub struct ExpandUserResponse {
     /// About the answer as a whole.
     #[prost(message, optional, tag = "1")]
     pub meta: ::core::option::Option<ResponseMeta>,
-    /// The user. If it is not FOUND, or its status does not grant, the user may see nothing.
+    /// The user. If it is not FOUND, or its status does not grant, the user may see nothing. An account that is INACTIVE
+    /// leads to its user all the same.
     #[prost(message, optional, tag = "2")]
     pub user: ::core::option::Option<UserSubject>,
     /// What to filter by: sorted, without repetitions, at most 20000, never empty. More: RESOURCE_EXHAUSTED
@@ -5218,6 +5225,7 @@ pub mod lookup_client {
         }
         /// The principals to index with a document. A malformed entry is unresolved, not an error.
         /// INVALID_ARGUMENT: more than 1000 entries. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
+        /// FAILED_PRECONDITION: the org's id is not known.
         pub async fn resolve_acl(
             &mut self,
             request: impl tonic::IntoRequest<super::ResolveAclRequest>,
@@ -5243,7 +5251,8 @@ pub mod lookup_client {
             self.inner.unary(req, path, codec).await
         }
         /// All principals of a user, for the filter of a query. An unknown user is an answer (match-nothing), not an error.
-        /// INVALID_ARGUMENT: no selector. RESOURCE_EXHAUSTED: more than 20000 principals.
+        /// INVALID_ARGUMENT: no selector. RESOURCE_EXHAUSTED: more than 20000 principals, or more than 100000 pairs of a group of
+        /// the user and an app of the user that has it. FAILED_PRECONDITION: the org's id is not known.
         pub async fn expand_user(
             &mut self,
             request: impl tonic::IntoRequest<super::ExpandUserRequest>,
@@ -5554,6 +5563,7 @@ pub mod lookup_server {
         >;
         /// The principals to index with a document. A malformed entry is unresolved, not an error.
         /// INVALID_ARGUMENT: more than 1000 entries. RESOURCE_EXHAUSTED: the response would exceed 16 MiB.
+        /// FAILED_PRECONDITION: the org's id is not known.
         async fn resolve_acl(
             &self,
             request: tonic::Request<super::ResolveAclRequest>,
@@ -5562,7 +5572,8 @@ pub mod lookup_server {
             tonic::Status,
         >;
         /// All principals of a user, for the filter of a query. An unknown user is an answer (match-nothing), not an error.
-        /// INVALID_ARGUMENT: no selector. RESOURCE_EXHAUSTED: more than 20000 principals.
+        /// INVALID_ARGUMENT: no selector. RESOURCE_EXHAUSTED: more than 20000 principals, or more than 100000 pairs of a group of
+        /// the user and an app of the user that has it. FAILED_PRECONDITION: the org's id is not known.
         async fn expand_user(
             &self,
             request: tonic::Request<super::ExpandUserRequest>,

@@ -1,6 +1,6 @@
 //! `Coverage.ListScopes`: every collection of an org, and how completely it was read.
 //!
-//! Entry points: [`list_scopes`]; [`count_by_state`] for the metrics.
+//! Entry points: [`list_scopes`]; [`count_by_state`] for the metrics, [`ScopeStates`] for explanations.
 //!
 //! Invariant: a collection is COMPLETE only if no gap is open that says that something of it is not shown.
 
@@ -141,6 +141,30 @@ fn known(ask: &Ask<'_>) -> Result<BTreeMap<Place, Known>, Failure> {
         }
     }
     Ok(all)
+}
+
+/// States of single collections.
+pub(in crate::serve) struct ScopeStates {
+    open: Vec<GapRecord>,
+}
+
+impl ScopeStates {
+    /// Reads what is needed for any of them.
+    pub(in crate::serve) fn read(ask: &Ask<'_>) -> Result<Self, Failure> {
+        Ok(Self { open: ask.snapshot.gaps(true, RECORDED_MAX)? })
+    }
+
+    /// A collection with its name, its state, and when it was last read completely.
+    pub(in crate::serve) fn of(
+        &self,
+        ask: &Ask<'_>,
+        scope: &Scope,
+    ) -> Result<(v1::Scope, v1::ScopeState, Option<Timestamp>), Failure> {
+        let place = place_of(scope);
+        let open = self.open.iter().filter(|record| place_of(&record.gap.scope) == place).cloned().collect();
+        let known = Known { scope: scope.clone(), book: ask.snapshot.scope_book(scope)?, open };
+        Ok((named_scope(ask, scope)?, known.state(), known.completed_at()))
+    }
 }
 
 /// How many collections are in each state, those without any among them.

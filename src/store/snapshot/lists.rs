@@ -94,7 +94,7 @@ impl Snapshot<'_> {
     }
 
     /// Surrogate of the built-in group of all users, where it is visible.
-    fn everyone(&self) -> Result<Option<i64>, StoreError> {
+    pub(super) fn everyone(&self) -> Result<Option<i64>, StoreError> {
         self.one(
             "SELECT n FROM groups WHERE group_type = 'BUILT_IN' AND name = 'Everyone' ORDER BY n LIMIT 1",
             (),

@@ -9,12 +9,14 @@ mod follow;
 mod lists;
 mod scopes;
 mod unseen;
+mod ways;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 pub use self::books::{Change, ChangeKey, ChangeOp, GapChange, QuarantineRecord, ScopeRecord};
 pub use self::follow::{FollowRecord, HeldScope};
 pub use self::scopes::{BookState, QuarantineLine, ScopeBook};
+pub use self::ways::{GroupOfApp, WayOf};
 use super::StoreError;
 use super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, kind_code, read_app, read_app_user,

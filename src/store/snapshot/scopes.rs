@@ -51,23 +51,31 @@ pub struct QuarantineLine {
     pub last_seen: Timestamp,
 }
 
+fn read_book(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<ScopeBook>> {
+    let (scope, state): (String, String) = (row.get(0)?, row.get(1)?);
+    let state = match state.as_str() {
+        "walking" => BookState::Walking,
+        "finished" => BookState::Finished,
+        HELD => BookState::Held,
+        "given_up" => BookState::GivenUp,
+        _ => BookState::Waiting,
+    };
+    let time = |value: Option<i64>| value.map(Timestamp::from_millis);
+    let (completed_at, walk_began) = (time(row.get(2)?), time(row.get(3)?));
+    Ok(Scope::parse(&scope).map(|scope| ScopeBook { scope, state, completed_at, walk_began }))
+}
+
 impl Snapshot<'_> {
     /// All collections that were ever asked for.
     pub fn scope_books(&self) -> Result<Vec<ScopeBook>, StoreError> {
-        let rows = self.rows("SELECT scope, state, completed_at, walk_began FROM scopes", (), |row| {
-            let (scope, state): (String, String) = (row.get(0)?, row.get(1)?);
-            let state = match state.as_str() {
-                "walking" => BookState::Walking,
-                "finished" => BookState::Finished,
-                HELD => BookState::Held,
-                "given_up" => BookState::GivenUp,
-                _ => BookState::Waiting,
-            };
-            let time = |value: Option<i64>| value.map(Timestamp::from_millis);
-            let (completed_at, walk_began) = (time(row.get(2)?), time(row.get(3)?));
-            Ok(Scope::parse(&scope).map(|scope| ScopeBook { scope, state, completed_at, walk_began }))
-        })?;
+        let rows = self.rows("SELECT scope, state, completed_at, walk_began FROM scopes", (), read_book)?;
         Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// One collection, if it was ever asked for.
+    pub fn scope_book(&self, scope: &Scope) -> Result<Option<ScopeBook>, StoreError> {
+        let sql = "SELECT scope, state, completed_at, walk_began FROM scopes WHERE scope = ?1";
+        Ok(self.one(sql, [scope.to_string()], read_book)?.flatten())
     }
 
     /// Records that could not become rows, at most `limit`.
