@@ -46,8 +46,8 @@ impl NetworkConfig {
             default: || ProxyConfig::Environment,
             expected: "\"auto\", \"none\" or the address of a proxy, such as \"http://proxy.example:3128\"",
             read: |text| match text.trim() {
-                "auto" => Ok(ProxyConfig::Environment),
-                "none" => Ok(ProxyConfig::Direct),
+                word if word.eq_ignore_ascii_case("auto") => Ok(ProxyConfig::Environment),
+                word if word.eq_ignore_ascii_case("none") => Ok(ProxyConfig::Direct),
                 address => parse_proxy(address).map(ProxyConfig::By),
             },
             write: |proxy| match proxy {

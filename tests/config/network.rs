@@ -10,7 +10,7 @@ const ACME: &str = "[orgs.acme]\ndomain = 'acme.okta.com'\napi_token_file = 'tok
 fn every_org_may_have_a_way_of_its_own() {
     let text = "network.proxy = 'proxy.example:3128'\nnetwork.ca_file = 'roots-two'\n\
                 [orgs.acme]\ndomain = 'acme.okta.com'\napi_token_file = 'token'\n\
-                [orgs.beta]\ndomain = 'beta.okta.com'\napi_token_file = 'token'\nnetwork.proxy = 'none'\nnetwork.ca_file = ''\n";
+                [orgs.beta]\ndomain = 'beta.okta.com'\napi_token_file = 'token'\nnetwork.proxy = 'None'\nnetwork.ca_file = ''\n";
     let config = Case::file(text).config();
     let network = |org: &str| config.orgs[org].network.clone();
     assert_eq!(network("acme").proxy, ProxyConfig::By("http://proxy.example:3128".to_owned()));
