@@ -47,7 +47,8 @@ use tonic::{Request, Response, Status};
 pub use self::admin::AdminService;
 pub use self::changes::{ChangesService, STREAMS_MAX};
 pub use self::control::{
-    Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, ReleaseRefusal, Released,
+    Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, Reindex, ReindexState, ReleaseRefusal,
+    Released,
 };
 pub use self::coverage::CoverageService;
 pub use self::errors::Failure;

@@ -183,7 +183,6 @@ async fn rpcs_that_are_not_made_yet_say_so() {
     let server = world.serve().await;
     let mut lookup = server.lookup().await;
     let mut coverage = server.coverage().await;
-    let mut admin = server.admin().await;
     let statuses = [
         ("Lookup.ResolveAcl", lookup.resolve_acl(v1::ResolveAclRequest::default()).await.unwrap_err()),
         ("Lookup.ExpandUser", lookup.expand_user(v1::ExpandUserRequest::default()).await.unwrap_err()),
@@ -192,7 +191,6 @@ async fn rpcs_that_are_not_made_yet_say_so() {
             "Coverage.ListAmbiguities",
             coverage.list_ambiguities(v1::ListAmbiguitiesRequest::default()).await.unwrap_err(),
         ),
-        ("Admin.Reindex", admin.reindex(v1::ReindexRequest::default()).await.unwrap_err()),
     ];
     for (rpc, status) in statuses {
         assert_eq!(status.code(), Code::Unimplemented);

@@ -54,6 +54,7 @@ named!(
     Group,
     GroupMemberEntry,
     GroupSubject,
+    IndexStatus,
     QuarantinedRecord,
     ResolveAccountResponse,
     ResponseMeta,
