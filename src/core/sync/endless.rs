@@ -3,7 +3,8 @@
 //! Entry points: [`Repeats::page`], [`rows_max`].
 //!
 //! Invariants:
-//! - A list that shows something new every few pages is never cut short by [`Repeats`], however long it is.
+//! - A list half of whose rows are new is never cut short by [`Repeats`], however long it is: chance has it less than once in
+//!   2⁶⁴ rows.
 //! - The memory of a walk is [`SAMPLE_MAX`] hashes, whatever the list has.
 
 use std::collections::HashSet;

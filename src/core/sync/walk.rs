@@ -126,8 +126,9 @@ impl Walk {
         }
     }
 
-    /// Takes in a page of `rows` rows; `rows_max`: more than any such list can have. Every org has users (at least the credential's owner), groups (`Everyone`) and apps
-    /// (Okta's own): such a list that ends without a row was emptied by a missing role, not by deletions (facts 7.2).
+    /// Takes in a page of `rows` rows; no such list has more than `rows_max`. Every org has users (at least the credential's
+    /// owner), groups (`Everyone`) and apps (Okta's own): such a list that ends without a row was emptied by a missing role, not
+    /// by deletions (facts 7.2).
     pub(super) fn advance(&mut self, rows: usize, next: Option<String>, rows_max: Option<u64>) -> Advance {
         self.page += 1;
         self.rows += rows as u64;
