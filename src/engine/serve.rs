@@ -333,8 +333,12 @@ impl IndexKeeper<'_> {
         let mut follower = self.open()?;
         loop {
             self.search.set(follower.searcher());
-            let state = if follower.mark().is_some() { IndexState::Following } else { IndexState::Rebuilding };
-            self.set(state, follower.mark());
+            if follower.mark().is_some() {
+                self.reindex.done();
+                self.set(IndexState::Following, follower.mark());
+            } else {
+                self.set(IndexState::Rebuilding, None);
+            }
             revisions.borrow_and_update();
             if follower.is_stained()? {
                 self.reindex.lost();
