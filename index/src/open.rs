@@ -1,6 +1,6 @@
 //! Opening: an index directory is ready, or it is emptied and must be filled again. Nothing in between.
 //!
-//! Entry points: [`open`] (the one owner) and [`open_read_only`] (any other process, at any time).
+//! Entry points: [`open`] and [`open_anew`] (the one owner), [`open_read_only`] (any other process, at any time).
 //!
 //! | found                                                    | outcome of [`open`]                          |
 //! |----------------------------------------------------------|----------------------------------------------|
@@ -238,9 +238,23 @@ pub fn open(dir: &Path, expect: &Expect) -> Result<Opened, IndexError> {
         Err(reason) => reason,
     };
     tracing::info!(directory = %dir.display(), %reason, "index must be rebuilt");
+    Ok(Opened::Rebuild(emptied(dir, owner_lock)?, reason))
+}
+
+/// Empties the index in `dir`, whatever it holds of ours, and opens it for writing.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_anew(dir: &Path) -> Result<Index, IndexError> {
+    fs::create_dir_all(dir).map_err(|source| IndexError::Directory { path: dir.to_owned(), source })?;
+    let owner_lock = Arc::new(lock_owner(dir)?);
+    emptied(dir, owner_lock)
+}
+
+fn emptied(dir: &Path, owner_lock: Arc<File>) -> Result<Index, IndexError> {
     wipe(dir)?;
     let (inner, reader) = create(dir).map_err(|source| IndexError::Open { path: dir.to_owned(), source })?;
-    Ok(Opened::Rebuild(Index { inner, reader, owner_lock }, reason))
+    Ok(Index { inner, reader, owner_lock })
 }
 
 /// Opens the index in `dir` for reading only, also while its owner writes. New commits show after

@@ -140,6 +140,15 @@ Examples:
 
 Exit codes: 0 released, 1 declined or failed, 2 nobody to ask, 4 not held.";
 
+const REINDEX_EXAMPLES: &str = "\
+Examples:
+  okta-idmap reindex                  the only org; a running server does it, and goes on serving
+  okta-idmap reindex --org acme --direct
+
+Nothing is asked of Okta. A server answers searches from the old index until the new one is whole; this command does
+not wait for that. Without a server it is done when the command ends.
+Exit codes: 0 done, or the server has begun; 1 failed, or another process holds the org.";
+
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   okta-idmap config                          what is in force, and where each value comes from
@@ -278,6 +287,9 @@ pub(super) enum Command {
     /// Let the deletion brake go: remove the rows that a held collection no longer shows
     #[command(after_help = RELEASE_EXAMPLES)]
     Release(ReleaseArgs),
+    /// Build the search index anew from the store
+    #[command(after_help = REINDEX_EXAMPLES)]
+    Reindex,
     /// Print the configuration in force, with secrets masked
     #[command(after_help = CONFIG_EXAMPLES)]
     Config,
@@ -595,6 +607,8 @@ mod tests {
         check("watch --after 5 --from-snapshot --store-id x", Ok(()));
         check("release", Err(MissingRequiredArgument));
         check("release HELD:users --yes", Ok(()));
+        check("reindex --org a -o json", Ok(()));
+        check("reindex a", Err(clap::error::ErrorKind::UnknownArgument));
         check("gaps --all --limit 5", Ok(()));
         check("gaps --kind forbidden,SCOPE_MISSING", Ok(()));
         check("gaps --kind forbidden --kind no-such-kind", Err(ValueValidation));

@@ -220,6 +220,7 @@ calls! {
     coverage.list_ambiguities(ListAmbiguitiesRequest) -> ListAmbiguitiesResponse: "list the shared names",
     coverage.list_quarantined(ListQuarantinedRequest) -> ListQuarantinedResponse: "list the quarantined records",
     admin.release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse: "release the hold",
+    admin.reindex(ReindexRequest) -> ReindexResponse: "build the search index anew",
 }
 
 /// What a server said: its message, or the name of the code where it said nothing; which orgs there are where it asks.

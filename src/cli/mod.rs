@@ -6,7 +6,7 @@
 //! | `sync`, `serve`, `check` | what talks to Okta |
 //! | `resolve`, `acl`, `explain`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
 //! | `watch` | what changes, from a server |
-//! | `release` | an operator's order |
+//! | `release`, `reindex` | an operator's orders |
 //! | `config_command` | what is in force |
 //! | `backend`, `run` | who answers, and how the engine is called |
 //! | `output`, `lists`, `words`, `progress`, `logging` | what is printed |
@@ -24,8 +24,8 @@ mod backend;
 mod check;
 mod config_command;
 mod context;
-mod export;
 mod explain;
+mod export;
 mod failure;
 mod gaps;
 mod group;
@@ -33,6 +33,7 @@ mod lists;
 mod logging;
 mod output;
 mod progress;
+mod reindex;
 mod release;
 mod resolve;
 mod run;
@@ -129,6 +130,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Watch(args) => watch::run(context, args).await,
         Command::Export(args) => export::run(context, args).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Reindex => reindex::run(context).await,
         Command::Config => config_command::run(context),
     }
 }

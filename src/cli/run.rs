@@ -1,6 +1,6 @@
 //! Where the command line meets the engine and the services; nothing else in `cli` knows how they are put together.
 //!
-//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`].
+//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`], [`reindex`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -131,6 +131,30 @@ pub(super) async fn release(
     let released = writer.release_hold(scope.clone(), expected_missing, engine::clock::now()).await;
     let finished = released.with_context(|| format!("release the hold of {scope}"))?;
     Ok(finished.removed)
+}
+
+/// Builds the search index in the data directory anew, which no other process may be writing.
+///
+/// # Errors
+/// The store is in use or cannot be written; nothing was ever read completely; the index cannot be written.
+pub(super) async fn reindex(config: &Config, org: &OrgConfig) -> Result<v1::IndexStatus, Failure> {
+    let settings = OrgSettings::from_config(config, org).map_err(anyhow::Error::new)?;
+    let built = tokio::task::spawn_blocking(move || engine::index::reindex(settings)).await;
+    let built = built.context("build the search index")?.map_err(anyhow::Error::new)?;
+    let Some(built) = built else {
+        let error = anyhow::anyhow!(
+            "org {} was never read completely: there is nothing to build an index from; run `okta-idmap sync` first",
+            org.name
+        );
+        return Err(error.into());
+    };
+    Ok(v1::IndexStatus {
+        state: v1::IndexState::Following.into(),
+        revision: built.revision.0,
+        revision_lag: 0,
+        entry_count: built.entries,
+        schema_version: okta_idmap_index::SCHEMA_VERSION,
+    })
 }
 
 /// The present time.

@@ -37,6 +37,7 @@ short_names! {
     subject_outcome(SubjectOutcome, "SUBJECT_OUTCOME_");
     crawl_state(CrawlState, "CRAWL_STATE_");
     index_state(IndexState, "INDEX_STATE_");
+    start_outcome(StartOutcome, "START_OUTCOME_");
     credential_state(CredentialState, "CREDENTIAL_STATE_");
     follow_state(FollowState, "FOLLOW_STATE_");
     gap_kind(GapKind, "GAP_KIND_");

@@ -16,6 +16,9 @@ use super::error::{looks_like_token, shown};
 /// Characters of the longest address: a host name has at most 253, the rest is scheme and port.
 const ADDRESS_CHARS_MAX: usize = 300;
 
+/// Bytes of the longest label of a host name.
+const LABEL_BYTES_MAX: usize = 63;
+
 /// The address of an Okta org: `https://acme.okta.com`, or `http://127.0.0.1:1234` for a simulated one. Facts 0: HTTPS
 /// only, the org's own or a custom domain, never the `-admin` host of the console.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,6 +169,11 @@ pub(super) fn parse_proxy(text: &str) -> Result<String, String> {
                 .to_owned(),
         );
     }
+    // A word that was meant for a switch ("off", "direct") is no host.
+    let is_word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if is_word && (1..=LABEL_BYTES_MAX).contains(&text.len()) && !looks_like_token(text) {
+        return Err(format!("is neither \"auto\" nor \"none\", and an address has a port, such as http://{text}:3128"));
+    }
     let url = parse_origin(text, "http")?;
     let host = url.host().ok_or("has no host")?.to_owned();
     check_nothing_follows(&url, &host)?;
@@ -224,6 +232,9 @@ mod tests {
         );
         check("http://proxy.example/pac", expect!["has something after the host: write http://proxy.example alone"]);
         check("", expect!["is empty"]);
+        check("http://proxy", expect!["http://proxy"]);
+        check("proxy:3128", expect!["http://proxy:3128"]);
+        check("off", expect![[r#"is neither "auto" nor "none", and an address has a port, such as http://off:3128"#]]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub use credential::{Credential, SECRET_FILE_BYTES_MAX, ServiceAppConfig};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
 pub use filter::{FilterConfig, FilterMode};
 pub use follow::{ChangesConfig, FollowConfig};
-pub use network::{NetworkConfig, ProxyConfig};
+pub use network::{NetworkConfig, ProxyConfig, ROOTS_FILE_BYTES_MAX};
 pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
 pub use settings::{
@@ -157,7 +157,8 @@ pub struct Sources<E> {
 
 /// What was read from a file that holds a secret; its bytes are zeroed when it is dropped.
 pub struct SecretFile {
-    /// The content, at most [`SECRET_FILE_BYTES_MAX`] + 1 bytes: one more shows that the file is too large.
+    /// The content, at most [`ROOTS_FILE_BYTES_MAX`] + 1 bytes, the most that any such file may have: one more shows that the
+    /// file is too large. Secrets may have [`SECRET_FILE_BYTES_MAX`].
     pub bytes: Vec<u8>,
     /// The permission bits, where the system has some.
     pub mode: Option<u32>,

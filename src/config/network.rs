@@ -9,11 +9,14 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::SecretFile;
 use super::address::parse_proxy;
 use super::error::{ConfigError, Source, shown_path};
 use super::layers::{Address, Reader};
 use super::spec::Parsed;
-use super::{SECRET_FILE_BYTES_MAX, SecretFile};
+
+/// Bytes of a file with root certificates. All the roots of a system have some 220,000; a wrong path is not read in full.
+pub const ROOTS_FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The way to an org.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +46,8 @@ impl NetworkConfig {
             default: || ProxyConfig::Environment,
             expected: "\"auto\", \"none\" or the address of a proxy, such as \"http://proxy.example:3128\"",
             read: |text| match text.trim() {
-                "auto" => Ok(ProxyConfig::Environment),
-                "none" => Ok(ProxyConfig::Direct),
+                word if word.eq_ignore_ascii_case("auto") => Ok(ProxyConfig::Environment),
+                word if word.eq_ignore_ascii_case("none") => Ok(ProxyConfig::Direct),
                 address => parse_proxy(address).map(ProxyConfig::By),
             },
             write: |proxy| match proxy {
@@ -96,8 +99,8 @@ impl NetworkConfig {
 /// The content of a file with at least one certificate, all of them usable; or what is wrong with it.
 fn roots(path: &Path, read_file: &dyn Fn(&Path) -> io::Result<SecretFile>) -> Result<Vec<u8>, String> {
     let mut file = read_file(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if file.bytes.len() > SECRET_FILE_BYTES_MAX {
-        let most = SECRET_FILE_BYTES_MAX;
+    if file.bytes.len() > ROOTS_FILE_BYTES_MAX {
+        let most = ROOTS_FILE_BYTES_MAX;
         return Err(format!("has more than {most} bytes: only roots that the system does not have belong into it"));
     }
     let mut store = RootCertStore::empty();

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::environment::CONFIG_VARIABLE;
 use super::{
-    CONFIG_FILE_BYTES_MAX, Config, ConfigError, ConfigErrors, ConfigFile, ConfigWarning, Flags, SECRET_FILE_BYTES_MAX,
-    SecretFile, Sources, file, load,
+    CONFIG_FILE_BYTES_MAX, Config, ConfigError, ConfigErrors, ConfigFile, ConfigWarning, Flags, ROOTS_FILE_BYTES_MAX,
+    SECRET_FILE_BYTES_MAX, SecretFile, Sources, file, load,
 };
 
 /// The file that is used where none is named, if it exists.
@@ -85,8 +85,9 @@ fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
     }
 }
 
+/// A file with a secret or with certificates; how much of either is too much is decided where it is used.
 fn read_secret_file(path: &Path) -> io::Result<SecretFile> {
-    let (bytes, mode) = read_bounded(path, SECRET_FILE_BYTES_MAX)?;
+    let (bytes, mode) = read_bounded(path, SECRET_FILE_BYTES_MAX.max(ROOTS_FILE_BYTES_MAX))?;
     Ok(SecretFile { bytes, mode })
 }
 

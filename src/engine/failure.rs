@@ -16,6 +16,12 @@ pub fn of(error: &OktaError, is_users: bool) -> ReadFailure {
         FailureKind::RestartWalk { limit } => ReadFailure::RestartWalk { limit },
         // Search is down, or this org refuses the expression: the plain lists show the same (facts 2.2).
         FailureKind::Unavailable | FailureKind::Rejected { .. } if is_users => ReadFailure::SearchUnavailable,
+        // Without a token nothing at all can be read, and it is no matter of one resource.
+        FailureKind::Network(_) | FailureKind::Retry | FailureKind::Malformed
+            if matches!(error, OktaError::Authorize { .. }) =>
+        {
+            ReadFailure::Unreachable { detail }
+        }
         // Nothing at all can be reached; a time-out or a reset may be the matter of one resource.
         FailureKind::Network(NetworkCause::Dns | NetworkCause::Connect | NetworkCause::Tls) => {
             ReadFailure::Unreachable { detail }

@@ -1,17 +1,20 @@
 //! The index follower: brings the search index up to the store, and makes it anew where it cannot be trusted.
 //!
-//! Entry points: [`Follower::open`], then [`Follower::catch_up`] whenever the revision has grown.
+//! Entry points: [`Follower::open`], then [`Follower::catch_up`] whenever the revision has grown, [`Follower::rebuild`] when
+//! somebody asks for it; [`reindex`] without a server.
 //!
 //! Invariants:
 //! - The store is the truth: a document is always made from the rows as they are now, never from a change's content.
 //! - The mark is committed with the documents: after a crash the follower repeats at most the last batch.
 //! - An index that was never completed has no mark and is not searched.
+//! - While an index with a mark is made anew it is searched as it was: what is put shows with the commit of all of it, and what
+//!   was put until then is never committed alone.
 
 use std::collections::BTreeSet;
 
 use okta_idmap_index::{DocKind, Expect, Index, IndexDoc, Mark, Opened, Writer};
 
-use super::{EngineError, OrgSettings};
+use super::{EngineError, OrgRuntime, OrgSettings};
 use crate::core::ids::Revision;
 use crate::core::model::{AppUser, Kind, User};
 use crate::store::{ChangeKey, ChangeOp, Reader, Snapshot, StoreError};
@@ -33,7 +36,12 @@ pub struct Follower {
     store_id: String,
     /// `None` = the index is to be made anew.
     mark: Option<Revision>,
+    /// The writer holds a part of an index, which must not be committed.
+    is_partial: bool,
 }
+
+/// Whether to go on with what takes long: asked every few thousand rows.
+pub type GoOn<'a> = &'a dyn Fn() -> bool;
 
 impl Follower {
     /// Opens the index and decides whether it can be followed up or has to be made anew.
@@ -52,8 +60,28 @@ impl Follower {
                 (index, None)
             }
         };
+        Self::of(settings, reader, index, mark, meta.store_id)
+    }
+
+    /// Empties the index, whatever it holds: it is made anew by the next [`Follower::catch_up`].
+    ///
+    /// # Errors
+    /// As [`Follower::open`].
+    pub fn open_anew(settings: &OrgSettings, reader: &Reader) -> Result<Self, EngineError> {
+        let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
+        let index = okta_idmap_index::open_anew(&settings.index_dir())?;
+        Self::of(settings, reader, index, None, store_id)
+    }
+
+    fn of(
+        settings: &OrgSettings,
+        reader: &Reader,
+        index: Index,
+        mark: Option<Revision>,
+        store_id: String,
+    ) -> Result<Self, EngineError> {
         let writer = index.writer(settings.index_heap_bytes)?;
-        Ok(Self { reader: reader.clone(), index, writer, store_id: meta.store_id, mark })
+        Ok(Self { reader: reader.clone(), index, writer, store_id, mark, is_partial: false })
     }
 
     /// The searcher, once the index is complete.
@@ -75,12 +103,12 @@ impl Follower {
 
     /// Takes in everything that is in the store now. Nothing is done before the first complete crawl: until then there is
     /// nothing to be found, and making the index at once is much cheaper than following a crawl.
-    pub fn catch_up(&mut self) -> Result<(), EngineError> {
+    pub fn catch_up(&mut self, go_on: GoOn<'_>) -> Result<(), EngineError> {
         let meta = self.reader.read(|snapshot| snapshot.meta())?;
         match self.mark {
             None if meta.crawl.completed_at.is_none() => Ok(()),
             Some(mark) if mark >= meta.changes_from => self.follow(mark),
-            _ => self.rebuild(),
+            _ => self.rebuild(go_on).map(drop),
         }
     }
 
@@ -95,7 +123,7 @@ impl Follower {
     pub fn finish(&mut self) -> Result<(), EngineError> {
         let oldest = self.reader.read(|snapshot| snapshot.meta())?.changes_from;
         match self.mark {
-            Some(mark) if mark >= oldest => match self.follow_batch(mark)? {
+            Some(mark) if mark >= oldest && !self.is_partial => match self.follow_batch(mark)? {
                 // Behind the last row there may be revisions without one.
                 Some(next) => self.follow_batch(next).map(|_| ()),
                 None => Ok(()),
@@ -169,13 +197,22 @@ impl Follower {
         Ok(())
     }
 
-    fn rebuild(&mut self) -> Result<(), EngineError> {
+    /// Makes the index anew from the store. Until it is whole, searches see it as it was. `false` when it was broken off: then
+    /// this follower can do nothing more, and the index is as it was.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the index not be written.
+    pub fn rebuild(&mut self, go_on: GoOn<'_>) -> Result<bool, EngineError> {
+        self.is_partial = true;
         self.writer.delete_all()?;
         // Rows that change from here on are taken in by the next round.
         let revision = self.reader.read(|snapshot| Ok(snapshot.revision()))?;
         for kind in [Kind::User, Kind::Group, Kind::App, Kind::AppUser] {
             let mut after = (-1, -1);
             loop {
+                if !go_on() {
+                    return Ok(false);
+                }
                 let (keys, documents) = self.reader.read(|snapshot| {
                     let keys = snapshot.keys_after(kind, after, REBUILD_ROWS)?;
                     let documents = documents(snapshot, &keys)?;
@@ -192,8 +229,44 @@ impl Follower {
                 }
             }
         }
-        self.commit(revision)
+        self.commit(revision)?;
+        self.is_partial = false;
+        Ok(true)
     }
+}
+
+/// An index that was built anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Up to where it shows the store.
+    pub revision: Revision,
+    /// Documents in it.
+    pub entries: u64,
+}
+
+/// Builds the search index anew from the store, as the one process that holds the org; `None` where nothing was ever read
+/// completely. Until it is whole, other processes search in the one that there was, unless that one is damaged. Blocks.
+///
+/// # Errors
+/// See [`EngineError`]: above all a store that is in use.
+pub fn reindex(settings: OrgSettings) -> Result<Option<Built>, EngineError> {
+    let (org, _writer) = OrgRuntime::open(settings)?;
+    let meta = org.reader().read(|snapshot| snapshot.meta())?;
+    if meta.crawl.completed_at.is_none() {
+        return Ok(None);
+    }
+    let mut follower = Follower::open(org.settings(), org.reader())?;
+    let built = follower.rebuild(&|| true);
+    if let Err(EngineError::Index(error)) = &built {
+        tracing::warn!(org = %org.name(), %error, "the index cannot be built beside the one that there is, which is dropped");
+        drop(follower);
+        follower = Follower::open_anew(org.settings(), org.reader())?;
+        follower.rebuild(&|| true)?;
+    } else {
+        built?;
+    }
+    let entries = follower.searcher().map_or(0, |reader| reader.doc_count());
+    Ok(Some(Built { revision: follower.mark().unwrap_or_default(), entries }))
 }
 
 enum Document {

@@ -4,8 +4,8 @@
 //!
 //! Invariants:
 //! - Nothing is stored and nothing but reading is done.
-//! - It ends: each probe has a time limit, and when the org cannot be reached or the credential is refused, what would
-//!   fail in the same way is not asked for.
+//! - It ends: each probe has a time limit, and when the org cannot be reached, no token is to be had or the credential is
+//!   refused, what would fail in the same way is not asked for.
 //! - The report holds ids, paths and Okta's error codes; no names and no credential.
 
 use std::time::Duration;
@@ -23,9 +23,10 @@ use crate::okta::{
     Resource,
 };
 
-/// Longest time for one probe, its retries included. A page of objects takes some hundred milliseconds; whoever waits
-/// at a terminal should learn of a dead connection within a minute.
+/// Longest time for one probe, its retries included. A page of objects takes some hundred milliseconds.
 pub const PROBE_WAIT: Duration = Duration::from_secs(30);
+/// The same while there is no token: whoever waits at a terminal should learn soon why.
+const TOKEN_WAIT: Duration = Duration::from_secs(20);
 /// How far back the log is asked for, in milliseconds: a minute is enough to know that it may be read.
 const LOG_BACK_MILLIS: i64 = 60_000;
 /// Objects of a list where one is enough.
@@ -50,7 +51,8 @@ pub async fn run(client: &Client, credential: Credential, now: fn() -> Timestamp
     if let Credential::ServiceApp { .. } = credential {
         sight.note_service_app();
     }
-    let mut prober = Prober { client, credential, now, sight, report: ProbeReport::default(), holder: None };
+    let report = ProbeReport::default();
+    let mut prober = Prober { client, credential, now, sight, report, holder: None, has_heard: false };
     let mut asked = Vec::new();
     let mut stopped = None;
     for probe in Probe::ALL {
@@ -76,6 +78,8 @@ struct Prober<'a> {
     report: ProbeReport,
     /// Whose roles are asked for.
     holder: Option<Holder>,
+    /// Whether anybody has answered.
+    has_heard: bool,
 }
 
 /// What is sent for a probe.
@@ -145,15 +149,35 @@ impl Prober<'_> {
             Err(why) => return (String::new(), Answer::NotAsked(why.to_owned())),
         };
         let path = question.path();
-        let answer = match timeout(PROBE_WAIT, self.ask(probe, question)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => answer_of(probe, &error),
-            Err(_) => {
-                let detail = format!("no answer within {} seconds, retries included", PROBE_WAIT.as_secs());
-                Answer::Failed(ReadFailure::Failed { detail })
+        let client = self.client;
+        let asked = {
+            let mut asking = std::pin::pin!(self.ask(probe, question));
+            match timeout(TOKEN_WAIT, &mut asking).await {
+                Err(_) if client.credential_failure().is_none() => timeout(PROBE_WAIT - TOKEN_WAIT, asking).await,
+                asked => asked,
             }
         };
+        let answer = match asked {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => answer_of(probe, &error),
+            Err(_) => Answer::Failed(self.no_answer()),
+        };
+        self.has_heard |=
+            !matches!(answer, Answer::Failed(ReadFailure::Failed { .. } | ReadFailure::Unreachable { .. }));
         (path, answer)
+    }
+
+    /// What it means that a probe took too long. Where nobody has answered yet, or there is no token, none will do better.
+    fn no_answer(&self) -> ReadFailure {
+        let detail = format!("no answer within {} seconds, retries included", PROBE_WAIT.as_secs());
+        match self.client.credential_failure() {
+            Some(no_token) => {
+                let waited = TOKEN_WAIT.as_secs();
+                ReadFailure::Unreachable { detail: format!("{no_token} (asked for {waited} s, retries included)") }
+            }
+            None if self.has_heard => ReadFailure::Failed { detail },
+            None => ReadFailure::Unreachable { detail },
+        }
     }
 
     async fn ask(&mut self, probe: Probe, question: Question) -> Result<Answer, OktaError> {

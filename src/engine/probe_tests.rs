@@ -276,3 +276,60 @@ async fn a_simulated_org_is_seen_as_it_is() {
         ["owner not_told", "log scope_missing", "group_members forbidden", "user forbidden", "roles not_asked"];
     assert_eq!(exceptions(&refused), expected, "{refused:?}");
 }
+
+/// Who takes connections and says nothing: to whom, what is told, and within how many seconds.
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_soon_and_by_its_name() {
+    async fn check(
+        answers: &'static [(&'static str, &'static str)],
+        seconds_max: u64,
+        result: ProbeResult,
+        told: &str,
+    ) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = OrgUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let key = include_str!("../../tests/keys/p256-pkcs8.pem").to_owned();
+        let random = ring::rand::SystemRandom::new();
+        let private_key = crate::core::private_key::PrivateKey::parse(&Secret::new(key), &random).unwrap();
+        let app = crate::okta::ServiceApp {
+            client_id: "0oaclient".to_owned(),
+            key_id: "kid1".to_owned(),
+            private_key,
+            scopes: Default::default(),
+        };
+        let client = Client::for_service_app(ClientConfig::new(url, Arc::new(AtomicU64::new(0))), app).unwrap();
+        let credential = Credential::ServiceApp { client_id: AppId::new("0oaclient").unwrap() };
+        let begun = tokio::time::Instant::now();
+        let mut silent = Vec::new();
+        let server = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 4_096];
+                let read = stream.read(&mut head).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..read]);
+                match answers.iter().find(|(path, _)| head.contains(path)) {
+                    Some((_, answer)) => stream.write_all(answer.as_bytes()).await.unwrap(),
+                    None => silent.push(stream),
+                }
+            }
+        };
+        let report = tokio::select! {
+            report = run(&client, credential, clock::now) => report,
+            () = server => unreachable!("the server never ends"),
+        };
+        let took = begun.elapsed().as_secs();
+        let failed = report.lines.iter().find(|line| line.result == result);
+        assert!(failed.is_some_and(|line| line.detail.contains(told)), "{report:?}");
+        let not_asked = report.lines.iter().filter(|line| line.result == ProbeResult::NotAsked).count();
+        assert!(not_asked >= Probe::ALL.len() - 2, "{report:?}");
+        assert!(report.is_fatal() && took <= seconds_max, "{took} s: {report:?}");
+    }
+    const METADATA: &str =
+        "HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: 30\r\n\r\n{\"id\":\"00o1\",\"pipeline\":\"idx\"}";
+    const UNAVAILABLE: &str = "HTTP/1.1 503 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    check(&[], 31, ProbeResult::Unreachable, "no answer within 30 seconds").await;
+    let silent: &[_] = &[("okta-organization", METADATA)];
+    check(silent, 21, ProbeResult::Unreachable, "no token: no answer within 15 s").await;
+    let unwell: &[_] = &[("okta-organization", METADATA), ("/oauth2/v1/token", UNAVAILABLE)];
+    check(unwell, 25, ProbeResult::Unreachable, "the token endpoint answers with status 503").await;
+}

@@ -28,8 +28,8 @@ use crate::core::sync::{LogState, LogStatus};
 use crate::core::token;
 use crate::serve::{
     BucketStatus, Command, Control, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus,
-    KindProgress, OrgView, Orgs, ReadOutcome, Released, RuntimeStatus, SearchHandle, ServerSettings, Services,
-    StatusSource,
+    KindProgress, OrgView, Orgs, ReadOutcome, Reindex, ReindexState, Released, RuntimeStatus, SearchHandle,
+    ServerSettings, Services, StatusSource,
 };
 use crate::store::Writer;
 
@@ -79,6 +79,7 @@ pub async fn run(
         let (status, status_receiver) = watch::channel(RuntimeStatus::default());
         let policy = Arc::clone(&org.settings().policy);
         let (control, commands) = Control::channel();
+        let reindex = control.reindex().clone();
         let view = OrgView::new(
             org.name(),
             org.reader().clone(),
@@ -108,7 +109,10 @@ pub async fn run(
         });
         let (index_org, index_stop) = (Arc::clone(&org), written);
         let runtime = tokio::runtime::Handle::current();
-        tasks.spawn_blocking(move || follow_index(&runtime, &index_org, &search, &index, &index_stop));
+        tasks.spawn_blocking(move || {
+            let index = IndexKeeper { org: &index_org, search: &search, status: &index, reindex: &reindex };
+            index.follow(&runtime, &index_stop)
+        });
     }
     let Listeners { grpc: listener, http } = listeners.into();
     let orgs = Orgs::new(views);
@@ -279,69 +283,98 @@ fn first_wait(org: &OrgRuntime) -> Result<Duration, EngineError> {
     Ok(Duration::from_millis(u64::try_from(left).unwrap_or_default()))
 }
 
-/// The index thread of one org, until `stop`: after its last commit. An index that fails is opened again; a store that fails
-/// ends the process.
-fn follow_index(
-    runtime: &tokio::runtime::Handle,
-    org: &OrgRuntime,
-    search: &SearchHandle,
-    status: &watch::Sender<IndexStatus>,
-    stop: &CancellationToken,
-) -> Result<(), EngineError> {
-    let set = |state: IndexState, revision: Option<Revision>| {
-        status.send_replace(IndexStatus { state, revision: revision.unwrap_or_default() });
-    };
-    while !stop.is_cancelled() {
-        set(IndexState::Rebuilding, None);
-        match follow_until_it_fails(runtime, org, search, &set, stop) {
-            Ok(()) => return Ok(()),
-            Err(EngineError::Index(error)) => {
-                tracing::error!(org = %org.name(), %error, "the search index failed; it is opened again");
-                search.set(None);
-                set(IndexState::Failed, None);
-                runtime.block_on(sleep(INDEX_RETRY_WAIT, stop));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+/// The index thread of one org.
+struct IndexKeeper<'a> {
+    org: &'a OrgRuntime,
+    search: &'a SearchHandle,
+    status: &'a watch::Sender<IndexStatus>,
+    reindex: &'a Reindex,
 }
 
-fn follow_until_it_fails(
-    runtime: &tokio::runtime::Handle,
-    org: &OrgRuntime,
-    search: &SearchHandle,
-    set: &dyn Fn(IndexState, Option<Revision>),
-    stop: &CancellationToken,
-) -> Result<(), EngineError> {
-    let mut revisions = org.reader().revisions();
-    let mut follower = Follower::open(org.settings(), org.reader())?;
-    loop {
-        search.set(follower.searcher());
-        let state = if follower.mark().is_some() { IndexState::Following } else { IndexState::Rebuilding };
-        set(state, follower.mark());
-        revisions.borrow_and_update();
-        if follower.is_stained()? {
-            search.set(None);
-            drop(follower);
-            follower = Follower::open(org.settings(), org.reader())?;
+impl IndexKeeper<'_> {
+    fn set(&self, state: IndexState, revision: Option<Revision>) {
+        self.status.send_replace(IndexStatus { state, revision: revision.unwrap_or_default() });
+    }
+
+    /// Goes on until `stop`: after its last commit. An index that fails is opened again; a store that fails ends the process.
+    fn follow(&self, runtime: &tokio::runtime::Handle, stop: &CancellationToken) -> Result<(), EngineError> {
+        while !stop.is_cancelled() {
+            self.set(IndexState::Rebuilding, None);
+            match self.follow_until_it_fails(runtime, stop) {
+                Ok(()) => return Ok(()),
+                Err(EngineError::Index(error)) => {
+                    tracing::error!(org = %self.org.name(), %error, "the search index failed; it is opened again");
+                    self.search.set(None);
+                    self.set(IndexState::Failed, None);
+                    runtime.block_on(sleep(INDEX_RETRY_WAIT, stop));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        follower.catch_up()?;
-        if search.get().is_none() {
-            search.set(follower.searcher());
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Follower, EngineError> {
+        let (settings, reader) = (self.org.settings(), self.org.reader());
+        // What was asked for could not be made beside the index that there is.
+        match self.reindex.state() {
+            ReindexState::Rebuilding => Follower::open_anew(settings, reader),
+            _ => Follower::open(settings, reader),
         }
-        set(IndexState::Following, follower.mark());
-        let goes_on = runtime.block_on(async {
-            tokio::select! {
-                () = stop.cancelled() => false,
-                // The end of a crawl is no new revision, but a reason to make the first index: hence the time limit.
-                _ = tokio::time::timeout(STATUS_INTERVAL, revisions.changed()) => {
-                    sleep(org.settings().index_interval, stop).await
+    }
+
+    fn follow_until_it_fails(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        stop: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let go_on = || !stop.is_cancelled();
+        let mut revisions = self.org.reader().revisions();
+        let mut follower = self.open()?;
+        loop {
+            self.search.set(follower.searcher());
+            if follower.mark().is_some() {
+                self.reindex.done();
+                self.set(IndexState::Following, follower.mark());
+            } else {
+                self.set(IndexState::Rebuilding, None);
+            }
+            revisions.borrow_and_update();
+            if follower.is_stained()? {
+                self.reindex.lost();
+                self.search.set(None);
+                drop(follower);
+                follower = self.open()?;
+            }
+            // Searches go on in the index as it was.
+            if self.reindex.begin() && follower.mark().is_some() {
+                tracing::info!(org = %self.org.name(), "the search index is made anew, as somebody asked for");
+                self.set(IndexState::Rebuilding, follower.mark());
+                if !follower.rebuild(&go_on)? {
+                    return Ok(());
                 }
             }
-        });
-        if !goes_on {
-            return follower.finish();
+            follower.catch_up(&go_on)?;
+            if self.search.get().is_none() {
+                self.search.set(follower.searcher());
+            }
+            if follower.mark().is_some() {
+                self.reindex.done();
+            }
+            self.set(IndexState::Following, follower.mark());
+            let goes_on = runtime.block_on(async {
+                tokio::select! {
+                    () = stop.cancelled() => false,
+                    () = self.reindex.asked(), if follower.mark().is_some() => true,
+                    // The end of a crawl is no new revision, but a reason to make the first index: hence the time limit.
+                    _ = tokio::time::timeout(STATUS_INTERVAL, revisions.changed()) => {
+                        sleep(self.org.settings().index_interval, stop).await
+                    }
+                }
+            });
+            if !goes_on {
+                return follower.finish();
+            }
         }
     }
 }

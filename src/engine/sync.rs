@@ -66,7 +66,7 @@ pub async fn run(
                 drop(follower);
                 follower = Follower::open(&settings, &reader)?;
             }
-            follower.catch_up()
+            follower.catch_up(&|| true)
         })
         .await??;
     }

@@ -78,6 +78,11 @@ pub trait Authorize: Send + Sync + fmt::Debug {
         Renewal::Dead
     }
 
+    /// Why there is no credential at the moment, as the last attempt to get one found out.
+    fn failure(&self) -> Option<AuthorizeError> {
+        None
+    }
+
     /// Every answer's `DPoP-Nonce`, where there is one: for the proofs of further reads (facts 10.3).
     fn on_nonce(&self, _dpop_nonce: &str) {}
 

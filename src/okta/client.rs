@@ -485,6 +485,11 @@ impl Client {
         self.0.caller.authorize.scopes()
     }
 
+    /// Why there is no token at the moment, in words; `None` with an API token, and where nothing has failed.
+    pub fn credential_failure(&self) -> Option<String> {
+        self.0.caller.authorize.failure().map(|error| error.to_string())
+    }
+
     /// The OAuth scopes that the newest token has; empty with an API token, and before the first token.
     pub fn granted_scopes(&self) -> BTreeSet<String> {
         self.scopes().map(|scopes| scopes.granted).unwrap_or_default()

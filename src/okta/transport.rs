@@ -54,11 +54,27 @@ impl Default for TransportLimits {
     }
 }
 
+impl TransportLimits {
+    fn of_token_requests(&self) -> Self {
+        Self {
+            headers: self.headers.min(TOKEN_ANSWER),
+            idle: self.idle.min(TOKEN_ANSWER),
+            body: self.body.min(TOKEN_ANSWER),
+            body_bytes_max: self.body_bytes_max.min(TOKEN_BODY_BYTES_MAX),
+            ..*self
+        }
+    }
+}
+
 /// Where tokens are given out: the org's own authorization server, the only one with scopes for the API (facts 10.2).
 pub(super) const TOKEN_PATH: &str = "/oauth2/v1/token";
 
 /// Bytes of an answer with a token: about two thousand.
 const TOKEN_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the answer to a token request is waited for, and its body, and a piece of that. It takes Okta some hundred
+/// milliseconds, and every read waits for it. More than it takes to find out that there is no connection.
+const TOKEN_ANSWER: Duration = Duration::from_secs(15);
 
 /// Bytes that are read of the body of a failure: Okta's have a few hundred, the rest is a page for people.
 const FAILURE_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -308,7 +324,7 @@ impl Transport {
     pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Answer, SendError> {
         let secrets = secrets_of(&headers);
         let request = with_headers(self.client.get(url.clone()), headers)?;
-        self.send(request, url, self.limits.body_bytes_max, &secrets).await
+        self.send(request, url, &self.limits, &secrets).await
     }
 
     /// Sends the token request, a form (facts 10.2), and reads the answer. Never retries, never follows. This is the one
@@ -332,17 +348,18 @@ impl Transport {
             values.filter(|value| value.len() > ASSERTION_BYTES_MIN).map(|value| Secret::new(value.to_owned())),
         );
         let request = self.client.post(org.join(TOKEN_PATH)).body(form.expose().to_owned());
-        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), TOKEN_BODY_BYTES_MAX, &secrets).await
+        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), &self.limits.of_token_requests(), &secrets)
+            .await
     }
 
     async fn send(
         &self,
         request: reqwest::RequestBuilder,
         url: &Url,
-        body_bytes_max: usize,
+        limits: &TransportLimits,
         secrets: &[Secret],
     ) -> Result<Answer, SendError> {
-        let limit = self.limits.headers;
+        let limit = limits.headers;
         let response = match timeout(limit, request.header(ACCEPT_ENCODING, "gzip").send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.send_error(error, url)),
@@ -360,8 +377,8 @@ impl Transport {
             lines.map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
         let headers = AnswerHeaders::new(lines.iter().map(|(name, line)| (*name, &**line)));
         let mut body = match status {
-            200 => self.read_body(response, body_bytes_max).await?,
-            _ => self.read_failure(response).await,
+            200 => read_body(response, limits).await?,
+            _ => read_failure(response, limits).await,
         };
         if repeats(&body, secrets) {
             body.clear();
@@ -374,45 +391,6 @@ impl Transport {
         Ok(Answer { status, headers, body })
     }
 
-    async fn read_body(&self, mut response: reqwest::Response, limit_bytes: usize) -> Result<Vec<u8>, SendError> {
-        let (announced, limits) = (response.content_length(), self.limits);
-        let too_large = SendError::BodyTooLarge { limit_bytes };
-        if announced.is_some_and(|bytes| bytes > u64::try_from(limit_bytes).unwrap_or(u64::MAX)) {
-            return Err(too_large);
-        }
-        let broken = |reason: &str| SendError::Broken { during: "within the body", reason: reason.into() };
-        let fault = |fault: BodyFault| match fault {
-            BodyFault::TooLarge => SendError::BodyTooLarge { limit_bytes },
-            BodyFault::Compression { reason } => broken(&super::wire::one_line(&reason)),
-        };
-        let mut body = new_body(&response, limit_bytes).ok_or(SendError::Coding)?;
-        let deadline = Instant::now() + limits.body;
-        loop {
-            let idle_deadline = Instant::now() + limits.idle;
-            match timeout_at(deadline.min(idle_deadline), response.chunk()).await {
-                Ok(Ok(Some(piece))) => body.push(&piece).map_err(fault)?,
-                Ok(Ok(None)) => return body.finish().map_err(fault),
-                Ok(Err(error)) => return Err(broken(&innermost(&error.without_url()))),
-                Err(_) if deadline <= idle_deadline => {
-                    return Err(SendError::Timeout { phase: TimeoutPhase::Body, limit: limits.body });
-                }
-                Err(_) => return Err(SendError::Timeout { phase: TimeoutPhase::Idle, limit: limits.idle }),
-            }
-        }
-    }
-
-    /// What is there of the body of a failure when the limits are reached, or when it breaks: the status says most.
-    async fn read_failure(&self, mut response: reqwest::Response) -> Vec<u8> {
-        let Some(mut body) = new_body(&response, FAILURE_BODY_BYTES_MAX) else { return Vec::new() };
-        let deadline = Instant::now() + FAILURE_BODY.min(self.limits.body);
-        while let Ok(Ok(Some(piece))) = timeout_at(deadline, response.chunk()).await {
-            if body.push(&piece).is_err() {
-                break;
-            }
-        }
-        body.so_far()
-    }
-
     fn send_error(&self, error: reqwest::Error, url: &Url) -> SendError {
         let error = error.without_url();
         if let Some(tls) = find_tls(&error) {
@@ -422,7 +400,8 @@ impl Transport {
             let host = self.proxy_host.clone();
             return SendError::Dns { host: host.unwrap_or_else(|| url.host_str().unwrap_or_default().into()) };
         }
-        if error.is_timeout() {
+        // Else it is a connection that stood and has died: the system, or the pings of HTTP/2, got no word from it.
+        if error.is_timeout() && error.is_connect() {
             return SendError::Timeout { phase: TimeoutPhase::Connect, limit: self.limits.connect };
         }
         let reason: Box<str> = innermost(&error).into();
@@ -435,6 +414,45 @@ impl Transport {
         }
         SendError::Broken { during: "before the answer", reason }
     }
+}
+
+async fn read_body(mut response: reqwest::Response, limits: &TransportLimits) -> Result<Vec<u8>, SendError> {
+    let (announced, limit_bytes) = (response.content_length(), limits.body_bytes_max);
+    let too_large = SendError::BodyTooLarge { limit_bytes };
+    if announced.is_some_and(|bytes| bytes > u64::try_from(limit_bytes).unwrap_or(u64::MAX)) {
+        return Err(too_large);
+    }
+    let broken = |reason: &str| SendError::Broken { during: "within the body", reason: reason.into() };
+    let fault = |fault: BodyFault| match fault {
+        BodyFault::TooLarge => SendError::BodyTooLarge { limit_bytes },
+        BodyFault::Compression { reason } => broken(&super::wire::one_line(&reason)),
+    };
+    let mut body = new_body(&response, limit_bytes).ok_or(SendError::Coding)?;
+    let deadline = Instant::now() + limits.body;
+    loop {
+        let idle_deadline = Instant::now() + limits.idle;
+        match timeout_at(deadline.min(idle_deadline), response.chunk()).await {
+            Ok(Ok(Some(piece))) => body.push(&piece).map_err(fault)?,
+            Ok(Ok(None)) => return body.finish().map_err(fault),
+            Ok(Err(error)) => return Err(broken(&innermost(&error.without_url()))),
+            Err(_) if deadline <= idle_deadline => {
+                return Err(SendError::Timeout { phase: TimeoutPhase::Body, limit: limits.body });
+            }
+            Err(_) => return Err(SendError::Timeout { phase: TimeoutPhase::Idle, limit: limits.idle }),
+        }
+    }
+}
+
+/// What is there of the body of a failure when the limits are reached, or when it breaks: the status says most.
+async fn read_failure(mut response: reqwest::Response, limits: &TransportLimits) -> Vec<u8> {
+    let Some(mut body) = new_body(&response, FAILURE_BODY_BYTES_MAX) else { return Vec::new() };
+    let deadline = Instant::now() + FAILURE_BODY.min(limits.body);
+    while let Ok(Ok(Some(piece))) = timeout_at(deadline, response.chunk()).await {
+        if body.push(&piece).is_err() {
+            break;
+        }
+    }
+    body.so_far()
 }
 
 fn new_body(response: &reqwest::Response, bytes_max: usize) -> Option<Body> {

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::ask::{Ask, Call};
 use super::control::{Control, ReadOutcome, ReleaseRefusal};
-use super::coverage::gaps_by_id;
+use super::coverage::{gaps_by_id, index_status};
 use super::errors::Failure;
 use super::gaps::{Wide, unseen_user_of};
 use super::{CallLog, Services, door};
@@ -89,8 +89,11 @@ impl Admin for AdminService {
         .await
     }
 
-    async fn reindex(&self, _request: Request<v1::ReindexRequest>) -> Result<Response<v1::ReindexResponse>, Status> {
-        self.0.unimplemented("Admin.Reindex")
+    async fn reindex(&self, request: Request<v1::ReindexRequest>) -> Result<Response<v1::ReindexResponse>, Status> {
+        let peer = request.remote_addr();
+        let request = request.into_inner();
+        self.logged("Admin.Reindex", peer, request.context.as_ref(), String::new(), async |call| reindex(call).await)
+            .await
     }
 }
 
@@ -139,6 +142,15 @@ async fn release_hold(call: &Call, request: &v1::ReleaseHoldRequest) -> Result<v
     let id = gap_id.to_owned();
     let (meta, gap) = call.scan(move |ask| Ok((org_meta(ask)?, gap_now(ask, &id)?))).await?;
     Ok(v1::ReleaseHoldResponse { meta: Some(meta), gap, removed_row_count: released.removed })
+}
+
+async fn reindex(call: &Call) -> Result<v1::ReindexResponse, Failure> {
+    let outcome = match control(call)?.rebuild_index()? {
+        true => v1::StartOutcome::Started,
+        false => v1::StartOutcome::AlreadyRunning,
+    };
+    let (meta, index) = call.scan(|ask| Ok((org_meta(ask)?, index_status(ask)))).await?;
+    Ok(v1::ReindexResponse { meta: Some(meta), outcome: outcome.into(), index: Some(index) })
 }
 
 fn org_meta(ask: &Ask<'_>) -> Result<v1::ResponseMeta, Failure> {

@@ -1,6 +1,7 @@
 //! What operators may ask of a running engine, and the way to it.
 //!
-//! Entry points: [`Control::channel`] makes both ends; the services keep the [`Control`], the engine the receiver.
+//! Entry points: [`Control::channel`] makes both ends; the services keep the [`Control`], the engine the receiver. Whoever
+//! keeps the index has [`Control::reindex`].
 //!
 //! Invariants:
 //! - The queue is bounded, and a full one refuses at once: an engine that hangs holds no caller up.
@@ -8,7 +9,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::errors::Failure;
 use crate::core::model::Scope;
@@ -79,15 +80,90 @@ pub enum ReadOutcome {
     },
 }
 
+/// How it stands with making the search index of an org anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReindexState {
+    /// There is an index, and nobody wants another.
+    Idle,
+    /// There is none, and it is made, or will be once there is something to find.
+    Filling,
+    /// Somebody asked for another one.
+    Asked,
+    /// That one is being made.
+    Rebuilding,
+}
+
+/// The wish for another search index of an org, between those who ask and the one who makes it. Cheap to clone; all clones
+/// are the same wish.
+#[derive(Clone, Debug)]
+pub struct Reindex(watch::Sender<ReindexState>);
+
+impl Default for Reindex {
+    fn default() -> Self {
+        Self(watch::Sender::new(ReindexState::Filling))
+    }
+}
+
+impl Reindex {
+    /// How it stands.
+    pub fn state(&self) -> ReindexState {
+        *self.0.borrow()
+    }
+
+    /// Asks for another index; `false` when it is under way or asked for already.
+    fn ask(&self) -> bool {
+        self.moves(|state| (state == ReindexState::Idle).then_some(ReindexState::Asked))
+    }
+
+    /// Waits until somebody asks.
+    pub async fn asked(&self) {
+        // The sender is here: it does not close.
+        let _ = self.0.subscribe().wait_for(|state| *state == ReindexState::Asked).await;
+    }
+
+    /// Begins what was asked for; `false` when nobody did.
+    pub fn begin(&self) -> bool {
+        self.moves(|state| (state == ReindexState::Asked).then_some(ReindexState::Rebuilding))
+    }
+
+    /// There is an index that is whole. What was asked for since is still to be done.
+    pub fn done(&self) {
+        self.moves(|state| (state != ReindexState::Asked).then_some(ReindexState::Idle));
+    }
+
+    /// There is no index (any more), and it will be made by itself. What was asked for is still to be done.
+    pub fn lost(&self) {
+        self.moves(|state| (state == ReindexState::Idle).then_some(ReindexState::Filling));
+    }
+
+    fn moves(&self, next: impl FnOnce(ReindexState) -> Option<ReindexState>) -> bool {
+        self.0.send_if_modified(|state| match next(*state) {
+            Some(next) => {
+                *state = next;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
 /// The way to the engine of one org. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Control(mpsc::Sender<Command>);
+pub struct Control {
+    commands: mpsc::Sender<Command>,
+    reindex: Reindex,
+}
 
 impl Control {
     /// A queue of at most [`QUEUE_COMMANDS_MAX`] commands: the way in, and the end that the engine listens to.
     pub fn channel() -> (Self, mpsc::Receiver<Command>) {
         let (sender, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
-        (Self(sender), receiver)
+        (Self { commands: sender, reindex: Reindex::default() }, receiver)
+    }
+
+    /// The wish for another search index.
+    pub fn reindex(&self) -> &Reindex {
+        &self.reindex
     }
 
     /// Has a hold released.
@@ -110,9 +186,17 @@ impl Control {
         self.ask(|reply| Command::Read { target, reply }).await
     }
 
+    /// Has the search index built anew; `false` when that is under way or asked for already.
+    ///
+    /// # Errors
+    /// [`Failure::NotServing`] when the engine has ended.
+    pub(super) fn rebuild_index(&self) -> Result<bool, Failure> {
+        if self.commands.is_closed() { Err(Failure::NotServing(None)) } else { Ok(self.reindex.ask()) }
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(command(reply)).map_err(|error| match error {
+        self.commands.try_send(command(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::NotServing(None),
         })?;
@@ -137,10 +221,35 @@ mod tests {
         // The one before is still in the queue.
         for _ in 1..QUEUE_COMMANDS_MAX {
             let (reply, _) = oneshot::channel();
-            control.0.try_send(Command::Read { target: Target::Everything, reply }).unwrap();
+            control.commands.try_send(Command::Read { target: Target::Everything, reply }).unwrap();
         }
         assert_eq!(control.read(Target::Everything).await.unwrap_err().name(), "OVERLOADED");
         drop(receiver);
         assert_eq!(control.release(Scope::Users, 1).await.unwrap_err().name(), "NOT_SERVING");
+    }
+
+    #[tokio::test]
+    async fn one_index_is_made_at_a_time() {
+        let reindex = Reindex::default();
+        assert!(!reindex.ask(), "the first one is on its way");
+        reindex.done();
+        assert!(!reindex.begin(), "nobody asked");
+        assert!(reindex.ask());
+        assert!(!reindex.ask());
+        reindex.asked().await;
+        assert!(reindex.begin() && !reindex.begin());
+        assert!(!reindex.ask());
+        // It failed: what was asked for is made in another way, and counts until it is there.
+        reindex.lost();
+        assert_eq!(reindex.state(), ReindexState::Rebuilding);
+        reindex.done();
+        assert_eq!(reindex.state(), ReindexState::Idle);
+        reindex.lost();
+        assert!(!reindex.ask());
+        reindex.done();
+        // Who asks between the last look and the end is not forgotten.
+        assert!(reindex.ask());
+        reindex.done();
+        assert_eq!(reindex.state(), ReindexState::Asked);
     }
 }

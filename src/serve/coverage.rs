@@ -14,7 +14,7 @@ mod quarantine_list;
 mod scope_list;
 
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
-pub(super) use self::org_status::get_status;
+pub(super) use self::org_status::{get_status, index_status};
 pub(super) use self::scope_list::{ScopeStates, count_by_state};
 
 use okta_idmap_proto::v1::{self, coverage_server::Coverage};

@@ -3,8 +3,8 @@
 //! Entry points: [`Failure`], [`Failure::status`] for whole calls, [`Failure::item`] for one item of a batch.
 //!
 //! Invariants:
-//! - Every failure has a code and, but for an unimplemented rpc, a reason of the closed vocabulary; the match is
-//!   exhaustive, so nothing slips out as `UNKNOWN`.
+//! - Every failure has a code and a reason of the closed vocabulary; the match is exhaustive, so nothing slips out as
+//!   `UNKNOWN`.
 //! - Messages show what the caller sent or may know. What failed inside stands in the log only.
 
 use std::collections::HashMap;
@@ -157,12 +157,6 @@ pub enum Failure {
         /// Rows that are missing now.
         missing: u64,
     },
-    /// The rpc is described but not made yet.
-    #[error("{rpc} is not implemented by version {} of okta-idmap", env!("CARGO_PKG_VERSION"))]
-    Unimplemented {
-        /// `Service.Method`.
-        rpc: &'static str,
-    },
 }
 
 /// How a failure shows on the wire.
@@ -233,7 +227,6 @@ impl Failure {
             Self::HoldChanged { missing } => {
                 Shown::new(FailedPrecondition, ErrorReason::HoldChanged).with("missing_row_count", missing)
             }
-            Self::Unimplemented { .. } => Shown::new(Code::Unimplemented, ErrorReason::Unspecified),
         }
         .checked(InvalidArgument)
     }
@@ -265,10 +258,7 @@ impl Failure {
 
     /// Its name in the log.
     pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Unimplemented { .. } => "UNIMPLEMENTED",
-            _ => self.shown().reason.reason(),
-        }
+        self.shown().reason.reason()
     }
 }
 
@@ -407,7 +397,6 @@ mod tests {
         check(Failure::GapUnknown, "NotFound GAP_UNKNOWN - -");
         check(Failure::GapNotHeld, "FailedPrecondition GAP_NOT_HELD - GAP_NOT_HELD");
         check(Failure::HoldChanged { missing: 7 }, "FailedPrecondition HOLD_CHANGED - HOLD_CHANGED");
-        check(Failure::Unimplemented { rpc: "Lookup.Explain" }, "Unimplemented - - -");
     }
 
     #[test]

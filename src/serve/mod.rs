@@ -50,7 +50,8 @@ use tonic::{Request, Response, Status};
 pub use self::admin::AdminService;
 pub use self::changes::{ChangesService, ExportError, ExportPart, STREAMS_MAX, export};
 pub use self::control::{
-    Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, ReleaseRefusal, Released,
+    Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, Reindex, ReindexState, ReleaseRefusal,
+    Released,
 };
 pub use self::coverage::CoverageService;
 pub use self::errors::Failure;
@@ -181,11 +182,6 @@ impl Services {
             }
         };
         log.finish(&call, answered)
-    }
-
-    /// Refuses a rpc that this version does not have.
-    fn unimplemented<R>(&self, rpc: &'static str) -> Result<Response<R>, Status> {
-        CallLog::start(rpc).refuse(&Failure::Unimplemented { rpc })
     }
 }
 

@@ -156,3 +156,59 @@ fn a_server_answers_and_stops() {
     let ran = running.wait();
     ran.assert(0, "", "stopping");
 }
+
+#[test]
+fn an_index_is_built_anew_by_whoever_holds_the_org() {
+    let (_server, place) = world();
+    place.run(&["reindex"]).assert(1, "", "okta-idmap sync");
+    place.run(&["sync", "-q"]).assert(0, "complete", "");
+    let people = |place: &Place, more: &[&str]| {
+        let line = [&["search", "kind:user", "-o", "json", "--limit", "5"], more].concat();
+        let ran = place.run(&line);
+        ran.assert(0, "", "");
+        ran.json()["hits"].clone()
+    };
+    let before = people(&place, &["--direct"]);
+    // Without a server: whatever has become of the index.
+    let index = place.path().join("okta-idmap-data/acme/index");
+    for damage in ["nothing", "a file", "all of it"] {
+        match damage {
+            "a file" => std::fs::write(index.join("meta.json"), "{}").unwrap(),
+            "all of it" => std::fs::remove_dir_all(&index).unwrap(),
+            _ => {}
+        }
+        let ran = place.run(&["reindex", "-o", "json"]);
+        ran.assert(0, "", "building the search index of org acme");
+        let json = ran.json();
+        assert_eq!((&json["outcome"], &json["index"]["state"]), (&"DONE".into(), &"FOLLOWING".into()), "{damage}");
+        assert_eq!(people(&place, &["--direct"]), before, "{damage}");
+    }
+    let mut running = place.start(&["serve"]);
+    let mut out = BufReader::new(running.child().stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let state = || {
+        let json = place.run(&["status", "-o", "json", "--server", &address]).json();
+        json["orgs"][0]["status"]["index"]["state"].as_str().unwrap_or_default().to_owned()
+    };
+    let follows = || {
+        // Each round runs the program twice: minutes, on any machine.
+        let mut rounds = 0..1_000;
+        while state() != "FOLLOWING" {
+            assert!(rounds.next().is_some(), "{}", state());
+            assert_eq!(people(&place, &["--server", &address]), before, "searches go on");
+        }
+    };
+    follows();
+    let ran = place.run(&["reindex", "--server", &address]);
+    ran.assert(0, "STARTED", "`okta-idmap status` shows when");
+    assert!(ran.out.contains("REBUILDING"), "{ran:?}");
+    follows();
+    assert_eq!(people(&place, &["--server", &address]), before);
+    place.run(&["reindex", "--direct"]).assert(1, "", "in use by another okta-idmap process");
+    running.terminate();
+    let ran = running.wait();
+    ran.assert(0, "", "the search index is made anew, as somebody asked for");
+    assert_eq!(people(&place, &["--direct"]), before);
+}

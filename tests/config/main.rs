@@ -87,6 +87,9 @@ fn read_secret(path: &Path) -> io::Result<SecretFile> {
         "key-jwk" => (JWK.as_bytes().to_vec(), Some(0o400)),
         "key-wide" => (KEY.as_bytes().to_vec(), Some(0o640)),
         "roots" => (ROOT.to_vec(), Some(0o644)),
+        "roots-large" => (vec![b'x'; 1024 * 1024 + 1], None),
+        // As the file of a whole system.
+        "roots-many" => (ROOT.repeat(1_000), None),
         "roots-two" => ([ROOT, ROOT].concat(), None),
         "roots-none" => (b"not a certificate\n".to_vec(), None),
         "roots-wrong" => ([ROOT, NO_ROOT].concat(), None),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use okta_idmap::engine::EngineError;
+use okta_idmap::engine::index::Follower;
 use okta_idmap::store::{ChangeRetention, Store, StoreConfig, StoreError};
 
 use crate::harness::World;
@@ -35,6 +36,53 @@ async fn a_lost_or_damaged_index_is_made_anew() {
     world.sync_whole().await;
     rewrite("", b"");
     world.sync_whole().await;
+}
+
+/// While an index is built anew, searches see it as it was, and a build that is broken off leaves it so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_is_built_beside_the_one_that_is_searched() {
+    let world = World::paged(40, 406);
+    world.sync_whole().await;
+    let (settings, reader) = (world.settings(), world.reader());
+    let open = || Follower::open(&settings, &reader).unwrap();
+    let seen = |follower: &Follower| {
+        let searcher = follower.searcher().unwrap();
+        (searcher.doc_count(), searcher.mark().unwrap().revision)
+    };
+    let mut follower = open();
+    let before = seen(&follower);
+    assert!(before.0 > 40);
+    let searcher = follower.searcher().unwrap();
+    let looks = std::cell::Cell::new(0);
+    let look = |looks_max: u32| {
+        looks.set(looks.get() + 1);
+        assert_eq!((searcher.doc_count(), searcher.mark().unwrap().revision), before, "the old one is searched");
+        looks.get() < looks_max
+    };
+    assert!(follower.rebuild(&|| look(u32::MAX)).unwrap());
+    assert!(looks.get() >= 4, "each kind of rows");
+    assert_eq!(seen(&follower), before, "and the new one is like it");
+    // Broken off after the users: neither the end of the follower nor the next one makes a whole index of the part.
+    looks.set(0);
+    assert!(!follower.rebuild(&|| look(3)).unwrap());
+    follower.finish().unwrap();
+    assert_eq!(seen(&follower), before);
+    drop(follower);
+    let mut follower = open();
+    assert_eq!(seen(&follower), before);
+    follower.catch_up(&|| true).unwrap();
+    drop(follower);
+    let mut follower = Follower::open_anew(&settings, &reader).unwrap();
+    assert!(follower.searcher().is_none(), "there is none");
+    follower.catch_up(&|| false).unwrap();
+    assert!(follower.mark().is_none(), "broken off");
+    drop(follower);
+    let mut follower = open();
+    assert!(follower.mark().is_none(), "a part is no index");
+    follower.catch_up(&|| true).unwrap();
+    assert_eq!(seen(&follower), before);
+    drop(follower);
+    world.assert_equal();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -202,6 +202,12 @@ const CASES: &[Case] = &[
         evidence: "read already",
     },
     Case {
+        name: "next links in circles",
+        rig: |sim, _| sim.rules.push(Rule::on(USERS, Action::NextCircles).page(PageMatch::Number(3))),
+        gaps: &["FAILED:users"],
+        evidence: "only what was shown already",
+    },
+    Case {
         name: "no users all of a sudden",
         rig: |sim, _| sim.rules.push(Rule::on(USERS, Action::EmptyList)),
         gaps: &["EMPTY_SUSPECT:users"],

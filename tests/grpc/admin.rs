@@ -2,7 +2,7 @@
 
 use okta_idmap::core::coverage::GapKind;
 use okta_idmap::core::model::Scope;
-use okta_idmap::serve::{Command, Control, QUEUE_COMMANDS_MAX, ReadOutcome, ReleaseRefusal, Released};
+use okta_idmap::serve::{Command, Control, IndexState, QUEUE_COMMANDS_MAX, ReadOutcome, ReleaseRefusal, Released};
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::trigger_sync_request::Target;
 use tokio::sync::mpsc;
@@ -150,10 +150,47 @@ async fn without_an_engine_nothing_is_started() {
     let refused = client.release_hold(release).await.unwrap_err();
     assert_eq!(shown(&refused), "FailedPrecondition NO_ENGINE");
     assert!(refused.message().contains("no engine runs here"), "{refused:?}");
+    let reindex = v1::ReindexRequest::default;
+    assert_eq!(shown(&client.reindex(reindex()).await.unwrap_err()), "FailedPrecondition NO_ENGINE");
     // One that has ended is another matter: it may come back.
     let (server, commands) = serve(&world).await;
     drop(commands);
-    assert_eq!(shown(&server.admin().await.trigger_sync(request).await.unwrap_err()), "Unavailable NOT_SERVING");
+    let mut client = server.admin().await;
+    assert_eq!(shown(&client.trigger_sync(request).await.unwrap_err()), "Unavailable NOT_SERVING");
+    assert_eq!(shown(&client.reindex(reindex()).await.unwrap_err()), "Unavailable NOT_SERVING");
+}
+
+/// The index is built once for all who ask, and searches are answered from the old one meanwhile.
+#[tokio::test]
+async fn an_index_is_built_once_for_all_who_ask() {
+    let world = World::crawled().await;
+    world.index();
+    world.status.send_modify(|status| status.index.state = IndexState::Following);
+    let (control, _commands) = Control::channel();
+    let reindex = control.reindex().clone();
+    let server = Server::start([world.view().with_control(control)]).await;
+    let (mut admin, mut search) = (server.admin().await, server.search().await);
+    let mut ask = async |expected: v1::StartOutcome, state: v1::IndexState| {
+        let answer = admin.reindex(v1::ReindexRequest::default()).await.unwrap().into_inner();
+        let index = answer.index.unwrap();
+        assert_eq!((answer.outcome, index.state()), (expected.into(), state));
+        assert!(index.revision > 0 && index.entry_count > 0, "what searches see: {index:?}");
+        assert_eq!(answer.meta.unwrap().revision, world.revision());
+        let request = v1::SearchRequest { query: "kind:user".to_owned(), ..Default::default() };
+        assert!(!search.search(request).await.unwrap().into_inner().hits.is_empty());
+    };
+    ask(v1::StartOutcome::AlreadyRunning, v1::IndexState::Rebuilding).await;
+    reindex.done();
+    ask(v1::StartOutcome::Started, v1::IndexState::Rebuilding).await;
+    ask(v1::StartOutcome::AlreadyRunning, v1::IndexState::Rebuilding).await;
+    assert!(reindex.begin());
+    ask(v1::StartOutcome::AlreadyRunning, v1::IndexState::Rebuilding).await;
+    reindex.done();
+    let status = server.coverage().await.get_status(v1::GetStatusRequest::default()).await.unwrap().into_inner();
+    assert_eq!(status.status.unwrap().index.unwrap().state(), v1::IndexState::Following);
+    ask(v1::StartOutcome::Started, v1::IndexState::Rebuilding).await;
+    let context = Some(v1::RequestContext { org: "nobody".to_owned(), ..Default::default() });
+    assert_eq!(shown(&admin.reindex(v1::ReindexRequest { context }).await.unwrap_err()), "NotFound ORG_UNKNOWN");
 }
 
 #[tokio::test]

@@ -196,15 +196,3 @@ async fn fields_are_checked() {
     check!(list_user_accounts, v1::ListUserAccountsRequest::default(), format!("{missing} user"));
     check!(list_user_groups, v1::ListUserGroupsRequest::default(), format!("{missing} user"));
 }
-
-#[tokio::test]
-async fn rpcs_that_are_not_made_yet_say_so() {
-    let world = World::crawled().await;
-    let server = world.serve().await;
-    let mut admin = server.admin().await;
-    let statuses = [("Admin.Reindex", admin.reindex(v1::ReindexRequest::default()).await.unwrap_err())];
-    for (rpc, status) in statuses {
-        assert_eq!(status.code(), Code::Unimplemented);
-        assert!(status.message().starts_with(&format!("{rpc} is not implemented by version ")), "{status:?}");
-    }
-}

@@ -1966,7 +1966,7 @@ pub enum IndexState {
     Unspecified = 0,
     /// Following the store.
     Following = 1,
-    /// Being built anew; searches are not answered yet.
+    /// Being built anew. Searches see the old one meanwhile; where `revision` is 0 there is none, and they are UNAVAILABLE.
     Rebuilding = 2,
     /// Failed; being opened again.
     Failed = 3,
@@ -3241,7 +3241,7 @@ pub struct ReindexResponse {
     /// Whether anything was started.
     #[prost(enumeration = "StartOutcome", tag = "2")]
     pub outcome: i32,
-    /// The index as it is now.
+    /// The index as it is now: what searches see, REBUILDING until the new one is there.
     #[prost(message, optional, tag = "3")]
     pub index: ::core::option::Option<IndexStatus>,
 }
@@ -3425,7 +3425,11 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("idmap.v1.Admin", "ReleaseHold"));
             self.inner.unary(req, path, codec).await
         }
-        /// Builds the search index anew from the store. Searches are UNAVAILABLE until it has caught up.
+        /// Builds the search index anew from the store, at once, while everything else goes on. Searches are answered from the old
+        /// index until the new one is whole, which then takes its place in one step and follows the store. They are UNAVAILABLE
+        /// (INDEX_REBUILDING) only where there is no old one, or where it is so damaged that the new one cannot be built beside it.
+        /// ALREADY_RUNNING also while the index is being built for another reason, and while it waits for the first full crawl.
+        /// A restart before the end leaves the old index, and the wish is forgotten. FAILED_PRECONDITION: NO_ENGINE.
         pub async fn reindex(
             &mut self,
             request: impl tonic::IntoRequest<super::ReindexRequest>,
@@ -3482,7 +3486,11 @@ pub mod admin_server {
             tonic::Response<super::ReleaseHoldResponse>,
             tonic::Status,
         >;
-        /// Builds the search index anew from the store. Searches are UNAVAILABLE until it has caught up.
+        /// Builds the search index anew from the store, at once, while everything else goes on. Searches are answered from the old
+        /// index until the new one is whole, which then takes its place in one step and follows the store. They are UNAVAILABLE
+        /// (INDEX_REBUILDING) only where there is no old one, or where it is so damaged that the new one cannot be built beside it.
+        /// ALREADY_RUNNING also while the index is being built for another reason, and while it waits for the first full crawl.
+        /// A restart before the end leaves the old index, and the wish is forgotten. FAILED_PRECONDITION: NO_ENGINE.
         async fn reindex(
             &self,
             request: tonic::Request<super::ReindexRequest>,

@@ -57,6 +57,7 @@ named!(
     Group,
     GroupMemberEntry,
     GroupSubject,
+    IndexStatus,
     QuarantinedRecord,
     ResolveAccountResponse,
     ResolveAclResponse,

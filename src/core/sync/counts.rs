@@ -14,6 +14,7 @@ use super::super::coverage::{Gap, GapKind};
 use super::super::ids::{GroupId, RequestNumber, Timestamp};
 use super::super::model::{GroupStats, Scope};
 use super::super::pending::{Target, When};
+use super::endless::Evidence;
 use super::walk::Walk;
 use super::{BatchNumber, Effect, Selected, Selection, SyncState};
 
@@ -534,6 +535,16 @@ impl SyncState {
     #[cfg(test)]
     pub(super) fn miscounted_for_tests(&self) -> &BTreeSet<Scope> {
         &self.counts.open
+    }
+
+    /// What is known about how long the list can be.
+    pub(super) fn evidence_of_length(&self, list: &Scope) -> Evidence {
+        let said = |group: &GroupId| self.counts.said.get(group).map(|said| said.users);
+        Evidence {
+            users_shown: self.users_shown(),
+            users_counted: self.everyone.iter().find_map(said),
+            members_counted: if let Scope::GroupMembers(group) = list { said(group) } else { None },
+        }
     }
 
     /// Number of users that the last walk showed.

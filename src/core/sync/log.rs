@@ -354,7 +354,8 @@ impl SyncState {
         self.credential_lives(&mut batch);
         batch.at = self.just_now();
         self.note_events(&page, &mut batch);
-        if cursor != next {
+        let has_moved = cursor != next;
+        if has_moved {
             batch.cursor = Some(CursorMove::Advance { expect: cursor, next: next.clone() });
         }
         if !page.is_full {
@@ -367,7 +368,8 @@ impl SyncState {
         }
         self.log.answered(self.moment, &mut batch);
         self.log.state = State::At(next);
-        self.pause(page.is_full);
+        // A full page that leads to itself would be asked for without a pause, for ever.
+        self.pause(page.is_full && has_moved);
         let now = self.moment.now;
         let is_idle = batch.cursor.is_none() && batch.closed_gaps.is_empty() && !self.debts.has_changed();
         let is_noted = self.log.noted_at.is_some_and(|at| now.millis_since(at) < IDLE_NOTE_MILLIS);

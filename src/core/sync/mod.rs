@@ -27,6 +27,7 @@ mod calls;
 mod counts;
 mod crawl;
 mod debts;
+mod endless;
 mod holds;
 mod lanes;
 mod log;

@@ -4,7 +4,6 @@
 //! it leaves out is asked for by id.
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::batch::{Batch, Delta};
 use super::super::coverage::{ReadFailure, gap_of_failure};
@@ -12,14 +11,18 @@ use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{Group, GroupMember, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
+use super::endless::hash;
 use super::holds::{Probe, ProbeResult};
-use super::walks::WALK_PAGES_MAX;
+use super::walk::WALK_PAGES_MAX;
 use super::{
     ByIdSeen, Call, CallId, Effect, Members, PageSeen, Pending, Selection, SyncState, UserAppSeen, members_of,
 };
 
 /// How far before the last delta walk the next one begins, in milliseconds: search results lag (facts 1.4).
 const DELTA_OVERLAP_MILLIS: i64 = 60_000;
+
+/// Pages of what one user has: 200,000 apps or groups. All of them are kept until the last page is there.
+const USER_PAGES_MAX: u32 = 1_000;
 
 /// How often a selection may start again before it is given up.
 const RESTARTS_MAX: u8 = 5;
@@ -98,9 +101,11 @@ impl Selected {
 
     /// Takes in a link; `Err` when the list does not end.
     fn go_to(&mut self, next: String) -> Result<(), String> {
-        let mut hasher = DefaultHasher::new();
-        next.hash(&mut hasher);
-        if !self.visited.insert(hasher.finish()) || self.pages >= WALK_PAGES_MAX {
+        let pages_max = match self.selection {
+            Selection::UserApps(_) | Selection::UserGroups(_) => USER_PAGES_MAX,
+            _ => WALK_PAGES_MAX,
+        };
+        if !self.visited.insert(hash(&next)) || self.pages >= pages_max {
             return Err(format!("the list does not end after {} pages", self.pages));
         }
         self.next = Some(next);

@@ -1,16 +1,19 @@
 //! One walk over the pages of one scope.
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::batch::{Listing, Position};
 use super::super::coverage::ReadFailure;
 use super::super::ids::{GroupId, RequestNumber, Timestamp};
-use super::super::model::Scope;
+use super::super::model::{Row, Scope};
 use super::Call;
+use super::endless::{Repeats, hash, row_hash};
 
 /// Pages in a row without a row. An empty page with a link is legal (facts 0.1); so many are a list that does not end.
 const BLANK_PAGES_MAX: u32 = 1_000;
+
+/// Pages of one walk. A list of 1,000,000 rows in pages of 10 has 100,000; more is an endless list.
+pub(super) const WALK_PAGES_MAX: u32 = 200_000;
 
 /// A walk: where it stands and what it has seen.
 #[derive(Debug)]
@@ -39,6 +42,9 @@ pub(super) struct Walk {
     pub(super) expected: BTreeSet<GroupId>,
     /// Hashes of the links of this walk: a link that comes again is an endless loop (facts 13.2).
     visited: HashSet<u64>,
+    repeats: Repeats,
+    /// The latest pages showed nothing new.
+    goes_in_circles: bool,
 }
 
 /// What a page's `next` link means for the walk.
@@ -71,6 +77,8 @@ impl Walk {
             restarts: 0,
             expected: BTreeSet::new(),
             visited: HashSet::new(),
+            repeats: Repeats::default(),
+            goes_in_circles: false,
         }
     }
 
@@ -105,6 +113,11 @@ impl Walk {
         self.unreadable += records as u64;
     }
 
+    /// Looks at the rows of a page, before [`Walk::advance`].
+    pub(super) fn look_at(&mut self, rows: &[Row]) {
+        self.goes_in_circles = self.repeats.page(rows.iter().map(row_hash));
+    }
+
     pub(super) fn next_call(&self) -> Call {
         let (scope, listing, is_urgent) = (self.scope.clone(), self.listing, self.is_urgent);
         match &self.next {
@@ -113,9 +126,10 @@ impl Walk {
         }
     }
 
-    /// Takes in a page of `rows` rows. Every org has users (at least the credential's owner), groups (`Everyone`) and apps
-    /// (Okta's own): such a list that ends without a row was emptied by a missing role, not by deletions (facts 7.2).
-    pub(super) fn advance(&mut self, rows: usize, next: Option<String>, pages_max: u32) -> Advance {
+    /// Takes in a page of `rows` rows; no such list has more than `rows_max`. Every org has users (at least the credential's
+    /// owner), groups (`Everyone`) and apps (Okta's own): such a list that ends without a row was emptied by a missing role, not
+    /// by deletions (facts 7.2).
+    pub(super) fn advance(&mut self, rows: usize, next: Option<String>, rows_max: Option<u64>) -> Advance {
         self.page += 1;
         self.rows += rows as u64;
         self.blank_pages = if rows == 0 { self.blank_pages + 1 } else { 0 };
@@ -132,8 +146,17 @@ impl Walk {
         if self.blank_pages >= BLANK_PAGES_MAX {
             return Advance::Endless(format!("{BLANK_PAGES_MAX} pages in a row show nothing, and link to another"));
         }
-        if self.page >= pages_max {
-            return Advance::Endless(format!("the list has more than {pages_max} pages"));
+        if self.goes_in_circles {
+            return Advance::Endless(format!(
+                "page {} and those before it show only what was shown already",
+                self.page
+            ));
+        }
+        if let Some(most) = rows_max.filter(|most| self.rows > *most) {
+            return Advance::Endless(format!("it shows more than {most} rows, which the org cannot have"));
+        }
+        if self.page >= WALK_PAGES_MAX {
+            return Advance::Endless(format!("the list has more than {WALK_PAGES_MAX} pages"));
         }
         self.next = Some(next.clone());
         Advance::Next(self.position(next))
@@ -189,6 +212,8 @@ impl Walk {
         self.from = None;
         self.expected.clear();
         self.visited.clear();
+        self.repeats = Repeats::default();
+        self.goes_in_circles = false;
         Ok(())
     }
 }
@@ -203,12 +228,6 @@ pub(super) fn resumed(scope: Scope, position: Position) -> Walk {
     walk
 }
 
-fn hash(next: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    next.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +236,7 @@ mod tests {
     fn advance(walk: &mut Walk, pages: impl IntoIterator<Item = usize>) -> Advance {
         let first = walk.page;
         let links = (first..).map(|page| format!("page {}", page + 1));
-        let ends = pages.into_iter().zip(links).map(|(rows, next)| walk.advance(rows, Some(next), u32::MAX));
+        let ends = pages.into_iter().zip(links).map(|(rows, next)| walk.advance(rows, Some(next), None));
         ends.last().unwrap_or(Advance::End)
     }
 
@@ -229,5 +248,16 @@ mod tests {
         assert!(matches!(advance(&mut walk, [1]), Advance::Next(_)), "a row begins the count anew");
         assert!(matches!(advance(&mut walk, vec![0; most - 1]), Advance::Next(_)));
         assert!(matches!(advance(&mut walk, [0]), Advance::Endless(_)));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_so_long_ends() {
+        let mut walk = Walk::new(Scope::Groups);
+        let mut rows = |rows, next: &str| walk.advance(rows, Some(next.to_owned()), Some(1_000));
+        assert!(matches!(rows(600, "a"), Advance::Next(_)));
+        assert!(matches!(rows(400, "b"), Advance::Next(_)));
+        assert!(matches!(rows(1, "c"), Advance::Endless(_)));
+        // What is over is over, however long it was.
+        assert_eq!(walk.advance(1, None, Some(1_000)), Advance::End);
     }
 }

@@ -6,15 +6,13 @@ use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
+use super::endless::rows_max;
 use super::walk::{self, Walk};
 use super::{CallId, Effect, KnownApp, Members, PageSeen, Pending, SyncState, members_of, paid};
 
 /// How often a walk may start again (stale cursors, smaller pages) before it is given up. Halving 1000 down to the
 /// floor of 10 takes 7; the rest is for stale cursors ("at most a few times", facts 0.1).
 const WALK_RESTARTS_MAX: u8 = 10;
-
-/// Pages of one walk. A list of 1,000,000 rows in pages of 10 has 100,000; more is an endless list.
-pub(super) const WALK_PAGES_MAX: u32 = 200_000;
 
 /// A list that failed is tried again at the earliest after this time for every list that fails, in milliseconds: many
 /// forbidden lists must not eat the budget of those that can be read.
@@ -58,6 +56,7 @@ impl SyncState {
         }
         self.note_stats(page.group_stats, Asked { at: page.at, since: walk.asked });
         let rows = page.rows.len();
+        walk.look_at(&page.rows);
         for row in page.rows {
             if let Row::AppGroup(row) = &row
                 && self.debts.get(&Target::AppGroup(row.app.clone(), row.group.clone())).is_some()
@@ -67,7 +66,8 @@ impl SyncState {
             self.on_row(row, &mut batch);
         }
         self.lanes.count_rows(&walk.scope, rows);
-        match walk.advance(rows, page.next, WALK_PAGES_MAX) {
+        let rows_max = rows_max(&walk.scope, self.evidence_of_length(&walk.scope));
+        match walk.advance(rows, page.next, rows_max) {
             walk::Advance::Next(position) => {
                 batch.walks.push(WalkUpdate { scope: walk.scope.clone(), state: WalkState::Walking(position) });
                 self.lanes.go_on(walk);

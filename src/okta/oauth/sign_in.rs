@@ -123,6 +123,8 @@ pub(in super::super) struct SignIn {
     wanted: Vec<String>,
     current: Mutex<Option<Arc<Token>>>,
     renewals: tokio::sync::Mutex<Renewals>,
+    /// The last failure, until there is a token.
+    failure: Mutex<Option<TokenRequestError>>,
 }
 
 impl SignIn {
@@ -141,6 +143,7 @@ impl SignIn {
             wanted,
             current: Mutex::new(None),
             renewals: tokio::sync::Mutex::new(Renewals::default()),
+            failure: Mutex::new(None),
         }
     }
 
@@ -150,6 +153,10 @@ impl SignIn {
 
     fn replace(&self, token: Option<Arc<Token>>) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    fn note_failure(&self, failure: Option<TokenRequestError>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// A token that is good now.
@@ -204,9 +211,11 @@ impl SignIn {
                 }
                 let token = Arc::new(Token::new(grant, asked_at));
                 self.replace(Some(Arc::clone(&token)));
+                self.note_failure(None);
                 Ok(token)
             }
             Err(error) => {
+                self.note_failure(Some(error.clone()));
                 renewals.hold(&error);
                 Err(error)
             }
@@ -299,6 +308,10 @@ impl Authorize for SignIn {
         }
         token.is_outdated.store(true, Ordering::Relaxed);
         Renewal::Renewed
+    }
+
+    fn failure(&self) -> Option<AuthorizeError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map(AuthorizeError::Token)
     }
 
     fn on_nonce(&self, dpop_nonce: &str) {

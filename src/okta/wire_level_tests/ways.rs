@@ -142,6 +142,17 @@ async fn a_dead_http2_connection_is_left() {
     assert_eq!(server.requests.load(std::sync::atomic::Ordering::Relaxed), 2);
 }
 
+/// A connection that dies is not one that was never made.
+#[tokio::test(start_paused = true)]
+async fn a_dead_connection_is_called_one() {
+    let server = Http2::start(vec![Act::Die]).await;
+    let org = OrgUrl::parse(&server.url).unwrap();
+    let transport = Transport::new(TransportLimits::default(), true, &ProxyChoice::default(), Some(tls::ROOT)).unwrap();
+    let error = transport.get(&org.join("/"), Vec::new()).await.err().unwrap();
+    assert_eq!(error.network_cause(), Some(NetworkCause::Reset), "{error}");
+    assert!(error.to_string().starts_with("the connection broke before the answer"), "{error}");
+}
+
 /// What a proxy does when it is asked for a way to the org.
 #[derive(Clone, Copy, Debug)]
 enum Way {

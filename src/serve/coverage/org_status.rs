@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use okta_idmap_proto::v1;
 
 use super::super::ask::Ask;
+use super::super::control::ReindexState;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
 use super::super::rows::timestamp;
@@ -56,7 +57,7 @@ pub(in crate::serve) fn get_status(ask: &Ask<'_>, org_names: Vec<String>) -> Res
         log: Some(log_status(ask, &meta, runtime.as_ref(), &open)?),
         credential: Some(credential_status(&meta, &known, &open)),
         store: Some(store_status(ask, &meta, &open)?),
-        index: Some(index_status(ask, runtime.as_ref())),
+        index: Some(index_status(ask)),
         rate_limits: rate_limits(&known),
     };
     Ok(v1::GetStatusResponse {
@@ -194,17 +195,22 @@ fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result
     })
 }
 
-fn index_status(ask: &Ask<'_>, runtime: Option<&RuntimeStatus>) -> v1::IndexStatus {
+/// The index as searches see it, and what becomes of it.
+pub(in crate::serve) fn index_status(ask: &Ask<'_>) -> v1::IndexStatus {
+    let runtime = ask.view.status().now();
+    let is_wanted = ask.view.control().is_some_and(|control| control.reindex().state() != ReindexState::Idle);
     let reader = ask.view.search().get();
     let mark = reader.as_ref().and_then(|reader| reader.mark());
     let mark = mark.filter(|mark| mark.store_id == ask.view.store_id());
-    let state = match (runtime.map(|runtime| runtime.index.state), &mark) {
+    let state = match (runtime.as_ref().map(|runtime| runtime.index.state), &mark) {
         (Some(IndexState::Failed), _) => v1::IndexState::Failed,
+        // The status is made once a second; the wish is known at once.
+        _ if is_wanted => v1::IndexState::Rebuilding,
         (Some(IndexState::Rebuilding), _) | (_, None) => v1::IndexState::Rebuilding,
         (Some(IndexState::Following) | None, Some(_)) => v1::IndexState::Following,
     };
     // What searches see, where there is an index; what the follower says while they see none.
-    let revision = match (&mark, runtime) {
+    let revision = match (&mark, &runtime) {
         (Some(mark), _) => mark.revision,
         (None, Some(runtime)) => runtime.index.revision.0,
         (None, None) => Revision::default().0,

@@ -235,6 +235,8 @@ pub enum Action {
     NextSelf,
     /// `next` is the one that page 1 had (13.2).
     NextRepeats,
+    /// `next` leads back to page 2, by a URL that was never given before.
+    NextCircles,
     /// No `next` although more would follow.
     NextMissing,
     /// Embedded objects are left out.
@@ -343,6 +345,7 @@ pub(crate) struct Effects {
     pub(crate) next_origin: Option<String>,
     pub(crate) next_self: bool,
     pub(crate) next_repeats: bool,
+    pub(crate) next_circles: bool,
     pub(crate) next_missing: bool,
     pub(crate) drop_expand: bool,
     pub(crate) duplicate: bool,
@@ -387,6 +390,7 @@ impl Effects {
             Action::NextForeign(origin) => self.next_origin = Some(origin.clone()),
             Action::NextSelf => self.next_self = true,
             Action::NextRepeats => self.next_repeats = true,
+            Action::NextCircles => self.next_circles = true,
             Action::NextMissing => self.next_missing = true,
             Action::DropExpand => self.drop_expand = true,
             Action::DuplicateAcrossPages => self.duplicate = true,

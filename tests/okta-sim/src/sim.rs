@@ -276,6 +276,13 @@ impl Sim {
             {
                 links.next = Some(format!("{}{first}", self.base_url));
             }
+            if effects.next_circles
+                && let Some(first) = self.first_next.get(&request.path)
+            {
+                let again = format!("{first}&round={}", self.next_request);
+                links.next = Some(format!("{}{again}", self.base_url));
+                self.page_of_url.insert(again, 2);
+            }
             if effects.next_self {
                 links.next = Some(own);
             }

@@ -72,6 +72,25 @@ fn a_full_page_is_followed_by_the_next_at_once() {
     follower.reply("poll");
 }
 
+/// A server that errs or means harm: such a page would be read for ever, as fast as it comes.
+#[test]
+fn a_full_page_that_leads_to_itself_is_not_followed_at_once() {
+    let mut follower = small();
+    follower.wait(follower.follow.poll_millis);
+    let cursor = follower.books.cursor.clone();
+    let stuck = LogSeen { next: cursor, is_full: true, ..LogSeen::default() };
+    for _ in 0..3 {
+        follower.answer("poll", |id, at| Input::Log(id, LogSeen { at, ..stuck.clone() }));
+        follower.commit_all();
+        assert!(follower.flights.is_empty(), "the log rests");
+        assert!(
+            follower.batches.iter().all(|batch| batch.observed_through.is_none()),
+            "and nobody says that it was read"
+        );
+        follower.wait(follower.follow.poll_millis);
+    }
+}
+
 fn log_gaps(follower: &Follower) -> Vec<GapKind> {
     follower.books.gaps.iter().filter(|(scope, _)| *scope == Scope::Log).map(|(_, kind)| *kind).collect()
 }

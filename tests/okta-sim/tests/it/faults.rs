@@ -224,6 +224,12 @@ fn next_can_lead_astray() {
     let second = link(&get(&mut sim, USERS), "next").unwrap();
     let third = link(&get(&mut sim, &second), "next").unwrap();
     assert_eq!(third, second, "page 2 leads to itself");
+    let mut sim = with_rule(users_rule(Action::NextCircles).page(PageMatch::Later));
+    let second = link(&get(&mut sim, USERS), "next").unwrap();
+    let again = link(&get(&mut sim, &second), "next").unwrap();
+    let once_more = link(&get(&mut sim, &again), "next").unwrap();
+    assert!(again != second && once_more != again, "never the same URL");
+    assert_eq!(get(&mut sim, &again).body, get(&mut sim, &second).body, "and the same page");
     let reply = get(&mut with_rule(users_rule(Action::Redirect("https://evil.example/".to_owned()))), USERS);
     assert_eq!((reply.status, reply.header_values("location").next()), (302, Some("https://evil.example/")));
 }
