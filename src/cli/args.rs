@@ -4,6 +4,7 @@
 
 mod explain;
 mod gaps;
+mod rows;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use self::explain::{ExplainArgs, ExplainCommand};
 pub(super) use self::gaps::{GapsArgs, GapsCommand};
+use self::rows::{EXPORT_EXAMPLES, WATCH_EXAMPLES};
+pub(super) use self::rows::{ExportArgs, WatchArgs, WatchKind};
 use crate::config::Flags;
 
 const EXAMPLES: &str = "\
@@ -121,16 +124,6 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   okta-idmap status                 every configured org
   okta-idmap status --org acme --output json";
-
-const WATCH_EXAMPLES: &str = "\
-Examples:
-  okta-idmap watch                                    what changes from now on
-  okta-idmap watch --from-snapshot -o jsonl           all rows, then what changes: an exact copy
-  okta-idmap watch --after 1234 --store-id 5f0c -o jsonl --from-snapshot
-                                                      go on there; all anew where that is too old
-  okta-idmap watch --kinds user,app-user
-
-A lost connection is made again, and goes on behind the last checkpoint. Ends with Ctrl-C, exit code 0.";
 
 const RELEASE_EXAMPLES: &str = "\
 Examples:
@@ -301,61 +294,6 @@ pub(super) struct ServeArgs {
     /// Where to listen; loopback addresses only [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
-}
-
-const EXPORT_EXAMPLES: &str = "\
-Examples:
-  okta-idmap export --to acme.jsonl                   everything; the first line says of which revision
-  okta-idmap export --kinds user,app-user | gzip > accounts.jsonl.gz
-  okta-idmap export --kinds group-member -o csv --to members.csv
-
-It reads the data directory itself, also while a server writes to it; until it is done the store's write-ahead log grows,
-so give it a fast reader. Lines: one {\"export\": ...} with revision, completeness and numbers of rows, one object per row,
-and at the end {\"end\": {\"rows\": N}}: without that line it is not whole.";
-
-/// Arguments of `export`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ExportArgs {
-    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group; CSV needs exactly one
-    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
-    pub(super) kinds: Vec<WatchKind>,
-    /// Write to this file, which appears when it is whole [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub(super) to: Option<PathBuf>,
-}
-
-/// Arguments of `watch`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct WatchArgs {
-    /// Begin with all rows there are; with --after, only where changes since then cannot be had any more
-    #[arg(long)]
-    pub(super) from_snapshot: bool,
-    /// Begin behind this revision [default: the present one]
-    #[arg(long, value_name = "REVISION")]
-    pub(super) after: Option<u64>,
-    /// The store that the revision counts in, as checkpoints name it [default: the server's]
-    #[arg(long, value_name = "ID", requires = "after")]
-    pub(super) store_id: Option<String>,
-    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group
-    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
-    pub(super) kinds: Vec<WatchKind>,
-}
-
-/// Kinds of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum WatchKind {
-    /// A person in Okta
-    User,
-    /// A group
-    Group,
-    /// An app
-    App,
-    /// A person's account in an app
-    AppUser,
-    /// A person in a group
-    GroupMember,
-    /// A group that is assigned to an app
-    AppGroup,
 }
 
 /// Arguments of `release`.
