@@ -15,6 +15,8 @@ mod live;
 mod look_ups;
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[path = "cli/secure.rs"]
+mod secure;
 #[path = "cli/service_app.rs"]
 mod service_app;
 #[path = "cli/stops.rs"]

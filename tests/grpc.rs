@@ -26,8 +26,14 @@ mod lists;
 mod lookups;
 #[path = "grpc/patience.rs"]
 mod patience;
+#[path = "grpc/pki.rs"]
+mod pki;
+#[path = "grpc/raw.rs"]
+mod raw;
 #[path = "grpc/search.rs"]
 mod search;
+#[path = "grpc/security.rs"]
+mod security;
 #[path = "grpc/server.rs"]
 mod server;
 #[path = "grpc/status.rs"]

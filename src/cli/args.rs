@@ -2,18 +2,22 @@
 //!
 //! Invariant: what needs no store and no network to be refused is refused here, with exit code 2.
 
+mod config;
 mod explain;
 mod gaps;
 mod rows;
+mod search;
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::config::{ConfigArgs, ConfigCommand, TokenArgs};
 pub(super) use self::explain::{ExplainArgs, ExplainCommand};
 pub(super) use self::gaps::{GapsArgs, GapsCommand};
 use self::rows::{EXPORT_EXAMPLES, WATCH_EXAMPLES};
 pub(super) use self::rows::{ExportArgs, WatchArgs, WatchKind};
+pub(super) use self::search::{SearchArgs, SearchKind};
 use crate::config::Flags;
 
 const EXAMPLES: &str = "\
@@ -113,13 +117,6 @@ Examples:
 
 A group is named by id, or by a name that only one group has.";
 
-const SEARCH_EXAMPLES: &str = "\
-Examples:
-  okta-idmap search lovelace                       all words must match; the last one also as a prefix
-  okta-idmap search 'lovelce~ status:ACTIVE' --kind user
-  okta-idmap search 'account:jdoe app:\"Jira Cloud\"'
-  okta-idmap search --suggest ada                  users whose names begin like this";
-
 const STATUS_EXAMPLES: &str = "\
 Examples:
   okta-idmap status                 every configured org
@@ -141,11 +138,6 @@ Examples:
 Nothing is asked of Okta. A server answers searches from the old index until the new one is whole; this command does
 not wait for that. Without a server it is done when the command ends.
 Exit codes: 0 done, or the server has begun; 1 failed, or another process holds the org.";
-
-const CONFIG_EXAMPLES: &str = "\
-Examples:
-  okta-idmap config                          what is in force, and where each value comes from
-  okta-idmap --config ./acme.toml config     is this file valid? (exit code 2 and all problems if not)";
 
 /// Who is who in which app, read from Okta and never written to it.
 #[derive(Debug, Parser)]
@@ -185,6 +177,9 @@ pub(super) struct Global {
     /// Ask the server at this address, and only it
     #[arg(long, global = true, value_name = "URL")]
     pub(super) server: Option<String>,
+    /// File with the token to send to the server; never on the command line itself
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
     /// Read the data directory, whether a server runs or not
     #[arg(long, global = true, conflicts_with = "server")]
     pub(super) direct: bool,
@@ -214,6 +209,7 @@ impl Global {
             log_format: self.log_format.clone(),
             listen: None,
             server: self.server.clone(),
+            token_file: self.token_file.clone(),
         }
     }
 }
@@ -263,7 +259,7 @@ pub(super) enum Command {
     #[command(after_help = GROUP_EXAMPLES, subcommand)]
     Group(GroupCommand),
     /// Find users, groups, apps and accounts by words
-    #[command(after_help = SEARCH_EXAMPLES)]
+    #[command(after_help = search::EXAMPLES)]
     Search(SearchArgs),
     /// How the orgs are doing: crawls, rows, gaps, credential
     #[command(after_help = STATUS_EXAMPLES)]
@@ -284,14 +280,14 @@ pub(super) enum Command {
     #[command(after_help = REINDEX_EXAMPLES)]
     Reindex,
     /// Print the configuration in force, with secrets masked
-    #[command(after_help = CONFIG_EXAMPLES)]
-    Config,
+    #[command(after_help = config::EXAMPLES)]
+    Config(ConfigArgs),
 }
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Where to listen; loopback addresses only [default: server.listen of the configuration]
+    /// Where to listen; other than loopback needs TLS and clients that are named [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
 }
@@ -480,36 +476,6 @@ pub(super) enum GroupCommand {
         #[command(flatten)]
         limit: Limit,
     },
-}
-
-/// Arguments of `search`.
-#[derive(Clone, Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["query", "suggest"])))]
-pub(super) struct SearchArgs {
-    /// Words, "phrases", word*, word~, -word, and kind: status: app: account: id:
-    pub(super) query: Option<String>,
-    /// Users for a typeahead box: names that begin like this, one typing error forgiven
-    #[arg(long, value_name = "PREFIX")]
-    pub(super) suggest: Option<String>,
-    /// Only this kind: user, group, app or account; may be given several times
-    #[arg(long, value_name = "KIND", conflicts_with = "suggest", hide_possible_values = true)]
-    pub(super) kind: Vec<SearchKind>,
-    /// Hits at most [default: 20, of suggestions 10]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub(super) limit: Option<u64>,
-}
-
-/// What a hit can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum SearchKind {
-    /// A person in Okta
-    User,
-    /// A group
-    Group,
-    /// An app
-    App,
-    /// A person's account in an app
-    Account,
 }
 
 #[cfg(test)]

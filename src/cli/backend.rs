@@ -3,7 +3,6 @@
 //! Invariant: a command sees no difference; both answer by the same service objects, in the server's process or in ours.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
@@ -17,22 +16,16 @@ use okta_idmap_proto::v1::lookup_server::Lookup;
 use okta_idmap_proto::v1::search_client::SearchClient;
 use okta_idmap_proto::v1::search_server::Search;
 use okta_idmap_proto::v1::{self, ErrorReason};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 use super::args::Global;
+use super::dial::{Dial, Wire};
 use super::failure::Failure;
 use super::run;
 use crate::config::{Config, ConfigErrors, OrgConfig};
-
-/// How long to wait for a server that may not be there. It is on this machine: a connection takes well below 1 ms, and
-/// whoever runs no server should not notice the attempt.
-const CONNECT_WAIT: Duration = Duration::from_millis(300);
-/// How long one call may take. The slowest answers in well below a second; a minute is a server in trouble.
-const CALL_WAIT: Duration = Duration::from_secs(60);
 
 /// The services, as objects of this process.
 pub(super) struct Services {
@@ -43,11 +36,11 @@ pub(super) struct Services {
 }
 
 struct Clients {
-    lookup: LookupClient<Channel>,
-    search: SearchClient<Channel>,
-    coverage: CoverageClient<Channel>,
-    changes: ChangesClient<Channel>,
-    admin: AdminClient<Channel>,
+    lookup: LookupClient<Wire>,
+    search: SearchClient<Wire>,
+    coverage: CoverageClient<Wire>,
+    changes: ChangesClient<Wire>,
+    admin: AdminClient<Wire>,
 }
 
 enum Target {
@@ -96,7 +89,8 @@ impl Backend {
         let url = &config.client.server;
         let wish = Wish::of(global);
         if wish != Wish::Direct {
-            match Self::server(url).await {
+            let dial = Dial::prepare(&config.client)?;
+            match Self::server(url, &dial).await {
                 Ok(mut backend) => {
                     // A server may know other orgs than our configuration does: say which one was asked for.
                     if let [org] = global.org.as_slice() {
@@ -120,7 +114,7 @@ impl Backend {
             let error = anyhow!("only a running server can be watched: leave --direct and --data-dir out");
             return Err(Failure::Usage(error));
         }
-        Ok(Self::server(&config.client.server).await?)
+        Ok(Self::server(&config.client.server, &Dial::prepare(&config.client)?).await?)
     }
 
     /// Whether a server answers.
@@ -136,27 +130,30 @@ impl Backend {
         }
     }
 
-    async fn server(url: &str) -> anyhow::Result<Self> {
+    async fn server(url: &str, dial: &Dial) -> anyhow::Result<Self> {
         let unreachable =
             || format!("no okta-idmap server answers at {url}: start `okta-idmap serve`, or use --direct");
-        let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("the server address {url}"))?;
-        let endpoint = endpoint.connect_timeout(CONNECT_WAIT).timeout(CALL_WAIT);
-        let connected = tokio::time::timeout(CONNECT_WAIT, endpoint.connect()).await;
-        let channel =
-            connected.map_err(anyhow::Error::new).and_then(|channel| Ok(channel?)).with_context(unreachable)?;
-        // Something else may listen there: only who knows the health service, or refuses it in gRPC's words, is one.
+        let channel = dial.connect().await.with_context(unreachable)?;
+        let (bearer, patience) = (&dial.bearer, dial.patience);
+        // Something else may listen there: only who knows the health service, or refuses it in gRPC's words, is one. The
+        // token is not shown to anybody else.
         let mut health = HealthClient::new(channel.clone());
-        let asked = tokio::time::timeout(CONNECT_WAIT, health.check(HealthCheckRequest::default())).await;
+        let asked = tokio::time::timeout(patience, health.check(HealthCheckRequest::default())).await;
         match asked.map_err(|_| anyhow!("it does not answer")).with_context(unreachable)? {
             Err(status) if status.code() != Code::NotFound => return Err(status_error(&status).context(unreachable())),
             _ => tracing::debug!(server = %url, "asking the server"),
         }
         let clients = Clients {
-            lookup: LookupClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
-            search: SearchClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
-            changes: ChangesClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
-            admin: AdminClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
-            coverage: CoverageClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX),
+            lookup: LookupClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(RESPONSE_BYTES_MAX),
+            search: SearchClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(RESPONSE_BYTES_MAX),
+            changes: ChangesClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(RESPONSE_BYTES_MAX),
+            admin: AdminClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(RESPONSE_BYTES_MAX),
+            coverage: CoverageClient::with_interceptor(channel, bearer.clone())
+                .max_decoding_message_size(RESPONSE_BYTES_MAX),
         };
         Ok(Self { target: Target::Server(Box::new(clients)), name: format!("server {url}") })
     }
@@ -235,6 +232,9 @@ fn status_error(status: &Status) -> anyhow::Error {
     }
     match ErrorReason::from_reason(details.error_info().map(|info| info.reason.as_str()).unwrap_or_default()) {
         Some(ErrorReason::PageTokenExpired) => text.push_str("; the list changed while it was read, run it again"),
+        Some(ErrorReason::CredentialRequired) => {
+            text.push_str("; the command line takes a token from client.token_file or --token-file");
+        }
         Some(ErrorReason::IndexRebuilding) => text.push_str("; try again when it is done"),
         _ => {}
     }

@@ -8,7 +8,7 @@
 //! | `watch` | what changes, from a server |
 //! | `release`, `reindex` | an operator's orders |
 //! | `config_command` | what is in force |
-//! | `backend`, `run` | who answers, and how the engine is called |
+//! | `backend`, `dial`, `run` | who answers, and how the engine is called |
 //! | `output`, `lists`, `words`, `progress`, `logging` | what is printed |
 //! | `failure`, `signals` | how it ends |
 //!
@@ -24,6 +24,7 @@ mod backend;
 mod check;
 mod config_command;
 mod context;
+mod dial;
 mod explain;
 mod export;
 mod failure;
@@ -53,7 +54,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
-use self::args::{Cli, Command, Global};
+use self::args::{Cli, Command, ConfigArgs, ConfigCommand, Global};
 use self::context::Context;
 pub use self::failure::Exit;
 use self::failure::Failure;
@@ -83,6 +84,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
+    // Before the configuration is read: one that waits for its first token is refused.
+    if let Command::Config(ConfigArgs { what: Some(ConfigCommand::Token(args)) }) = &command {
+        return config_command::token(args, &global);
+    }
     let (config, warnings) = load_from_process(flags(&global, &command))?;
     logging::set_up(&config.log, &global)?;
     for warning in warnings {
@@ -131,6 +136,6 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Export(args) => export::run(context, args).await,
         Command::Release(args) => release::run(context, args).await,
         Command::Reindex => reindex::run(context).await,
-        Command::Config => config_command::run(context),
+        Command::Config(_) => config_command::run(context),
     }
 }

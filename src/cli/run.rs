@@ -21,7 +21,8 @@ pub(super) use crate::engine::progress::Progress;
 pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
 use crate::engine::{self, EngineError, OrgRuntime, OrgSettings};
-use crate::serve::{self, ExportError, ExportPart, OrgView, Orgs, SearchHandle, ServerSettings, StatusSource};
+pub(super) use crate::serve::ServerSettings;
+use crate::serve::{self, ExportError, ExportPart, OrgView, Orgs, SearchHandle, StatusSource};
 use crate::store::{Reader, StoreError};
 
 /// One crawl of one org, or the rest of one.
@@ -55,6 +56,7 @@ pub(super) async fn serve(
     config: &Config,
     orgs: Vec<&OrgConfig>,
     listeners: Listeners,
+    server: ServerSettings,
     progress: Vec<watch::Sender<Progress>>,
     ready: impl FnOnce(),
     shutdown: &CancellationToken,
@@ -62,7 +64,6 @@ pub(super) async fn serve(
     let settings = orgs.into_iter().map(|org| OrgSettings::from_config(config, org));
     let settings = settings.collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::new)?;
     let orgs = settings.into_iter().zip(progress).collect();
-    let server = ServerSettings::from(&config.server);
     let served = engine::serve::run(orgs, listeners, server, ready, shutdown.clone()).await;
     served.map_err(|error| Failure::Failed(anyhow::Error::new(error)))
 }

@@ -14,16 +14,21 @@ use super::failure::{Exit, Failure};
 use super::progress::{self, Manner};
 use super::run::{self, Progress};
 use super::signals::until_done;
+use crate::config::ServerConfig;
 
 /// Binds, says where, and serves until a signal. The address comes as soon as the stores are open: before anything is read
 /// from Okta.
 pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let orgs = context.orgs()?;
+    let server = &context.config.server;
+    let settings = run::ServerSettings::from_config(server).context("set up TLS")?;
+    warn_of_what_is_open(server);
     let listener = bind(context.config.server.listen, "--listen or server.listen").await?;
     let http = match context.config.server.http_listen {
         Some(address) => Some(bind(address, "server.http_listen").await?),
         None => None,
     };
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
     let address = listener.local_addr().context("read the address that was bound")?;
     let names: Vec<String> = orgs.iter().map(|org| org.name.to_string()).collect();
     let shutdown = CancellationToken::new();
@@ -33,11 +38,11 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let shown = join_all(names.iter().zip(receivers).map(|(name, receiver)| progress::show(name, manner, receiver)));
     let ready = || {
         // Nobody to read the address is no reason not to serve.
-        let _ = context.output.text(&format!("listening on http://{address}\n"));
+        let _ = context.output.text(&format!("listening on {scheme}://{address}\n"));
         tracing::info!(%address, orgs = %names.join(","), "serving");
     };
-    let served =
-        Box::pin(run::serve(&context.config, orgs, run::Listeners { grpc: listener, http }, senders, ready, &shutdown));
+    let listeners = run::Listeners { grpc: listener, http };
+    let served = Box::pin(run::serve(&context.config, orgs, listeners, settings, senders, ready, &shutdown));
     let both = async {
         let (served, _) = tokio::join!(served, shown);
         served
@@ -45,6 +50,19 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     until_done(both, &shutdown).await?;
     tracing::info!("stopped");
     Ok(Exit::Done)
+}
+
+/// What only the explicit wish of the operator allows is told at each start.
+fn warn_of_what_is_open(server: &ServerConfig) {
+    if server.listen.ip().is_loopback() {
+        return;
+    }
+    if server.access.is_open() {
+        tracing::warn!(listen = %server.listen, "whoever reaches the server may ask and start anything: no client is named");
+    }
+    if server.tls.is_none() {
+        tracing::warn!(listen = %server.listen, "answers and tokens travel in the clear: there is no TLS");
+    }
 }
 
 /// Binds the address, or says who may have it.

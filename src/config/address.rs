@@ -134,25 +134,15 @@ fn origin_of(url: &Url, host: &Host<String>) -> String {
     }
 }
 
-/// Reads the address to listen on: `127.0.0.1:8450`, `[::1]:8450`, `localhost:8450`. Port 0 lets the system choose.
-///
-/// Only loopback: this version has neither TLS nor authentication on its server, and its answers are personal data.
+/// Reads the address to listen on: `127.0.0.1:8450`, `[::1]:8450`, `localhost:8450`. Port 0 lets the system choose. Whether
+/// others than this machine may reach it is for `server` to say, which knows the rest.
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let address = match text.strip_prefix("localhost:") {
         Some(port) => port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
         None => text.parse().ok(),
     };
-    let Some(address): Option<SocketAddr> = address else {
-        return Err(format!("{} is no address with a port, such as 127.0.0.1:8450 or [::1]:8450", shown(text)));
-    };
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{address} is not a loopback address: this version serves without TLS and without authentication, so anyone \
-             who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
-        ));
-    }
-    Ok(address)
+    address.ok_or_else(|| format!("{} is no address with a port, such as 127.0.0.1:8450 or [::1]:8450", shown(text)))
 }
 
 /// The same, or nothing at all where there is nothing to listen for.
@@ -183,23 +173,25 @@ pub(super) fn parse_proxy(text: &str) -> Result<String, String> {
     Ok(origin_of(&url, &host))
 }
 
-/// Reads the address of a running server: `http://127.0.0.1:8450`. The port must be written: nobody means 80.
+/// Reads the address of a running server: `https://idmap.example.com:8450`, or `http://` on a loopback host: answers are
+/// personal data, and a token goes along. The port must be written: nobody means 80 or 443.
 pub(super) fn parse_server(text: &str) -> Result<String, String> {
     let url = parse_origin(text.trim(), "http")?;
     let host = url.host().ok_or("has no host")?.to_owned();
     check_nothing_follows(&url, &host)?;
+    // The library leaves a scheme's own port out.
+    let has_port = text.trim().trim_end_matches('/').rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let port = url.port_or_known_default().filter(|_| has_port);
     match url.scheme() {
-        "http" => {}
-        "https" => return Err("TLS is not available in this version: write http:// and a loopback host".to_owned()),
-        other => return Err(format!("the scheme {} is not http", shown(other))),
+        "https" => {}
+        "http" if is_loopback(&host) => {}
+        "http" => return Err(format!("http:// is for loopback hosts only, write https://{host}:8450")),
+        other => return Err(format!("the scheme {} is neither https nor http", shown(other))),
     }
-    if !is_loopback(&host) {
-        return Err(format!("{host} is not a loopback host: this version has no TLS, and answers are personal data"));
-    }
-    if url.port().is_none() {
-        return Err(format!("names no port, write for example http://{host}:8450"));
-    }
-    Ok(origin_of(&url, &host))
+    let Some(port) = port else {
+        return Err(format!("names no port, write for example {}://{host}:8450", url.scheme()));
+    };
+    Ok(format!("{}://{host}:{port}", url.scheme()))
 }
 
 #[cfg(test)]
@@ -302,24 +294,8 @@ mod tests {
         check("127.8.0.1:0", expect!["127.8.0.1:0"]);
         check("[::1]:8450", expect!["[::1]:8450"]);
         check("localhost:8450", expect!["127.0.0.1:8450"]);
-        check(
-            "0.0.0.0:8450",
-            expect![
-                "0.0.0.0:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
-            ],
-        );
-        check(
-            "[::]:8450",
-            expect![
-                "[::]:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
-            ],
-        );
-        check(
-            "[::ffff:127.0.0.1]:8450",
-            expect![
-                "[::ffff:127.0.0.1]:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front"
-            ],
-        );
+        check("0.0.0.0:8450", expect!["0.0.0.0:8450"]);
+        check("[::ffff:127.0.0.1]:8450", expect!["[::ffff:127.0.0.1]:8450"]);
         check("127.0.0.1", expect![[r#""127.0.0.1" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]]);
         check("localhost", expect![[r#""localhost" is no address with a port, such as 127.0.0.1:8450 or [::1]:8450"#]]);
         check(
@@ -354,16 +330,14 @@ mod tests {
         check("http://127.0.0.1:8450", expect!["http://127.0.0.1:8450"]);
         check("localhost:8450", expect!["http://localhost:8450"]);
         check("http://[::1]:8450/", expect!["http://[::1]:8450"]);
-        check(
-            "https://127.0.0.1:8450",
-            expect!["TLS is not available in this version: write http:// and a loopback host"],
-        );
-        check(
-            "http://10.0.0.1:8450",
-            expect!["10.0.0.1 is not a loopback host: this version has no TLS, and answers are personal data"],
-        );
+        check("https://127.0.0.1:8450", expect!["https://127.0.0.1:8450"]);
+        check("https://IDmap.example.com:443", expect!["https://idmap.example.com:443"]);
+        check("https://[2001:db8::1]:8450/", expect!["https://[2001:db8::1]:8450"]);
+        check("https://idmap.example.com", expect!["names no port, write for example https://idmap.example.com:8450"]);
+        check("http://10.0.0.1:8450", expect!["http:// is for loopback hosts only, write https://10.0.0.1:8450"]);
+        check("http://[::1]", expect!["names no port, write for example http://[::1]:8450"]);
         check("http://127.0.0.1", expect!["names no port, write for example http://127.0.0.1:8450"]);
-        check("grpc://127.0.0.1:8450", expect![[r#"the scheme "grpc" is not http"#]]);
+        check("grpc://127.0.0.1:8450", expect![[r#"the scheme "grpc" is neither https nor http"#]]);
         check(
             "http://127.0.0.1:8450/idmap.v1",
             expect!["has something after the host: write http://127.0.0.1:8450 alone"],

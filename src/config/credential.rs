@@ -290,9 +290,7 @@ fn file_text(
     if secret.is_empty() {
         return Err(problem("is empty", None));
     }
-    if let Some(mode) = file.mode.filter(|mode| mode & MODE_OTHERS != 0) {
-        warnings.push(ConfigWarning::SecretFileMode { path: path.clone(), mode });
-    }
+    warnings.extend(file.mode_warning(&path));
     Ok(Secret::new(secret.to_owned()))
 }
 

@@ -193,8 +193,10 @@ fn suggestion(suffix: &str, schema: &Schema) -> Option<String> {
 
 /// Puts the flags into the layers; returns those that mean the only org.
 pub(super) fn read_flags(flags: Flags, layers: &mut Layers, problems: &mut Vec<ConfigError>) -> Vec<ForOnlyOrg> {
-    let Flags { config: _, data_dir, domain, api_token_file, log_level, log_format, listen, server } = flags;
+    let Flags { config: _, data_dir, domain, api_token_file, log_level, log_format, listen, server, token_file } =
+        flags;
     let data_dir = path_text("--data-dir", data_dir, problems);
+    let token_file = path_text("--token-file", token_file, problems);
     let api_token_file = path_text("--api-token-file", api_token_file, problems);
     let top_level = [
         ("--data-dir", "data_dir", data_dir),
@@ -202,6 +204,7 @@ pub(super) fn read_flags(flags: Flags, layers: &mut Layers, problems: &mut Vec<C
         ("--log-format", "log.format", log_format),
         ("--listen", "server.listen", listen),
         ("--server", "client.server", server),
+        ("--token-file", "client.token_file", token_file),
     ];
     for (name, path, value) in top_level {
         if let Some(value) = value {

@@ -10,6 +10,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::core::access::TOKEN_PREFIX;
+
 /// Characters of a value that a message shows. A screen line; the place says where to read the rest.
 const SHOWN_CHARS_MAX: usize = 80;
 /// Characters of a name for which a suggestion is looked for: the comparison costs the product of two lengths.
@@ -325,6 +327,11 @@ pub enum ConfigWarning {
         /// Its permission bits.
         mode: u32,
     },
+    /// The token of the configuration file is for the server of the file, and another one was named elsewhere.
+    TokenWithheld {
+        /// The other server.
+        server: String,
+    },
     /// Two orgs have the same address: Okta's rate budget is per org, so each request would be paid twice.
     SameDomain {
         /// The orgs, at least two.
@@ -340,6 +347,13 @@ impl fmt::Display for ConfigWarning {
             Self::SecretFileMode { path, mode } => {
                 let path = shown_path(path);
                 write!(f, "{path} holds a secret and has mode {mode:04o}, wider than 0600: run chmod 600 on it")
+            }
+            Self::TokenWithheld { server } => {
+                write!(
+                    f,
+                    "the token of the configuration file is for the server that the file names, and is not sent to {server}: \
+                     name one with --token-file or OKTA_IDMAP_CLIENT__TOKEN_FILE"
+                )
             }
             Self::SameDomain { orgs, domain } => {
                 let orgs = orgs.join(", ");
@@ -397,9 +411,13 @@ const fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 }
 
-/// Whether a text is more likely an Okta API token than anything else that a configuration holds.
+/// Whether a text is more likely an Okta API token, or a token of our own server, than anything else that a configuration
+/// holds.
 pub(super) fn looks_like_token(text: &str) -> bool {
     let text = text.trim();
+    if text.len() >= TOKEN_CHARS_MIN && text.starts_with(TOKEN_PREFIX) && text.chars().all(is_token_char) {
+        return true;
+    }
     if text.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("SSWS ")) {
         return true;
     }
@@ -443,6 +461,7 @@ mod tests {
         check("00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY", "***");
         check(" 00QCjAl4MlV-WPXM-ABCDEFGHIJKLMNOPQRSTUVWXY\n", "***");
         check("SSWS x", "***");
+        check("read oidm_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "\"read ***\"");
         check("-----BEGIN EC PRIVATE KEY-----\nMHcCAQ", "***");
         check("{\"d\":\"x\",\"kty\":\"EC\"}", "***");
         check("https://00qcjal4mlv-wpxm-abcdefghijklmnopq.okta.com/\u{7}ä", "\"https://***.okta.com/\\u{7}ä\"");

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use super::error::{ConfigError, Source, escaped};
 use super::file;
-use super::settings::NameRule;
-use super::spec::{Choice, Given, Raw, Spec, Wrong, check_name, quoted};
+use super::spec::{Given, Raw, Spec, Wrong, check_name, quoted};
 
-/// Entries of one table of rules. An org has some hundred apps, few of which compare names in their own way.
+/// Entries of one table of rules. An org has some hundred apps, few of which compare names in their own way; a server has
+/// fewer clients.
 const RULES_MAX: usize = 1_000;
 
 /// A key of the top level (`org` is `None`) or of one org.
@@ -137,15 +137,15 @@ impl Reader<'_> {
         value
     }
 
-    /// The entries of a table whose keys are names in Okta. Entries of all sources and of the top level are joined; for
+    /// The entries of a table whose keys are names that people gave. Entries of all sources and of the top level are joined; for
     /// the same name the higher source wins, and the org over the top level.
-    pub(super) fn take_rules(
+    pub(super) fn take_rules<S: Spec>(
         &mut self,
         section: &str,
         key: &str,
-        rule: &Choice<NameRule>,
-        base: Option<&BTreeMap<String, NameRule>>,
-    ) -> BTreeMap<String, NameRule> {
+        rule: &S,
+        base: Option<&BTreeMap<String, S::Value>>,
+    ) -> BTreeMap<String, S::Value> {
         let address = Address::new(self.org, section, key);
         // The table itself has no line of its own; its entries have. It is recorded so that the schema knows it.
         self.record.push(Effective {
@@ -155,7 +155,7 @@ impl Reader<'_> {
             inherited: false,
             expects: format!("a table from names to {}", rule.expects()),
         });
-        let mut entries: BTreeMap<String, (NameRule, Source, bool)> = BTreeMap::new();
+        let mut entries: BTreeMap<String, (S::Value, Source, bool)> = BTreeMap::new();
         let layers = self.layers;
         for given in layers.get(self.org, section, key) {
             for (name, entry) in self.rule_entries(&address, given, rule) {
@@ -179,7 +179,7 @@ impl Reader<'_> {
         let sources = self.sources_of_base_table(&table);
         for (name, value) in base.into_iter().flatten() {
             let source = sources.get(&quoted(name)).cloned().unwrap_or(Source::Default);
-            entries.entry(name.clone()).or_insert((*value, source, true));
+            entries.entry(name.clone()).or_insert((value.clone(), source, true));
         }
         for (name, (value, source, inherited)) in &entries {
             self.record.push(Effective {
@@ -193,7 +193,7 @@ impl Reader<'_> {
         entries.into_iter().map(|(name, (value, ..))| (name, value)).collect()
     }
 
-    fn rule_entries(&mut self, address: &Address, given: &Given, rule: &Choice<NameRule>) -> Vec<(String, Given)> {
+    fn rule_entries<S: Spec>(&mut self, address: &Address, given: &Given, rule: &S) -> Vec<(String, Given)> {
         let parsed = match &given.raw {
             Raw::Untyped(text) => file::parse_value(text.trim()),
             other => Some(other.clone()),
@@ -209,7 +209,7 @@ impl Reader<'_> {
                 })
                 .collect(),
             _ => {
-                let expected = format!("a table like {{ \"Jira\" = \"exact\" }}, each value {}", rule.expects());
+                let expected = format!("a table like {{ \"a name\" = \"…\" }}, each value {}", rule.expects());
                 self.refuse(address, given, Wrong::Unlike, expected);
                 Vec::new()
             }
@@ -234,7 +234,8 @@ impl Reader<'_> {
         entries.map(|effective| (effective.address.key.clone(), effective.source.clone())).collect()
     }
 
-    fn source_of_base(&self, section: &str, key: &str) -> Source {
+    /// Where a key of the top level has its value from.
+    pub(super) fn source_of_base(&self, section: &str, key: &str) -> Source {
         let base = Address::new(None, section, key);
         self.record
             .iter()

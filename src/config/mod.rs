@@ -7,6 +7,7 @@
 //! | `follow` | those of following the log and of the change log |
 //! | `filter` | those of what is wanted at all |
 //! | `network` | those of the way to an org |
+//! | `server` | those of the server, who may call it, and those of its clients |
 //! | `orgs`, `credential` | orgs and addresses; their credentials |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
@@ -33,6 +34,7 @@ mod layers;
 mod network;
 mod orgs;
 mod process;
+mod server;
 mod settings;
 mod spec;
 mod units;
@@ -53,9 +55,12 @@ pub use follow::{ChangesConfig, FollowConfig};
 pub use network::{NetworkConfig, ProxyConfig, ROOTS_FILE_BYTES_MAX};
 pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
+pub(crate) use process::read_secret_file;
+pub(crate) use server::check_token;
+pub use server::{ClientConfig, ClientToken, ServerConfig, ServerTlsConfig};
 pub use settings::{
-    AppsConfig, BrakeConfig, ClientConfig, CrawlConfig, GroupMembers, GroupsConfig, IndexConfig, LogConfig, LogFormat,
-    NameRule, ResolveConfig, ServerConfig,
+    AppsConfig, BrakeConfig, CrawlConfig, GroupMembers, GroupsConfig, IndexConfig, LogConfig, LogFormat, NameRule,
+    ResolveConfig,
 };
 
 use layers::{Effective, Layers, Reader, Schema, SchemaKey};
@@ -126,6 +131,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--server`: overrides `client.server`.
     pub server: Option<String>,
+    /// `--token-file`: overrides `client.token_file`.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The text of a configuration file; zeroed when it is dropped.
@@ -162,6 +169,14 @@ pub struct SecretFile {
     pub bytes: Vec<u8>,
     /// The permission bits, where the system has some.
     pub mode: Option<u32>,
+}
+
+impl SecretFile {
+    /// What to say where others than its owner can read or change it.
+    pub fn mode_warning(&self, path: &Path) -> Option<ConfigWarning> {
+        let mode = self.mode.filter(|mode| mode & credential::MODE_OTHERS != 0)?;
+        Some(ConfigWarning::SecretFileMode { path: path.to_owned(), mode })
+    }
 }
 
 impl Drop for SecretFile {
@@ -207,6 +222,7 @@ pub fn load<E: IntoIterator<Item = (String, String)>>(
     let orgs = orgs::read(&mut reader, &base, read_file, &mut warnings);
     ConfigErrors::check(problems)?;
 
+    warnings.extend(client.is_token_withheld.then(|| ConfigWarning::TokenWithheld { server: client.server.clone() }));
     warnings.extend(file.and_then(|file| inline_secret_warning(&file, &record)));
     Ok((Config { data_dir, log, server, client, index, orgs, effective: record }, warnings))
 }
@@ -217,7 +233,7 @@ fn inline_secret_warning(file: &ConfigFile, record: &[Effective]) -> Option<Conf
     record
         .iter()
         .any(|effective| {
-            let is_secret = matches!(effective.address.key.as_str(), "api_token" | "private_key");
+            let is_secret = matches!(effective.address.key.as_str(), "api_token" | "private_key" | "token");
             is_secret && matches!(effective.source, Source::File { .. })
         })
         .then(|| ConfigWarning::SecretFileMode { path: file.path.clone(), mode })

@@ -85,8 +85,8 @@ fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
     }
 }
 
-/// A file with a secret or with certificates; how much of either is too much is decided where it is used.
-fn read_secret_file(path: &Path) -> io::Result<SecretFile> {
+/// Reads a file with a secret or with certificates; how much of either is too much is decided where it is used.
+pub(crate) fn read_secret_file(path: &Path) -> io::Result<SecretFile> {
     let (bytes, mode) = read_bounded(path, SECRET_FILE_BYTES_MAX.max(ROOTS_FILE_BYTES_MAX))?;
     Ok(SecretFile { bytes, mode })
 }

@@ -6,28 +6,24 @@
 //! - A key that is here does something in this version; what is planned is added with its code.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::filter::EnvFilter;
 
-use super::address::{parse_listen, parse_listen_or_none, parse_server};
 use super::coverage::CoverageConfig;
-use super::error::{ConfigError, Source, nearest, shown};
+use super::error::{nearest, shown};
 use super::filter::FilterConfig;
 use super::follow::{ChangesConfig, FollowConfig};
-use super::layers::{Address, Reader};
+use super::layers::Reader;
 use super::network::NetworkConfig;
+use super::server::{ClientConfig, ServerConfig};
 use super::spec::{Choice, Integer, Parsed, Share, Size, Span, Switch, TextSet};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
-
-/// Port of the server and of the look-ups that go to it.
-const PORT_DEFAULT: u16 = 8450;
 
 /// Everything that is not per org, and the top level of what is.
 pub(super) struct TopLevel {
@@ -154,84 +150,6 @@ fn read_log_filter(text: &str) -> Result<String, String> {
     }
     let filter = EnvFilter::try_new(text);
     filter.map(|_| text.trim().to_owned()).map_err(|error| format!("{} is no log filter: {error}", shown(text)))
-}
-
-/// The gRPC server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Where to listen; always a loopback address. Port 0: the system chooses.
-    pub listen: SocketAddr,
-    /// Where `/healthz`, `/readyz` and `/metrics` are answered over HTTP; always a loopback address. `None`: nowhere.
-    pub http_listen: Option<SocketAddr>,
-    /// Whether the reflection service is offered, so that tools find the methods by themselves.
-    pub reflection: bool,
-    /// Longest message that is accepted, in bytes.
-    pub max_message_bytes: usize,
-    /// Calls that one connection may have open at a time.
-    pub max_concurrent_streams: u32,
-}
-
-impl ServerConfig {
-    fn read(reader: &mut Reader<'_>) -> Self {
-        const LISTEN: Parsed<SocketAddr> = Parsed {
-            default: || SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT_DEFAULT),
-            expected: "a loopback address with a port",
-            read: parse_listen,
-            write: SocketAddr::to_string,
-        };
-        const HTTP_LISTEN: Parsed<Option<SocketAddr>> = Parsed {
-            default: || None,
-            expected: "a loopback address with a port, or nothing",
-            read: parse_listen_or_none,
-            write: |address| address.map(|address| address.to_string()).unwrap_or_default(),
-        };
-        // gRPC's usual 4 MiB hold the largest batch (1,000 items) many times. Below 64 KiB a full page does not fit;
-        // above 64 MiB some hundred clients could fill the memory with requests.
-        const MESSAGE: Size = Size { default: 4 << 20, bounds: 64 << 10..=64 << 20 };
-        // A client library opens one stream per call in flight; 200 per connection do not starve the others.
-        const STREAMS: Integer<u32> = Integer { default: 200, bounds: 1..=10_000 };
-        let listen = reader.take("server", "listen", &LISTEN, None);
-        let http_listen = reader.take("server", "http_listen", &HTTP_LISTEN, None);
-        // Two ports that the system chooses differ.
-        if http_listen == Some(listen) && listen.port() != 0 {
-            let address = Address::new(None, "server", "http_listen");
-            let effective = reader.record.iter().find(|effective| effective.address == address);
-            let at = effective.map_or(Source::Default, |effective| effective.source.clone());
-            let reason = format!("{listen} is also server.listen: gRPC has it");
-            reader.problems.push(ConfigError::Refused { at, key: address.to_string(), reason });
-        }
-        Self {
-            listen,
-            http_listen,
-            reflection: reader.take("server", "reflection", &Switch(true), None),
-            max_message_bytes: reader.take("server", "max_message_bytes", &MESSAGE, None),
-            max_concurrent_streams: reader.take("server", "max_concurrent_streams", &STREAMS, None),
-        }
-    }
-}
-
-/// The look-ups of the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientConfig {
-    /// The server that look-ups go to when one answers there: `http://host:port`, loopback only. Follows
-    /// `server.listen` where it is not given.
-    pub server: String,
-}
-
-impl ClientConfig {
-    fn read(reader: &mut Reader<'_>, server: &ServerConfig) -> Self {
-        const SERVER: Parsed<String> = Parsed {
-            default: || format!("http://127.0.0.1:{PORT_DEFAULT}"),
-            expected: "the address of a server, such as \"http://127.0.0.1:8450\"",
-            read: parse_server,
-            write: String::clone,
-        };
-        // Whoever moves the server means its own look-ups to follow. A port that the system chooses is not known here.
-        let follows = (server.listen.port() != 0).then(|| format!("http://{}", server.listen));
-        let server = reader.take("client", "server", &SERVER, follows.as_ref());
-        reader.follow_source(("client", "server"), ("server", "listen"));
-        Self { server }
-    }
 }
 
 /// The search index.

@@ -3,9 +3,11 @@
 //! Time and facts are handed in, effects are handed out; that is what makes crawling, following, resolution and coverage
 //! testable by table and by seed. `tests/tidy.rs` checks that nothing here imports a runtime, HTTP, SQL or the index.
 
+pub mod access;
 pub mod acl;
 pub mod backoff;
 pub mod batch;
+pub mod certificate;
 pub mod coverage;
 pub mod event;
 pub mod filter;

@@ -118,8 +118,9 @@ pub async fn run(
     let orgs = Orgs::new(views);
     if let Some(http) = http {
         let (address, http_orgs, http_stop) = (address_of(&http), orgs.clone(), stop.clone());
+        let stats = Arc::clone(&server.stats);
         tasks.spawn(async move {
-            crate::serve::serve_http(http, http_orgs, http_stop)
+            crate::serve::serve_http(http, http_orgs, stats, http_stop)
                 .await
                 .map_err(|error| EngineError::Server { address, detail: error.to_string() })
         });

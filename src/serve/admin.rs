@@ -3,15 +3,16 @@
 //! Entry point: [`AdminService`].
 //!
 //! Invariants:
-//! - Every call is logged with its caller and its outcome at the level info. There is no authentication yet; who reaches the
-//!   server may call this, which is why the configuration lets it listen on loopback addresses only.
+//! - Every call that gets here is logged with its caller and its outcome at the level info. That the caller has the role is
+//!   seen to by `gate`.
 //! - Nothing here changes the store: the engine does, or nobody.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use okta_idmap_proto::limits::ID_BYTES_MAX;
 use okta_idmap_proto::v1::{self, admin_server::Admin, row_key, trigger_sync_request};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::ask::{Ask, Call};
@@ -19,6 +20,7 @@ use super::control::{Control, ReadOutcome, ReleaseRefusal};
 use super::coverage::{gaps_by_id, index_status};
 use super::errors::Failure;
 use super::gaps::{Wide, unseen_user_of};
+use super::gate::Caller;
 use super::{CallLog, Services, door};
 use crate::core::coverage::{GapId, GapKind};
 use crate::core::model::Scope;
@@ -33,23 +35,24 @@ impl AdminService {
     async fn logged<R>(
         &self,
         rpc: &'static str,
-        peer: Option<SocketAddr>,
+        caller: Caller,
         context: Option<&v1::RequestContext>,
         what: String,
         answer: impl AsyncFnOnce(&Call) -> Result<R, Failure>,
     ) -> Result<Response<R>, Status> {
-        let peer = peer.map_or_else(|| "this process".to_owned(), |peer| peer.to_string());
-        let log = CallLog::start(rpc);
+        let (name, peer) = (Arc::clone(&caller.name), caller.peer());
+        // Logged here, whether look-ups are or not.
+        let log = CallLog { rpc, started: Instant::now(), caller: Caller { is_audited: false, ..caller } };
         let call = match Call::begin_undemanding(&self.0, context) {
             Ok(call) => call,
             Err(failure) => {
-                tracing::info!(rpc, peer, what, outcome = failure.name(), "admin call");
+                tracing::info!(rpc, caller = &*name, peer, what, outcome = failure.name(), "admin call");
                 return log.refuse(&failure);
             }
         };
         let answered = answer(&call).await;
         let outcome = answered.as_ref().map_or_else(Failure::name, |_| "OK");
-        tracing::info!(rpc, org = call.view().name(), peer, what, outcome, "admin call");
+        tracing::info!(rpc, org = call.view().name(), caller = &*name, peer, what, outcome, "admin call");
         log.finish(&call, answered)
     }
 }
@@ -65,11 +68,11 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::TriggerSyncRequest>,
     ) -> Result<Response<v1::TriggerSyncResponse>, Status> {
-        let peer = request.remote_addr();
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let target = read_target(request.target.as_ref());
         let what = target.as_ref().map_or_else(|_| String::new(), Target::name);
-        self.logged("Admin.TriggerSync", peer, request.context.as_ref(), what, async |call| {
+        self.logged("Admin.TriggerSync", caller, request.context.as_ref(), what, async |call| {
             trigger_sync(call, target?).await
         })
         .await
@@ -79,20 +82,20 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::ReleaseHoldRequest>,
     ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
-        let peer = request.remote_addr();
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         // Not what was sent: only what was understood goes into the log.
         let what = held_scope(&request.gap_id).map_or_else(String::new, |scope| scope.name());
-        self.logged("Admin.ReleaseHold", peer, request.context.as_ref(), what, async |call| {
+        self.logged("Admin.ReleaseHold", caller, request.context.as_ref(), what, async |call| {
             release_hold(call, &request).await
         })
         .await
     }
 
     async fn reindex(&self, request: Request<v1::ReindexRequest>) -> Result<Response<v1::ReindexResponse>, Status> {
-        let peer = request.remote_addr();
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        self.logged("Admin.Reindex", peer, request.context.as_ref(), String::new(), async |call| reindex(call).await)
+        self.logged("Admin.Reindex", caller, request.context.as_ref(), String::new(), async |call| reindex(call).await)
             .await
     }
 }

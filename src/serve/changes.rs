@@ -31,7 +31,7 @@ use crate::core::coverage::GapId;
 use crate::core::ids::Revision;
 use crate::store::{Snapshot, StoreError};
 
-/// Streams of one process at once, over all orgs and connections. Each reads the store at least once a second: this many
+/// Streams of one process at once, over all orgs and connections, unless the settings say otherwise. Each reads the store at least once a second: this many
 /// keep a core busy for some percent.
 pub const STREAMS_MAX: usize = 64;
 
@@ -58,7 +58,7 @@ impl Changes for ChangesService {
     type WatchStream = WatchStream;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let log = CallLog::start("Changes.Watch");
+        let log = CallLog::start("Changes.Watch", &request);
         let request = request.into_inner();
         let call = match Call::begin(&self.0, request.context.as_ref()) {
             Ok(call) => call,

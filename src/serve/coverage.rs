@@ -36,7 +36,7 @@ impl CoverageService {
         request: Request<Q>,
         answer: impl FnOnce(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'static,
     ) -> Result<Response<R>, Status> {
-        let log = CallLog::start(rpc);
+        let log = CallLog::start(rpc, &request);
         let request = request.into_inner();
         let call = match Call::begin_undemanding(&self.0, request.context()) {
             Ok(call) => call,

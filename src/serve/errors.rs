@@ -157,6 +157,22 @@ pub enum Failure {
         /// Rows that are missing now.
         missing: u64,
     },
+    /// No credential came with the call, or not a good one.
+    #[error(
+        "{detail}: this server answers clients that it knows, by `authorization: Bearer <token>` or by certificate"
+    )]
+    CredentialRequired {
+        /// What is wrong with what came.
+        detail: &'static str,
+    },
+    /// The caller may not call this.
+    #[error("this needs the role {role}; the caller has {caller}")]
+    RoleRequired {
+        /// The least role that may.
+        role: &'static str,
+        /// The caller's role.
+        caller: &'static str,
+    },
 }
 
 /// How a failure shows on the wire.
@@ -226,6 +242,10 @@ impl Failure {
             Self::GapNotHeld => Shown::new(FailedPrecondition, ErrorReason::GapNotHeld),
             Self::HoldChanged { missing } => {
                 Shown::new(FailedPrecondition, ErrorReason::HoldChanged).with("missing_row_count", missing)
+            }
+            Self::CredentialRequired { .. } => Shown::new(Code::Unauthenticated, ErrorReason::CredentialRequired),
+            Self::RoleRequired { role, .. } => {
+                Shown::new(Code::PermissionDenied, ErrorReason::RoleRequired).with("role", role)
             }
         }
         .checked(InvalidArgument)
@@ -397,6 +417,8 @@ mod tests {
         check(Failure::GapUnknown, "NotFound GAP_UNKNOWN - -");
         check(Failure::GapNotHeld, "FailedPrecondition GAP_NOT_HELD - GAP_NOT_HELD");
         check(Failure::HoldChanged { missing: 7 }, "FailedPrecondition HOLD_CHANGED - HOLD_CHANGED");
+        check(Failure::CredentialRequired { detail: "x" }, "Unauthenticated CREDENTIAL_REQUIRED - -");
+        check(Failure::RoleRequired { role: "admin", caller: "read" }, "PermissionDenied ROLE_REQUIRED - -");
     }
 
     #[test]

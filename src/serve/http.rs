@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics;
 use super::orgs::Orgs;
+use super::stats::ServerStats;
 
 /// Connections at once: a few scrapers and probes. More wait in the system's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -60,13 +61,18 @@ pub enum HttpError {
 ///
 /// # Errors
 /// [`HttpError`]; a shutdown is none.
-pub async fn serve_http(listener: TcpListener, orgs: Orgs, shutdown: CancellationToken) -> Result<(), HttpError> {
+pub async fn serve_http(
+    listener: TcpListener,
+    orgs: Orgs,
+    stats: Arc<ServerStats>,
+    shutdown: CancellationToken,
+) -> Result<(), HttpError> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut failures = 0;
     loop {
         while let Some(ended) = connections.try_join_next() {
-            told(ended);
+            log_failure(ended);
         }
         // First a place, then a connection: who has none waits outside.
         let accepted = async {
@@ -81,10 +87,10 @@ pub async fn serve_http(listener: TcpListener, orgs: Orgs, shutdown: Cancellatio
         match accepted {
             Ok((stream, _)) => {
                 failures = 0;
-                let (orgs, shutdown) = (orgs.clone(), shutdown.clone());
+                let told = Told { orgs: orgs.clone(), stats: Arc::clone(&stats), shutdown: shutdown.clone() };
                 connections.spawn(async move {
                     let _place = place;
-                    answer_one(stream, orgs, shutdown).await;
+                    answer_one(stream, told).await;
                 });
             }
             Err(error) => {
@@ -99,22 +105,30 @@ pub async fn serve_http(listener: TcpListener, orgs: Orgs, shutdown: Cancellatio
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        told(ended);
+        log_failure(ended);
     }
     Ok(())
 }
 
-fn told(ended: Result<(), tokio::task::JoinError>) {
+fn log_failure(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "an answer about health or metrics failed");
     }
 }
 
+/// What is told about.
+#[derive(Clone)]
+struct Told {
+    orgs: Orgs,
+    stats: Arc<ServerStats>,
+    shutdown: CancellationToken,
+}
+
 /// One connection, one request.
-async fn answer_one(stream: TcpStream, orgs: Orgs, shutdown: CancellationToken) {
+async fn answer_one(stream: TcpStream, told: Told) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (orgs, shutdown) = (orgs.clone(), shutdown.clone());
-        async move { Ok::<_, Infallible>(answer(&request, &orgs, &shutdown).await) }
+        let told = told.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &told).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,7 +143,7 @@ async fn answer_one(stream: TcpStream, orgs: Orgs, shutdown: CancellationToken) 
     }
 }
 
-async fn answer(request: &Request<Incoming>, orgs: &Orgs, shutdown: &CancellationToken) -> Response<String> {
+async fn answer(request: &Request<Incoming>, told: &Told) -> Response<String> {
     let path = request.uri().path();
     if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
         return plain(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n".to_owned());
@@ -141,8 +155,8 @@ async fn answer(request: &Request<Incoming>, orgs: &Orgs, shutdown: &Cancellatio
     }
     match path {
         "/healthz" => plain(StatusCode::OK, "alive\n".to_owned()),
-        "/readyz" => ready(orgs, shutdown.is_cancelled()),
-        _ => all_metrics(orgs).await,
+        "/readyz" => ready(&told.orgs, told.shutdown.is_cancelled()),
+        _ => all_metrics(told).await,
     }
 }
 
@@ -176,9 +190,9 @@ fn ready(orgs: &Orgs, is_stopping: bool) -> Response<String> {
     }
 }
 
-async fn all_metrics(orgs: &Orgs) -> Response<String> {
+async fn all_metrics(told: &Told) -> Response<String> {
     let mut states = Vec::new();
-    for org in orgs.iter() {
+    for org in told.orgs.iter() {
         match metrics::read(org).await {
             Ok(state) => states.push(state),
             Err(failure) => {
@@ -188,7 +202,7 @@ async fn all_metrics(orgs: &Orgs) -> Response<String> {
             }
         }
     }
-    let mut response = plain(StatusCode::OK, metrics::render(&states));
+    let mut response = plain(StatusCode::OK, metrics::render(&states, &told.stats));
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, format);
     response

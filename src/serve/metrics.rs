@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - Names begin with `okta_idmap_`, values are in base units; a name once given keeps its meaning.
-//! - Labels are org, kind, gap kind, state and bucket: closed sets, and nothing that identifies a person, a credential or a resource.
+//! - Labels are org, kind, gap kind, state, bucket and reason: closed sets, and nothing that identifies a person, a credential or a resource.
 //! - What is not known has no sample: a time of 0 would be taken for 1970.
 
 use std::fmt::Write as _;
@@ -15,6 +15,7 @@ use super::ask::Call;
 use super::coverage::{count_by_state, get_status};
 use super::errors::Failure;
 use super::orgs::OrgView;
+use super::stats::{CallRefusal, ConnectionRefusal, ServerStats};
 use super::status::RuntimeStatus;
 use crate::core::ids::Timestamp;
 
@@ -102,7 +103,7 @@ fn seconds(time: Option<Timestamp>) -> Option<String> {
 }
 
 /// Writes the state of all orgs.
-pub(super) fn render(orgs: &[OrgState]) -> String {
+pub(super) fn render(orgs: &[OrgState], stats: &ServerStats) -> String {
     let mut text = Text::default();
     text.family("build_info", Type::Gauge, "Version of the connector; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -112,6 +113,7 @@ pub(super) fn render(orgs: &[OrgState]) -> String {
     log(&mut text, orgs);
     requests(&mut text, orgs);
     credential(&mut text, orgs);
+    server(&mut text, stats);
     text.0
 }
 
@@ -128,6 +130,28 @@ fn one_each<T: std::fmt::Display>(
         if let Some(value) = value(org, status) {
             family.sample(&[("org", &status.org)], value);
         }
+    }
+}
+
+fn server(text: &mut Text, stats: &ServerStats) {
+    use Type::{Counter, Gauge};
+    text.family("server_connections", Gauge, "Connections to the gRPC server.").sample(&[], stats.connections());
+    let help = "Connections that were refused or ended before a known client called.";
+    let mut family = text.family("server_refused_connections_total", Counter, help);
+    for (refusal, reason) in ConnectionRefusal::ALL {
+        family.sample(&[("reason", reason)], stats.refused_connections(refusal));
+    }
+    let help = "Calls that were refused for want of a credential, of a role, or for a limit of the client.";
+    let mut family = text.family("server_refused_calls_total", Counter, help);
+    for (refusal, reason) in CallRefusal::ALL {
+        family.sample(&[("reason", reason)], stats.refused_calls(refusal));
+    }
+    let Some((is_reload_failing, not_after)) = stats.tls() else { return };
+    let help = "1 while the files of the server's certificate hold what cannot be used, and the former one is.";
+    text.family("server_certificate_reload_failing", Gauge, help).sample(&[], u8::from(is_reload_failing));
+    let help = "Until when the server's certificate is good.";
+    if let Some(not_after) = seconds(not_after) {
+        text.family("server_certificate_expires_timestamp_seconds", Gauge, help).sample(&[], not_after);
     }
 }
 
@@ -284,9 +308,43 @@ mod tests {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 
+    fn of(orgs: &[OrgState]) -> String {
+        render(orgs, &ServerStats::default())
+    }
+
+    #[test]
+    fn the_server_counts_and_tells_of_its_certificate() {
+        let stats = ServerStats::default();
+        let samples = |stats: &ServerStats| {
+            let text = render(&[], stats);
+            let lines = text.lines().filter(|line| line.starts_with("okta_idmap_server_"));
+            lines.map(|line| line["okta_idmap_server_".len()..].to_owned()).collect::<Vec<_>>()
+        };
+        stats.connected();
+        stats.refuse_call(CallRefusal::Role);
+        stats.refuse_connection(ConnectionRefusal::Unproven);
+        let expected = [
+            "connections 1",
+            "refused_connections_total{reason=\"limit\"} 0",
+            "refused_connections_total{reason=\"handshake\"} 0",
+            "refused_connections_total{reason=\"slow_handshake\"} 0",
+            "refused_connections_total{reason=\"unproven\"} 1",
+            "refused_calls_total{reason=\"unauthenticated\"} 0",
+            "refused_calls_total{reason=\"role\"} 1",
+            "refused_calls_total{reason=\"limit\"} 0",
+        ];
+        assert_eq!(samples(&stats), expected);
+        stats.use_certificate(Some(Timestamp::from_millis(1_000)));
+        stats.reload_failed();
+        let of_tls = ["certificate_reload_failing 1", "certificate_expires_timestamp_seconds 1.000"];
+        assert_eq!(samples(&stats)[8..], of_tls);
+        stats.use_certificate(None);
+        assert_eq!(samples(&stats)[8..], ["certificate_reload_failing 0"]);
+    }
+
     #[test]
     fn what_is_known_is_told() {
-        let text = render(&[state()]);
+        let text = of(&[state()]);
         let org = r#"org="a\"c\\me\n""#;
         check(&text, &format!("okta_idmap_store_revision{{{org}}} 12"));
         check(&text, &format!("okta_idmap_store_rows{{{org},kind=\"app_user\"}} 7"));
@@ -306,17 +364,17 @@ mod tests {
     #[test]
     fn what_is_not_known_has_no_sample() {
         let unknown = OrgState { runtime: None, ..state() };
-        let text = render(&[unknown, OrgState::default()]);
+        let text = of(&[unknown, OrgState::default()]);
         for name in ["log_polls_total", "requests_total", "log_last_poll_timestamp_seconds"] {
             assert!(!text.lines().any(|line| line.starts_with(&format!("okta_idmap_{name}{{"))), "{name}:\n{text}");
         }
-        assert!(render(&[]).contains("okta_idmap_build_info{version="));
+        assert!(of(&[]).contains("okta_idmap_build_info{version="));
     }
 
     /// The rules of the format that a scraper minds.
     #[test]
     fn the_text_is_well_formed() {
-        let text = render(&[state(), state()]);
+        let text = of(&[state(), state()]);
         let mut families = std::collections::BTreeSet::new();
         let mut family = String::new();
         for line in text.lines() {

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - Every answer says from which revision it is and which gaps could change it; absence is claimed only without gaps.
 //! - Whatever a request holds, it is answered or refused with a typed failure ([`Failure`]), within bounded work.
+//! - Over a socket nothing is called but through the gate (`gate`), which knows every rpc and the role that it needs.
 //! - Logs of calls carry the rpc, the org, the outcome and the time: nothing of what was asked for.
 
 mod acl;
@@ -21,7 +22,9 @@ mod explain;
 #[cfg(test)]
 mod filter_tests;
 mod gaps;
+mod gate;
 mod http;
+mod incoming;
 mod listing;
 mod lists;
 mod lookup;
@@ -35,10 +38,12 @@ mod resolution;
 mod rows;
 mod search;
 mod server;
+mod stats;
 mod status;
 mod subjects;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 
@@ -55,17 +60,21 @@ pub use self::control::{
 };
 pub use self::coverage::CoverageService;
 pub use self::errors::Failure;
+pub use self::gate::ClientLimits;
 pub use self::http::{HttpError, serve_http};
 pub use self::lookup::LookupService;
 pub use self::orgs::{OrgView, Orgs, SearchHandle};
 pub use self::search::{SearchService, app_key, group_key, mapping_key, user_key};
 pub use self::server::{DRAIN_MILLIS_MAX, ServeError, ServerSettings, serve};
+pub use self::stats::ServerStats;
 pub use self::status::{
     BucketStatus, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus, KindProgress,
     RuntimeStatus, StatusSource,
 };
+pub use self::tls::{Tls, TlsError};
 
 use self::ask::{Ask, Call};
+use self::gate::Caller;
 use self::patience::Patience;
 use self::requests::Asked;
 use crate::core::ids::Timestamp;
@@ -91,6 +100,11 @@ impl Services {
         Self { orgs, clock, streams, waiting, drain: CancellationToken::new() }
     }
 
+    /// With so many streams of changes at once.
+    pub fn with_watches_max(self, watches_max: usize) -> Self {
+        Self { streams: Arc::new(Semaphore::new(watches_max)), ..self }
+    }
+
     /// The orgs.
     pub fn orgs(&self) -> &Orgs {
         &self.orgs
@@ -109,6 +123,10 @@ impl Services {
     /// The service `Coverage`.
     pub fn coverage(&self) -> CoverageService {
         CoverageService(self.clone())
+    }
+
+    fn clock(&self) -> fn() -> Timestamp {
+        self.clock
     }
 
     fn streams(&self) -> &Arc<Semaphore> {
@@ -144,7 +162,7 @@ impl Services {
         request: Request<Q>,
         answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure>,
     ) -> Result<Response<R>, Status> {
-        let log = CallLog::start(rpc);
+        let log = CallLog::start(rpc, &request);
         let mut patience = Patience::begin(request.metadata());
         let request = request.into_inner();
         let mut call = match Call::begin(self, request.context()) {
@@ -167,7 +185,7 @@ impl Services {
         request: Request<Q>,
         answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Clone + Send + 'static,
     ) -> Result<Response<R>, Status> {
-        let log = CallLog::start(rpc);
+        let log = CallLog::start(rpc, &request);
         let mut patience = Patience::begin(request.metadata());
         let request = Arc::new(request.into_inner());
         let mut call = match Call::begin(self, request.context()) {
@@ -185,25 +203,36 @@ impl Services {
     }
 }
 
-/// The log line of one call.
+/// The log lines of one call: one for whoever looks for what is slow, and one for the audit where that is on.
 struct CallLog {
     rpc: &'static str,
     started: Instant,
+    caller: Caller,
 }
 
 impl CallLog {
-    fn start(rpc: &'static str) -> Self {
-        Self { rpc, started: Instant::now() }
+    fn start<Q>(rpc: &'static str, request: &Request<Q>) -> Self {
+        Self { rpc, started: Instant::now(), caller: Caller::of(request) }
+    }
+
+    /// Who did what, where that is wanted. Not what was asked for: names are no matter of a log.
+    fn audit(&self, org: &str, outcome: &str) {
+        if self.caller.is_audited {
+            let (caller, peer) = (&*self.caller.name, self.caller.peer());
+            tracing::info!(rpc = self.rpc, org, caller, peer, outcome, "look-up");
+        }
     }
 
     /// The call's context was refused, or the rpc does not exist.
     fn refuse<R>(&self, failure: &Failure) -> Result<Response<R>, Status> {
+        self.audit("", failure.name());
         tracing::debug!(rpc = self.rpc, outcome = failure.name(), micros = self.micros(), "call");
         Err(failure.status())
     }
 
     fn finish<R>(&self, call: &Call, answered: Result<R, Failure>) -> Result<Response<R>, Status> {
         let org = call.view().name();
+        self.audit(org, answered.as_ref().map_or_else(Failure::name, |_| "OK"));
         match answered {
             Ok(response) => {
                 tracing::debug!(rpc = self.rpc, org, outcome = "OK", micros = self.micros(), "call");

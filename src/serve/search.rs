@@ -182,7 +182,7 @@ impl Services {
         request: Request<Q>,
         run: fn(&Call, &Q) -> Result<Answered<R>, Failure>,
     ) -> Result<Response<R>, Status> {
-        let log = CallLog::start(rpc);
+        let log = CallLog::start(rpc, &request);
         let mut patience = Patience::begin(request.metadata());
         let request = Arc::new(request.into_inner());
         let mut call = match Call::begin(self, request.context()) {

@@ -2,11 +2,15 @@
 //!
 //! Entry point: [`serve`].
 //!
+//! Connections come through `incoming`, calls through `gate`.
+//!
 //! Invariants:
 //! - Health says `NOT_SERVING` before the first call is turned away.
 //! - The end comes at most [`DRAIN_MILLIS_MAX`] after it was asked for, whatever the clients do.
 //! - Every task ends with [`serve`].
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use okta_idmap_proto::FILE_DESCRIPTOR_SET;
@@ -19,16 +23,22 @@ use okta_idmap_proto::v1::{
     search_server::SearchServer,
 };
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Services;
+use super::changes::STREAMS_MAX;
+use super::gate::{ClientLimits, Gate, Strangers};
+use super::incoming::{self, Door};
 use super::orgs::OrgView;
+use super::stats::ServerStats;
+use super::tls::{Tls, TlsError};
 use crate::config::ServerConfig;
+use crate::core::access::Access;
 
 /// How long calls under way may go on after the shutdown, in milliseconds. The slowest answer takes well below a second;
 /// the rest is for slow clients.
@@ -44,8 +54,12 @@ const KEEPALIVE_MILLIS: u64 = 30_000;
 /// Bytes of the headers of one request at most. Ours are some hundred bytes.
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 
+/// How long a call may take until its answer begins, in milliseconds. The slowest takes well below a second, Admin.ReleaseHold
+/// some; who sends his request so slowly holds memory for nothing.
+const CALL_MILLIS_MAX: u64 = 60_000;
+
 /// How the server behaves. Whether the address is allowed was decided when the configuration was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// Whether the reflection service is offered.
     pub reflection: bool,
@@ -53,21 +67,61 @@ pub struct ServerSettings {
     pub max_message_bytes: usize,
     /// Calls that one connection may have open at a time.
     pub max_concurrent_streams: u32,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Streams of `Changes.Watch` at a time, over all clients.
+    pub max_watches: usize,
+    /// What one client may take. Not asked of programs on this machine while nobody is named in `access`.
+    pub client: ClientLimits,
+    /// TLS, if it is on.
+    pub tls: Option<Tls>,
+    /// Who may call.
+    pub access: Arc<Access>,
+    /// Whether look-ups are logged with their callers.
+    pub audit_lookups: bool,
+    /// What is counted, for the metrics.
+    pub stats: Arc<ServerStats>,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { reflection: true, max_message_bytes: REQUEST_BYTES_MAX, max_concurrent_streams: 200 }
+        Self {
+            reflection: true,
+            max_message_bytes: REQUEST_BYTES_MAX,
+            max_concurrent_streams: 200,
+            max_connections: 800,
+            max_watches: STREAMS_MAX,
+            client: ClientLimits { calls: 200, watches: 16, calls_per_second: None },
+            tls: None,
+            access: Arc::default(),
+            audit_lookups: false,
+            stats: Arc::default(),
+        }
     }
 }
 
-impl From<&ServerConfig> for ServerSettings {
-    fn from(config: &ServerConfig) -> Self {
-        Self {
+impl ServerSettings {
+    /// As configured; reads the files of TLS.
+    ///
+    /// # Errors
+    /// [`TlsError`]: these cannot be used.
+    pub fn from_config(config: &ServerConfig) -> Result<Self, TlsError> {
+        Ok(Self {
             reflection: config.reflection,
             max_message_bytes: config.max_message_bytes,
             max_concurrent_streams: config.max_concurrent_streams,
-        }
+            max_connections: config.max_connections,
+            max_watches: config.max_watches,
+            client: ClientLimits {
+                calls: config.max_client_calls,
+                watches: config.max_client_watches,
+                calls_per_second: config.max_client_calls_per_second,
+            },
+            tls: config.tls.clone().map(Tls::load).transpose()?,
+            access: Arc::new(config.access.clone()),
+            audit_lookups: config.audit_lookups,
+            stats: Arc::default(),
+        })
     }
 }
 
@@ -77,6 +131,9 @@ pub enum ServeError {
     /// The reflection service could not be made of the descriptors.
     #[error("build the reflection service")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The system takes no more connections.
+    #[error("accept connections")]
+    Accept(#[source] io::Error),
     /// The transport failed.
     #[error("serve")]
     Transport(#[source] tonic::transport::Error),
@@ -104,6 +161,30 @@ pub async fn serve(
         // An error means that the sender is gone, and with it the reason to go on.
         let _ = drain.wait_for(|is_draining| *is_draining).await;
     };
+    let services = services.with_watches_max(settings.max_watches);
+    let ServerSettings { client, tls, access, stats, .. } = settings;
+    let gate = Gate::new(Arc::clone(&access), client, settings.audit_lookups, Arc::clone(&stats), services.clock());
+    // Ends with this function: who accepts, and who looks at the certificate's files.
+    let mut helpers = JoinSet::new();
+    if let Some(tls) = tls.clone() {
+        let stats = Arc::clone(&stats);
+        helpers.spawn(async move {
+            tls.follow_files(&stats).await;
+            Ok(())
+        });
+    }
+    let door = Door {
+        tls,
+        strangers: Strangers::new(client),
+        places: Arc::new(Semaphore::new(settings.max_connections)),
+        needs_proof: !access.is_open(),
+        stats,
+    };
+    let (taken, mut connections) = incoming::queue();
+    helpers.spawn(incoming::accept(listener, door, taken, services.drain().clone()));
+    let incoming = futures_util::stream::poll_fn(move |cx| {
+        connections.poll_recv(cx).map(|connection| connection.map(Ok::<_, io::Error>))
+    });
     let requests_max = settings.max_message_bytes;
     macro_rules! limited {
         ($server:expr) => {
@@ -111,6 +192,8 @@ pub async fn serve(
         };
     }
     let router = Server::builder()
+        .layer(gate)
+        .timeout(Duration::from_millis(CALL_MILLIS_MAX))
         .max_concurrent_streams(settings.max_concurrent_streams)
         .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
@@ -123,7 +206,6 @@ pub async fn serve(
         .add_service(limited!(CoverageServer::new(services.coverage())))
         .add_service(limited!(ChangesServer::new(services.changes())))
         .add_service(limited!(AdminServer::new(services.admin())));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = router.serve_with_incoming_shutdown(incoming, drained);
     let mut serving = std::pin::pin!(serving);
     let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
@@ -131,8 +213,21 @@ pub async fn serve(
         become_ready(&orgs, &reporter).await;
         std::future::pending::<()>().await;
     };
+    // The first helper that ends before the shutdown: nobody would come in any more.
+    let accepting = async {
+        match helpers.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(error)) => Err(io::Error::other(error)),
+            None => Ok(()),
+        }
+    };
     tokio::select! {
         ended = &mut serving => return ended.map_err(ServeError::Transport),
+        ended = accepting => {
+            if let Err(error) = ended {
+                return Err(ServeError::Accept(error));
+            }
+        }
         () = readiness => {}
         () = shutdown.cancelled() => {}
     }

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 
 use front::{Front, Manner};
 use harness::{CANARY, Place, Running};
+use okta_idmap::core::access::{TokenHash, token_of};
 use okta_idmap::core::private_key::PrivateKey;
 use okta_idmap::core::secret::Secret;
 use okta_sim::{Action, PathMatch, Refusal, Rule, ServiceApp, Sim};
@@ -136,7 +137,7 @@ impl Stage {
             &["user", "show", "nobody@acme.example"],
         ] {
             let line: Vec<&str> = line.iter().copied().chain(server.iter().map(String::as_str)).collect();
-            self.run(&line);
+            assert!(matches!(self.run(&line), Some(0 | 4)), "{line:?}");
         }
         self.front.set(Manner::Repeats(403));
         serving.wait_for("a read failed");
@@ -225,16 +226,32 @@ impl Serving {
 
 #[test]
 fn an_api_token_is_shown_nowhere() {
+    let server_token = token_of(&std::array::from_fn(|n| n as u8 * 7 + 3));
     let mut stage = Stage::new("text", |sim, place| {
         sim.require_token(CANARY);
         place.set("OKTA_IDMAP_API_TOKEN", CANARY);
+        // Our own server has secrets, too: its key, and the tokens of its clients.
+        let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls");
+        let hash = TokenHash::of(server_token.expose()).unwrap();
+        for (key, value) in [
+            ("SERVER__TLS_CERT_FILE", format!("{keys}/server.pem")),
+            ("SERVER__TLS_KEY_FILE", format!("{keys}/server-key.pem")),
+            ("SERVER__TOKENS", format!("{{ canary = 'read {hash}' }}")),
+            ("SERVER__AUDIT_LOOKUPS", "true".to_owned()),
+            ("CLIENT__CA_FILE", format!("{keys}/root.pem")),
+            ("CLIENT__TOKEN", server_token.expose().to_owned()),
+        ] {
+            place.set(&format!("OKTA_IDMAP_{key}"), &value);
+        }
     });
     for line in [&["config"][..], &["check"], &["sync"], &["status", "--direct", "-o", "json"]] {
         assert_eq!(stage.run(line), Some(0), "{line:?}");
     }
     stage.go_wrong();
     stage.serve(false);
-    stage.assert_silent(&[CANARY.as_bytes().to_vec()]);
+    let mut secrets = vec![search::p256_key_material(include_str!("../keys/tls/server-key.pem"))];
+    secrets.extend([CANARY, server_token.expose()].map(|secret| secret.as_bytes().to_vec()));
+    stage.assert_silent(&secrets);
 }
 
 #[test]

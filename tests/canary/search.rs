@@ -91,6 +91,12 @@ pub(crate) fn key_material(pem: &str) -> Vec<Vec<u8>> {
     vec![text.as_bytes()[400..].to_vec(), private.to_vec()]
 }
 
+/// The private number of a PKCS#8 key on P-256, which stands behind 36 bytes of heads; the public point follows it.
+pub(crate) fn p256_key_material(pem: &str) -> Vec<u8> {
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    STANDARD.decode(&text).unwrap()[36..68].to_vec()
+}
+
 /// Pieces of every form are found amid other things, and nothing is found where there is none.
 #[test]
 fn the_search_finds_every_form_of_every_piece() {

@@ -34,12 +34,13 @@ fn help_teaches_by_example() {
         "export",
         "release",
         "config",
+        "config token",
     ];
     for command in commands {
         let line: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let ran = place.run(&line);
         ran.assert(0, "Usage: okta-idmap", "");
-        let is_top = !command.contains(' ') || command == "user in";
+        let is_top = !command.contains(' ') || matches!(command, "user in" | "config token");
         assert_eq!(is_top, ran.out.contains("Examples:"), "{command}");
         assert!(ran.out.contains("--output <FORM>"), "{command}");
     }

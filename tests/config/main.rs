@@ -8,6 +8,7 @@ mod hostile;
 mod memory;
 mod messages;
 mod network;
+mod server;
 mod service_apps;
 
 use std::collections::BTreeSet;
@@ -368,7 +369,7 @@ fn every_key_is_a_variable() {
         // An empty variable counts as unset: a text that is empty by default is set to something else.
         let value = match value.trim_matches('"') {
             "" if key.path == "server.http_listen" => "127.0.0.1:8451".to_owned(),
-            "" if key.path == "network.ca_file" => "roots".to_owned(),
+            "" if key.path.ends_with("_file") => "roots".to_owned(),
             value => value.to_owned(),
         };
         for name in [format!("OKTA_IDMAP_{suffix}"), format!("OKTA_IDMAP_ORGS__ACME__{suffix}")] {
@@ -380,6 +381,16 @@ fn every_key_is_a_variable() {
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .into_iter()
                     .chain([(name.clone(), value.clone())]);
+            // What is of no use alone.
+            let others: &[&str] = match key.path.as_str() {
+                "server.tls_client_ca_file" => &["SERVER__TLS_CERT_FILE", "SERVER__TLS_KEY_FILE", "SERVER__CLIENTS"],
+                path if path.starts_with("server.tls_") => &["SERVER__TLS_CERT_FILE", "SERVER__TLS_KEY_FILE"],
+                "client.cert_file" | "client.key_file" => &["CLIENT__CERT_FILE", "CLIENT__KEY_FILE"],
+                _ => &[],
+            };
+            let others = others.iter().map(|other| format!("OKTA_IDMAP_{other}")).filter(|other| *other != name);
+            let value_of = |other: &str| if other.ends_with("CLIENTS") { "{ 'CN=a' = 'read' }" } else { "roots" };
+            let env = env.chain(others.map(|other| (other.clone(), value_of(&other).to_owned())).collect::<Vec<_>>());
             let flags = Flags::default();
             let (config, _) = load(Sources { file: None, env, flags }, &read_secret).unwrap();
             // Not merely accepted: the value in force is from it. At the top level the org's line says the same.
@@ -472,12 +483,28 @@ fn the_effective_configuration_names_its_sources() {
         [server]
         listen = "[::1]:9000" # flag --listen
         http_listen = "" # default
+        http_allow_remote = false # default
+        tls_cert_file = "" # default
+        tls_key_file = "" # default
+        tls_client_ca_file = "" # default
+        tls_client_certificate = "required" # default
+        allow_insecure_remote = false # default
+        max_connections = 800 # default
+        max_watches = 64 # default
+        max_client_calls = 200 # default
+        max_client_watches = 16 # default
+        max_client_calls_per_second = 0 # default
+        audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
         max_concurrent_streams = 200 # default
 
         [client]
         server = "http://[::1]:9000" # flag --listen
+        token_file = "" # default
+        ca_file = "" # default
+        cert_file = "" # default
+        key_file = "" # default
 
         [index]
         commit_interval = "1s" # default
@@ -567,12 +594,28 @@ fn the_effective_configuration_names_its_sources() {
         [server]
         listen = "127.0.0.1:8450" # default
         http_listen = "" # default
+        http_allow_remote = false # default
+        tls_cert_file = "" # default
+        tls_key_file = "" # default
+        tls_client_ca_file = "" # default
+        tls_client_certificate = "required" # default
+        allow_insecure_remote = false # default
+        max_connections = 800 # default
+        max_watches = 64 # default
+        max_client_calls = 200 # default
+        max_client_watches = 16 # default
+        max_client_calls_per_second = 0 # default
+        audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
         max_concurrent_streams = 200 # default
 
         [client]
         server = "http://127.0.0.1:8450" # default
+        token_file = "" # default
+        ca_file = "" # default
+        cert_file = "" # default
+        key_file = "" # default
 
         [index]
         commit_interval = "1s" # default
@@ -669,14 +712,20 @@ fn the_settings_without_default_of_the_example_are_right_too() {
     let app = ["client_id", "key_id", "private_key_file", "signing_algorithm", "scopes"];
     for used in [&["api_token_file"][..], &app] {
         let all = ["api_token", "private_key"].iter().chain(&app).chain(&["api_token_file"]);
-        let unused: Vec<String> = all.filter(|key| !used.contains(*key)).map(|key| format!("{key} = ")).collect();
+        let mut unused: Vec<String> = all.filter(|key| !used.contains(*key)).map(|key| format!("{key} = ")).collect();
+        unused.push("token = ".to_owned());
         let text = uncommented_example();
         let lines = text.lines().filter(|line| !unused.iter().any(|start| line.starts_with(start)));
         let text = lines.collect::<Vec<_>>().join("\n");
         let text = text.replace("/run/secrets/okta-acme-key", "key").replace("/run/secrets/okta-acme", "token");
+        // The names of certificates are for a server that asks for them.
+        let text = ["tls_cert_file", "tls_key_file", "tls_client_ca_file"]
+            .iter()
+            .fold(text, |text, key| text.replace(&format!("{key} = \"\""), &format!("{key} = \"a.pem\"")));
         let file = Some(ConfigFile { path: "config.example.toml".into(), text, mode: None });
         let (config, _) = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).unwrap();
         assert_eq!(config.require_org(Some("acme")).unwrap().domain.as_str(), "https://acme.okta.com");
+        assert!(config.server.access.has_tokens() && config.server.access.has_certificates());
     }
 }
 

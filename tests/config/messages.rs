@@ -129,7 +129,7 @@ reflection = "yes"
 max_message_bytes = "1GB"
 max_concurrent_streams = 0
 [client]
-server = "https://127.0.0.1:8450"
+server = "http://10.0.0.1:8450"
 [index]
 commit_interval = "1ms"
 writer_heap_bytes = 1000
@@ -179,12 +179,12 @@ Jira = "fuzzy"
             okta-idmap.toml:2:1: data_dir: is empty or holds control characters
             okta-idmap.toml:4:1: log.level: "warning" is none of off, error, warn, info, debug, trace, nor <module>=<level>
             okta-idmap.toml:5:1: log.format: expected one of "text", "json", got "xml"
-            okta-idmap.toml:7:1: server.listen: 0.0.0.0:8450 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front
-            okta-idmap.toml:8:1: server.http_listen: 0.0.0.0:8451 is not a loopback address: this version serves without TLS and without authentication, so anyone who reaches it could read who is who; listen on 127.0.0.1 or [::1] and put a proxy that does both in front
+            okta-idmap.toml:8:1: server.http_listen: 0.0.0.0:8451 is not a loopback address, and health and metrics are told without TLS and to everybody who asks: set server.http_allow_remote = true if the network may have them
             okta-idmap.toml:9:1: server.reflection: expected true or false, got "yes"
             okta-idmap.toml:10:1: server.max_message_bytes: expected a size from 64KiB to 64MiB, written like "64MB", "64MiB" or a number of bytes, got "1GB"
             okta-idmap.toml:11:1: server.max_concurrent_streams: expected a whole number from 1 to 10000, got 0
-            okta-idmap.toml:13:1: client.server: TLS is not available in this version: write http:// and a loopback host
+            okta-idmap.toml:7:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens] or [server.clients]; where something in front of it does both, server.allow_insecure_remote = true
+            okta-idmap.toml:13:1: client.server: http:// is for loopback hosts only, write https://10.0.0.1:8450
             okta-idmap.toml:15:1: index.commit_interval: expected a duration from 100ms to 1m, written like "15s", "6h" or "1h30m", got "1ms"
             okta-idmap.toml:16:1: index.writer_heap_bytes: expected a size from 15MB to 2GB, written like "64MB", "64MiB" or a number of bytes, got 1000
             okta-idmap.toml:18:1: crawl.interval: expected a duration from 1m to 7d, written like "15s", "6h" or "1h30m", got 6
@@ -233,7 +233,7 @@ Jira = "fuzzy"
             OKTA_IDMAP_SERVER__REFLECTION: server.reflection: expected true or false, got "maybe"
             OKTA_IDMAP_BRAKE__SHARE: brake.share: expected a share from 0 to 1, got "inf"
             OKTA_IDMAP_APPS__INCLUDE: apps.include: an item is empty
-            OKTA_IDMAP_RESOLVE__NAME_RULES: resolve.name_rules: expected a table like { "Jira" = "exact" }, each value one of "default", "exact", "ignore_case", got "Jira=exact""#]],
+            OKTA_IDMAP_RESOLVE__NAME_RULES: resolve.name_rules: expected a table like { "a name" = "…" }, each value one of "default", "exact", "ignore_case", got "Jira=exact""#]],
     );
     // What is overridden is checked as well.
     check_error(

@@ -1,6 +1,7 @@
 //! Health and metrics over HTTP, as a scraper and as somebody who wants to be a nuisance.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use okta_idmap::core::coverage::GapKind;
@@ -26,7 +27,7 @@ impl Http {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_http(listener, Orgs::new(views), shutdown.clone()));
+        tasks.spawn(serve_http(listener, Orgs::new(views), Arc::default(), shutdown.clone()));
         Self { address, shutdown, tasks }
     }
 

@@ -165,6 +165,8 @@ pub enum ErrorReason {
     NoEngine = 23,
     /// FAILED_PRECONDITION: the org has not told its id yet, which principals are bound to (ResolveAcl, ExpandUser).
     OrgIdUnknown = 24,
+    /// UNAUTHENTICATED: no credential came with the call, or one that is not known or no longer good.
+    CredentialRequired = 25,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -198,6 +200,7 @@ impl ErrorReason {
             Self::StorageFailed => "ERROR_REASON_STORAGE_FAILED",
             Self::NoEngine => "ERROR_REASON_NO_ENGINE",
             Self::OrgIdUnknown => "ERROR_REASON_ORG_ID_UNKNOWN",
+            Self::CredentialRequired => "ERROR_REASON_CREDENTIAL_REQUIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -228,6 +231,7 @@ impl ErrorReason {
             "ERROR_REASON_STORAGE_FAILED" => Some(Self::StorageFailed),
             "ERROR_REASON_NO_ENGINE" => Some(Self::NoEngine),
             "ERROR_REASON_ORG_ID_UNKNOWN" => Some(Self::OrgIdUnknown),
+            "ERROR_REASON_CREDENTIAL_REQUIRED" => Some(Self::CredentialRequired),
             _ => None,
         }
     }

@@ -1,14 +1,14 @@
-//! The little of ASN.1 DER that private keys need. Entry points: [`Elements`], [`pkcs8`], [`sec1`].
+//! The little of ASN.1 DER that private keys and certificates need. Entry points: [`Elements`], [`pkcs8`], [`sec1`].
 //!
 //! Invariant: every input is an answer or `None`; nothing is copied.
 
 /// The elements of a DER value, one after the other.
-pub(super) struct Elements<'a>(&'a [u8]);
+pub(in crate::core) struct Elements<'a>(&'a [u8]);
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTETS: u8 = 0x04;
-pub(super) const OBJECT_ID: u8 = 0x06;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(in crate::core) const INTEGER: u8 = 0x02;
+pub(in crate::core) const OCTETS: u8 = 0x04;
+pub(in crate::core) const OBJECT_ID: u8 = 0x06;
+pub(in crate::core) const SEQUENCE: u8 = 0x30;
 /// `[0]` and `[1]` of SEC1: the curve and the public part.
 const PARAMETERS: u8 = 0xa0;
 const PUBLIC: u8 = 0xa1;
@@ -16,17 +16,22 @@ const BITS: u8 = 0x03;
 
 impl<'a> Elements<'a> {
     /// Those of a value that is one sequence.
-    pub(super) fn of_sequence(der: &'a [u8]) -> Option<Self> {
+    pub(in crate::core) fn of_sequence(der: &'a [u8]) -> Option<Self> {
         Some(Self(Self(der).expect(SEQUENCE)?))
     }
 
+    /// Those of a content that was taken out of its element.
+    pub(in crate::core) const fn within(content: &'a [u8]) -> Self {
+        Self(content)
+    }
+
     /// The next element with its tag.
-    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(in crate::core) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // Keys are shorter than 64 KiB.
+            // Keys and certificates are shorter than 64 KiB.
             0x81 | 0x82 => {
                 let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
@@ -39,7 +44,7 @@ impl<'a> Elements<'a> {
     }
 
     /// The next element, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(in crate::core) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 }

@@ -14,7 +14,7 @@
 //! - No error and no `Debug` shows anything of a key, and the bytes that lead to it are zeroed.
 //! - Randomness is handed in.
 
-mod der;
+pub(in crate::core) mod der;
 mod es512;
 mod jwk;
 mod pem;

@@ -5,6 +5,7 @@
 //! Invariants:
 //! - Nothing is read ahead of the client: each message is made when the one before was taken, in a snapshot of the store that
 //!   is over before the message is sent. A client that does not read holds a list of keys, no transaction.
+//! - A stream that is not polled, because its client does not read, holds no place in a queue.
 //! - A checkpoint follows every piece of the log that was sent, whatever the filter dropped, and comes within
 //!   [`IDLE_WAIT_MILLIS`] when nothing happens.
 //! - `observed_through` of a checkpoint is never ahead of what was sent.
@@ -17,6 +18,7 @@ use futures_util::Stream;
 use okta_idmap_proto::limits::{CHANGE_EVENTS_MAX, CHECKPOINT_INTERVAL_MS_MAX};
 use okta_idmap_proto::v1::{self, change_event::Event};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -164,16 +166,25 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads in one snapshot, on a blocking thread; waits while too many do.
+    /// Reads in one snapshot, on a blocking thread; waits while too many do. The read is a task of its own, because nobody
+    /// polls a stream whose client does not read: what is asked for here would keep its place in the queue all that time,
+    /// and four such clients would be the end of all scans.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Clone + Send + 'static,
     ) -> Result<T, Status> {
         loop {
+            let mut scan = JoinSet::new();
+            let (call, read) = (self.call.clone(), read.clone());
+            scan.spawn(async move { call.scan(read).await });
             let answered = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => Err(Failure::NotServing(None)),
-                answered = self.call.scan(read.clone()) => answered,
+                // A panic is logged by whoever panics; the stream ends as if the server did.
+                answered = scan.join_next() => match answered {
+                    Some(Ok(answered)) => answered,
+                    _ => Err(Failure::NotServing(None)),
+                },
             };
             match answered {
                 Err(Failure::Overloaded) => tokio::time::sleep(Duration::from_millis(CROWDED_WAIT_MILLIS)).await,

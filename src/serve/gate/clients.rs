@@ -1,0 +1,179 @@
+//! What one client may take: calls at a time, streams at a time, calls in a second. Entry point: [`ClientState::enter`].
+//!
+//! Invariant: a place is taken before a call is looked at and given back when the last byte of its answer is, so that a client
+//! that does not read its answers runs out of places of its own, and of nobody else's.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::super::errors::Failure;
+
+/// What one client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Calls at a time, streams included.
+    pub calls: usize,
+    /// Streams of `Changes.Watch` at a time.
+    pub watches: usize,
+    /// Calls in a second. `None`: any number.
+    pub calls_per_second: Option<u32>,
+}
+
+/// What one client takes.
+#[derive(Debug)]
+pub(in crate::serve) struct ClientState {
+    calls: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    rate: Option<Rate>,
+}
+
+/// Places of a call that is under way.
+#[derive(Debug, Default)]
+pub(in crate::serve) struct Places {
+    _call: Option<OwnedSemaphorePermit>,
+    _watch: Option<OwnedSemaphorePermit>,
+}
+
+impl ClientState {
+    pub(in crate::serve) fn new(limits: ClientLimits) -> Self {
+        Self {
+            calls: Arc::new(Semaphore::new(limits.calls)),
+            watches: Arc::new(Semaphore::new(limits.watches)),
+            rate: limits.calls_per_second.map(Rate::new),
+        }
+    }
+
+    /// Takes the places of a call.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`]: the client has as many as it may.
+    pub(in crate::serve) fn enter(&self, is_watch: bool) -> Result<Places, Failure> {
+        if self.rate.as_ref().is_some_and(|rate| !rate.admits()) {
+            return Err(Failure::Overloaded);
+        }
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().map_err(|_| Failure::Overloaded);
+        let call = take(&self.calls)?;
+        let watch = if is_watch { Some(take(&self.watches)?) } else { None };
+        Ok(Places { _call: Some(call), _watch: watch })
+    }
+}
+
+/// So many calls a second, of which a second's worth may come at once.
+#[derive(Debug)]
+struct Rate {
+    begun: Instant,
+    nanos_per_call: u64,
+    /// When, in nanoseconds since `begun`, all calls that were admitted would have come at an even pace.
+    paced_until: AtomicU64,
+}
+
+const SECOND_NANOS: u64 = 1_000_000_000;
+
+impl Rate {
+    fn new(per_second: u32) -> Self {
+        let nanos_per_call = SECOND_NANOS / u64::from(per_second.max(1));
+        Self { begun: Instant::now(), nanos_per_call, paced_until: AtomicU64::new(0) }
+    }
+
+    fn admits(&self) -> bool {
+        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let admit = |paced_until: u64| {
+            let next = paced_until.max(now).saturating_add(self.nanos_per_call);
+            (next <= now.saturating_add(SECOND_NANOS)).then_some(next)
+        };
+        self.paced_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+    }
+}
+
+/// Callers that are known by their address only.
+#[derive(Debug)]
+pub(in crate::serve) struct Strangers {
+    limits: ClientLimits,
+    /// A state lives as long as one of its connections.
+    by_address: Mutex<HashMap<IpAddr, Weak<ClientState>>>,
+}
+
+impl Strangers {
+    pub(in crate::serve) fn new(limits: ClientLimits) -> Self {
+        Self { limits, by_address: Mutex::default() }
+    }
+
+    /// The state of whoever calls from there.
+    pub(in crate::serve) fn of(&self, address: IpAddr) -> Arc<ClientState> {
+        // Nothing panics while it is held; and what is in it would still be true.
+        let mut known = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = network_of(address);
+        if let Some(state) = known.get(&network).and_then(Weak::upgrade) {
+            return state;
+        }
+        // As many as there are connections are alive: the map has at most twice as many.
+        if known.len() >= 2 * known.values().filter(|state| state.strong_count() > 0).count() {
+            known.retain(|_, state| state.strong_count() > 0);
+        }
+        let state = Arc::new(ClientState::new(self.limits));
+        known.insert(network, Arc::downgrade(&state));
+        state
+    }
+}
+
+/// Of IPv6 the first 64 bits: one machine has all addresses behind them.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMITS: ClientLimits = ClientLimits { calls: 3, watches: 1, calls_per_second: None };
+
+    #[test]
+    fn places_are_taken_and_given_back() {
+        let client = ClientState::new(LIMITS);
+        let watch = client.enter(true).unwrap();
+        assert!(client.enter(true).is_err(), "one stream only");
+        let calls = [client.enter(false).unwrap(), client.enter(false).unwrap()];
+        assert!(client.enter(false).is_err(), "three calls only, the stream among them");
+        drop(calls);
+        assert!(client.enter(false).is_ok());
+        drop(watch);
+        assert!(client.enter(true).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_paced() {
+        let client = ClientState::new(ClientLimits { calls_per_second: Some(10), ..LIMITS });
+        let admitted = |n: usize| (0..n).filter(|_| client.enter(false).is_ok()).count();
+        assert_eq!(admitted(30), 10, "a second's worth at once");
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(admitted(30), 2);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(admitted(30), 10, "a rest is not saved up");
+    }
+
+    #[test]
+    fn strangers_are_told_apart_by_their_network() {
+        let strangers = Strangers::new(LIMITS);
+        let of = |address: &str| strangers.of(address.parse().unwrap());
+        let one = of("192.0.2.1");
+        assert!(Arc::ptr_eq(&one, &of("192.0.2.1")) && Arc::ptr_eq(&one, &of("::ffff:192.0.2.1")));
+        assert!(!Arc::ptr_eq(&one, &of("192.0.2.2")));
+        let six = of("2001:db8::1");
+        assert!(Arc::ptr_eq(&six, &of("2001:db8::ffff:1")));
+        assert!(!Arc::ptr_eq(&six, &of("2001:db8:0:1::1")));
+        for n in 0..1_000 {
+            of(&format!("198.51.{}.{}", n / 250, n % 250));
+        }
+        assert!(strangers.by_address.lock().unwrap().len() <= 6, "who has gone is forgotten");
+    }
+}

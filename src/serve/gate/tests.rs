@@ -1,0 +1,206 @@
+//! The gate as decisions: method, credential and certificate in, passage or failure out.
+
+use tonic::Code;
+
+use super::*;
+use crate::core::access::{CertificateName, TokenHash};
+
+const NOW: Timestamp = Timestamp::from_millis(1_770_000_000_000);
+const LIMITS: ClientLimits = ClientLimits { calls: 2, watches: 1, calls_per_second: None };
+
+const READ: &str = "oidm_read-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const EXPLAIN: &str = "oidm_explain-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const ADMIN: &str = "oidm_admin-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+fn now() -> Timestamp {
+    NOW
+}
+
+fn gate(access: Access) -> Gate {
+    Gate::new(Arc::new(access), LIMITS, true, Arc::default(), now)
+}
+
+fn known() -> Access {
+    let mut access = Access::default();
+    for (name, token, role) in [("r", READ, Role::Read), ("e", EXPLAIN, Role::Explain), ("a", ADMIN, Role::Admin)] {
+        assert!(access.add_token(name, role, TokenHash::of(token).unwrap()));
+    }
+    access.add_certificate(CertificateName::Dns("search.example".to_owned()), Role::Read);
+    access
+}
+
+fn peer(address: &str, certificate: Option<(&str, i64)>) -> Peer {
+    let certificate = certificate.map(|(name, good_for_millis)| CertificateFacts {
+        names: vec![CertificateName::parse(name).unwrap()],
+        not_after: NOW.plus_millis(good_for_millis),
+    });
+    let stranger = Arc::new(ClientState::new(LIMITS));
+    Peer { address: format!("{address}:1").parse().unwrap(), stranger, certificate, is_proven: AtomicBool::new(false) }
+}
+
+fn headers(authorizations: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for value in authorizations {
+        headers.append(AUTHORIZATION, http::HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+/// The name of the caller, or the failure.
+fn pass(gate: &Gate, path: &str, authorizations: &[&str], peer: &Peer) -> String {
+    let method = method_of(path).unwrap();
+    match gate.0.admit(method, &headers(authorizations), peer) {
+        Ok((caller, _)) => format!("{:?}", caller.name),
+        Err(failure) => format!("{:?} {}", failure.status().code(), failure.name()),
+    }
+}
+
+const GET: &str = "/idmap.v1.Lookup/GetUser";
+const EXPLAINS: &str = "/idmap.v1.Lookup/Explain";
+const SYNC: &str = "/idmap.v1.Admin/TriggerSync";
+const WATCH: &str = "/idmap.v1.Changes/Watch";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+const UNKNOWN: &str = "Unauthenticated CREDENTIAL_REQUIRED";
+const FORBIDDEN: &str = "PermissionDenied ROLE_REQUIRED";
+const BUSY: &str = "ResourceExhausted OVERLOADED";
+
+#[test]
+fn a_token_passes_by_its_role() {
+    let gate = gate(known());
+    #[track_caller]
+    fn check(gate: &Gate, path: &str, authorizations: &[&str], expected: &str) {
+        assert_eq!(pass(gate, path, authorizations, &peer("192.0.2.1", None)), expected);
+    }
+    let [read, explain, admin] = [READ, EXPLAIN, ADMIN].map(|token| format!("Bearer {token}"));
+    check(&gate, GET, &[&read], "\"r\"");
+    check(&gate, EXPLAINS, &[&read], FORBIDDEN);
+    check(&gate, SYNC, &[&read], FORBIDDEN);
+    check(&gate, REFLECTION, &[&read], "\"r\"");
+    check(&gate, EXPLAINS, &[&explain], "\"e\"");
+    check(&gate, GET, &[&explain], "\"e\"");
+    check(&gate, SYNC, &[&explain], FORBIDDEN);
+    for path in [GET, EXPLAINS, SYNC, WATCH] {
+        check(&gate, path, &[&admin], "\"a\"");
+    }
+    for path in [GET, EXPLAINS, SYNC, WATCH, REFLECTION] {
+        check(&gate, path, &[], UNKNOWN);
+    }
+    check(&gate, HEALTH, &[], "\"\"");
+    check(&gate, HEALTH, &["Bearer wrong"], "\"\"");
+}
+
+#[test]
+fn what_is_no_token_is_refused() {
+    let gate = gate(known());
+    let hash = TokenHash::of(READ).unwrap();
+    let wrong = [
+        READ.to_owned(),
+        format!("Basic {READ}"),
+        format!("Bearer {READ}x"),
+        format!("Bearer {}", &READ[..READ.len() - 1]),
+        format!("Bearer {READ} {READ}"),
+        format!("Bearer {READ}, Bearer {READ}"),
+        format!("Bearer {}", READ.to_ascii_uppercase()),
+        format!("Bearer {hash}"),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        String::new(),
+        format!("Bearer {}", "x".repeat(10_000)),
+    ];
+    for wrong in wrong {
+        assert_eq!(pass(&gate, GET, &[&wrong], &peer("127.0.0.1", None)), UNKNOWN, "{wrong}");
+    }
+    // Also two good ones: which of them is meant is nobody's to guess.
+    let twice = [&*format!("Bearer {READ}"), &*format!("Bearer {ADMIN}")];
+    assert_eq!(pass(&gate, GET, &twice, &peer("127.0.0.1", None)), UNKNOWN);
+    assert_eq!(pass(&gate, GET, &[&format!("bearer  {READ} ")], &peer("127.0.0.1", None)), "\"r\"");
+}
+
+#[test]
+fn a_certificate_passes_while_it_is_good_and_no_token_says_otherwise() {
+    let gate = gate(known());
+    let good = peer("192.0.2.1", Some(("DNS=search.example", 0)));
+    assert_eq!(pass(&gate, GET, &[], &good), "\"DNS=search.example\"");
+    assert_eq!(pass(&gate, EXPLAINS, &[], &good), FORBIDDEN);
+    assert_eq!(pass(&gate, GET, &["Bearer wrong"], &good), UNKNOWN);
+    assert_eq!(pass(&gate, SYNC, &[&format!("Bearer {ADMIN}")], &good), "\"a\"");
+    // A connection outlives what it was made with.
+    let lapsed = peer("192.0.2.1", Some(("DNS=search.example", -1)));
+    assert_eq!(pass(&gate, GET, &[], &lapsed), UNKNOWN);
+    for other in ["DNS=other.example", "CN=search.example", "URI=search.example"] {
+        assert_eq!(pass(&gate, GET, &[], &peer("192.0.2.1", Some((other, 0)))), UNKNOWN, "{other}");
+    }
+}
+
+#[test]
+fn a_connection_is_proven_by_a_known_client_alone() {
+    let gate = gate(known());
+    let peer = peer("192.0.2.1", None);
+    let is_proven = || peer.is_proven.load(Ordering::Relaxed);
+    pass(&gate, HEALTH, &[], &peer);
+    pass(&gate, GET, &[], &peer);
+    pass(&gate, SYNC, &[&format!("Bearer {READ}")], &peer);
+    assert!(!is_proven());
+    pass(&gate, GET, &[&format!("Bearer {READ}")], &peer);
+    assert!(is_proven());
+}
+
+#[test]
+fn without_clients_everybody_may_do_everything() {
+    let gate = gate(Access::default());
+    for path in [GET, EXPLAINS, SYNC, WATCH, HEALTH, REFLECTION] {
+        assert_eq!(pass(&gate, path, &[], &peer("127.0.0.1", None)), "\"\"");
+        assert_eq!(pass(&gate, path, &["Bearer any"], &peer("192.0.2.1", None)), "\"\"");
+    }
+}
+
+/// Calls that pass until one is refused, at most ten.
+fn passing(gate: &Gate, path: &str, authorizations: &[&str], peer: &Peer) -> usize {
+    let method = method_of(path).unwrap();
+    let mut held = Vec::new();
+    while held.len() < 10 {
+        match gate.0.admit(method, &headers(authorizations), peer) {
+            Ok((_, places)) => held.push(places),
+            Err(failure) => {
+                assert_eq!(failure.status().code(), Code::ResourceExhausted);
+                break;
+            }
+        }
+    }
+    held.len()
+}
+
+#[test]
+fn limits_are_those_of_the_client_wherever_it_calls_from() {
+    let gate = gate(known());
+    let (read, admin) = (format!("Bearer {READ}"), format!("Bearer {ADMIN}"));
+    let (one, other) = (peer("192.0.2.1", None), peer("192.0.2.2", None));
+    assert_eq!(passing(&gate, GET, &[&read], &one), 2);
+    assert_eq!(passing(&gate, WATCH, &[&read], &one), 1);
+    let _held = gate.0.admit(method_of(WATCH).unwrap(), &headers(&[&read]), &one).unwrap();
+    assert_eq!(pass(&gate, WATCH, &[&read], &other), BUSY);
+    assert_eq!(passing(&gate, GET, &[&read], &other), 1);
+    assert_eq!(passing(&gate, GET, &[&admin], &one), 2, "another client is not touched");
+    assert_eq!(passing(&gate, HEALTH, &[], &one), 2, "who is not known is counted by the address");
+}
+
+#[test]
+fn programs_of_this_machine_have_no_limits_of_their_own_while_nobody_is_named() {
+    let open = gate(Access::default());
+    assert_eq!(passing(&open, WATCH, &[], &peer("127.0.0.1", None)), 10);
+    assert_eq!(passing(&open, GET, &[], &peer("192.0.2.1", None)), 2);
+    assert_eq!(passing(&gate(known()), HEALTH, &[], &peer("127.0.0.1", None)), 2);
+}
+
+#[test]
+fn refusals_are_told_once_a_second() {
+    let log = RefusalLog::default();
+    assert_eq!(log.may_tell(NOW), Some(0));
+    assert_eq!(log.may_tell(NOW.plus_millis(999)), None);
+    assert_eq!(log.may_tell(NOW.plus_millis(999)), None);
+    assert_eq!(log.may_tell(NOW.plus_millis(1_000)), Some(2));
+    // A clock that is set back silences nothing for long.
+    assert_eq!(log.may_tell(NOW.plus_millis(-60_000)), Some(0));
+}

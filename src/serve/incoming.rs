@@ -1,0 +1,345 @@
+//! Connections on their way in: accepted, counted, through the handshake, and ended where nobody proves to be known.
+//!
+//! Entry point: [`accept`]; what it hands on is a [`Connection`].
+//!
+//! Invariants:
+//! - A handshake is over within [`HANDSHAKE_MILLIS_MAX`]; of more than [`HANDSHAKES_MAX`] the oldest ends. Who connects and
+//!   says nothing holds nobody up, since a handshake that is meant takes milliseconds.
+//! - There are never more connections than the settings say; one more is closed at once, so that its client knows.
+//! - Where clients are known, a connection over which none has called within [`PROOF_MILLIS_MAX`] ends.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use super::gate::{Peer, Strangers};
+use super::stats::{ConnectionRefusal, ServerStats};
+use super::tls::Tls;
+use crate::core::certificate::CertificateFacts;
+
+/// How long a handshake may take, in milliseconds: some round trips of the slowest line.
+const HANDSHAKE_MILLIS_MAX: u64 = 10_000;
+
+/// Handshakes at a time. Each holds a descriptor and some ten KiB.
+const HANDSHAKES_MAX: usize = 128;
+
+/// How long a connection may be without a call of a known client, in milliseconds: a client calls at once, a probe of the
+/// health is over by then or comes again.
+pub(super) const PROOF_MILLIS_MAX: u64 = 30_000;
+
+/// Connections that wait to be taken over; they are taken at once.
+const QUEUE_CONNECTIONS_MAX: usize = 64;
+
+/// How long to wait after the system refused a connection, in milliseconds: it lacks descriptors or memory, which pass.
+const ACCEPT_PAUSE_MILLIS: u64 = 100;
+
+/// Refusals in a row after which the listener is given up: a minute of them does not pass by itself.
+const ACCEPT_FAILURES_MAX: u32 = 600;
+
+/// How connections are taken.
+pub(super) struct Door {
+    pub(super) tls: Option<Tls>,
+    pub(super) strangers: Strangers,
+    /// One for each connection.
+    pub(super) places: Arc<Semaphore>,
+    /// Whether a known client has to call.
+    pub(super) needs_proof: bool,
+    pub(super) stats: Arc<ServerStats>,
+}
+
+impl Door {
+    /// Tells of a connection that has no place; it is closed by being dropped.
+    fn refuse(&self, address: SocketAddr) {
+        self.stats.refuse_connection(ConnectionRefusal::Limit);
+        tracing::debug!(peer = %address, "too many connections");
+    }
+}
+
+/// Takes connections until `stop`, or until nobody wants them.
+///
+/// # Errors
+/// The system takes no more connections.
+pub(super) async fn accept(
+    listener: TcpListener,
+    door: Door,
+    taken: mpsc::Sender<Connection>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let door = Arc::new(door);
+    let mut handshakes = Handshakes::default();
+    let mut failures = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = taken.closed() => return Ok(()),
+            () = handshakes.one_ends() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                failures = 0;
+                // A handshake for a connection that has no place would be for nothing.
+                if door.places.available_permits() == 0 {
+                    door.refuse(address);
+                    continue;
+                }
+                handshakes.begin(door_opens(Arc::clone(&door), stream, address, taken.clone()), &door.stats);
+            }
+            Err(error) => {
+                failures += 1;
+                if failures >= ACCEPT_FAILURES_MAX {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "a connection was refused by the system");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
+            }
+        }
+    }
+}
+
+/// Those under way, the oldest first.
+#[derive(Default)]
+struct Handshakes {
+    tasks: JoinSet<()>,
+    handles: VecDeque<AbortHandle>,
+}
+
+impl Handshakes {
+    fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static, stats: &ServerStats) {
+        while self.handles.front().is_some_and(AbortHandle::is_finished) {
+            self.handles.pop_front();
+        }
+        if self.tasks.len() >= HANDSHAKES_MAX {
+            self.handles.retain(|handle| !handle.is_finished());
+            if self.handles.len() >= HANDSHAKES_MAX
+                && let Some(oldest) = self.handles.pop_front()
+            {
+                oldest.abort();
+                stats.refuse_connection(ConnectionRefusal::Slow);
+            }
+        }
+        self.handles.push_back(self.tasks.spawn(handshake));
+    }
+
+    /// Waits for an end; for ever where there is none to come.
+    async fn one_ends(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Err(error)) if error.is_panic() => tracing::error!(%error, "a handshake failed"),
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// One connection up to where calls can come over it.
+async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, taken: mpsc::Sender<Connection>) {
+    // Small answers go out at once. A socket that refuses this is closed already.
+    let _ = stream.set_nodelay(true);
+    let (io, certificate) = match &door.tls {
+        None => (Io::Plain(stream), None),
+        Some(tls) => {
+            let limit = Duration::from_millis(HANDSHAKE_MILLIS_MAX);
+            let shaken = tokio::time::timeout(limit, tls.acceptor().accept(stream)).await;
+            match shaken {
+                Ok(Ok(stream)) => {
+                    let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                    let certificate = presented.and_then(|certificate| CertificateFacts::read(certificate));
+                    (Io::Tls(Box::new(stream)), certificate)
+                }
+                Ok(Err(error)) => {
+                    door.stats.refuse_connection(ConnectionRefusal::Handshake);
+                    return tracing::debug!(peer = %address, %error, "TLS handshake failed");
+                }
+                Err(_) => {
+                    door.stats.refuse_connection(ConnectionRefusal::Slow);
+                    return tracing::debug!(peer = %address, "TLS handshake took too long");
+                }
+            }
+        }
+    };
+    // Only now: those who say nothing must not take the places of those who do.
+    let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else { return door.refuse(address) };
+    let stranger = door.strangers.of(address.ip());
+    let peer = Arc::new(Peer { address, stranger, certificate, is_proven: AtomicBool::new(false) });
+    let proof = Duration::from_millis(PROOF_MILLIS_MAX);
+    let deadline = door.needs_proof.then(|| Box::pin(tokio::time::sleep(proof)));
+    door.stats.connected();
+    let connection = Connection { io, peer, deadline, stats: Arc::clone(&door.stats), _place: place };
+    // Nobody wants it: the server ends.
+    let _ = taken.send(connection).await;
+}
+
+/// With or without TLS.
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection that calls may come over.
+pub(super) struct Connection {
+    io: Io,
+    peer: Arc<Peer>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    stats: Arc<ServerStats>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Room for those that wait to be taken over.
+pub(super) fn queue() -> (mpsc::Sender<Connection>, mpsc::Receiver<Connection>) {
+    mpsc::channel(QUEUE_CONNECTIONS_MAX)
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stats.disconnected();
+    }
+}
+
+impl Connection {
+    /// Whether nobody has proven to be known in time.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = &mut self.deadline else { return false };
+        if self.peer.is_proven.load(Ordering::Relaxed) {
+            self.deadline = None;
+            return false;
+        }
+        let is_over = deadline.as_mut().poll(cx).is_ready();
+        if is_over {
+            self.deadline = None;
+            self.stats.refuse_connection(ConnectionRefusal::Unproven);
+        }
+        is_over
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Arc<Peer>;
+
+    fn connect_info(&self) -> Arc<Peer> {
+        Arc::clone(&self.peer)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_overdue(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match &mut this.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::gate::ClientLimits;
+    use super::*;
+
+    /// A connection with its client.
+    async fn connected(needs_proof: bool, stats: &Arc<ServerStats>) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None };
+        let (strangers, places) = (Strangers::new(limits), Arc::new(Semaphore::new(1)));
+        let door = Door { tls: None, strangers, places, needs_proof, stats: Arc::clone(stats) };
+        let (taken, mut connections) = queue();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, door, taken, CancellationToken::new()));
+        let client = TcpStream::connect(address).await.unwrap();
+        (connections.recv().await.unwrap(), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_prove_to_be_known_is_cut_off() {
+        let stats = Arc::new(ServerStats::default());
+        let (mut connection, mut client) = connected(true, &stats).await;
+        let begun = tokio::time::Instant::now();
+        client.write_all(b"ping").await.unwrap();
+        let mut piece = [0; 4];
+        connection.read_exact(&mut piece).await.unwrap();
+        let error = connection.read(&mut piece).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= Duration::from_millis(PROOF_MILLIS_MAX - 1));
+        assert_eq!(stats.refused_connections(ConnectionRefusal::Unproven), 1);
+        assert_eq!(stats.connections(), 1);
+        drop(connection);
+        assert_eq!(stats.connections(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_known_or_need_not_be_stays() {
+        for needs_proof in [true, false] {
+            let stats = Arc::new(ServerStats::default());
+            let (mut connection, mut client) = connected(needs_proof, &stats).await;
+            connection.peer.is_proven.store(needs_proof, Ordering::Relaxed);
+            let mut piece = [0; 4];
+            let long = Duration::from_millis(3 * PROOF_MILLIS_MAX);
+            assert!(tokio::time::timeout(long, connection.read(&mut piece)).await.is_err(), "it waits");
+            client.write_all(b"pong").await.unwrap();
+            connection.read_exact(&mut piece).await.unwrap();
+            assert_eq!(&piece, b"pong");
+            assert_eq!(stats.refused_connections(ConnectionRefusal::Unproven), 0);
+        }
+    }
+}
