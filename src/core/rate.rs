@@ -6,19 +6,22 @@
 //! |---|---|
 //! | `scheduler` | who goes first |
 //! | `bucket` | how much of a window is left, and when it ends |
+//! | `circuit` | whether a bucket keeps failing, and who asks meanwhile |
 //! | `clock` | Okta's clock against ours |
 //! | `foreign` | what others are going to take |
 //! | `parallel` | how many requests are in flight at once |
 
 mod bucket;
+mod circuit;
 mod clock;
 mod foreign;
 mod parallel;
 mod scheduler;
 
 pub use bucket::BucketRate;
+pub use circuit::{Change, Circuit, Health, Outage, Standing, Turn};
 pub use clock::ServerClock;
-pub use scheduler::{Place, Scheduler, Timing, URGENT_IN_A_ROW_MAX};
+pub use scheduler::{Ended, Granted, Place, Scheduler, Timing, URGENT_IN_A_ROW_MAX};
 
 /// Longest wait that a header can cause, in milliseconds. Windows are 60 s long; the slack covers the added second and
 /// clock differences inside Okta, the cap keeps a nonsense header from stopping the connector (facts 6.3).
@@ -264,6 +267,8 @@ impl Default for RateConfig {
 #[path = "rate_tests.rs"]
 mod tests;
 
+#[cfg(test)]
+mod outage_tests;
 #[cfg(test)]
 mod simulated_tests;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use super::super::ids::Timestamp;
 use super::simulated_tests::{Begins, Limit, Others, Rounding, Server};
-use super::{Bucket, Moment, Place, Priority, RateConfig, RateHeaders, Scheduler, Timing};
+use super::{Bucket, Granted, Moment, Place, Priority, RateConfig, RateHeaders, Scheduler, Standing, Timing};
 
 /// What the server's clock shows when ours shows 0: no whole second.
 const EPOCH_MS: i64 = 1_785_661_222_345;
@@ -126,7 +126,7 @@ impl Run {
         match event {
             Event::Wake => self.next_wake = u64::MAX,
             Event::Urgent => {
-                let place = self.scheduler.queue(BUCKET, Priority::ById);
+                let place = self.scheduler.queue(BUCKET, Priority::ById, Standing::default(), Moment(now));
                 self.urgent.push((place, now));
                 let pause = self.random.u64(1..2 * self.world.urgent_every_ms);
                 self.at(now + pause, Event::Urgent);
@@ -184,10 +184,10 @@ impl Run {
     fn go(&mut self, now: u64) {
         loop {
             while self.waiting < self.world.waiting {
-                self.scheduler.queue(BUCKET, Priority::Crawl);
+                self.scheduler.queue(BUCKET, Priority::Crawl, Standing::default(), Moment(now));
                 self.waiting += 1;
             }
-            let Some(place) = self.scheduler.grant(Moment(now)) else { break };
+            let Some(Granted { place, .. }) = self.scheduler.grant(Moment(now)) else { break };
             if let Some(index) = self.urgent.iter().position(|(urgent, _)| *urgent == place) {
                 let (_, since) = self.urgent.remove(index);
                 self.report.urgent_wait_ms = self.report.urgent_wait_ms.max(now - since);
