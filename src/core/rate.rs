@@ -248,10 +248,11 @@ pub struct RateConfig {
 const IDLE_POLLS_PERCENT: u64 = 80;
 
 /// The shortest pause between idle polls of the log that its budget allows, in milliseconds; `limit` is the number of
-/// requests in a window of 60 s as the headers tell (facts 6.1, 6.2). 0 when nothing is known.
-pub fn log_pause_millis(limit: Option<u64>) -> i64 {
+/// requests in a window of `window_millis` as the headers tell (facts 6.1, 6.2). 0 when nothing is known.
+pub fn log_pause_millis(limit: Option<u64>, window_millis: u64) -> i64 {
     let Some(limit) = limit.filter(|limit| *limit > 0) else { return 0 };
-    i64::try_from((60_000 * 100_u64).div_ceil(limit.saturating_mul(IDLE_POLLS_PERCENT))).unwrap_or(i64::MAX)
+    let pause = window_millis.saturating_mul(100).div_ceil(limit.saturating_mul(IDLE_POLLS_PERCENT));
+    i64::try_from(pause).unwrap_or(i64::MAX)
 }
 
 /// Most percent that [`RateConfig::reserve_percent`] can take away, so that something is left to work with.

@@ -432,13 +432,50 @@ fn what_was_not_sent_costs_nothing() {
 
 #[test]
 fn idle_polls_leave_room_in_the_bucket_of_the_log() {
-    let check = |limit, expected| assert_eq!(log_pause_millis(limit), expected, "{limit:?}");
+    let check = |limit, expected| assert_eq!(log_pause_millis(limit, 60_000), expected, "{limit:?}");
     check(None, 0);
     check(Some(0), 0); // a concurrency limit says nothing about the window
     check(Some(60), 1_250);
     check(Some(10), 7_500);
     check(Some(1), 75_000);
     check(Some(u64::MAX), 1);
+    assert_eq!(log_pause_millis(Some(10), 5_000), 625);
+}
+
+/// Windows count as those of the documentation until answers show another length.
+#[test]
+fn the_length_of_windows_is_learnt() {
+    let mut bench = Bench::answered_once(10, headers(50, 49, RESET));
+    assert_eq!(bench.bucket.window_millis(), 60_000);
+    for seconds in [10, 20] {
+        let at = 38_500 + (seconds - 10) * 1_000;
+        bench.send(at);
+        bench.answer(at, headers(50, 49, RESET + seconds.cast_signed()), at + 20);
+    }
+    let learnt = bench.bucket.window_millis();
+    assert!((9_000..=13_000).contains(&learnt), "{learnt}");
+}
+
+/// Where one request of the org is in flight at a time, urgent reads of one bucket leave a turn to the crawl of another.
+#[test]
+fn urgent_reads_of_one_bucket_do_not_starve_the_crawl_of_another() {
+    let mut scheduler = Scheduler::new(RateConfig { in_flight_max: 4, reserve_percent: 10 }, 1);
+    for bucket in [Bucket::Apps, Bucket::UsersList] {
+        scheduler.go(bucket, Priority::Crawl, Standing::default(), Moment(0));
+        answer(&mut scheduler, bucket, 500);
+    }
+    for _ in 0..20 {
+        scheduler.queue(Bucket::Apps, Priority::ById, Standing::default(), Moment(0));
+        scheduler.queue(Bucket::UsersList, Priority::Crawl, Standing::default(), Moment(0));
+    }
+    let mut order = String::new();
+    for _ in 0..15 {
+        let bucket = scheduler.grant(Moment(1)).unwrap().place.bucket();
+        assert_eq!(scheduler.grant(Moment(1)), None, "one in flight");
+        order.push(if bucket == Bucket::Apps { 'u' } else { 'c' });
+        answer(&mut scheduler, bucket, 500);
+    }
+    assert_eq!(order, "uuuucuuuucuuuuc");
 }
 
 /// Refusals that other answers contradict, from a clock that stands still, cost a wait each and nothing more.

@@ -23,6 +23,9 @@ use super::{
 /// An end that is known to that many milliseconds is not looked for any further.
 const END_WIDTH_MILLIS: i64 = 30;
 
+/// The longest way that counts, in milliseconds: an answer that took longer was long in the making.
+const WAY_MILLIS_MAX: i64 = 5_000;
+
 /// Shortest time after which it is looked again how much may be sent, in milliseconds.
 const STEP_MILLIS_MIN: i64 = 10;
 
@@ -349,7 +352,7 @@ impl BucketRate {
         self.ended(sent);
         self.is_explored = true;
         let way_millis = now.millis().saturating_sub(sent.millis());
-        self.way_millis = way_millis.max(self.way_millis - self.way_millis / 16);
+        self.way_millis = way_millis.min(WAY_MILLIS_MAX).max(self.way_millis - self.way_millis / 16);
         self.observe(headers, sent.millis(), now.millis(), clock);
     }
 
