@@ -389,7 +389,7 @@ impl BucketRate {
         }
         if let Some(window) = &self.window {
             let believed = self.left(window, now.millis()).saturating_add(1);
-            self.foreign.took_unseen(unsigned(believed));
+            self.foreign.took_unseen(unsigned(believed), window.limit);
         }
         self.observe(&RateHeaders { remaining: Some(0), ..*headers }, sent.millis(), now.millis(), clock);
         // A refusal by another window than the newest: its own end counts.
