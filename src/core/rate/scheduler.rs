@@ -145,8 +145,7 @@ impl Scheduler {
             return None;
         }
         let crawl_first = self.urgent_in_a_row >= URGENT_IN_A_ROW_MAX;
-        let could_go = |urgency| self.buckets.iter().any(|(_, entry)| entry.could_go(urgency, now, &self.clock));
-        let crawl_could_go = could_go(Urgency::Patient);
+        let crawl_could_go = self.buckets.values().any(|entry| entry.crawl_could_go(now, &self.clock));
         let ready = self.buckets.iter().filter_map(|(bucket, entry)| {
             let due = entry.next(crawl_first, now, &self.clock)?;
             let (priority, arrival) = due.place;
@@ -295,8 +294,8 @@ impl Entry {
         self.turns(crawl_first).into_iter().flatten().find(may_go)
     }
 
-    fn could_go(&self, urgency: Urgency, now: Moment, clock: &ServerClock) -> bool {
-        let next = self.next(urgency == Urgency::Patient, now, clock);
-        next.is_some_and(|due| due.place.0.urgency() == urgency)
+    /// Whether a page of a crawl may go now.
+    fn crawl_could_go(&self, now: Moment, clock: &ServerClock) -> bool {
+        self.next(true, now, clock).is_some_and(|due| due.place.0.urgency() == Urgency::Patient)
     }
 }
