@@ -330,9 +330,10 @@ fn beside_a_random_client() {
 }
 
 /// Half of the budget goes at once, at any time of a window. The first time is not to be foreseen: whoever uses a window that
-/// nobody else has ever used will have used more than half of it, mostly, and meets a refusal, or as many as are in flight. Leaving half of every window
-/// alone for the sake of somebody who may never come would cost half of the pace for ever. The refusal tells that there is
-/// somebody, not how many they take; they are taken for half of the window until they are seen. From then on their part is kept free.
+/// nobody else has ever used will have used more than half of it, mostly, and meets a refusal, or as many as are in flight.
+/// Leaving half of every window alone for the sake of somebody who may never come would cost half of the pace for ever. The
+/// refusal tells that there is somebody, not how many they take; they are taken for half of the window until they are seen.
+/// From then on their part is kept free.
 #[test]
 fn beside_a_client_of_bursts() {
     let bounds = Bounds { refused_at_first: 10, refused_percent: 2, used: 820, pace: 780, pace_median: 880 };
