@@ -40,6 +40,19 @@ pub const TRANSIENT_WAIT_MILLIS_MIN: u64 = 500;
 /// Longest wait after a transient failure, in milliseconds.
 pub const TRANSIENT_WAIT_MILLIS_MAX: u64 = 8_000;
 
+/// The longest that all waits after transient failures of a call take together, in milliseconds.
+pub const TRANSIENT_WAITS_MILLIS: u64 = {
+    let (mut attempt, mut sum) = (1, 0);
+    while attempt <= TRANSIENT_RETRIES_MAX {
+        sum += transient_step_millis(attempt);
+        attempt += 1;
+    }
+    sum
+};
+
+/// By how much a page becomes smaller at once when there is not much time left: three halvings.
+const LAST_DIVISOR: u32 = 8;
+
 /// Bounds of the wait after a concurrency refusal, in milliseconds (facts 6.3).
 pub const CONCURRENCY_WAIT_MILLIS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
@@ -182,6 +195,27 @@ impl Tries {
         }
     }
 
+    /// The same for a call whose bucket keeps failing and that has waited for as long as it could: it is not worth another
+    /// attempt, unless smaller pages may be what helps. So they are tried in large steps.
+    pub fn decide_last(&mut self, trouble: Trouble, page: PageSize, random: u64) -> Verdict {
+        let is_work = matches!(trouble, Trouble::ServerError | Trouble::TooMuchWork);
+        match (self.decide(trouble, page, random), page) {
+            (
+                Verdict::Again { wait_millis } | Verdict::Smaller { wait_millis, .. },
+                PageSize::First { limit, floor },
+            ) if is_work => match smaller(limit, floor, LAST_DIVISOR) {
+                Some(limit) => Verdict::Smaller { limit, wait_millis },
+                None => Verdict::GiveUp,
+            },
+            (Verdict::Again { .. }, PageSize::Next { limit, floor }) if is_work => match halved(limit, floor) {
+                Some(limit) => Verdict::RestartWalk { limit },
+                None => Verdict::GiveUp,
+            },
+            (Verdict::Again { .. }, _) if is_work || trouble == Trouble::Transient => Verdict::GiveUp,
+            (verdict, _) => verdict,
+        }
+    }
+
     /// Whether the next attempt has to be sent with no other under way, so that none changes its nonce meanwhile.
     pub fn is_alone(&self) -> bool {
         self.proofs > PROOF_RETRIES_BESIDE_MAX
@@ -194,16 +228,25 @@ impl Tries {
 }
 
 fn halved(limit: u32, floor: u32) -> Option<u32> {
+    smaller(limit, floor, 2)
+}
+
+fn smaller(limit: u32, floor: u32, divisor: u32) -> Option<u32> {
     let floor = floor.max(PAGE_LIMIT_FLOOR);
-    (limit > floor).then(|| (limit / 2).max(floor))
+    (limit > floor).then(|| (limit / divisor).max(floor))
 }
 
 /// Exponential from [`TRANSIENT_WAIT_MILLIS_MIN`], between half and the whole of the step, so that several callers who
 /// failed together do not come back together.
 fn transient_wait_millis(attempt: u32, random: u64) -> u64 {
-    let doublings = attempt.saturating_sub(1).min(16);
-    let whole = (TRANSIENT_WAIT_MILLIS_MIN << doublings).min(TRANSIENT_WAIT_MILLIS_MAX);
+    let whole = transient_step_millis(attempt);
     whole / 2 + random % (whole / 2 + 1)
+}
+
+const fn transient_step_millis(attempt: u32) -> u64 {
+    let attempt = if attempt > 16 { 16 } else { attempt };
+    let step = TRANSIENT_WAIT_MILLIS_MIN << attempt.saturating_sub(1);
+    if step < TRANSIENT_WAIT_MILLIS_MAX { step } else { TRANSIENT_WAIT_MILLIS_MAX }
 }
 
 /// The wait after a concurrency refusal, spread over [`CONCURRENCY_WAIT_MILLIS`].
@@ -277,6 +320,43 @@ mod tests {
     }
 
     #[test]
+    fn a_last_attempt_is_not_repeated_but_with_much_smaller_pages() {
+        use Trouble::*;
+        #[track_caller]
+        fn check(trouble: Trouble, page: PageSize, expected: &[Option<u32>]) {
+            let (mut tries, mut page) = (Tries::default(), page);
+            let limits: Vec<Option<u32>> = std::iter::from_fn(|| match tries.decide_last(trouble, page, 0) {
+                Verdict::Smaller { limit, .. } => {
+                    page = PageSize::First { limit, floor: 1 };
+                    Some(Some(limit))
+                }
+                Verdict::RestartWalk { limit } => {
+                    page = PageSize::None;
+                    Some(Some(limit))
+                }
+                Verdict::GiveUp => None,
+                Verdict::Again { .. } | Verdict::Renew => {
+                    page = PageSize::None;
+                    Some(None)
+                }
+            })
+            .take(5)
+            .collect();
+            assert_eq!(limits, expected, "{trouble:?}");
+        }
+        check(Transient, FIRST_500, &[]);
+        check(Transient, NEXT_200, &[]);
+        check(ServerError, PageSize::None, &[]);
+        check(ServerError, FIRST_500, &[Some(62), Some(10)]);
+        check(TooMuchWork, FIRST_500, &[Some(62), Some(10)]);
+        check(ServerError, NEXT_200, &[Some(100)]);
+        check(TooLarge, FIRST_500, &[Some(250), Some(125), Some(62), Some(31), Some(15)]);
+        // These say nothing of the bucket.
+        check(Throttled, NEXT_200, &[None; 5]);
+        check(Proof, NEXT_200, &[None; 5]);
+    }
+
+    #[test]
     fn refusals_do_not_use_up_the_other_attempts() {
         let mut tries = Tries::default();
         for _ in 0..TRANSIENT_RETRIES_MAX {
@@ -316,6 +396,9 @@ mod tests {
             }
             assert!(CONCURRENCY_WAIT_MILLIS.contains(&concurrency_wait_millis(random)));
         }
+        let longest = (1..=TRANSIENT_RETRIES_MAX).map(|attempt| transient_wait_millis(attempt, 0) * 2);
+        assert_eq!(longest.sum::<u64>(), TRANSIENT_WAITS_MILLIS);
+        assert_eq!(TRANSIENT_WAITS_MILLIS, 23_500);
         assert_eq!(transient_wait_millis(1, 0), 250);
         assert_eq!(transient_wait_millis(3, 0), 1_000);
     }

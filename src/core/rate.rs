@@ -6,19 +6,22 @@
 //! |---|---|
 //! | `scheduler` | who goes first |
 //! | `bucket` | how much of a window is left, and when it ends |
+//! | `circuit` | whether a bucket keeps failing, and who asks meanwhile |
 //! | `clock` | Okta's clock against ours |
 //! | `foreign` | what others are going to take |
 //! | `parallel` | how many requests are in flight at once |
 
 mod bucket;
+mod circuit;
 mod clock;
 mod foreign;
 mod parallel;
 mod scheduler;
 
 pub use bucket::BucketRate;
+pub use circuit::{Change, Circuit, Health, Outage, Standing, Turn};
 pub use clock::ServerClock;
-pub use scheduler::{Place, Scheduler, Timing, URGENT_IN_A_ROW_MAX};
+pub use scheduler::{Ended, Granted, Place, Scheduler, Timing, URGENT_IN_A_ROW_MAX};
 
 /// Longest wait that a header can cause, in milliseconds. Windows are 60 s long; the slack covers the added second and
 /// clock differences inside Okta, the cap keeps a nonsense header from stopping the connector (facts 6.3).
@@ -245,10 +248,11 @@ pub struct RateConfig {
 const IDLE_POLLS_PERCENT: u64 = 80;
 
 /// The shortest pause between idle polls of the log that its budget allows, in milliseconds; `limit` is the number of
-/// requests in a window of 60 s as the headers tell (facts 6.1, 6.2). 0 when nothing is known.
-pub fn log_pause_millis(limit: Option<u64>) -> i64 {
+/// requests in a window of `window_millis` as the headers tell (facts 6.1, 6.2). 0 when nothing is known.
+pub fn log_pause_millis(limit: Option<u64>, window_millis: u64) -> i64 {
     let Some(limit) = limit.filter(|limit| *limit > 0) else { return 0 };
-    i64::try_from((60_000 * 100_u64).div_ceil(limit.saturating_mul(IDLE_POLLS_PERCENT))).unwrap_or(i64::MAX)
+    let pause = window_millis.saturating_mul(100).div_ceil(limit.saturating_mul(IDLE_POLLS_PERCENT));
+    i64::try_from(pause).unwrap_or(i64::MAX)
 }
 
 /// Most percent that [`RateConfig::reserve_percent`] can take away, so that something is left to work with.
@@ -264,6 +268,8 @@ impl Default for RateConfig {
 #[path = "rate_tests.rs"]
 mod tests;
 
+#[cfg(test)]
+mod outage_tests;
 #[cfg(test)]
 mod simulated_tests;
 #[cfg(test)]

@@ -83,13 +83,14 @@ fn headers(limit: u64, remaining: u64, reset_unix_s: i64) -> RateHeaders {
 struct Bench {
     bucket: BucketRate,
     clock: ServerClock,
+    sent: u64,
 }
 
 impl Bench {
     fn new(reserve_percent: u8) -> Self {
         let mut clock = ServerClock::default();
         clock.observe(DATE, Moment(0), Moment(0));
-        Self { bucket: BucketRate::new(RateConfig { in_flight_max: 4, reserve_percent }), clock }
+        Self { bucket: BucketRate::new(RateConfig { in_flight_max: 4, reserve_percent }), clock, sent: 0 }
     }
 
     /// Its first answer came at 0.
@@ -105,7 +106,8 @@ impl Bench {
     }
 
     fn send(&mut self, at: u64) {
-        self.bucket.sent(Moment(at), &self.clock);
+        self.sent += 1;
+        self.bucket.sent(self.sent, Moment(at), &self.clock);
     }
 
     fn answer(&mut self, sent: u64, seen: RateHeaders, at: u64) {
@@ -335,7 +337,7 @@ fn no_sequence_of_headers_blocks_for_ever() {
 #[test]
 fn without_a_date_the_local_clock_serves() {
     let mut scheduler = Scheduler::new(RateConfig { in_flight_max: 4, reserve_percent: 0 }, 16);
-    scheduler.send(Bucket::Apps, Moment(0));
+    scheduler.go(Bucket::Apps, Priority::Crawl, Standing::default(), Moment(0));
     let timing = Timing { sent: Moment(0), received: Moment(0), date: None, wall: DATE };
     let until = scheduler.refused(Bucket::Apps, &headers(50, 0, RESET), &timing);
     assert_eq!(until, Some(Moment(OVER - 2)));
@@ -345,7 +347,7 @@ fn without_a_date_the_local_clock_serves() {
 fn scheduler(in_flight_max: u32) -> Scheduler {
     let mut scheduler = Scheduler::new(RateConfig { in_flight_max, reserve_percent: 10 }, 16);
     for bucket in [Bucket::Apps, Bucket::UsersList] {
-        scheduler.send(bucket, Moment(0));
+        scheduler.go(bucket, Priority::Crawl, Standing::default(), Moment(0));
         answer(&mut scheduler, bucket, 500);
     }
     scheduler
@@ -361,15 +363,19 @@ fn urgent_reads_go_first_and_a_crawl_goes_on() {
     let mut scheduler = scheduler(1);
     let mut names = std::collections::BTreeMap::new();
     for count in 0..10 {
-        names.insert(scheduler.queue(Bucket::Apps, Priority::Crawl), format!("c{count}"));
+        names.insert(
+            scheduler.queue(Bucket::Apps, Priority::Crawl, Standing::default(), Moment(0)),
+            format!("c{count}"),
+        );
     }
     for count in 0..10 {
-        names.insert(scheduler.queue(Bucket::Apps, Priority::ById), format!("u{count}"));
+        names
+            .insert(scheduler.queue(Bucket::Apps, Priority::ById, Standing::default(), Moment(0)), format!("u{count}"));
     }
-    names.insert(scheduler.queue(Bucket::Apps, Priority::Log), "log".to_owned());
+    names.insert(scheduler.queue(Bucket::Apps, Priority::Log, Standing::default(), Moment(0)), "log".to_owned());
     let mut order = Vec::new();
     for _ in 0..16 {
-        let place = scheduler.grant(Moment(1)).unwrap();
+        let place = scheduler.grant(Moment(1)).unwrap().place;
         assert_eq!(scheduler.grant(Moment(1)), None, "one in flight");
         order.push(names[&place].as_str());
         answer(&mut scheduler, Bucket::Apps, 500);
@@ -381,12 +387,13 @@ fn urgent_reads_go_first_and_a_crawl_goes_on() {
 fn no_bucket_crowds_another_one_out() {
     let mut scheduler = scheduler(10);
     for _ in 0..100 {
-        scheduler.queue(Bucket::UsersList, Priority::Crawl);
+        scheduler.queue(Bucket::UsersList, Priority::Crawl, Standing::default(), Moment(0));
     }
     for _ in 0..100 {
-        scheduler.queue(Bucket::Apps, Priority::Crawl);
+        scheduler.queue(Bucket::Apps, Priority::Crawl, Standing::default(), Moment(0));
     }
-    let granted: Vec<Bucket> = std::iter::from_fn(|| scheduler.grant(Moment(1))).map(Place::bucket).collect();
+    let granted: Vec<Bucket> =
+        std::iter::from_fn(|| scheduler.grant(Moment(1))).map(|granted| granted.place.bucket()).collect();
     assert_eq!(granted.len(), 16, "of the org");
     assert_eq!(granted.iter().filter(|bucket| **bucket == Bucket::Apps).count(), 8);
 }
@@ -394,24 +401,81 @@ fn no_bucket_crowds_another_one_out() {
 #[test]
 fn whoever_left_is_not_granted() {
     let mut scheduler = scheduler(10);
-    let first = scheduler.queue(Bucket::Apps, Priority::Crawl);
-    let second = scheduler.queue(Bucket::Apps, Priority::Crawl);
+    let first = scheduler.queue(Bucket::Apps, Priority::Crawl, Standing::default(), Moment(0));
+    let second = scheduler.queue(Bucket::Apps, Priority::Crawl, Standing::default(), Moment(0));
     scheduler.leave(first);
-    assert_eq!(scheduler.grant(Moment(1)), Some(second));
+    assert_eq!(scheduler.grant(Moment(1)).map(|granted| granted.place), Some(second));
     assert_eq!(scheduler.grant(Moment(1)), None);
-    scheduler.unsent(Bucket::Apps);
+    scheduler.unsent(second);
     assert!(scheduler.buckets().all(|(_, bucket, waiting)| (bucket.in_flight(), waiting) == (0, 0)));
+}
+
+/// A request that was not sent gives back what it took, and nothing of another one.
+#[test]
+fn what_was_not_sent_costs_nothing() {
+    let mut bench = Bench::answered_once(0, headers(50, 10, RESET));
+    bench.send(1);
+    assert_eq!(bench.remaining(2), Some(9));
+    bench.bucket.unsent(bench.sent);
+    assert_eq!(bench.remaining(2), Some(10));
+    // One looks for the next window; another, granted before, comes back unsent: the question stands.
+    let mut bench = Bench::answered_once(0, headers(50, 4, RESET));
+    bench.send(30_000);
+    let earlier = bench.sent;
+    let looks_at = bench.goes_at(36_100);
+    bench.send(looks_at);
+    bench.bucket.unsent(earlier);
+    assert_eq!(bench.admit(looks_at + 1), Admission::At(Moment(OVER)));
+    bench.bucket.unsent(bench.sent);
+    assert_eq!(bench.admit(looks_at + 1), Admission::Go);
 }
 
 #[test]
 fn idle_polls_leave_room_in_the_bucket_of_the_log() {
-    let check = |limit, expected| assert_eq!(log_pause_millis(limit), expected, "{limit:?}");
+    let check = |limit, expected| assert_eq!(log_pause_millis(limit, 60_000), expected, "{limit:?}");
     check(None, 0);
     check(Some(0), 0); // a concurrency limit says nothing about the window
     check(Some(60), 1_250);
     check(Some(10), 7_500);
     check(Some(1), 75_000);
     check(Some(u64::MAX), 1);
+    assert_eq!(log_pause_millis(Some(10), 5_000), 625);
+}
+
+/// Windows count as those of the documentation until answers show another length.
+#[test]
+fn the_length_of_windows_is_learnt() {
+    let mut bench = Bench::answered_once(10, headers(50, 49, RESET));
+    assert_eq!(bench.bucket.window_millis(), 60_000);
+    for seconds in [10, 20] {
+        let at = 38_500 + (seconds - 10) * 1_000;
+        bench.send(at);
+        bench.answer(at, headers(50, 49, RESET + seconds.cast_signed()), at + 20);
+    }
+    let learnt = bench.bucket.window_millis();
+    assert!((9_000..=13_000).contains(&learnt), "{learnt}");
+}
+
+/// Where one request of the org is in flight at a time, urgent reads of one bucket leave a turn to the crawl of another.
+#[test]
+fn urgent_reads_of_one_bucket_do_not_starve_the_crawl_of_another() {
+    let mut scheduler = Scheduler::new(RateConfig { in_flight_max: 4, reserve_percent: 10 }, 1);
+    for bucket in [Bucket::Apps, Bucket::UsersList] {
+        scheduler.go(bucket, Priority::Crawl, Standing::default(), Moment(0));
+        answer(&mut scheduler, bucket, 500);
+    }
+    for _ in 0..20 {
+        scheduler.queue(Bucket::Apps, Priority::ById, Standing::default(), Moment(0));
+        scheduler.queue(Bucket::UsersList, Priority::Crawl, Standing::default(), Moment(0));
+    }
+    let mut order = String::new();
+    for _ in 0..15 {
+        let bucket = scheduler.grant(Moment(1)).unwrap().place.bucket();
+        assert_eq!(scheduler.grant(Moment(1)), None, "one in flight");
+        order.push(if bucket == Bucket::Apps { 'u' } else { 'c' });
+        answer(&mut scheduler, bucket, 500);
+    }
+    assert_eq!(order, "uuuucuuuucuuuuc");
 }
 
 /// Refusals that other answers contradict, from a clock that stands still, cost a wait each and nothing more.
@@ -423,7 +487,7 @@ fn refusals_out_of_nowhere_do_not_stop_a_bucket() {
         let (mut now, mut answers, mut refusals) = (0, 0, 4);
         let mut in_flight = Vec::new();
         while answers < 60 {
-            scheduler.queue(Bucket::Apps, Priority::Crawl);
+            scheduler.queue(Bucket::Apps, Priority::Crawl, Standing::default(), Moment(0));
             while scheduler.grant(Moment(now)).is_some() {
                 in_flight.push(now);
             }

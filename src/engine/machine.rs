@@ -404,7 +404,8 @@ impl Running<'_> {
             Input::Log(..) => {
                 let budgets = self.org.client().budgets();
                 let log = budgets.iter().find(|bucket| bucket.bucket == Bucket::Logs);
-                self.state.slow_down(log_pause_millis(log.and_then(|bucket| bucket.limit)));
+                let pause = log.map_or(0, |bucket| log_pause_millis(bucket.limit, bucket.window_millis));
+                self.state.slow_down(pause);
             }
             _ => {}
         }

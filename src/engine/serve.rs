@@ -485,6 +485,8 @@ fn status_of(org: &OrgRuntime, sources: &Sources, started_at: Timestamp) -> Runt
         throttled_until: bucket.waits_until,
         in_flight: bucket.in_flight,
         refused: bucket.refused,
+        failing_since: bucket.failing_since,
+        outages: bucket.outages,
     });
     RuntimeStatus {
         domain: org.settings().url.host().to_owned(),

@@ -17,8 +17,8 @@ use super::authorize::{Authorize, AuthorizeHeader, AuthorizeRequest, Challenge, 
 use super::clock::ClockAhead;
 use super::error::{Endpoint, OktaError, ProofRefusal, StatusFailure};
 use super::headers::AnswerHeaders;
-use super::limiter::{Limiter, Priority};
-use super::transport::{Answer, HeaderText, Transport};
+use super::limiter::{Failing, Health, Limiter, Permit, Priority, Standing};
+use super::transport::{Head, HeaderText, SendError, Transport};
 use super::wire::BodyError;
 use crate::core::backoff::{PageSize, Tries, Trouble, Verdict};
 use crate::core::ids::{RequestNumber, Timestamp};
@@ -89,11 +89,24 @@ pub(super) struct Failed {
     sent_with: Vec<AuthorizeHeader>,
     /// Milliseconds that this call has to wait before its next attempt, while others of its bucket may go.
     own_wait_millis: u64,
+    /// That nothing of its bucket is answered, and this call has waited for as long as it could.
+    failing: Option<Failing>,
 }
 
 impl From<OktaError> for Failed {
     fn from(error: OktaError) -> Self {
-        Self { error, exchange: None, sent_with: Vec::new(), own_wait_millis: 0 }
+        Self { error, exchange: None, sent_with: Vec::new(), own_wait_millis: 0, failing: None }
+    }
+}
+
+impl Failed {
+    /// Says that it is no matter of this call, if so.
+    fn of_outage(mut self: Box<Self>) -> Box<Self> {
+        if let Some(Failing { bucket, since, next_at, failures }) = self.failing {
+            let source = Box::new(self.error);
+            self.error = OktaError::Outage { source, bucket, since, next_at, failures };
+        }
+        self
     }
 }
 
@@ -121,6 +134,7 @@ pub(super) const NEVER: i64 = i64::MIN;
 #[derive(Default)]
 struct History {
     tries: Tries,
+    standing: Standing,
     attempt: u32,
     /// Whether the credential was renewed for the sake of a scope.
     scope_renewed: bool,
@@ -137,14 +151,14 @@ impl Caller {
         D: Fn(&[u8]) -> Result<T, BodyError> + Clone + Send + 'static,
     {
         let mut page = call.page;
-        let mut history = History::default();
+        let mut history = History { standing: self.limiter.call(), ..History::default() };
         loop {
             let limit = match page {
                 PageSize::None => 0,
                 PageSize::First { limit, .. } | PageSize::Next { limit, .. } => limit,
             };
             let url = (call.url)(limit);
-            let failed = match self.attempt(call, &url, limit, &history, decode.clone()).await {
+            let failed = match self.attempt(call, &url, limit, &mut history, decode.clone()).await {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
@@ -153,7 +167,10 @@ impl Caller {
                 history.first_request_id = failed.error.request_id().map(Box::from);
             }
             let trouble = self.trouble(&failed, history.attempt, &mut history.implied_proofs);
-            let verdict = history.tries.decide(trouble, page, fastrand::u64(..));
+            let verdict = match failed.failing {
+                None => history.tries.decide(trouble, page, fastrand::u64(..)),
+                Some(_) => history.tries.decide_last(trouble, page, fastrand::u64(..)),
+            };
             if !history.scope_renewed && self.has_new_scope(&failed) {
                 history.scope_renewed = true;
                 continue;
@@ -185,7 +202,7 @@ impl Caller {
                     return Err(Box::new(Failed { error, ..*failed }));
                 }
                 (Verdict::Renew, _) if call.with_credential && self.renewed(&failed).await => {}
-                (Verdict::Renew | Verdict::Smaller { .. } | Verdict::GiveUp, _) => return Err(failed),
+                (Verdict::Renew | Verdict::Smaller { .. } | Verdict::GiveUp, _) => return Err(failed.of_outage()),
             }
         }
     }
@@ -223,7 +240,7 @@ impl Caller {
         call: &Call<'_>,
         url: &Url,
         limit: u32,
-        history: &History,
+        history: &mut History,
         decode: D,
     ) -> Result<Answered<T>, Box<Failed>>
     where
@@ -231,7 +248,8 @@ impl Caller {
         D: Fn(&[u8]) -> Result<T, BodyError> + Send + 'static,
     {
         let endpoint = Endpoint::of(url);
-        let permit = self.limiter.acquire(call.bucket, call.priority).await;
+        let mut permit = self.limiter.acquire(call.bucket, call.priority, history.standing).await;
+        history.standing = permit.standing();
         let (alone, beside) = match (call.with_credential, history.tries.is_alone()) {
             (true, true) => (Some(self.attempts.write().await), None),
             (true, false) => (None, Some(self.attempts.read().await)),
@@ -239,59 +257,81 @@ impl Caller {
         };
         let (headers, sent_with) = self.request_headers(call, url, &endpoint, history).await?;
         let sent = self.request_numbers.next();
-        let answer = self.transport.get(url, headers).await;
+        permit.sending();
+        let head = match self.transport.get(url, headers).await {
+            Ok(head) => head,
+            Err(source) => {
+                let failing = lost(permit, &source, history);
+                return Err(Box::new(Failed { failing, ..OktaError::Send { endpoint, source }.into() }));
+            }
+        };
+        permit.headed();
+        let okta_date = self.on_head(call, &head);
+        // Only now may the next proof be made: it knows the nonce. The body is nobody else's matter.
+        drop((alone, beside));
+        let (status, headers) = (head.status(), head.headers().clone());
+        let answer = head.whole().await;
         let received_at = (self.now)();
-        let Answer { status, headers, body } = match answer {
-            Ok(answer) => answer,
-            Err(source) => return Err(Box::new(OktaError::Send { endpoint, source }.into())),
+        let exchange = Exchange { sent, received_at, server_date: headers.server_date() };
+        let body = match answer {
+            Ok(answer) => answer.body,
+            Err(source) => {
+                let failing = history.book(permit, source.health(), &headers, okta_date);
+                return Err(Box::new(Failed { failing, ..OktaError::Send { endpoint, source }.into() }));
+            }
         };
         let request_id = headers.request_id();
         tracing::debug!(endpoint = %endpoint, status, request_id, bytes = body.len(), number = sent.0, "answer from okta");
-        let server_date = headers.server_date();
-        let exchange = Exchange { sent, received_at, server_date };
-        // An error page without Okta's id may come from a proxy, whose clock is not Okta's.
-        let okta_date = server_date.filter(|_| status == 200 || request_id.is_some());
-        if let Some(date) = okta_date {
-            self.clock.observe(date, received_at);
-        }
-        if call.with_credential && status != 401 {
-            self.credential_last_used.store(received_at.as_millis(), Ordering::Relaxed);
-        }
-        if let Some(nonce) = headers.first("dpop-nonce") {
-            self.authorize.on_nonce(nonce);
-        }
-        let mut own_wait_millis = 0;
-        drop((alone, beside));
+        let exchange = Some(exchange);
         if status != 200 {
             let on_next_page = matches!(call.page, PageSize::Next { .. });
             let mut failure = StatusFailure::new(endpoint, status, &headers, &body, on_next_page);
             if status == 401 && !sent_with.iter().any(|header| header.name == "dpop") {
                 failure.proof = None;
             }
+            let (mut own_wait_millis, mut failing) = (0, None);
             if status == 429 {
                 let wait = permit.refused(&headers, okta_date, fastrand::u64(..));
                 let millis = i64::try_from(wait.millis).unwrap_or(i64::MAX);
                 failure.throttled_until = Some(received_at.plus_millis(millis));
                 own_wait_millis = if wait.is_for_call { wait.millis } else { 0 };
             } else {
-                permit.answered(&headers, okta_date);
+                failing = history.book(permit, failure.health(), &headers, okta_date);
             }
             let error = OktaError::Status(Box::new(failure));
-            return Err(Box::new(Failed { error, exchange: Some(exchange), sent_with, own_wait_millis }));
+            return Err(Box::new(Failed { error, exchange, sent_with, own_wait_millis, failing }));
         }
-        permit.answered(&headers, okta_date);
+        history.book(permit, Health::Well, &headers, okta_date);
         match decode_body(body, decode).await {
             Ok(value) => {
                 if call.with_credential {
                     self.has_answered.store(true, Ordering::Relaxed);
                 }
+                let exchange = Exchange { sent, received_at, server_date: headers.server_date() };
                 Ok(Answered { value, headers, exchange, url: url.clone(), limit })
             }
             Err(source) => {
                 let error = OktaError::Body { endpoint, request_id, source };
-                Err(Box::new(Failed { error, exchange: Some(exchange), sent_with, own_wait_millis }))
+                Err(Box::new(Failed { error, exchange, sent_with, own_wait_millis: 0, failing: None }))
             }
         }
+    }
+
+    /// Takes in what the head of an answer says. Answers Okta's clock, if it tells it.
+    fn on_head(&self, call: &Call<'_>, head: &Head) -> Option<Timestamp> {
+        let (status, headers, now) = (head.status(), head.headers(), (self.now)());
+        // An error page without Okta's id may come from a proxy, whose clock is not Okta's.
+        let date = headers.server_date().filter(|_| status == 200 || headers.request_id().is_some());
+        if let Some(date) = date {
+            self.clock.observe(date, now);
+        }
+        if call.with_credential && status != 401 {
+            self.credential_last_used.store(now.as_millis(), Ordering::Relaxed);
+        }
+        if let Some(nonce) = headers.first("dpop-nonce") {
+            self.authorize.on_nonce(nonce);
+        }
+        date
     }
 
     /// The headers of an attempt, and those of the credential among them.
@@ -321,6 +361,30 @@ impl Caller {
             headers.push(("x-okta-retry-count", HeaderText::Plain(history.tries.count().to_string())));
         }
         Ok((headers, credential))
+    }
+}
+
+impl History {
+    /// Books an answer, and counts it if it was a failure.
+    fn book(
+        &mut self,
+        permit: Permit,
+        health: Health,
+        headers: &AnswerHeaders,
+        date: Option<Timestamp>,
+    ) -> Option<Failing> {
+        self.standing.failures += u32::from(health == Health::Failing);
+        permit.answered(headers, date, health, fastrand::u64(..))
+    }
+}
+
+/// Books a request that was not answered.
+fn lost(permit: Permit, source: &SendError, history: &mut History) -> Option<Failing> {
+    let health = source.health();
+    history.standing.failures += u32::from(health == Health::Failing);
+    match source.is_unsent() {
+        true => permit.unsent(health, fastrand::u64(..)),
+        false => permit.unanswered(health, fastrand::u64(..)),
     }
 }
 

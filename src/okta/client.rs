@@ -187,9 +187,6 @@ pub struct OrgMetadata {
 const LOG_PATH: &str = "/api/v1/logs";
 const ORG_METADATA_PATH: &str = "/.well-known/okta-organization";
 
-/// Length of a rate-limit window, in seconds: the same for every bucket (facts 6.1).
-pub const WINDOW_SECONDS: u64 = 60;
-
 /// Events on a page of the log: Okta's maximum (facts 8.1).
 pub const LOG_PAGE_LIMIT: u32 = 1_000;
 
@@ -516,8 +513,8 @@ impl Client {
     /// Our share of the log's budget, as (requests, seconds) of a window; `None` until an answer has told (facts 6.1,
     /// 15.1). An idle poll is one request (facts 12.2).
     pub fn log_budget(&self) -> Option<(u64, u64)> {
-        let limit = self.budgets().into_iter().find(|budget| budget.bucket == Bucket::Logs)?.limit?;
-        Some((limit, WINDOW_SECONDS))
+        let budget = self.budgets().into_iter().find(|budget| budget.bucket == Bucket::Logs)?;
+        Some((budget.limit?, budget.window_millis.div_ceil(1_000)))
     }
 
     /// Reads a URL that was stored. One that does not belong to this org or list is a lost place, as if Okta had refused it.

@@ -20,6 +20,7 @@ use super::transport::{SendError, SetupError};
 use super::wire::{BodyError, FailureBody};
 use crate::core::backoff::Trouble;
 use crate::core::ids::Timestamp;
+use crate::core::rate::{Bucket, Health};
 
 /// Whom a request was sent to: method and URL without its query, whose values may be personal data.
 #[derive(Clone, PartialEq, Eq)]
@@ -108,6 +109,24 @@ pub enum OktaError {
     IdCount {
         /// How many.
         count: usize,
+    },
+    /// A call waited for as long as its own repetitions could have lasted, and was then sent in vain once more: nothing of its
+    /// rate-limit bucket is answered.
+    #[error(
+        "{source}; all requests of the rate-limit bucket {} have failed since {} ({failures} in a row), the next is due at {}",
+        .bucket.name(), .since.to_iso(), .next_at.to_iso()
+    )]
+    Outage {
+        /// The last failure.
+        source: Box<OktaError>,
+        /// The bucket.
+        bucket: Bucket,
+        /// Since when, by the local clock.
+        since: Timestamp,
+        /// When it is asked next, by the local clock.
+        next_at: Timestamp,
+        /// Requests that have failed in a row.
+        failures: u32,
     },
     /// A following page was too much work for Okta again and again; its size is inside the opaque URL.
     #[error("{source}; the walk has to begin again with pages of {limit}")]
@@ -202,6 +221,7 @@ impl OktaError {
             },
             Self::Status(failure) => failure.kind(),
             Self::Body { .. } | Self::Next { .. } => FailureKind::Malformed,
+            Self::Outage { source, .. } => source.kind(),
             Self::RestartWalk { limit, .. } => FailureKind::RestartWalk { limit: *limit },
         }
     }
@@ -213,6 +233,7 @@ impl OktaError {
             | Self::Next { .. }
             | Self::Place { .. }
             | Self::IdCount { .. }
+            | Self::Outage { .. }
             | Self::RestartWalk { .. } => Trouble::Final,
             Self::Authorize { source: AuthorizeError::Token(error), .. } => match error.outlook() {
                 Outlook::Until { .. } => Trouble::Throttled,
@@ -246,7 +267,7 @@ impl OktaError {
         match self {
             Self::Status(failure) => failure.request_id.as_deref(),
             Self::Body { request_id, .. } => request_id.as_deref(),
-            Self::RestartWalk { source, .. } => source.request_id(),
+            Self::RestartWalk { source, .. } | Self::Outage { source, .. } => source.request_id(),
             Self::Setup(_)
             | Self::Authorize { .. }
             | Self::Send { .. }
@@ -369,6 +390,16 @@ impl StatusFailure {
             (504, FailureKind::Retry) => Trouble::TooMuchWork,
             (_, FailureKind::Retry) => Trouble::Transient,
             _ => Trouble::Final,
+        }
+    }
+
+    /// What it says of the bucket that was asked: a refusal of one resource is an answer.
+    pub(super) fn health(&self) -> Health {
+        match self.trouble() {
+            Trouble::Throttled => Health::Unknown,
+            Trouble::ServerError | Trouble::TooMuchWork => Health::Failing,
+            Trouble::Transient if self.status == 408 || self.status >= 500 => Health::Failing,
+            _ => Health::Well,
         }
     }
 

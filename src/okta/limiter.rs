@@ -4,10 +4,12 @@
 //!
 //! Invariants:
 //! - Whoever holds a [`Permit`] counts as in flight; dropping it, cancelled or not, gives the place back.
+//! - A request counts as sent from [`Permit::sending`] on: what never left this machine costs no budget.
 //! - Who goes first is decided in one place, the scheduler. A bucket that is blocked holds nobody of another bucket back.
 //! - Waits use the monotonic clock of the runtime; differences to Okta's clock come from Okta's own headers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -17,7 +19,8 @@ use super::headers::AnswerHeaders;
 use crate::core::backoff::concurrency_wait_millis;
 use crate::core::ids::Timestamp;
 pub use crate::core::rate::Priority;
-use crate::core::rate::{Bucket, Moment, Place, RateConfig, Scheduler, Timing};
+use crate::core::rate::{Bucket, Change, Ended, Granted, Moment, Outage, Place, RateConfig, Scheduler, Timing, Turn};
+pub(super) use crate::core::rate::{Health, Standing};
 
 /// Limits over all buckets of an org.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,12 @@ pub struct BucketState {
     pub waiting: usize,
     /// Answers 429 since the start.
     pub refused: u64,
+    /// How long a window lasts, in milliseconds, as far as known.
+    pub window_millis: u64,
+    /// Since when all its requests have failed, by the local clock; `None` while it works.
+    pub failing_since: Option<Timestamp>,
+    /// How often that has begun since the start.
+    pub outages: u64,
     /// When the last request was sent, by the local clock.
     pub last_used: Option<Timestamp>,
 }
@@ -66,6 +75,7 @@ struct State {
 
 struct Shared {
     origin: Instant,
+    calls: AtomicU64,
     now: fn() -> Timestamp,
     state: Mutex<State>,
     /// Rings when a request has ended: what a waiter waits for may be another moment now.
@@ -79,10 +89,24 @@ pub(super) struct Limiter(Arc<Shared>);
 /// The right to have one request in flight.
 pub(super) struct Permit {
     limiter: Limiter,
-    bucket: Bucket,
-    /// The request is sent then, or later.
+    granted: Granted,
     granted_at: Moment,
+    /// When the request was sent, and when the head of its answer was there.
+    sent: Option<Moment>,
+    headed: Option<Moment>,
     settled: bool,
+}
+
+/// That a bucket keeps failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failing {
+    pub(super) bucket: Bucket,
+    /// By the local clock.
+    pub(super) since: Timestamp,
+    /// When it is asked next, by the local clock.
+    pub(super) next_at: Timestamp,
+    /// Failures in a row.
+    pub(super) failures: u32,
 }
 
 /// What a refusal with 429 asks for.
@@ -98,15 +122,22 @@ impl Limiter {
     pub(super) fn new(config: LimiterConfig, now: fn() -> Timestamp) -> Self {
         let scheduler = Scheduler::new(config.bucket, config.in_flight_max);
         let state = State { scheduler, waiters: BTreeMap::new(), last_used: BTreeMap::new() };
-        Self(Arc::new(Shared { origin: Instant::now(), now, state: Mutex::new(state), settled: Notify::new() }))
+        let (state, settled) = (Mutex::new(state), Notify::new());
+        Self(Arc::new(Shared { origin: Instant::now(), calls: AtomicU64::new(0), now, state, settled }))
     }
 
-    /// Waits until a request may be sent. Safe to cancel.
-    pub(super) async fn acquire(&self, bucket: Bucket, priority: Priority) -> Permit {
+    /// A new call, of which no request was sent.
+    pub(super) fn call(&self) -> Standing {
+        Standing::of(self.0.calls.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits until a request of a call may be sent. Safe to cancel.
+    pub(super) async fn acquire(&self, bucket: Bucket, priority: Priority, standing: Standing) -> Permit {
         let (granted, mut grant) = oneshot::channel();
         let place = {
             let mut state = self.lock();
-            let place = state.scheduler.queue(bucket, priority);
+            let now = self.moment();
+            let place = state.scheduler.queue(bucket, priority, standing, now);
             state.waiters.insert(place, granted);
             place
         };
@@ -128,7 +159,7 @@ impl Limiter {
                 answer = &mut grant => match answer {
                     Ok(permit) => return permit,
                     // The sender stays in the list of waiters until it is used, so this cannot be; to hang would be worse.
-                    Err(_) => return self.permit(bucket),
+                    Err(_) => return self.permit(bucket, priority, standing),
                 },
                 () = &mut settled => {}
                 () = wake => {}
@@ -141,10 +172,10 @@ impl Limiter {
     fn grant_all(&self, watched: Option<Bucket>) -> Option<Instant> {
         let mut state = self.lock();
         let now = self.moment();
-        while let Some(place) = state.scheduler.grant(now) {
-            let bucket = place.bucket();
-            let permit = Permit { limiter: self.clone(), bucket, granted_at: now, settled: false };
-            let refused = match state.waiters.remove(&place) {
+        while let Some(granted) = state.scheduler.grant(now) {
+            let bucket = granted.place.bucket();
+            let permit = self.permit_of(granted, now);
+            let refused = match state.waiters.remove(&granted.place) {
                 Some(waiter) => waiter.send(permit).err(),
                 None => Some(permit),
             };
@@ -152,7 +183,8 @@ impl Limiter {
                 // The waiter is gone; its place is given back here, since a drop would lock again.
                 Some(mut permit) => {
                     permit.settled = true;
-                    state.scheduler.unsent(bucket);
+                    state.scheduler.unsent(granted.place);
+                    state.scheduler.judge(&granted, &permit.ended(Health::Unknown, now));
                 }
                 None => {
                     state.last_used.insert(bucket, (self.0.now)());
@@ -164,31 +196,50 @@ impl Limiter {
         Some(self.0.origin + Duration::from_millis(wakes_at.0.max(now.0.saturating_add(1))))
     }
 
-    fn permit(&self, bucket: Bucket) -> Permit {
+    fn permit(&self, bucket: Bucket, priority: Priority, standing: Standing) -> Permit {
         let mut state = self.lock();
         let granted_at = self.moment();
-        state.scheduler.send(bucket, granted_at);
-        Permit { limiter: self.clone(), bucket, granted_at, settled: false }
+        let granted = state.scheduler.go(bucket, priority, standing, granted_at);
+        self.permit_of(granted, granted_at)
+    }
+
+    fn permit_of(&self, granted: Granted, granted_at: Moment) -> Permit {
+        Permit { limiter: self.clone(), granted, granted_at, sent: None, headed: None, settled: false }
     }
 
     /// What is known of every bucket that was used.
     pub(super) fn states(&self) -> Vec<BucketState> {
         let state = self.lock();
         let (now, wall_now) = (self.moment(), (self.0.now)());
-        let clock = state.scheduler.clock();
-        let wall = |at: Moment| wall_now.plus_millis(i64::try_from(now.millis_until(at)).unwrap_or(i64::MAX));
-        let states = state.scheduler.buckets().map(|(bucket, rate, waiting)| BucketState {
-            bucket,
-            limit: rate.limit(),
-            remaining: rate.remaining(now, clock),
-            resets_at: rate.resets_at(now, clock).map(wall),
-            waits_until: state.scheduler.wakes_at(bucket, now).and_then(|_| rate.resets_at(now, clock)).map(wall),
-            in_flight: rate.in_flight(),
-            waiting,
-            refused: rate.refused_count(),
-            last_used: state.last_used.get(&bucket).copied(),
+        let wall = |at: Moment| self.wall(at, now, wall_now);
+        let scheduler = &state.scheduler;
+        let states = scheduler.buckets().map(|(bucket, rate, waiting)| {
+            let (circuit, clock) = (scheduler.circuit(bucket), scheduler.clock());
+            let outage = circuit.and_then(|circuit| circuit.outage());
+            let ahead = outage.map(|outage| outage.next_at).or_else(|| rate.resets_at(now, clock));
+            BucketState {
+                bucket,
+                limit: rate.limit(),
+                remaining: rate.remaining(now, clock),
+                resets_at: rate.resets_at(now, clock).map(wall),
+                waits_until: scheduler.wakes_at(bucket, now).and(ahead).map(wall),
+                in_flight: rate.in_flight(),
+                waiting,
+                refused: rate.refused_count(),
+                window_millis: rate.window_millis(),
+                failing_since: outage.map(|outage| wall(outage.since)),
+                outages: circuit.map_or(0, |circuit| circuit.opened_count()),
+                last_used: state.last_used.get(&bucket).copied(),
+            }
         });
         states.collect()
+    }
+
+    /// A moment by the local clock, which shows `wall_now` at `now`.
+    fn wall(&self, at: Moment, now: Moment, wall_now: Timestamp) -> Timestamp {
+        let ahead = i64::try_from(now.millis_until(at)).unwrap_or(i64::MAX);
+        let behind = i64::try_from(at.millis_until(now)).unwrap_or(i64::MAX);
+        wall_now.plus_millis(ahead.saturating_sub(behind))
     }
 
     fn moment(&self) -> Moment {
@@ -199,52 +250,139 @@ impl Limiter {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Books the end of a request and lets others go. `book` says how it ended.
-    fn settle<T>(&self, book: impl FnOnce(&mut Scheduler, Moment) -> T) -> T {
-        let booked = {
-            let mut state = self.lock();
-            let now = self.moment();
-            book(&mut state.scheduler, now)
-        };
-        self.grant_all(None);
-        self.0.settled.notify_waiters();
-        booked
-    }
-
-    fn timing(&self, sent: Moment, received: Moment, date: Option<Timestamp>) -> Timing {
-        Timing { sent, received, date, wall: (self.0.now)() }
-    }
 }
 
 impl Permit {
+    /// The request is sent now. What was waited for until here was our own.
+    pub(super) fn sending(&mut self) {
+        self.sent = Some(self.limiter.moment());
+    }
+
+    /// The head of the answer is there: what follows is its body, whose time says nothing about Okta's.
+    pub(super) fn headed(&mut self) {
+        self.headed = Some(self.limiter.moment());
+    }
+
+    /// The call, as it stands now.
+    pub(super) fn standing(&self) -> Standing {
+        self.granted.standing
+    }
+
     /// The request was answered other than with 429. `date` is Okta's clock, if the answer told it.
-    pub(super) fn answered(mut self, headers: &AnswerHeaders, date: Option<Timestamp>) {
-        self.settled = true;
-        self.limiter.settle(|scheduler, now| {
-            let timing = self.limiter.timing(self.granted_at, now, date);
-            scheduler.answered(self.bucket, &headers.rate(), &timing);
-        });
+    pub(super) fn answered(
+        self,
+        headers: &AnswerHeaders,
+        date: Option<Timestamp>,
+        health: Health,
+        random: u64,
+    ) -> Option<Failing> {
+        let bucket = self.granted.place.bucket();
+        self.settle(health, random, |scheduler, timing| {
+            scheduler.answered(bucket, &headers.rate(), &Timing { date, ..timing });
+        })
+        .1
     }
 
     /// The request was refused with 429. Answers what to wait for; `random` is any number.
-    pub(super) fn refused(mut self, headers: &AnswerHeaders, date: Option<Timestamp>, random: u64) -> Wait {
-        self.settled = true;
-        self.limiter.settle(|scheduler, now| {
-            let timing = self.limiter.timing(self.granted_at, now, date);
-            match scheduler.refused(self.bucket, &headers.rate(), &timing) {
+    pub(super) fn refused(self, headers: &AnswerHeaders, date: Option<Timestamp>, random: u64) -> Wait {
+        let bucket = self.granted.place.bucket();
+        let (wait, _) = self.settle(Health::Unknown, random, |scheduler, timing| {
+            let now = timing.received;
+            match scheduler.refused(bucket, &headers.rate(), &Timing { date, ..timing }) {
                 Some(until) => Wait { millis: now.millis_until(until), is_for_call: false },
                 None => Wait { millis: concurrency_wait_millis(random), is_for_call: true },
             }
-        })
+        });
+        wait
+    }
+
+    /// The request was sent and has ended without an answer.
+    pub(super) fn unanswered(self, health: Health, random: u64) -> Option<Failing> {
+        let bucket = self.granted.place.bucket();
+        self.settle(health, random, |scheduler, timing| scheduler.unanswered(bucket, timing.sent)).1
+    }
+
+    /// The request never left this machine.
+    pub(super) fn unsent(self, health: Health, random: u64) -> Option<Failing> {
+        let place = self.granted.place;
+        self.settle(health, random, |scheduler, _| scheduler.unsent(place)).1
+    }
+
+    fn ended(&self, health: Health, at: Moment) -> Ended {
+        Ended { health, granted_at: self.sent.unwrap_or(self.granted_at), at, random: 0 }
+    }
+
+    /// Books the end of the request and lets others go. Answers what `book` does; and that the bucket fails
+    /// beyond doubt, if it does and this call has waited for as long as it could.
+    fn settle<T>(
+        mut self,
+        health: Health,
+        random: u64,
+        book: impl FnOnce(&mut Scheduler, Timing) -> T,
+    ) -> (T, Option<Failing>) {
+        self.settled = true;
+        let limiter = &self.limiter;
+        let (now, wall) = (limiter.moment(), (limiter.0.now)());
+        let sent = self.sent.unwrap_or(self.granted_at);
+        let timing = Timing { sent, received: self.headed.unwrap_or(now), date: None, wall };
+        let bucket = self.granted.place.bucket();
+        let (booked, change, outage) = {
+            let mut state = limiter.lock();
+            let booked = book(&mut state.scheduler, timing);
+            let change = state.scheduler.judge(&self.granted, &Ended { random, ..self.ended(health, now) });
+            (booked, change, state.scheduler.circuit(bucket).and_then(|circuit| circuit.outage()))
+        };
+        tell(bucket, change, now);
+        limiter.grant_all(None);
+        limiter.0.settled.notify_waiters();
+        let is_last = |outage: &Outage| self.granted.turn == Turn::Last && outage.is_beyond_doubt();
+        let failing = outage.filter(is_last).map(|outage| Failing {
+            bucket,
+            since: limiter.wall(outage.since, now, wall),
+            next_at: limiter.wall(outage.next_at, now, wall),
+            failures: outage.failures,
+        });
+        (booked, failing)
+    }
+}
+
+/// An operator sees when a bucket stops answering, and when it answers again.
+fn tell(bucket: Bucket, change: Option<Change>, now: Moment) {
+    let seconds = |outage: Outage| outage.since.millis_until(now) / 1_000;
+    match change {
+        Some(Change::Opened(outage)) => tracing::warn!(
+            bucket = bucket.name(),
+            failures = outage.failures,
+            next_try_in_ms = now.millis_until(outage.next_at),
+            "Okta does not answer: all requests of this rate-limit bucket fail; one at a time asks until one is answered"
+        ),
+        Some(Change::Closed(outage)) => tracing::info!(
+            bucket = bucket.name(),
+            failures = outage.failures,
+            seconds = seconds(outage),
+            "Okta answers again: the requests of this rate-limit bucket go on"
+        ),
+        None => {}
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.settled {
-            self.limiter.settle(|scheduler, _| scheduler.unanswered(self.bucket, self.granted_at));
+        if self.settled {
+            return;
         }
+        let limiter = self.limiter.clone();
+        {
+            let mut state = limiter.lock();
+            let now = limiter.moment();
+            match self.sent {
+                Some(sent) => state.scheduler.unanswered(self.granted.place.bucket(), sent),
+                None => state.scheduler.unsent(self.granted.place),
+            }
+            state.scheduler.judge(&self.granted, &self.ended(Health::Unknown, now));
+        }
+        limiter.grant_all(None);
+        limiter.0.settled.notify_waiters();
     }
 }
 

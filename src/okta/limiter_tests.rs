@@ -25,6 +25,13 @@ fn headers(limit: u64, remaining: u64, seconds_to_reset: i64) -> AnswerHeaders {
     ])
 }
 
+/// Waits for a request of a new call, and sends it.
+async fn acquire(limiter: &Limiter, bucket: Bucket, priority: Priority) -> Permit {
+    let mut permit = limiter.acquire(bucket, priority, limiter.call()).await;
+    permit.sending();
+    permit
+}
+
 async fn settle() {
     for _ in 0..20 {
         yield_now().await;
@@ -39,10 +46,10 @@ async fn one_request_explores_then_several_go() {
     for _ in 0..6 {
         let (limiter, granted) = (limiter.clone(), granted.clone());
         tasks.spawn(async move {
-            let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+            let permit = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
             granted.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
-            permit.answered(&headers(100, 90, 30), Some(date()));
+            permit.answered(&headers(100, 90, 30), Some(date()), Health::Well, 0);
         });
     }
     settle().await;
@@ -61,13 +68,13 @@ async fn one_request_explores_then_several_go() {
 #[tokio::test(start_paused = true)]
 async fn a_spent_window_is_waited_out_even_by_those_who_already_waited() {
     let limiter = limiter(16);
-    let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    let first = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
     let waiting = {
         let limiter = limiter.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let started = Instant::now();
-            let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+            let permit = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
             drop(permit);
             started.elapsed()
         });
@@ -83,7 +90,7 @@ async fn a_spent_window_is_waited_out_even_by_those_who_already_waited() {
 #[tokio::test(start_paused = true)]
 async fn the_more_urgent_goes_first() {
     let limiter = limiter(1);
-    let first = limiter.acquire(Bucket::Public, Priority::Crawl).await;
+    let first = acquire(&limiter, Bucket::Public, Priority::Crawl).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = JoinSet::new();
     for (name, priority) in
@@ -91,7 +98,7 @@ async fn the_more_urgent_goes_first() {
     {
         let (limiter, order) = (limiter.clone(), order.clone());
         tasks.spawn(async move {
-            let permit = limiter.acquire(Bucket::Apps, priority).await;
+            let permit = acquire(&limiter, Bucket::Apps, priority).await;
             order.lock().unwrap().push(name);
             yield_now().await;
             drop(permit);
@@ -108,13 +115,13 @@ async fn the_more_urgent_goes_first() {
 #[tokio::test(start_paused = true)]
 async fn a_blocked_bucket_holds_nobody_else_back() {
     let limiter = limiter(16);
-    limiter.acquire(Bucket::Apps, Priority::Crawl).await.refused(&headers(100, 0, 38), Some(date()), 0);
+    acquire(&limiter, Bucket::Apps, Priority::Crawl).await.refused(&headers(100, 0, 38), Some(date()), 0);
     let mut tasks = JoinSet::new();
     let blocked = limiter.clone();
-    tasks.spawn(async move { drop(blocked.acquire(Bucket::Apps, Priority::Log).await) });
+    tasks.spawn(async move { drop(acquire(&blocked, Bucket::Apps, Priority::Log).await) });
     settle().await;
     let started = Instant::now();
-    drop(limiter.acquire(Bucket::UsersList, Priority::Crawl).await);
+    drop(acquire(&limiter, Bucket::UsersList, Priority::Crawl).await);
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(limiter.states()[0].waiting, 1);
     tasks.join_all().await;
@@ -124,14 +131,14 @@ async fn a_blocked_bucket_holds_nobody_else_back() {
 #[tokio::test(start_paused = true)]
 async fn cancelled_waiters_and_dropped_permits_give_their_place_back() {
     let limiter = limiter(16);
-    let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    let first = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
     for _ in 0..3 {
-        let waiting = limiter.acquire(Bucket::Apps, Priority::Crawl);
+        let waiting = acquire(&limiter, Bucket::Apps, Priority::Crawl);
         assert!(tokio::time::timeout(Duration::from_millis(10), waiting).await.is_err());
     }
     assert_eq!(limiter.states()[0].waiting, 0);
     // Granted, then cancelled before it was looked at.
-    let mut waiting = Box::pin(limiter.acquire(Bucket::Apps, Priority::Crawl));
+    let mut waiting = Box::pin(acquire(&limiter, Bucket::Apps, Priority::Crawl));
     tokio::select! {
         biased;
         _ = waiting.as_mut() => panic!("granted beside the exploring request"),
@@ -141,23 +148,23 @@ async fn cancelled_waiters_and_dropped_permits_give_their_place_back() {
     drop(waiting);
     let state = &limiter.states()[0];
     assert_eq!((state.in_flight, state.waiting), (0, 0));
-    drop(limiter.acquire(Bucket::Apps, Priority::Crawl).await);
+    drop(acquire(&limiter, Bucket::Apps, Priority::Crawl).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_concurrency_refusal_is_a_short_wait_for_the_call() {
     let limiter = limiter(16);
-    let first = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    let first = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
     let started = Instant::now();
     let wait = first.refused(&headers(0, 0, 38), Some(date()), 77);
     assert!(wait.is_for_call && crate::core::backoff::CONCURRENCY_WAIT_MILLIS.contains(&wait.millis));
     // Others are not held back, but there are fewer of them at once, in all buckets together.
-    let apps = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+    let apps = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
     assert_eq!(started.elapsed(), Duration::ZERO);
-    let users = limiter.acquire(Bucket::UsersList, Priority::Log);
+    let users = acquire(&limiter, Bucket::UsersList, Priority::Log);
     assert!(tokio::time::timeout(Duration::from_secs(60), users).await.is_err());
     drop(apps);
-    drop(limiter.acquire(Bucket::UsersList, Priority::Log).await);
+    drop(acquire(&limiter, Bucket::UsersList, Priority::Log).await);
     assert_eq!(limiter.states()[0].refused, 1);
 }
 
@@ -168,16 +175,16 @@ async fn hundreds_of_pages_hold_no_urgent_read_back() {
     for _ in 0..400 {
         let limiter = limiter.clone();
         tasks.spawn(async move {
-            let permit = limiter.acquire(Bucket::Apps, Priority::Crawl).await;
+            let permit = acquire(&limiter, Bucket::Apps, Priority::Crawl).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
             // A window that never ends, and more budget than anybody needs.
-            permit.answered(&headers(10_000, 9_000, 60), Some(date()));
+            permit.answered(&headers(10_000, 9_000, 60), Some(date()), Health::Well, 0);
         });
     }
     tokio::time::sleep(Duration::from_millis(250)).await;
     for priority in [Priority::ById, Priority::Log] {
         let started = Instant::now();
-        let permit = limiter.acquire(Bucket::Apps, priority).await;
+        let permit = acquire(&limiter, Bucket::Apps, priority).await;
         assert!(started.elapsed() <= Duration::from_millis(100), "{priority:?} waited {:?}", started.elapsed());
         assert!(limiter.states()[0].waiting > 350);
         drop(permit);

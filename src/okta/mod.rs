@@ -36,9 +36,7 @@ pub use authorize::{
     Renewal, Ssws, TokenError,
 };
 pub use call::NumberRequests;
-pub use client::{
-    Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgMetadata, Page, PageRequest, Read, WINDOW_SECONDS,
-};
+pub use client::{Client, ClientConfig, LOG_PAGE_LIMIT, LogPage, LogRequest, OrgMetadata, Page, PageRequest, Read};
 pub use error::{Endpoint, FailureKind, NetworkCause, OktaError, ProofRefusal, StatusFailure};
 pub use headers::{AnswerHeaders, HEADERS_KEPT};
 pub use limiter::{BucketState, LimiterConfig, Priority};

@@ -23,6 +23,7 @@ use super::error::NetworkCause;
 use super::headers::AnswerHeaders;
 use super::org_url::OrgUrl;
 use crate::core::backoff::Trouble;
+use crate::core::rate::Health;
 use crate::core::secret::Secret;
 
 /// Limits of one exchange.
@@ -221,6 +222,24 @@ impl SendError {
         }
     }
 
+    /// Whether the request surely never left this machine. What TLS kept Okta from reading was not counted either.
+    pub(super) fn is_unsent(&self) -> bool {
+        match self {
+            Self::Dns { .. } | Self::Connect { .. } | Self::ProxyLogin | Self::Tls { .. } | Self::Header { .. } => true,
+            Self::Timeout { phase, .. } => *phase == TimeoutPhase::Connect,
+            Self::Broken { .. } | Self::BodyTooLarge { .. } | Self::Coding | Self::Echo => false,
+        }
+    }
+
+    /// What it says of the bucket that was asked.
+    pub(super) fn health(&self) -> Health {
+        match self.trouble() {
+            Trouble::Transient | Trouble::TooMuchWork => Health::Failing,
+            Trouble::TooLarge => Health::Well,
+            _ => Health::Unknown,
+        }
+    }
+
     pub(super) fn trouble(&self) -> Trouble {
         match self {
             Self::Dns { .. } | Self::Connect { .. } | Self::Broken { .. } => Trouble::Transient,
@@ -260,6 +279,16 @@ pub(super) struct Answer {
     pub(super) headers: AnswerHeaders,
     /// Of a failure only the first [`FAILURE_BODY_BYTES_MAX`].
     pub(super) body: Vec<u8>,
+}
+
+/// The head of an answer, whose body has not been read.
+pub(super) struct Head {
+    response: reqwest::Response,
+    status: u16,
+    headers: AnswerHeaders,
+    limits: TransportLimits,
+    secrets: Vec<Secret>,
+    is_echo: bool,
 }
 
 /// Connections to one org.
@@ -320,11 +349,11 @@ impl Transport {
         Ok(Self { client, limits, proxy_host })
     }
 
-    /// Sends a GET and reads the answer. Never retries, never follows.
-    pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Answer, SendError> {
+    /// Sends a GET and reads the head of the answer; [`Head::whole`] reads the rest. Never retries, never follows.
+    pub(super) async fn get(&self, url: &Url, headers: Vec<(&'static str, HeaderText)>) -> Result<Head, SendError> {
         let secrets = secrets_of(&headers);
         let request = with_headers(self.client.get(url.clone()), headers)?;
-        self.send(request, url, &self.limits, &secrets).await
+        self.send(request, url, self.limits, secrets).await
     }
 
     /// Sends the token request, a form (facts 10.2), and reads the answer. Never retries, never follows. This is the one
@@ -348,17 +377,17 @@ impl Transport {
             values.filter(|value| value.len() > ASSERTION_BYTES_MIN).map(|value| Secret::new(value.to_owned())),
         );
         let request = self.client.post(org.join(TOKEN_PATH)).body(form.expose().to_owned());
-        self.send(with_headers(request, headers)?, &org.join(TOKEN_PATH), &self.limits.of_token_requests(), &secrets)
-            .await
+        let request = with_headers(request, headers)?;
+        self.send(request, &org.join(TOKEN_PATH), self.limits.of_token_requests(), secrets).await?.whole().await
     }
 
     async fn send(
         &self,
         request: reqwest::RequestBuilder,
         url: &Url,
-        limits: &TransportLimits,
-        secrets: &[Secret],
-    ) -> Result<Answer, SendError> {
+        limits: TransportLimits,
+        secrets: Vec<Secret>,
+    ) -> Result<Head, SendError> {
         let limit = limits.headers;
         let response = match timeout(limit, request.header(ACCEPT_ENCODING, "gzip").send()).await {
             Ok(Ok(response)) => response,
@@ -369,26 +398,14 @@ impl Transport {
         // A line that is no text is kept as far as it goes: a link that is left out would end a list.
         let mut is_echo = false;
         let lines = response.headers().iter().filter(|(_, value)| {
-            let repeats = repeats(value.as_bytes(), secrets);
+            let repeats = repeats(value.as_bytes(), &secrets);
             is_echo |= repeats;
             !repeats
         });
         let lines: Vec<(&str, Cow<'_, str>)> =
             lines.map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
         let headers = AnswerHeaders::new(lines.iter().map(|(name, line)| (*name, &**line)));
-        let mut body = match status {
-            200 => read_body(response, limits).await?,
-            _ => read_failure(response, limits).await,
-        };
-        if repeats(&body, secrets) {
-            body.clear();
-            is_echo = true;
-        }
-        // A success without one of its lines would be another answer.
-        if is_echo && status == 200 {
-            return Err(SendError::Echo);
-        }
-        Ok(Answer { status, headers, body })
+        Ok(Head { response, status, headers, limits, secrets, is_echo })
     }
 
     fn send_error(&self, error: reqwest::Error, url: &Url) -> SendError {
@@ -453,6 +470,34 @@ async fn read_failure(mut response: reqwest::Response, limits: &TransportLimits)
         }
     }
     body.so_far()
+}
+
+impl Head {
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn headers(&self) -> &AnswerHeaders {
+        &self.headers
+    }
+
+    /// Reads the body.
+    pub(super) async fn whole(self) -> Result<Answer, SendError> {
+        let Self { response, status, headers, limits, secrets, mut is_echo } = self;
+        let mut body = match status {
+            200 => read_body(response, &limits).await?,
+            _ => read_failure(response, &limits).await,
+        };
+        if repeats(&body, &secrets) {
+            body.clear();
+            is_echo = true;
+        }
+        // A success without one of its lines would be another answer.
+        if is_echo && status == 200 {
+            return Err(SendError::Echo);
+        }
+        Ok(Answer { status, headers, body })
+    }
 }
 
 fn new_body(response: &reqwest::Response, bytes_max: usize) -> Option<Body> {

@@ -250,7 +250,7 @@ fn requests(text: &mut Text, orgs: &[OrgState]) {
     let help = ("requests_total", Type::Counter, "Requests that were sent to Okta.");
     one_each(text, help, orgs, |org, _| org.runtime.as_ref().map(|runtime| runtime.requests));
     type Read = fn(&v1::RateLimitBucket) -> u64;
-    let families: [(&'static str, Type, &str, Read); 3] = [
+    let families: [(&'static str, Type, &str, Read); 5] = [
         ("rate_limit_requests", Type::Gauge, "Requests per window that this connector may send.", |bucket| {
             bucket.request_limit.into()
         }),
@@ -258,6 +258,15 @@ fn requests(text: &mut Text, orgs: &[OrgState]) {
             bucket.remaining_request_count.into()
         }),
         ("rate_limit_refused_total", Type::Counter, "Answers 429.", |bucket| bucket.refused_request_count),
+        ("bucket_failing", Type::Gauge, "Whether all requests of a rate-limit bucket fail.", |bucket| {
+            bucket.failing_since.is_some().into()
+        }),
+        (
+            "bucket_outages_total",
+            Type::Counter,
+            "How often all requests of a rate-limit bucket began to fail.",
+            |bucket| bucket.outage_count,
+        ),
     ];
     for (name, kind, help, read) in families {
         let mut family = text.family(name, kind, help);
@@ -291,7 +300,13 @@ mod tests {
             org: "a\"c\\me\n".to_owned(),
             store: Some(v1::StoreStatus { revision: 12, row_counts, ..Default::default() }),
             log: Some(v1::LogStatus { observed_through: time(1_770_000_000), ..Default::default() }),
-            rate_limits: vec![v1::RateLimitBucket { name: "apps".to_owned(), request_limit: 50, ..Default::default() }],
+            rate_limits: vec![v1::RateLimitBucket {
+                name: "apps".to_owned(),
+                request_limit: 50,
+                failing_since: time(1_770_000_000),
+                outage_count: 2,
+                ..Default::default()
+            }],
             ..Default::default()
         };
         let open_gaps = vec![v1::GapCount { kind: v1::GapKind::Held.into(), gap_count: 2 }];
@@ -357,6 +372,8 @@ mod tests {
         check(&text, &format!("okta_idmap_log_polls_total{{{org}}} 3"));
         check(&text, &format!("okta_idmap_requests_total{{{org}}} 9"));
         check(&text, &format!("okta_idmap_rate_limit_requests{{{org},bucket=\"apps\"}} 50"));
+        check(&text, &format!("okta_idmap_bucket_failing{{{org},bucket=\"apps\"}} 1"));
+        check(&text, &format!("okta_idmap_bucket_outages_total{{{org},bucket=\"apps\"}} 2"));
         check(&text, "# TYPE okta_idmap_log_polls_total counter");
         check(&text, "# TYPE okta_idmap_store_revision gauge");
     }

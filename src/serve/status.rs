@@ -119,6 +119,10 @@ pub struct BucketStatus {
     pub in_flight: u32,
     /// Answers 429 since the process began.
     pub refused: u64,
+    /// Since when all its requests have failed; `None`: they do not.
+    pub failing_since: Option<Timestamp>,
+    /// How often that has begun since the process began.
+    pub outages: u64,
 }
 
 /// How the connector authenticates to Okta.

@@ -246,7 +246,7 @@ fn check_waits(rate: &RateHeaders, server_now: Timestamp) -> Result<(), TestCase
     let mut now = Moment(1_000_000);
     for round in 0..4 {
         clock.observe(server_now, now, now);
-        bucket.sent(now, &clock);
+        bucket.sent(now.0, now, &clock);
         if round == 1 {
             let until = bucket.refused(rate, now, now, &mut clock).unwrap_or(now);
             prop_assert!(until <= now.plus_millis(WAIT_MILLIS_MAX), "refused until {until:?} at {now:?}");

@@ -1821,6 +1821,13 @@ pub struct RateLimitBucket {
     /// Answers 429 since this process started.
     #[prost(uint64, tag = "6")]
     pub refused_request_count: u64,
+    /// Since when all requests have failed, with server errors, time-outs or broken connections: one at a time asks whether Okta
+    /// answers again. Unset: they do not.
+    #[prost(message, optional, tag = "7")]
+    pub failing_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// How often that has begun since this process started.
+    #[prost(uint64, tag = "8")]
+    pub outage_count: u64,
 }
 /// Whether a full crawl is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

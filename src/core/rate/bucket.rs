@@ -23,8 +23,14 @@ use super::{
 /// An end that is known to that many milliseconds is not looked for any further.
 const END_WIDTH_MILLIS: i64 = 30;
 
+/// The longest way that counts, in milliseconds: an answer that took longer was long in the making.
+const WAY_MILLIS_MAX: i64 = 5_000;
+
 /// Shortest time after which it is looked again how much may be sent, in milliseconds.
 const STEP_MILLIS_MIN: i64 = 10;
+
+/// Length of a window by the documentation, in milliseconds (facts 6.1).
+const WINDOW_MILLIS: i64 = 60_000;
 
 /// Lengths of windows that are possible, in milliseconds.
 const ANY_LENGTH: Span = Span::new(1, 90_000);
@@ -100,8 +106,8 @@ pub struct BucketRate {
     way_millis: i64,
     is_explored: bool,
     in_flight: u32,
-    /// When the request was sent that looks for a new window.
-    explorer: Option<Moment>,
+    /// The request that looks for a new window: its number, and when it was sent.
+    explorer: Option<(u64, Moment)>,
     blocked_until: Moment,
     refused: u64,
 }
@@ -302,20 +308,22 @@ impl BucketRate {
         Ends { likely, look_at, over: known.to, surely_over }
     }
 
-    /// A request was sent: it is in flight.
-    pub fn sent(&mut self, now: Moment, clock: &ServerClock) {
+    /// Request `number` was sent: it is in flight.
+    pub fn sent(&mut self, number: u64, now: Moment, clock: &ServerClock) {
         self.in_flight = self.in_flight.saturating_add(1);
         if let Some(window) = &self.window
             && now.millis() >= self.ends(window, clock).likely.from
         {
-            self.explorer.get_or_insert(now);
+            self.explorer.get_or_insert((number, now));
         }
     }
 
-    /// A request that was [`BucketRate::sent`] is not sent after all.
-    pub fn unsent(&mut self) {
+    /// Request `number`, which was [`BucketRate::sent`], is not sent after all, or never left this machine: it was not counted.
+    pub fn unsent(&mut self, number: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.explorer = None;
+        if self.explorer.is_some_and(|(explorer, _)| explorer == number) {
+            self.explorer = None;
+        }
     }
 
     /// A request that was [`BucketRate::sent`] at `sent` ended without an answer (time-out, reset, cancelled). It may have
@@ -327,7 +335,7 @@ impl BucketRate {
 
     fn ended(&mut self, sent: Moment) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if self.explorer.is_some_and(|explorer| sent >= explorer) {
+        if self.explorer.is_some_and(|(_, explored_at)| sent >= explored_at) {
             self.explorer = None;
         }
     }
@@ -344,7 +352,7 @@ impl BucketRate {
         self.ended(sent);
         self.is_explored = true;
         let way_millis = now.millis().saturating_sub(sent.millis());
-        self.way_millis = way_millis.max(self.way_millis - self.way_millis / 16);
+        self.way_millis = way_millis.min(WAY_MILLIS_MAX).max(self.way_millis - self.way_millis / 16);
         self.observe(headers, sent.millis(), now.millis(), clock);
     }
 
@@ -381,7 +389,7 @@ impl BucketRate {
         }
         if let Some(window) = &self.window {
             let believed = self.left(window, now.millis()).saturating_add(1);
-            self.foreign.took_unseen(unsigned(believed));
+            self.foreign.took_unseen(unsigned(believed), window.limit);
         }
         self.observe(&RateHeaders { remaining: Some(0), ..*headers }, sent.millis(), now.millis(), clock);
         // A refusal by another window than the newest: its own end counts.
@@ -502,6 +510,16 @@ impl BucketRate {
     pub fn resets_at(&self, now: Moment, clock: &ServerClock) -> Option<Moment> {
         let over = self.window.as_ref().map(|window| moment(self.ends(window, clock).over));
         over.max(Some(self.blocked_until)).filter(|at| *at > now)
+    }
+
+    /// How long a window lasts, in milliseconds: as documented (facts 6.1), unless answers have shown otherwise.
+    pub fn window_millis(&self) -> u64 {
+        unsigned(WINDOW_MILLIS.clamp(self.length.from, self.length.to.max(self.length.from)))
+    }
+
+    /// Most requests in flight.
+    pub(super) fn in_flight_max(&self) -> u32 {
+        self.config.in_flight_max
     }
 
     /// Requests in flight.

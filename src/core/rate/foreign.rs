@@ -24,13 +24,18 @@ pub(super) struct Foreign {
     jump: u64,
     jump_millis: i64,
     jump_from: Option<Look>,
-    /// Of earlier windows: requests of the stream in 1,000 s, in all, and at once; the latter two fade.
+    /// Of earlier windows: requests of the stream in 1,000 s, in all, and at once; the latter two
+    /// fade once no burst is expected.
     past_rate: u64,
     past_total: u64,
     /// For how long the past counts in a new window.
     past_millis: u64,
     past_burst: u64,
     has_past: bool,
+    /// What others took in this window so that we were refused, or may have taken.
+    took: u64,
+    /// In how many windows without a burst the next one is still expected.
+    regularity: u32,
 }
 
 impl Foreign {
@@ -56,24 +61,43 @@ impl Foreign {
         (self.first, self.last) = (Some(look), Some(look));
     }
 
-    /// A request of ours was refused although so much should have been left.
-    pub(super) fn took_unseen(&mut self, count: u64) {
-        self.past_burst = self.past_burst.max(count);
+    /// A request of ours was refused although so much should have been left of a window of this limit: others took it, and would
+    /// have taken more. Many at once, or somebody new, may be as many as half of it.
+    pub(super) fn took_unseen(&mut self, count: u64, limit: u64) {
+        let is_much = !self.has_past || count > BURST_MIN.max(limit / 32);
+        let most = if is_much { limit / 2 } else { count.saturating_mul(2).min(limit / 2) };
+        self.took = self.took.max(most).max(count);
+        self.past_burst = self.past_burst.max(self.took);
+        self.past_total = self.past_total.max(self.took);
     }
 
     /// The window is over; windows have this length.
     pub(super) fn close(&mut self, length: Span) {
         let last = self.last.unwrap_or_default();
         let first = self.first.unwrap_or(last);
-        self.past_burst = self.new_burst().max(self.past_burst.saturating_mul(3) / 4);
         // What was used before the first look of all may have been ours, of an earlier process.
         let seen = last.seen.saturating_sub(first.seen);
-        self.past_total = seen.max(self.past_total.saturating_mul(3) / 4);
+        let burst = self.new_burst().max(self.took);
+        let is_most = burst > BURST_MIN && burst.saturating_mul(2) > self.past_burst.max(seen);
+        self.regularity =
+            if is_most { (self.regularity + 1).min(REGULAR_BURSTS) } else { self.regularity.saturating_sub(1) };
+        let total = seen.max(self.took);
+        (self.past_burst, self.past_total) = match (is_most, self.regularity) {
+            // All of it was seen: so many they are.
+            (true, _) if self.took == 0 => (burst, total),
+            // Those who come in every window come at its end, too, when nothing of ours is left to see it.
+            (_, 1..) => (burst.max(self.past_burst), total.max(self.past_total)),
+            (_, 0) => {
+                let fades = |past: u64| past.saturating_mul(3) / 4;
+                (burst.max(fades(self.past_burst)), total.max(fades(self.past_total)))
+            }
+        };
         let long_enough = last.at.saturating_sub(first.at) > length.from / 8;
         self.past_rate = if long_enough { self.rate() } else { self.past_rate / 2 };
         self.has_past = true;
         self.past_millis = u64::try_from(length.from / 8).unwrap_or(0);
         (self.first, self.last, self.jump_from, self.jump, self.jump_millis) = (None, None, None, 0, 0);
+        self.took = 0;
     }
 
     /// Requests of the stream in so many milliseconds, rounded up.
@@ -152,8 +176,59 @@ fn at_rate(rate: u64, millis: i64) -> u64 {
     u64::try_from(millis).unwrap_or(0).saturating_mul(rate)
 }
 
+/// Fewer at once are chance.
+const BURST_MIN: u64 = 3;
+
+/// Windows without a burst, after as many with one, for which it is still expected.
+const REGULAR_BURSTS: u32 = 3;
+
 /// Looks that are no further apart show one jump.
 const AT_ONCE_MILLIS: i64 = 300;
 
 /// A shorter time says nothing about a stream.
 const RATE_MILLIS_MIN: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window with so many requests of others by these times, and what is expected to come at once in the next.
+    fn window(foreign: &mut Foreign, looks: &[(i64, u64)]) -> u64 {
+        for (at, seen) in looks {
+            foreign.look(Look { at: *at, seen: *seen }, 0);
+        }
+        foreign.close(Span::new(60_000, 60_000));
+        foreign.unseen_burst(100)
+    }
+
+    #[test]
+    fn a_burst_is_expected_although_a_window_did_not_show_it() {
+        let (burst, none) = ([(0, 0), (30_000, 0), (30_100, 40), (50_000, 40)], [(0, 0), (50_000, 0)]);
+        let mut foreign = Foreign::default();
+        assert_eq!(window(&mut foreign, &none), 0);
+        assert_eq!(window(&mut foreign, &burst), 40);
+        assert_eq!(window(&mut foreign, &none), 30, "once is chance");
+        for _ in 0..5 {
+            assert_eq!(window(&mut foreign, &burst), 40);
+        }
+        let after: Vec<u64> = (0..4).map(|_| window(&mut foreign, &none)).collect();
+        assert_eq!(after, [40, 40, 30, 22]);
+    }
+
+    #[test]
+    fn a_refusal_tells_that_there_is_somebody_and_not_how_many_they_take() {
+        #[track_caller]
+        fn check(windows: usize, took: u64, expected: u64) {
+            let mut foreign = Foreign::default();
+            (0..windows).for_each(|_| {
+                window(&mut foreign, &[(0, 0), (50_000, 0)]);
+            });
+            foreign.took_unseen(took, 100);
+            assert_eq!(foreign.unseen_burst(100), expected, "{took} after {windows}");
+        }
+        check(0, 2, 50);
+        check(1, 2, 4);
+        check(1, 4, 50);
+        check(1, 90, 50);
+    }
+}

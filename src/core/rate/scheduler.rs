@@ -9,12 +9,15 @@
 //! - Pages of a crawl leave the reserve of the bucket alone; urgent reads may use half of it, so that they need not wait
 //!   for the next window when a crawl has used this one up.
 //! - Where the org's requests in flight are at their limit, the more urgent goes first whatever its bucket, then the bucket
-//!   with the fewest in flight: no bucket crowds another one out.
+//!   with the fewest in flight: no bucket crowds another one out. Here, too, one of [`URGENT_IN_A_ROW_MAX`] + 1 is a page of a
+//!   crawl if any could go.
+//! - A bucket whose requests keep failing is asked as its [`Circuit`] says; the other buckets do not notice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::ids::Timestamp;
 use super::bucket::BucketRate;
+use super::circuit::{Change, Circuit, Due, Health, Standing, Turn};
 use super::clock::ServerClock;
 use super::parallel::Parallelism;
 use super::{Admission, Bucket, Moment, Priority, RateConfig, RateHeaders, Urgency};
@@ -50,10 +53,36 @@ pub struct Timing {
     pub wall: Timestamp,
 }
 
+/// A request that may go: it is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Whose it is.
+    pub place: Place,
+    /// Why it may go.
+    pub turn: Turn,
+    /// The call, as it stands now.
+    pub standing: Standing,
+}
+
+/// How a request ended, for its bucket's circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What that says of the bucket.
+    pub health: Health,
+    /// When it was granted.
+    pub granted_at: Moment,
+    /// When it ended.
+    pub at: Moment,
+    /// Any number.
+    pub random: u64,
+}
+
 #[derive(Debug)]
 struct Entry {
     rate: BucketRate,
-    waiting: BTreeSet<(Priority, u64)>,
+    circuit: Circuit,
+    /// Who waits, and since when.
+    waiting: BTreeMap<(Priority, u64), (Standing, Moment)>,
     urgent_in_a_row: u32,
 }
 
@@ -66,6 +95,7 @@ pub struct Scheduler {
     parallel: Parallelism,
     in_flight: u32,
     arrivals: u64,
+    urgent_in_a_row: u32,
 }
 
 impl Scheduler {
@@ -78,6 +108,7 @@ impl Scheduler {
             parallel: Parallelism::new(in_flight_max),
             in_flight: 0,
             arrivals: 0,
+            urgent_in_a_row: 0,
         }
     }
 
@@ -85,17 +116,22 @@ impl Scheduler {
         let config = self.config;
         self.buckets.entry(bucket).or_insert_with(|| Entry {
             rate: BucketRate::new(config),
-            waiting: BTreeSet::new(),
+            circuit: Circuit::default(),
+            waiting: BTreeMap::new(),
             urgent_in_a_row: 0,
         })
     }
 
-    /// Queues a request.
-    pub fn queue(&mut self, bucket: Bucket, priority: Priority) -> Place {
+    /// Queues a request of a call.
+    pub fn queue(&mut self, bucket: Bucket, priority: Priority, standing: Standing, now: Moment) -> Place {
+        let place = self.arrive(bucket, priority);
+        self.entry(bucket).waiting.insert((priority, place.arrival), (standing, now));
+        place
+    }
+
+    fn arrive(&mut self, bucket: Bucket, priority: Priority) -> Place {
         self.arrivals = self.arrivals.saturating_add(1);
-        let arrival = self.arrivals;
-        self.entry(bucket).waiting.insert((priority, arrival));
-        Place { bucket, priority, arrival }
+        Place { bucket, priority, arrival: self.arrivals }
     }
 
     /// Whoever has this place no longer waits. Nothing changes if the place was granted before.
@@ -104,46 +140,73 @@ impl Scheduler {
     }
 
     /// The next one who may go now; it is in flight from here on.
-    pub fn grant(&mut self, now: Moment) -> Option<Place> {
+    pub fn grant(&mut self, now: Moment) -> Option<Granted> {
         if !self.parallel.has_room(self.in_flight) {
             return None;
         }
+        let crawl_first = self.urgent_in_a_row >= URGENT_IN_A_ROW_MAX;
+        let crawl_could_go = self.buckets.values().any(|entry| entry.crawl_could_go(now, &self.clock));
         let ready = self.buckets.iter().filter_map(|(bucket, entry)| {
-            let may_go = |(priority, _): &(Priority, u64)| {
-                entry.rate.admit(priority.urgency(), now, &self.clock) == Admission::Go
-            };
-            let (priority, arrival) = entry.turns().into_iter().flatten().find(may_go)?;
-            Some((priority, entry.rate.in_flight(), *bucket, arrival))
+            let due = entry.next(crawl_first, now, &self.clock)?;
+            let (priority, arrival) = due.place;
+            let is_passed_over = crawl_first && crawl_could_go && priority.urgency() == Urgency::Urgent;
+            Some((is_passed_over, priority, entry.rate.in_flight(), *bucket, arrival, due))
         });
-        let (priority, _, bucket, arrival) = ready.min()?;
-        let place = Place { bucket, priority, arrival };
+        let (.., bucket, _, due) = ready.min_by_key(|(over, priority, in_flight, bucket, arrival, _)| {
+            (*over, *priority, *in_flight, *bucket, *arrival)
+        })?;
+        let (priority, arrival) = due.place;
         let entry = self.buckets.get_mut(&bucket)?;
-        entry.waiting.remove(&(priority, arrival));
+        entry.waiting.remove(&due.place);
+        entry.circuit.granted(due.turn);
         let crawl_waits = entry.first_of(Urgency::Patient).is_some();
         let is_urgent = priority.urgency() == Urgency::Urgent;
         entry.urgent_in_a_row = if is_urgent && crawl_waits { entry.urgent_in_a_row + 1 } else { 0 };
-        self.send(bucket, now);
-        Some(place)
+        self.urgent_in_a_row = if is_urgent && crawl_could_go { self.urgent_in_a_row + 1 } else { 0 };
+        let place = Place { bucket, priority, arrival };
+        self.send(place, now);
+        Some(Granted { place, turn: due.turn, standing: due.standing })
     }
 
     /// A request goes without having waited.
-    pub fn send(&mut self, bucket: Bucket, now: Moment) {
-        self.entry(bucket);
+    pub fn go(&mut self, bucket: Bucket, priority: Priority, standing: Standing, now: Moment) -> Granted {
+        let place = self.arrive(bucket, priority);
+        self.send(place, now);
+        Granted { place, turn: Turn::Usual, standing }
+    }
+
+    fn send(&mut self, place: Place, now: Moment) {
+        self.entry(place.bucket);
         self.in_flight = self.in_flight.saturating_add(1);
-        if let Some(entry) = self.buckets.get_mut(&bucket) {
-            entry.rate.sent(now, &self.clock);
+        if let Some(entry) = self.buckets.get_mut(&place.bucket) {
+            entry.rate.sent(place.arrival, now, &self.clock);
         }
     }
 
     /// When somebody of the bucket may go next, if time alone decides it.
     pub fn wakes_at(&self, bucket: Bucket, now: Moment) -> Option<Moment> {
         let entry = self.buckets.get(&bucket)?;
-        let turns = entry.turns().into_iter().flatten();
-        let moments = turns.filter_map(|(priority, _)| match entry.rate.admit(priority.urgency(), now, &self.clock) {
-            Admission::At(at) => Some(at),
-            Admission::Go | Admission::AfterAnswer => None,
+        let moments = entry.turns(false).into_iter().flatten().filter_map(|due| {
+            if due.at > now {
+                return Some(due.at);
+            }
+            match entry.rate.admit(due.place.0.urgency(), now, &self.clock) {
+                Admission::At(at) => Some(at),
+                Admission::Go | Admission::AfterAnswer => None,
+            }
         });
         moments.min()
+    }
+
+    /// A request that was granted has ended, however it was booked: what that says of its bucket.
+    pub fn judge(&mut self, granted: &Granted, ended: &Ended) -> Option<Change> {
+        let circuit = &mut self.entry(granted.place.bucket).circuit;
+        circuit.ended((granted.turn, granted.standing), ended.health, (ended.granted_at, ended.at), ended.random)
+    }
+
+    /// The circuit of a bucket that was used.
+    pub fn circuit(&self, bucket: Bucket) -> Option<&Circuit> {
+        Some(&self.buckets.get(&bucket)?.circuit)
     }
 
     /// A request in flight was answered other than with 429.
@@ -168,10 +231,10 @@ impl Scheduler {
         until
     }
 
-    /// A request that was granted is not sent after all.
-    pub fn unsent(&mut self, bucket: Bucket) {
+    /// A request that was granted is not sent after all, or never left this machine.
+    pub fn unsent(&mut self, place: Place) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.entry(bucket).rate.unsent();
+        self.entry(place.bucket).rate.unsent(place.arrival);
     }
 
     /// A request in flight ended without an answer.
@@ -203,15 +266,36 @@ impl Scheduler {
 
 impl Entry {
     fn first_of(&self, urgency: Urgency) -> Option<(Priority, u64)> {
-        match urgency {
-            Urgency::Urgent => self.waiting.first().copied().filter(|(priority, _)| priority.urgency() == urgency),
-            Urgency::Patient => self.waiting.range((Priority::Crawl, 0)..).next().copied(),
-        }
+        let first = match urgency {
+            Urgency::Urgent => self.waiting.keys().next().filter(|(priority, _)| priority.urgency() == urgency),
+            Urgency::Patient => self.waiting.range((Priority::Crawl, 0)..).next().map(|(place, _)| place),
+        };
+        first.copied()
     }
 
     /// Whose turn it is, and whose if the first may not go.
-    fn turns(&self) -> [Option<(Priority, u64)>; 2] {
-        let (urgent, crawl) = (self.first_of(Urgency::Urgent), self.first_of(Urgency::Patient));
-        if self.urgent_in_a_row >= URGENT_IN_A_ROW_MAX { [crawl, urgent] } else { [urgent, crawl] }
+    fn turns(&self, crawl_first: bool) -> [Option<Due>; 2] {
+        if let Some(turns) = self.circuit.turns(self.waiting.iter(), self.rate.in_flight_max()) {
+            return turns;
+        }
+        let usual = |place| {
+            let (standing, _) = self.waiting.get(&place)?;
+            Some(Due { place, standing: *standing, turn: Turn::Usual, at: Moment::default() })
+        };
+        let urgent = self.first_of(Urgency::Urgent).and_then(usual);
+        let crawl = self.first_of(Urgency::Patient).and_then(usual);
+        let crawl_first = crawl_first || self.urgent_in_a_row >= URGENT_IN_A_ROW_MAX;
+        if crawl_first { [crawl, urgent] } else { [urgent, crawl] }
+    }
+
+    /// Who goes next if anybody may go now.
+    fn next(&self, crawl_first: bool, now: Moment, clock: &ServerClock) -> Option<Due> {
+        let may_go = |due: &Due| due.at <= now && self.rate.admit(due.place.0.urgency(), now, clock) == Admission::Go;
+        self.turns(crawl_first).into_iter().flatten().find(may_go)
+    }
+
+    /// Whether a page of a crawl may go now.
+    fn crawl_could_go(&self, now: Moment, clock: &ServerClock) -> bool {
+        self.next(true, now, clock).is_some_and(|due| due.place.0.urgency() == Urgency::Patient)
     }
 }

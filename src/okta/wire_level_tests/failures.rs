@@ -244,3 +244,65 @@ async fn a_refused_credential_is_renewed_once() {
     check(9, 2, Some(FailureKind::Unauthorized), 2).await;
     check(0, 1, Some(FailureKind::Unauthorized), 1).await;
 }
+
+/// The lists of the users of so many apps, read side by side.
+async fn apps(client: &Client, count: usize) -> Vec<Result<Page, OktaError>> {
+    let reads = (0..count).map(|number| {
+        let app = AppId::new(&format!("0oa{number}")).unwrap();
+        let request = first(Resource::AppUsers(app));
+        async move { client.page(&request, Priority::Crawl).await }
+    });
+    futures_util::future::join_all(reads).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_is_dead_is_asked_rarely_and_every_call_is_told() {
+    let (client, server) = client_of([vec![reply(200, &[], "[]")], vec![reply(503, &[], ""); 2_000]].concat()).await;
+    apps(&client, 1).await.pop().unwrap().unwrap();
+    let mut requests = 0;
+    for round in 0..8 {
+        let begun = Instant::now();
+        for failed in apps(&client, 8).await {
+            let error = failed.unwrap_err();
+            assert_eq!(error.kind(), FailureKind::Retry, "{error}");
+            if round > 2 {
+                assert!(matches!(&error, OktaError::Outage { bucket: Bucket::Apps, failures: 50.., .. }), "{error}");
+                assert!(error.to_string().contains("status 503"), "{error}");
+                assert!(error.to_string().contains("bucket apps have failed since 2"), "{error}");
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        if round == 2 {
+            requests = server.requests().len();
+        }
+    }
+    let later = server.requests().len() - requests;
+    assert!((5 * 8..5 * 8 * 4).contains(&later), "{later} instead of {}", 5 * 8 * 7);
+    let budget = &client.budgets()[0];
+    assert!(budget.failing_since.is_some() && budget.outages == 1, "{budget:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_bucket_answers_again_everybody_goes_on() {
+    let script = [vec![reply(200, &[], "[]")], vec![reply(503, &[], ""); 30], vec![reply(200, &[], "[]"); 30]].concat();
+    let (client, server) = client_of(script).await;
+    apps(&client, 1).await.pop().unwrap().unwrap();
+    let read = apps(&client, 20).await;
+    assert!(read.iter().all(Result::is_ok), "{read:?}");
+    let budget = &client.budgets()[0];
+    assert_eq!((budget.failing_since, budget.outages, server.requests().len()), (None, 1, 51), "{budget:?}");
+}
+
+/// What never left this machine was not counted by Okta, and is not booked.
+#[tokio::test(start_paused = true)]
+async fn requests_that_were_not_sent_cost_no_budget() {
+    let headers = [DATE, "X-Rate-Limit-Limit: 100", "X-Rate-Limit-Remaining: 90", "X-Rate-Limit-Reset: 1785661260"];
+    let once = reply(200, &[&headers[..], &["Connection: close"]].concat(), "[]");
+    let (client, server) = client_of(vec![once]).await;
+    apps(&client, 1).await.pop().unwrap().unwrap();
+    drop(server);
+    tokio::task::yield_now().await;
+    let error = apps(&client, 1).await.pop().unwrap().unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Network(NetworkCause::Connect), "{error}");
+    assert_eq!(client.budgets()[0].remaining, Some(90));
+}

@@ -235,6 +235,8 @@ fn rate_limits(known: &RuntimeStatus) -> Vec<v1::RateLimitBucket> {
             resets_at: bucket.reset_at.map(timestamp),
             throttled_until: bucket.throttled_until.map(timestamp),
             refused_request_count: bucket.refused,
+            failing_since: bucket.failing_since.map(timestamp),
+            outage_count: bucket.outages,
         })
         .collect();
     buckets.sort_by(|a, b| a.name.cmp(&b.name));
