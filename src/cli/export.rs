@@ -1,7 +1,8 @@
 //! `okta-idmap export`: everything that is stored, at one revision, into a file or another program. Entry point: [`run`].
 //!
 //! Invariants:
-//! - It says how much there is before the first row, and that it is whole behind the last one: what was cut off can be told.
+//! - JSON lines say how much there is before the first row, and that it is whole behind the last one; a CSV that is not whole
+//!   ends in a failure.
 //! - A file appears when it is whole, and only its owner can read it.
 
 use std::fs::{self, File, OpenOptions};
@@ -60,16 +61,21 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Fa
         (Some(target), true) => Box::new(Csv::new(target.writer()?, kinds[0])?),
         (None, true) => Box::new(Csv::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout()), kinds[0])?),
     };
-    let mut begin = None;
+    let (mut begin, mut promised) = (None, 0);
     let exported = run::export(&context.config, org, &kinds, |part| {
-        if let ExportPart::Begin { meta, .. } = &part {
+        if let ExportPart::Begin { meta, row_counts } = &part {
             begin = Some(meta.clone());
+            promised = row_counts.iter().map(|kind| kind.row_count).sum();
         }
         lines.part(&part)
     })?;
     match exported {
         Err(ExportError::Sink(error)) => return Err(error.into()),
         exported => exported.map_err(anyhow::Error::new)?,
+    }
+    if promised != lines.rows() {
+        let error = anyhow!("{promised} rows are stored, and {} could be read: the export is not whole", lines.rows());
+        return Err(error.into());
     }
     let rows = lines.end()?;
     drop(lines);
@@ -125,6 +131,9 @@ impl Drop for Target {
 trait Lines {
     fn part(&mut self, part: &ExportPart) -> io::Result<()>;
 
+    /// Rows so far.
+    fn rows(&self) -> u64;
+
     /// Says that it is whole. Returns the number of rows.
     fn end(&mut self) -> io::Result<u64>;
 }
@@ -153,6 +162,10 @@ impl<W: Write> Lines for Jsonl<W> {
             }
         };
         writeln!(self.out, "{line}")
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
     }
 
     fn end(&mut self) -> io::Result<u64> {
@@ -194,6 +207,10 @@ impl<W: Write> Lines for Csv<W> {
         self.out.write_record(cells.collect::<Vec<_>>())?;
         self.rows += 1;
         Ok(())
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
     }
 
     fn end(&mut self) -> io::Result<u64> {

@@ -4,7 +4,7 @@
 //!
 //! | the entry ends in | then |
 //! |---|---|
-//! | `RESOLVED` | its principal |
+//! | `RESOLVED` | its principal; by a name while a gap is open that could hide another holder, the document is not safe to index |
 //! | `INACTIVE`, `FILTERED`, `NOT_FOUND`, and no gap could change that | it grants nobody |
 //! | any other outcome, one of these while a gap is open, an error | doubt: no principal, and the document is not safe to index |
 //!
@@ -65,7 +65,7 @@ impl Verdict {
             GroupOutcome::Inactive(_) | GroupOutcome::Filtered | GroupOutcome::NotFound => {
                 Self::unless_doubtful(is_complete)
             }
-            GroupOutcome::Ambiguous | GroupOutcome::UnknownGap => Self::Doubt,
+            GroupOutcome::Ambiguous | GroupOutcome::Shared | GroupOutcome::UnknownGap => Self::Doubt,
         }
     }
 
@@ -90,6 +90,8 @@ pub enum GroupOutcome<'a> {
     Resolved(&'a Group),
     /// Several groups of the app have the name.
     Ambiguous,
+    /// Everybody has the same account in the app.
+    Shared,
     /// This one, but the app is not active.
     Inactive(&'a Group),
     /// None that is kept: the filter excludes it.
@@ -120,6 +122,7 @@ pub struct GroupInput<'a> {
 /// Decides which group is meant.
 pub fn decide_group<'a>(input: &GroupInput<'a>) -> GroupOutcome<'a> {
     match input.groups {
+        _ if input.app.is_shared_account() => GroupOutcome::Shared,
         [_, _, ..] => GroupOutcome::Ambiguous,
         [_] if input.is_withheld => GroupOutcome::UnknownGap,
         [group] if !input.policy.app_grants(&input.app.status) => GroupOutcome::Inactive(group),
@@ -137,12 +140,13 @@ pub struct Indexed {
     pub principals: Vec<String>,
     /// Whether nobody is granted, so that the deny-all principal stands alone.
     pub deny_all: bool,
-    /// Whether no entry is in doubt.
+    /// Whether no entry is in doubt, and no name could be that of somebody else as well.
     pub safe_to_index: bool,
 }
 
-/// Makes a document's principals of the verdicts on its entries.
-pub fn index(encoder: &Encoder, verdicts: &[Verdict]) -> Indexed {
+/// Makes a document's principals of the verdicts on its entries. `is_sure`: no name among those that were resolved could,
+/// behind an open gap, have another holder.
+pub fn index(encoder: &Encoder, verdicts: &[Verdict], is_sure: bool) -> Indexed {
     let mut principals: Vec<String> =
         verdicts.iter().filter_map(Verdict::principal).map(|principal| encoder.encode(principal)).collect();
     principals.sort_unstable();
@@ -151,7 +155,7 @@ pub fn index(encoder: &Encoder, verdicts: &[Verdict]) -> Indexed {
     if deny_all {
         principals.push(encoder.encode(Principal::DenyAll));
     }
-    Indexed { principals, deny_all, safe_to_index: !verdicts.contains(&Verdict::Doubt) }
+    Indexed { principals, deny_all, safe_to_index: is_sure && !verdicts.contains(&Verdict::Doubt) }
 }
 
 /// A group that a user is in, in an app that the user has: the group is assigned to that app or imported from it.
@@ -161,6 +165,8 @@ pub struct Way<'a> {
     pub app: &'a AppId,
     /// Its status.
     pub app_status: &'a AppStatus,
+    /// Whether everybody has the same account in it: then neither that account nor a group says who anybody is.
+    pub is_shared: bool,
     /// Status of the user's account there.
     pub app_user_status: &'a AppUserStatus,
     /// The group.
@@ -181,7 +187,9 @@ pub fn expand(encoder: &Encoder, user: Option<&User>, ways: &[Way<'_>], policy: 
     let Some(user) = user.filter(|user| policy.user_grants(&user.status)) else {
         return Expanded { principals: vec![encoder.encode(Principal::MatchNothing)], match_nothing: true };
     };
-    let is_active = |way: &&Way<'_>| policy.app_grants(way.app_status) && policy.app_user_grants(way.app_user_status);
+    let is_active = |way: &&Way<'_>| {
+        !way.is_shared && policy.app_grants(way.app_status) && policy.app_user_grants(way.app_user_status)
+    };
     let groups = ways.iter().filter(is_active).map(|way| Principal::AppGroup { app: way.app, group: way.group });
     let principals = groups.chain([Principal::User(&user.id)]);
     let mut principals: Vec<String> = principals.map(|principal| encoder.encode(principal)).collect();

@@ -17,7 +17,7 @@ pub fn of(error: &OktaError, is_users: bool) -> ReadFailure {
         // Search is down, or this org refuses the expression: the plain lists show the same (facts 2.2).
         FailureKind::Unavailable | FailureKind::Rejected { .. } if is_users => ReadFailure::SearchUnavailable,
         // Without a token nothing at all can be read, and it is no matter of one resource.
-        FailureKind::Network(_) | FailureKind::Retry | FailureKind::Malformed
+        FailureKind::Network(_) | FailureKind::Retry | FailureKind::Malformed | FailureKind::Throttled { .. }
             if matches!(error, OktaError::Authorize { .. }) =>
         {
             ReadFailure::Unreachable { detail }

@@ -32,6 +32,8 @@ const NAMESAKES_MAX: usize = 2;
 
 /// What one entry comes to.
 struct Entry {
+    /// Whether nobody else can be meant.
+    is_sure: bool,
     verdict: Verdict,
     reason: Reason,
     gaps: Gaps,
@@ -57,12 +59,14 @@ pub(super) fn resolve_acl(ask: &Ask<'_>, request: &v1::ResolveAclRequest) -> Res
     let encoder = encoder(ask)?;
     let mut gaps = Gaps::default();
     let mut verdicts = Vec::with_capacity(request.entries.len());
+    let mut is_sure = true;
     let mut unresolved = Vec::new();
     let mut bytes = 0;
     for (entry_index, entry) in (0..).zip(&request.entries) {
         let (verdict, reason) = match resolve_entry(ask, entry) {
             Ok(entry) => {
                 gaps.merge(entry.gaps);
+                is_sure &= entry.is_sure;
                 (entry.verdict, entry.reason)
             }
             // What is wrong with one entry is its own; what is wrong with the store is everybody's.
@@ -79,7 +83,7 @@ pub(super) fn resolve_acl(ask: &Ask<'_>, request: &v1::ResolveAclRequest) -> Res
         }
         verdicts.push(verdict);
     }
-    let indexed = index(&encoder, &verdicts);
+    let indexed = index(&encoder, &verdicts, is_sure);
     let response = v1::ResolveAclResponse {
         meta: Some(ask.meta(&gaps)),
         principals: indexed.principals,
@@ -98,7 +102,7 @@ fn resolve_entry(ask: &Ask<'_>, entry: &v1::AclEntry) -> Result<Entry, Failure> 
             let wanted = Wanted { gap_ids_max: ITEM_GAP_IDS_MAX, ..Wanted::default() };
             let resolved = resolve_account(ask, &AccountQuery::read(Some(account))?, wanted)?;
             let reason = Reason::Resolution(resolved.resolution);
-            Ok(Entry { verdict: resolved.verdict, reason, gaps: resolved.gaps })
+            Ok(Entry { is_sure: resolved.gaps.is_empty(), verdict: resolved.verdict, reason, gaps: resolved.gaps })
         }
         Some(acl_entry::Principal::AppGroup(selector)) => resolve_group(ask, selector),
     }
@@ -127,6 +131,10 @@ fn resolve_group(ask: &Ask<'_>, selector: &v1::AppGroupSelector) -> Result<Entry
         GroupQuery::Id(id) => group_by_id(ask, app, id, &mut gaps)?,
         GroupQuery::Name(name) => {
             gaps.merge(ask.gaps(&[Scope::Groups, Scope::AppGroups(app.id.clone())]));
+            // It may have this very name.
+            if let Some(unseen) = ask.snapshot.unseen_group_of(&app.id)? {
+                gaps.add_unseen_group(&unseen);
+            }
             (ask.snapshot.groups_named(&app.id, name, NAMESAKES_MAX)?, false)
         }
     };
@@ -145,7 +153,9 @@ fn resolve_group(ask: &Ask<'_>, selector: &v1::AppGroupSelector) -> Result<Entry
         group: group.map(group_ref),
         ..v1::GroupResolution::default()
     };
-    Ok(group_entry(verdict, shown, gaps))
+    let mut entry = group_entry(verdict, shown, gaps);
+    entry.is_sure |= matches!(query, GroupQuery::Id(_));
+    Ok(entry)
 }
 
 /// The group with an id, if it is one of the app, and whether the filter is known to keep it out.
@@ -182,7 +192,7 @@ fn group_entry(verdict: Verdict, mut shown: v1::GroupResolution, gaps: Gaps) -> 
     shown.completeness = completeness.into();
     shown.gap_ids = gap_ids;
     shown.gap_count = gap_count;
-    Entry { verdict, reason: Reason::GroupResolution(shown), gaps }
+    Entry { is_sure: gaps.is_empty(), verdict, reason: Reason::GroupResolution(shown), gaps }
 }
 
 fn group_outcome_to_proto(outcome: GroupOutcome<'_>) -> (v1::ResolutionOutcome, Option<&Group>) {
@@ -191,6 +201,7 @@ fn group_outcome_to_proto(outcome: GroupOutcome<'_>) -> (v1::ResolutionOutcome, 
         GroupOutcome::Resolved(group) => (Shown::Resolved, Some(group)),
         GroupOutcome::Inactive(group) => (Shown::Inactive, Some(group)),
         GroupOutcome::Ambiguous => (Shown::Ambiguous, None),
+        GroupOutcome::Shared => (Shown::Shared, None),
         GroupOutcome::Filtered => (Shown::Filtered, None),
         GroupOutcome::NotFound => (Shown::NotFound, None),
         GroupOutcome::UnknownGap => (Shown::UnknownGap, None),
@@ -221,6 +232,10 @@ pub(super) fn expand_user(
         None => Vec::new(),
         Some(User { id, .. }) => {
             gaps.merge(ask.gaps_of_known(&[Scope::User(id.clone())]));
+            // All groups are gone through where the gaps are not known: not for point reads.
+            if ways_max < USER_WAYS_MAX && !ask.knows_wide_gaps(Wide::Principals)? {
+                return Ok(None);
+            }
             gaps.merge(ask.wide_gaps_of_user(Wide::Principals)?);
             let rows = ask.snapshot.ways_of(id, ways_max + 1)?;
             if rows.len() > ways_max {
@@ -229,7 +244,8 @@ pub(super) fn expand_user(
             shown_ways(ask, id, rows)?
         }
     };
-    let ways: Vec<Way<'_>> = rows.iter().map(way).collect();
+    let shared: Vec<&AppId> = ask.apps()?.iter().filter(|app| app.is_shared_account()).map(|app| &app.id).collect();
+    let ways: Vec<Way<'_>> = rows.iter().map(|row| way(row, &shared)).collect();
     let expanded = expand(&encoder, selected.user.as_ref(), &ways, ask.policy());
     if expanded.principals.len() > USER_PRINCIPALS_MAX {
         return Err(Failure::TooManyPrincipals { what: "principals", max: USER_PRINCIPALS_MAX });
@@ -243,9 +259,9 @@ pub(super) fn expand_user(
     }))
 }
 
-fn way(row: &WayOf) -> Way<'_> {
+fn way<'a>(row: &'a WayOf, shared: &[&AppId]) -> Way<'a> {
     let WayOf { app, app_status, group, app_user_status, is_imported: _ } = row;
-    Way { app, app_status, app_user_status, group }
+    Way { app, app_status, is_shared: shared.contains(&app), app_user_status, group }
 }
 
 /// Those that the policy does not keep back.

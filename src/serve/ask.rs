@@ -77,6 +77,8 @@ pub(super) struct Call {
     now: Timestamp,
     /// The store's revision before the last look, at least.
     looked_at: Revision,
+    /// The generation of the coverage before the last look.
+    generation: u64,
 }
 
 impl Call {
@@ -85,7 +87,13 @@ impl Call {
         let empty = v1::RequestContext::default();
         let context = context.unwrap_or(&empty);
         let view = select_org(services, context)?;
-        Ok(Self { view, demands: Demands::read(context)?, now: (services.clock)(), looked_at: Revision::default() })
+        Ok(Self {
+            view,
+            demands: Demands::read(context)?,
+            now: (services.clock)(),
+            looked_at: Revision::default(),
+            generation: 0,
+        })
     }
 
     /// As [`Call::begin`] for rpcs that mind the org only.
@@ -95,17 +103,29 @@ impl Call {
     ) -> Result<Self, Failure> {
         let empty = v1::RequestContext::default();
         let view = select_org(services, context.unwrap_or(&empty))?;
-        Ok(Self { view, demands: Demands::default(), now: (services.clock)(), looked_at: Revision::default() })
+        Ok(Self {
+            view,
+            demands: Demands::default(),
+            now: (services.clock)(),
+            looked_at: Revision::default(),
+            generation: 0,
+        })
     }
 
     /// A call of our own, without a request: about an org, without demands. Nothing that it reads may depend on the time.
     pub(super) fn timeless(view: OrgView) -> Self {
-        Self { view, demands: Demands::default(), now: Timestamp::default(), looked_at: Revision::default() }
+        Self {
+            view,
+            demands: Demands::default(),
+            now: Timestamp::default(),
+            looked_at: Revision::default(),
+            generation: 0,
+        }
     }
 
     /// A call of our own about an org at a time, without demands.
     pub(super) fn at(view: OrgView, now: Timestamp) -> Self {
-        Self { view, demands: Demands::default(), now, looked_at: Revision::default() }
+        Self { view, demands: Demands::default(), now, looked_at: Revision::default(), generation: 0 }
     }
 
     /// The same call without its demands, which are those on the begin of a stream.
@@ -116,6 +136,12 @@ impl Call {
     /// Notes that a look begins.
     pub(super) fn looks(&mut self) {
         self.looked_at = *self.view.reader().revisions().borrow();
+        self.generation = self.view.reader().coverage().generation();
+    }
+
+    /// The generation of the coverage when the last look began.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The revision that was there when the last look began.
@@ -381,13 +407,22 @@ impl Ask<'_> {
         Ok(gaps)
     }
 
-    fn wide_gaps_of_lists(&self, wide: Wide) -> Result<Gaps, Failure> {
-        let mark = WideMark {
+    /// Whether the gaps over all apps or groups are remembered, so that asking for them costs nothing.
+    pub(super) fn knows_wide_gaps(&self, wide: Wide) -> Result<bool, Failure> {
+        Ok(self.view.wide().get(wide, &self.wide_mark()?).is_some())
+    }
+
+    fn wide_mark(&self) -> Result<WideMark, Failure> {
+        Ok(WideMark {
             generation: self.generation,
             age: self.age_mark(),
             apps: Arc::clone(self.apps()?),
             groups: self.snapshot.groups_mark()?,
-        };
+        })
+    }
+
+    fn wide_gaps_of_lists(&self, wide: Wide) -> Result<Gaps, Failure> {
+        let mark = self.wide_mark()?;
         // Only while nothing has changed: the snapshot may be of after an opening that the set does not have.
         if self.view.reader().coverage().generation() == self.generation
             && let Some(known) = self.view.wide().get(wide, &mark)

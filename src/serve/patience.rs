@@ -3,7 +3,8 @@
 //! Entry points: [`Patience::begin`], then [`Patience::allows`] between two looks.
 //!
 //! Invariants:
-//! - Whoever waits holds neither a snapshot nor a place in a queue, and looks again only when something was committed.
+//! - Whoever waits holds neither a snapshot nor a place in a queue, and looks again only when something was committed or the
+//!   coverage has changed.
 //! - A caller's own time limit is met: he has an answer when half of it is over.
 //! - Only so many wait at once; the others are answered as they would be without.
 
@@ -25,8 +26,8 @@ const WAIT_MILLIS_MAX: u64 = 2_000;
 /// Commits are collected before another look, in milliseconds.
 const COLLECT_MILLIS: u64 = 10;
 
-/// How often an index is looked at that is behind its store, in milliseconds: it says nothing when it has caught up.
-const INDEX_MILLIS: u64 = 50;
+/// How often it is looked whether the index or the coverage has changed, in milliseconds: neither says so.
+const LOOK_MILLIS: u64 = 40;
 
 /// Calls that wait at once: each may cost a look per commit.
 pub(super) const WAITING_MAX: usize = 64;
@@ -90,10 +91,14 @@ impl<T> Patience<T> {
             tokio::time::sleep(Duration::from_millis(COLLECT_MILLIS)).await;
             is_newer
         };
-        let index = async {
-            match is_of_index {
-                true => tokio::time::sleep(Duration::from_millis(INDEX_MILLIS)).await,
-                false => std::future::pending().await,
+        // A list that brings no row is read to its end without a commit that counts.
+        let generation = call.generation();
+        let quiet = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
+                if is_of_index || call.view().reader().coverage().generation() != generation {
+                    break;
+                }
             }
         };
         tokio::select! {
@@ -101,7 +106,7 @@ impl<T> Patience<T> {
             () = services.drain().cancelled() => false,
             () = tokio::time::sleep_until(self.until) => false,
             is_newer = changed => is_newer,
-            () = index => true,
+            () = quiet => true,
         }
     }
 }

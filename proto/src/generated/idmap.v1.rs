@@ -1497,8 +1497,8 @@ pub mod app_group_selector {
         Name(::prost::alloc::string::String),
     }
 }
-/// One entry of a document's access list. Entries that allow only: for a list that also denies, call once for each side
-/// and do not index the document unless `safe_to_index` is true for the denying side.
+/// One entry of a document's access list. Entries that allow only: principals go when somebody loses an account or a group,
+/// so that a filter of principals must never be used to deny. A document whose list also denies cannot be expressed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AclEntry {
     /// Who has access; INVALID_ARGUMENT if unset.
@@ -1521,8 +1521,8 @@ pub mod acl_entry {
 /// What became of a group in an access list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupResolution {
-    /// One of RESOLVED, AMBIGUOUS (several groups have the name), INACTIVE (the app is), FILTERED, NOT_FOUND, UNKNOWN_GAP,
-    /// UNKNOWN_APP, AMBIGUOUS_APP; in the sense that ResolutionOutcome gives them, said of the group. FILTERED is known of
+    /// One of RESOLVED, AMBIGUOUS (several groups have the name), SHARED (the app has one account for everybody), INACTIVE
+    /// (the app is), FILTERED, NOT_FOUND, UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS_APP; in the sense that ResolutionOutcome gives them, said of the group. FILTERED is known of
     /// ids only: names of groups that are kept out are not kept, so such a name is NOT_FOUND.
     #[prost(enumeration = "ResolutionOutcome", tag = "1")]
     pub outcome: i32,
@@ -1598,10 +1598,11 @@ pub struct ResolveAclResponse {
     /// listed here: ask ResolveAccount.
     #[prost(message, repeated, tag = "5")]
     pub unresolved: ::prost::alloc::vec::Vec<UnresolvedAclEntry>,
-    /// Whether `principals` is the whole truth: every entry either gave a principal or is known to grant nobody. If false,
-    /// an entry ended in UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS, AMBIGUOUS_APP, REUSED, SHARED or an error, or in INACTIVE or
-    /// FILTERED while a gap is open that could change it: indexing the principals leaks nothing, but may hide the document
-    /// from somebody; do it again when the gaps have closed or the revision moved.
+    /// Whether `principals` is the whole truth: every entry either gave a principal or is known to grant nobody, and no open
+    /// gap could change that. If false, an entry ended in UNKNOWN_GAP, UNKNOWN_APP, AMBIGUOUS, AMBIGUOUS_APP, REUSED, SHARED
+    /// or an error: then the document may be hidden from somebody. Or one ended in INACTIVE, FILTERED or, by a name, in
+    /// RESOLVED while a gap is open that could change it: then that name may have another holder who is not seen. Do it
+    /// again when the gaps have closed or the revision moved.
     #[prost(bool, tag = "6")]
     pub safe_to_index: bool,
 }

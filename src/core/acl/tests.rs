@@ -158,7 +158,9 @@ fn groups_are_decided() {
 fn documents_have_principals() {
     #[track_caller]
     fn check(verdicts: &[Verdict], expected: &str) {
-        let indexed = index(&encoder(), verdicts);
+        let indexed = index(&encoder(), verdicts, true);
+        let unsure = index(&encoder(), verdicts, false);
+        assert_eq!((unsure.principals, unsure.safe_to_index), (indexed.principals.clone(), false));
         let flags = [(indexed.deny_all, " deny"), (indexed.safe_to_index, " safe")];
         let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word).collect::<String>();
         assert_eq!(format!("{}{flags}", indexed.principals.join(" ")), expected);
@@ -185,7 +187,13 @@ fn people_have_principals() {
             .collect();
         let rows = rows.iter();
         let ways: Vec<Way<'_>> = rows
-            .map(|(app, app_user_status, group)| Way { app: &app.id, app_status: &app.status, app_user_status, group })
+            .map(|(app, app_user_status, group)| Way {
+                app: &app.id,
+                app_status: &app.status,
+                is_shared: app.is_shared_account(),
+                app_user_status,
+                group,
+            })
             .collect();
         let expanded = expand(&encoder(), user, &ways, &policy());
         let flag = if expanded.match_nothing { " nothing" } else { "" };

@@ -484,7 +484,8 @@ impl SyncState {
 
     /// A look at a difference that deleted users might have explained: without them it is a gap.
     fn tell_untold(&mut self, scope: &Scope, counted: u64, shown: u64, batch: &mut Batch) {
-        if counted.saturating_sub(shown) > self.deleted_users() && self.counts.untold.remove(scope) {
+        let is_untold = self.counts.untold.contains(scope);
+        if is_untold && counted.saturating_sub(shown) > self.deleted_users() && self.counts.untold.remove(scope) {
             let evidence = format!("Okta counts {counted} members and shows {shown}");
             batch.gaps.push(Gap { scope: scope.clone(), kind: GapKind::CountMismatch, evidence });
         }

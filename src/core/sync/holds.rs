@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::batch::{Finished, WalkState, WalkUpdate};
-use super::super::coverage::Gap;
+use super::super::coverage::{Gap, GapKind};
 use super::super::ids::Timestamp;
 use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
@@ -53,8 +53,8 @@ struct Hold {
     gone: BTreeSet<Scope>,
     /// What is said if the missing rows are not gone.
     gap: Option<Gap>,
-    /// It has been said.
-    is_told: bool,
+    /// What has been said, and stands.
+    told: Option<GapKind>,
     /// Walks in a row of which some row is there.
     refuted: u32,
     /// How often in a row its walk ended like this.
@@ -149,8 +149,11 @@ impl SyncState {
         effects: &mut Vec<Effect>,
     ) {
         let before = self.holds.all.remove(&scope);
+        // Another verdict closes the gap of the one before, and begins anew.
+        let kind = gap.as_ref().map(|gap| gap.kind);
+        let before = before.filter(|hold| hold.told.is_none() || hold.told == kind);
         let times = before.as_ref().map_or(0, |hold| hold.times.saturating_add(1));
-        let (is_told, refuted) = before.as_ref().map_or((false, 0), |hold| (hold.is_told, hold.refuted));
+        let (told, refuted) = before.as_ref().map_or((None, 0), |hold| (hold.told, hold.refuted));
         let (there_before, unclear_before, unclear_since) =
             before.map(|hold| (hold.there, hold.unclear_before, hold.unclear_since)).unwrap_or_default();
         let round = self.holds.next_round;
@@ -165,7 +168,7 @@ impl SyncState {
             unclear_since,
             gone: BTreeSet::new(),
             gap,
-            is_told,
+            told,
             refuted,
             times,
             is_paid,
@@ -256,7 +259,7 @@ impl SyncState {
         hold.refuted = if is_refuted { hold.refuted.saturating_add(1) } else { 0 };
         // The rows that are asked for may be others each time.
         let is_believed =
-            hold.is_told || hold.refuted >= WALKS_AGAIN_MAX || hold.there.values().any(|walks| *walks >= enough);
+            hold.told.is_some() || hold.refuted >= WALKS_AGAIN_MAX || hold.there.values().any(|walks| *walks >= enough);
         let scope = probe.scope.clone();
         if is_refuted && !is_believed && self.follow.is_some() {
             self.read_once_more(&scope, effects);
@@ -300,7 +303,7 @@ impl SyncState {
         self.read_again_later(scope);
         let mut batch = self.batch();
         if let Some(hold) = self.holds.all.get_mut(scope) {
-            hold.is_told = true;
+            hold.told = hold.gap.as_ref().map(|gap| gap.kind);
             batch.gaps.extend(hold.gap.clone());
         }
         if !batch.gaps.is_empty() || self.debts.has_changed() {

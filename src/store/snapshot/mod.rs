@@ -301,7 +301,7 @@ impl<'a> Snapshot<'a> {
         for of in [0, app] {
             names.extend(self.rows(
                 "SELECT i.id, h.kind, h.name, h.released_at FROM account_history h JOIN ids i ON i.n = h.user
-                 WHERE h.app = ?1 AND h.key = ?2 LIMIT ?3",
+                 WHERE h.app = ?1 AND h.key = ?2 ORDER BY h.released_at DESC LIMIT ?3",
                 params![of, key.to_stored(), size(limit)],
                 |row| {
                     Ok(HeldName {

@@ -57,6 +57,17 @@ impl Snapshot<'_> {
         self.rows(&sql, params![app, name, size(limit)], |row| read_group(row, 0))
     }
 
+    /// A group that is assigned to an app and that no list shows, if there is one.
+    pub fn unseen_group_of(&self, app: &AppId) -> Result<Option<GroupId>, StoreError> {
+        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(None) };
+        self.one(
+            "SELECT i.id FROM app_groups x JOIN ids i ON i.n = x.grp
+             WHERE x.app = ?1 AND NOT EXISTS (SELECT 1 FROM groups g WHERE g.n = x.grp) LIMIT 1",
+            [app],
+            |row| group_id(row, 0),
+        )
+    }
+
     /// How a group belongs to an app, whether or not the list of groups shows it.
     pub fn is_group_of_app(&self, app: &AppId, group: &GroupId) -> Result<GroupOfApp, StoreError> {
         let (Some(app), Some(group)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::Group, group.as_str())?) else {
