@@ -186,6 +186,28 @@ pub enum IndexError {
     Verify(#[source] TantivyError),
 }
 
+impl IndexError {
+    /// Whether the files themselves are at fault, so that only an index made anew helps; else it is what is around them: space,
+    /// permissions, file handles, memory, another process.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Unusable { .. } => true,
+            Self::Open { source: error, .. }
+            | Self::StartWriter(error)
+            | Self::Write(error)
+            | Self::Commit(error)
+            | Self::Reload(error)
+            | Self::Verify(error) => is_damage(error),
+            Self::Directory { .. }
+            | Self::NotAnIndex { .. }
+            | Self::Locked { .. }
+            | Self::Heap { .. }
+            | Self::Key { .. }
+            | Self::WriterFailed => false,
+        }
+    }
+}
+
 /// What [`open`] found.
 #[derive(Debug)]
 pub enum Opened {

@@ -141,6 +141,7 @@ impl Shell<'_> {
             return Ok(CrawlOutcome::Stopped(failure));
         }
         let (begin, mut known) = self.boot()?;
+        known.counted = self.org.take_counted();
         if let Some(outside) = &outside {
             known.status = outside.view.borrow().log.clone();
         }
@@ -197,6 +198,7 @@ impl Shell<'_> {
         let held = record.held.clone().into_iter().map(known_hold).collect();
         let unauthorized = record.open_gaps.iter().filter(|(_, kind)| *kind == GapKind::Unauthorized);
         let known = Known {
+            counted: None,
             cursor: record.cursor,
             observed_through: record.observed_through,
             read_since: meta.crawl.started_at,
@@ -498,7 +500,10 @@ impl Running<'_> {
         self.note_credential().await?;
         Ok(match end {
             CrawlEnd::Finished => CrawlOutcome::Finished,
-            CrawlEnd::Stopped(failure) => CrawlOutcome::Stopped(failure),
+            CrawlEnd::Stopped(failure) => {
+                self.org.keep_counted(self.state.into_counted());
+                CrawlOutcome::Stopped(failure)
+            }
         })
     }
 

@@ -4,8 +4,8 @@
 //! several.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use url::Url;
@@ -23,7 +23,7 @@ use crate::core::plan::Costs;
 use crate::core::policy::{GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use crate::core::rate::RateConfig;
 use crate::core::reconcile::Brake;
-use crate::core::sync::{FollowLimits, Limits, Members};
+use crate::core::sync::{Counted, FollowLimits, Limits, Members};
 use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, ProxyChoice, ServiceApp, Ssws, TokenError};
 use crate::serve::CredentialKind;
 use crate::store::{ChangeRetention, Reader, Store, StoreConfig, Writer};
@@ -310,6 +310,8 @@ pub struct OrgRuntime {
     reader: Reader,
     request_numbers: Arc<AtomicU64>,
     first_request_number: u64,
+    /// From one machine to the next.
+    counted: Mutex<Option<Counted>>,
 }
 
 impl OrgRuntime {
@@ -332,8 +334,25 @@ impl OrgRuntime {
         let first_request_number = store.writer.first_request_number().0;
         let request_numbers = Arc::new(AtomicU64::new(first_request_number.saturating_sub(1)));
         let client = client(&settings, Arc::clone(&request_numbers))?;
-        let runtime = Self { settings, client, reader: store.reader, request_numbers, first_request_number };
+        let runtime = Self {
+            settings,
+            client,
+            reader: store.reader,
+            request_numbers,
+            first_request_number,
+            counted: Mutex::default(),
+        };
         Ok((runtime, store.writer))
+    }
+
+    /// Keeps what a crawl that stopped had counted.
+    pub(super) fn keep_counted(&self, counted: Counted) {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
+    }
+
+    /// Takes it for the crawl that goes on.
+    pub(super) fn take_counted(&self) -> Option<Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Name in the configuration.

@@ -303,6 +303,13 @@ impl IndexKeeper<'_> {
             self.set(IndexState::Rebuilding, None);
             match self.follow_until_it_fails(runtime, stop) {
                 Ok(()) => return Ok(()),
+                // The index that there is may be as good as before.
+                Err(EngineError::Index(error))
+                    if self.reindex.state() == ReindexState::Rebuilding && !error.is_damage() =>
+                {
+                    tracing::error!(org = %self.org.name(), %error, "the search index could not be made anew; the one before is kept");
+                    self.reindex.given_up();
+                }
                 Err(EngineError::Index(error)) => {
                     tracing::error!(org = %self.org.name(), %error, "the search index failed; it is opened again");
                     self.search.set(None);

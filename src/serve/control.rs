@@ -131,6 +131,11 @@ impl Reindex {
         self.moves(|state| (state != ReindexState::Asked).then_some(ReindexState::Idle));
     }
 
+    /// It could not be made.
+    pub fn given_up(&self) {
+        self.moves(|state| (state == ReindexState::Rebuilding).then_some(ReindexState::Idle));
+    }
+
     /// There is no index (any more), and it will be made by itself. What was asked for is still to be done.
     pub fn lost(&self) {
         self.moves(|state| (state == ReindexState::Idle).then_some(ReindexState::Filling));

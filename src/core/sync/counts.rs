@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::batch::Batch;
 use super::super::coverage::{Gap, GapKind};
-use super::super::ids::{GroupId, RequestNumber, Timestamp};
+use super::super::ids::{CrawlId, GroupId, RequestNumber, Timestamp};
 use super::super::model::{GroupStats, Scope};
 use super::super::pending::{Target, When};
 use super::endless::Evidence;
@@ -115,6 +115,13 @@ pub(super) struct Counts {
     retries: u32,
 }
 
+/// What a crawl that stopped had counted, for the one that goes on with it in the same process.
+#[derive(Debug)]
+pub struct Counted {
+    crawl: CrawlId,
+    counts: Counts,
+}
+
 impl Counts {
     pub(super) fn new(open: BTreeSet<Scope>) -> Self {
         Self { open, ..Self::default() }
@@ -145,6 +152,19 @@ impl Counts {
 }
 
 impl SyncState {
+    /// What was counted so far; for when it has stopped.
+    pub fn into_counted(self) -> Counted {
+        Counted { crawl: self.crawl.id, counts: self.counts }
+    }
+
+    /// Goes on with what was counted, if that belongs to this crawl: its lists are not read again.
+    pub(super) fn resume_counts(&mut self, counted: Counted) {
+        if counted.crawl == self.crawl.id {
+            let stage = if matches!(counted.counts.stage, Stage::Done) { Stage::Done } else { Stage::Idle };
+            self.counts = Counts { stage, is_looking: false, ..counted.counts };
+        }
+    }
+
     /// A walk has reached its end.
     pub(super) fn compare_counts(&mut self, walk: &Walk, batch: &mut Batch) {
         match &walk.scope {

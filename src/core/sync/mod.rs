@@ -50,6 +50,7 @@ pub use self::calls::{
     ByIdSeen, Call, CallId, CrawlEnd, Effect, Input, LogSeen, Moment, PageSeen, RECENT_MILLIS, Selection, StoredCrawl,
     UnseenFound, UserAppSeen,
 };
+pub use self::counts::Counted;
 use self::counts::Counts;
 use self::crawl::Crawl;
 use self::debts::{BatchNumber, Debts};
@@ -142,7 +143,7 @@ pub enum Begin {
 }
 
 /// What is known from before, for following.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Known {
     /// Log position.
     pub cursor: Option<LogCursor>,
@@ -178,6 +179,8 @@ pub struct Known {
     pub log_gaps: BTreeSet<GapKind>,
     /// What following looked like when it last ended in this process; its counts go on.
     pub status: LogStatus,
+    /// What the crawl that stopped in this process had counted.
+    pub counted: Option<Counted>,
 }
 
 /// A walk whose missing rows are kept, as stored.
@@ -311,6 +314,9 @@ impl SyncState {
         };
         let mut effects = Vec::new();
         state.begin(begin, &mut effects);
+        if let Some(counted) = known.counted {
+            state.resume_counts(counted);
+        }
         for KnownHold { scope, sample, gap } in known.held {
             state.hold(scope, sample, gap, false, &mut effects);
         }

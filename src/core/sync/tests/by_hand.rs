@@ -117,6 +117,15 @@ impl Follower {
         panic!("never quiet; in flight {:?}", self.flights);
     }
 
+    /// The machine has stopped, and another one goes on in the same process.
+    pub(super) fn go_on(&mut self) {
+        self.crash();
+        self.start();
+        if let (Some(state), Some(counted)) = (&mut self.state, self.counted.take()) {
+            state.resume_counts(counted);
+        }
+    }
+
     /// Calls under way, in order of their names; without those for the log.
     pub(super) fn under_way(&self) -> Vec<String> {
         let calls = self.flights.iter().map(|flight| &flight.call);

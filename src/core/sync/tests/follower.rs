@@ -75,6 +75,7 @@ pub(super) struct Follower {
     pub(super) ends: Vec<CrawlEnd>,
     pub(super) crawls_ended: u64,
     pub(super) state: Option<SyncState>,
+    pub(super) counted: Option<super::super::Counted>,
     keeps_batches: bool,
     /// Whether everything that happens is printed.
     pub(super) is_told: bool,
@@ -119,6 +120,7 @@ impl Follower {
             ends: Vec::new(),
             crawls_ended: 0,
             state: None,
+            counted: None,
             keeps_batches: true,
             is_told: false,
         }
@@ -159,6 +161,7 @@ impl Follower {
         let of_kind = |wanted: GapKind| books.gaps.iter().filter(move |(_, kind)| *kind == wanted);
         Known {
             status: super::super::LogStatus::default(),
+            counted: None,
             cursor: books.cursor.clone(),
             observed_through: books.observed_through,
             read_since: books.crawl_began,
@@ -333,7 +336,7 @@ impl Follower {
                     assert!(self.commits.is_empty(), "the end before the last batch is stored");
                     self.ends.push(end);
                     self.flights.clear();
-                    self.state = None;
+                    self.counted = self.state.take().map(SyncState::into_counted);
                     return;
                 }
             };

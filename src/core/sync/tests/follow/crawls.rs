@@ -233,6 +233,28 @@ fn groups_that_changed_get_their_members_read() {
 }
 
 #[test]
+fn what_was_counted_outlives_a_stop() {
+    let mut follower = small();
+    crawling(&mut follower);
+    for list in ["list users", "list groups"] {
+        until_asked_for(&mut follower, list);
+        follower.reply(list);
+    }
+    follower.commit_all();
+    let shown = follower.state().users_shown();
+    assert!(shown.is_some());
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::Unreachable { detail: "no token".to_owned() });
+    follower.commit_all();
+    assert!(matches!(follower.ends[..], [CrawlEnd::Stopped(_)]));
+    follower.go_on();
+    assert!(follower.state().is_crawling());
+    assert_eq!(follower.state().users_shown(), shown, "its lists are not read again");
+    follower.run_until_quiet();
+    assert!(follower.books.gaps.is_empty());
+}
+
+#[test]
 fn a_dead_credential_ends_the_machine_and_a_restart_goes_on() {
     // Whatever is answered first with a credential that works, closes the gap.
     #[track_caller]
