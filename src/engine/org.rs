@@ -311,7 +311,7 @@ pub struct OrgRuntime {
     request_numbers: Arc<AtomicU64>,
     first_request_number: u64,
     /// From one machine to the next.
-    counted: Mutex<Option<Counted>>,
+    counted: Mutex<Option<Box<Counted>>>,
 }
 
 impl OrgRuntime {
@@ -347,11 +347,11 @@ impl OrgRuntime {
 
     /// Keeps what a crawl that stopped had counted.
     pub(super) fn keep_counted(&self, counted: Counted) {
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(counted));
     }
 
     /// Takes it for the crawl that goes on.
-    pub(super) fn take_counted(&self) -> Option<Counted> {
+    pub(super) fn take_counted(&self) -> Option<Box<Counted>> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

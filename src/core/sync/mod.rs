@@ -180,7 +180,7 @@ pub struct Known {
     /// What following looked like when it last ended in this process; its counts go on.
     pub status: LogStatus,
     /// What the crawl that stopped in this process had counted.
-    pub counted: Option<Counted>,
+    pub counted: Option<Box<Counted>>,
 }
 
 /// A walk whose missing rows are kept, as stored.
@@ -315,7 +315,7 @@ impl SyncState {
         let mut effects = Vec::new();
         state.begin(begin, &mut effects);
         if let Some(counted) = known.counted {
-            state.resume_counts(counted);
+            state.resume_counts(*counted);
         }
         for KnownHold { scope, sample, gap } in known.held {
             state.hold(scope, sample, gap, false, &mut effects);
