@@ -14,7 +14,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use crate::config::{ClientConfig, ClientToken, SECRET_FILE_BYTES_MAX, SecretFile, check_token, read_secret_file};
+use crate::config::{
+    ClientConfig, ClientToken, SECRET_FILE_BYTES_MAX, SecretFile, check_token, is_of_this_machine, read_secret_file,
+};
 use crate::core::secret::Secret;
 
 /// How long to wait for a server that may not be there. It is on this machine: a connection takes well below 1 ms, and
@@ -62,6 +64,9 @@ impl Dial {
         let mut endpoint = endpoint.connect_timeout(patience).timeout(CALL_WAIT);
         if is_tls {
             endpoint = endpoint.tls_config(tls(client)?).context("set up TLS for the connection to the server")?;
+        }
+        if client.token.is_some() && !is_tls && !is_of_this_machine(url) {
+            return Err(anyhow!("{url}: a token is sent over https only, or within this machine: set client.server"));
         }
         let bearer = Bearer(client.token.as_ref().map(bearer).transpose()?);
         Ok(Self { endpoint, bearer, patience })

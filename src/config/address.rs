@@ -119,6 +119,11 @@ fn check_org_host(name: &str) -> Result<(), String> {
     }
 }
 
+/// Whether an address is one of this machine.
+pub(crate) fn is_of_this_machine(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.host().is_some_and(|host| is_loopback(&host.to_owned())))
+}
+
 fn is_loopback(host: &Host<String>) -> bool {
     match host {
         Host::Domain(name) => name == "localhost",

@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
 
 pub use address::OrgUrl;
+pub(crate) use address::is_of_this_machine;
 pub use coverage::CoverageConfig;
 pub use credential::{Credential, SECRET_FILE_BYTES_MAX, ServiceAppConfig};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};

@@ -266,7 +266,12 @@ fn read_access(reader: &mut Reader<'_>) -> Access {
     }
     for (name, role) in clients {
         match CertificateName::parse(&name).filter(|_| name.len() <= CLIENT_NAME_BYTES_MAX) {
-            Some(name) => access.add_certificate(name, role),
+            Some(certificate) => {
+                if !access.add_certificate(certificate, role) {
+                    let reason = format!("{} is the name of another entry, but for letter case", shown(&name));
+                    refuse_entry("clients", &name, reason);
+                }
+            }
             None => {
                 let reason = format!(
                     "{} is no name in a certificate: write \"CN=…\", \"DNS=…\" or \"URI=…\", at most \

@@ -175,11 +175,15 @@ impl Access {
         true
     }
 
-    /// Gives a role to whoever has a certificate with this name; a second time the last one counts.
-    pub fn add_certificate(&mut self, name: CertificateName, role: Role) {
+    /// Gives a role to whoever has a certificate with this name. `false`: the name is known already, and nothing is added.
+    pub fn add_certificate(&mut self, name: CertificateName, role: Role) -> bool {
+        if self.certificates.contains_key(&name) {
+            return false;
+        }
         let client = Client { name: name.to_string(), role };
         self.certificates.insert(name, self.clients.len());
         self.clients.push(client);
+        true
     }
 
     /// Whether nobody was named, so that everybody may do everything.
@@ -248,8 +252,9 @@ mod tests {
         assert!(access.add_token("indexer", Role::Read, hash));
         assert!(!access.add_token("again", Role::Admin, hash));
         let name = |text: &str| CertificateName::parse(text).unwrap();
-        access.add_certificate(name("DNS=Search.example.com"), Role::Read);
-        access.add_certificate(name("URI=spiffe://a/ops"), Role::Admin);
+        assert!(access.add_certificate(name("DNS=Search.example.com"), Role::Read));
+        assert!(!access.add_certificate(name("DNS=search.example.com"), Role::Admin));
+        assert!(access.add_certificate(name("URI=spiffe://a/ops"), Role::Admin));
         assert!(!access.is_open());
         let shown = |place: Option<usize>| {
             place.map_or_else(

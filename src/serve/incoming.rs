@@ -6,7 +6,8 @@
 //! - A handshake is over within [`HANDSHAKE_MILLIS_MAX`]; of more than [`HANDSHAKES_MAX`] the oldest ends. Who connects and
 //!   says nothing holds nobody up, since a handshake that is meant takes milliseconds.
 //! - There are never more connections than the settings say; one more is closed at once, so that its client knows.
-//! - Where clients are known, a connection over which none has called within [`PROOF_MILLIS_MAX`] ends.
+//! - Where clients are known, a connection over which none has called within [`PROOF_MILLIS_MAX`] ends, and one network has an
+//!   eighth of the places for such. One that takes nothing of what is sent for [`STALL_MILLIS_MAX`] ends as well.
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,6 +41,10 @@ const HANDSHAKES_MAX: usize = 128;
 /// How long a connection may be without a call of a known client, in milliseconds: a client calls at once, a probe of the
 /// health is over by then or comes again.
 pub(super) const PROOF_MILLIS_MAX: u64 = 30_000;
+
+/// How long what is sent may wait for the other side to take it, in milliseconds. A client that does not want more for now says
+/// so to HTTP/2; one whose system takes nothing at all is gone, or means harm.
+const STALL_MILLIS_MAX: u64 = 60_000;
 
 /// Connections that wait to be taken over; they are taken at once.
 const QUEUE_CONNECTIONS_MAX: usize = 64;
@@ -175,11 +180,20 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
     // Only now: those who say nothing must not take the places of those who do.
     let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else { return door.refuse(address) };
     let stranger = door.strangers.of(address.ip());
+    // Nor must those of one network who prove nothing take the places of all others.
+    let unproven = match door.needs_proof {
+        true => match stranger.connect() {
+            None => return door.refuse(address),
+            place => place,
+        },
+        false => None,
+    };
     let peer = Arc::new(Peer { address, stranger, certificate, is_proven: AtomicBool::new(false) });
     let proof = Duration::from_millis(PROOF_MILLIS_MAX);
     let deadline = door.needs_proof.then(|| Box::pin(tokio::time::sleep(proof)));
     door.stats.connected();
-    let connection = Connection { io, peer, deadline, stats: Arc::clone(&door.stats), _place: place };
+    let stats = Arc::clone(&door.stats);
+    let connection = Connection { io, peer, deadline, unproven, stall: None, stats, _place: place };
     // Nobody wants it: the server ends.
     let _ = taken.send(connection).await;
 }
@@ -195,6 +209,10 @@ pub(super) struct Connection {
     io: Io,
     peer: Arc<Peer>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Its place among those of its network that have proven nothing.
+    unproven: Option<OwnedSemaphorePermit>,
+    /// Until when what is to be written must have got on.
+    stall: Option<Pin<Box<Sleep>>>,
     stats: Arc<ServerStats>,
     _place: OwnedSemaphorePermit,
 }
@@ -215,7 +233,7 @@ impl Connection {
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = &mut self.deadline else { return false };
         if self.peer.is_proven.load(Ordering::Relaxed) {
-            self.deadline = None;
+            (self.deadline, self.unproven) = (None, None);
             return false;
         }
         let is_over = deadline.as_mut().poll(cx).is_ready();
@@ -224,6 +242,22 @@ impl Connection {
             self.stats.refuse_connection(ConnectionRefusal::Unproven);
         }
         is_over
+    }
+
+    /// What becomes of something written: an end where nobody proves to be known in time, or takes what is sent. Whoever only
+    /// writes must not be beyond the time limits, which else are seen to by reading.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let limit = Duration::from_millis(STALL_MILLIS_MAX);
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let is_stalled = stall.as_mut().poll(cx).is_ready();
+        if is_stalled || self.is_overdue(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        written
     }
 }
 
@@ -250,24 +284,30 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        let written = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        };
+        this.written(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        let written = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        };
+        this.written(cx, written)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        let written = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        };
+        this.written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -275,10 +315,12 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        let written = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-        }
+        };
+        this.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -301,7 +343,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None };
-        let (strangers, places) = (Strangers::new(limits), Arc::new(Semaphore::new(1)));
+        let (strangers, places) = (Strangers::new(limits, 1), Arc::new(Semaphore::new(2)));
         let door = Door { tls: None, strangers, places, needs_proof, stats: Arc::clone(stats) };
         let (taken, mut connections) = queue();
         let mut tasks = JoinSet::new();
@@ -325,6 +367,37 @@ mod tests {
         assert_eq!(stats.connections(), 1);
         drop(connection);
         assert_eq!(stats.connections(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_cut_off() {
+        for (needs_proof, limit) in [(true, PROOF_MILLIS_MAX), (false, STALL_MILLIS_MAX)] {
+            let stats = Arc::new(ServerStats::default());
+            let (mut connection, _client) = connected(needs_proof, &stats).await;
+            let begun = tokio::time::Instant::now();
+            let piece = vec![0; 1 << 20];
+            let error = loop {
+                if let Err(error) = connection.write_all(&piece).await {
+                    break error;
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(begun.elapsed() >= Duration::from_millis(limit - 1), "{:?}", begun.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_network_does_not_take_all_places() {
+        let stats = Arc::new(ServerStats::default());
+        let (connection, client) = connected(true, &stats).await;
+        // The door is for one that has proven nothing; the second is closed at once.
+        let mut second = TcpStream::connect(client.peer_addr().unwrap()).await;
+        let is_closed = match &mut second {
+            Ok(stream) => stream.read(&mut [0; 1]).await.map_or(true, |bytes| bytes == 0),
+            Err(_) => true,
+        };
+        assert!(is_closed);
+        drop(connection);
     }
 
     #[tokio::test(start_paused = true)]

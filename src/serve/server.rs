@@ -48,6 +48,12 @@ pub const DRAIN_MILLIS_MAX: u64 = 10_000;
 /// makes no revision.
 const READY_POLL_MILLIS: u64 = 500;
 
+/// A health check names a service.
+const HEALTH_REQUEST_BYTES_MAX: usize = 1024;
+
+/// What one network may have open at a time while nobody of it is known, where clients are named: health checks.
+const STRANGER_CALLS_MAX: usize = 8;
+
 /// Silence after which a connection is probed, in milliseconds; one that does not answer for as long is closed.
 const KEEPALIVE_MILLIS: u64 = 30_000;
 
@@ -173,9 +179,13 @@ pub async fn serve(
             Ok(())
         });
     }
+    // Whoever is not known may ask for the health only.
+    let few = |most: usize| if access.is_open() { most } else { most.min(STRANGER_CALLS_MAX) };
+    let strangers = ClientLimits { calls: few(client.calls), watches: few(client.watches), ..client };
+    let health = health.max_decoding_message_size(HEALTH_REQUEST_BYTES_MAX);
     let door = Door {
         tls,
-        strangers: Strangers::new(client),
+        strangers: Strangers::new(strangers, (settings.max_connections / 8).max(STRANGER_CALLS_MAX)),
         places: Arc::new(Semaphore::new(settings.max_connections)),
         needs_proof: !access.is_open(),
         stats,

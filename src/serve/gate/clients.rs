@@ -29,6 +29,8 @@ pub struct ClientLimits {
 pub(in crate::serve) struct ClientState {
     calls: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    /// Connections over which no known client has called yet; of strangers only.
+    unproven: Arc<Semaphore>,
     rate: Option<Rate>,
 }
 
@@ -44,8 +46,14 @@ impl ClientState {
         Self {
             calls: Arc::new(Semaphore::new(limits.calls)),
             watches: Arc::new(Semaphore::new(limits.watches)),
+            unproven: Arc::new(Semaphore::new(0)),
             rate: limits.calls_per_second.map(Rate::new),
         }
+    }
+
+    /// Takes the place of a connection that is still to prove who calls over it. `None`: there are as many as there may be.
+    pub(in crate::serve) fn connect(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.unproven).try_acquire_owned().ok()
     }
 
     /// Takes the places of a call.
@@ -94,13 +102,15 @@ impl Rate {
 #[derive(Debug)]
 pub(in crate::serve) struct Strangers {
     limits: ClientLimits,
+    unproven: usize,
     /// A state lives as long as one of its connections.
     by_address: Mutex<HashMap<IpAddr, Weak<ClientState>>>,
 }
 
 impl Strangers {
-    pub(in crate::serve) fn new(limits: ClientLimits) -> Self {
-        Self { limits, by_address: Mutex::default() }
+    /// `unproven`: connections from one network at a time over which no known client has called.
+    pub(in crate::serve) fn new(limits: ClientLimits, unproven: usize) -> Self {
+        Self { limits, unproven, by_address: Mutex::default() }
     }
 
     /// The state of whoever calls from there.
@@ -115,7 +125,8 @@ impl Strangers {
         if known.len() >= 2 * known.values().filter(|state| state.strong_count() > 0).count() {
             known.retain(|_, state| state.strong_count() > 0);
         }
-        let state = Arc::new(ClientState::new(self.limits));
+        let unproven = Arc::new(Semaphore::new(self.unproven));
+        let state = Arc::new(ClientState { unproven, ..ClientState::new(self.limits) });
         known.insert(network, Arc::downgrade(&state));
         state
     }
@@ -163,7 +174,7 @@ mod tests {
 
     #[test]
     fn strangers_are_told_apart_by_their_network() {
-        let strangers = Strangers::new(LIMITS);
+        let strangers = Strangers::new(LIMITS, 2);
         let of = |address: &str| strangers.of(address.parse().unwrap());
         let one = of("192.0.2.1");
         assert!(Arc::ptr_eq(&one, &of("192.0.2.1")) && Arc::ptr_eq(&one, &of("::ffff:192.0.2.1")));
