@@ -300,6 +300,10 @@ impl Running<'_> {
             }
             self.tell(outside.as_ref().map(|outside| outside.view)).await?;
             let wait = self.wait();
+            // To wait for the shutdown alone would be for ever.
+            if self.receipts.is_empty() && self.calls.is_empty() && wait.is_none() && outside.is_none() {
+                return Err(stalled().into());
+            }
             let input = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.interrupted().await,
@@ -307,7 +311,6 @@ impl Running<'_> {
                 Some(answer) = self.calls.join_next() => Some(answer?),
                 Some(command) = command(&mut outside) => self.obey(command).await,
                 () = sleep(wait), if wait.is_some() => Some(Input::Tick),
-                else => return Err(stalled().into()),
             };
             if let Some(input) = input {
                 todo.extend(self.step(input));

@@ -387,10 +387,12 @@ impl SyncState {
                     let since = began.plus_millis(-CHANGED_OVERLAP_MILLIS);
                     self.ready.select(Selected::new(Selection::UsersChanged(since), None));
                 }
+                // What was short may be gone by now: then no answer would bring the machine back to this place.
+                let is_nothing = members.is_empty() && !users;
                 self.counts.stage = Stage::Reading { members, users };
                 self.fill(effects);
                 self.read_ready(effects);
-                false
+                is_nothing && self.counts_are_settled(effects)
             }
             Stage::Reading { members, users } if members.is_empty() && !users => {
                 self.counts.stage = Stage::Listening(self.moment.okta_now.plus_millis(SETTLE_MILLIS));
