@@ -23,16 +23,12 @@ use super::rows::timestamp;
 use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, Kind, Scope};
-use crate::core::pending::Target;
 use crate::core::policy::GrantPolicy;
 use crate::store::{Snapshot, StoreError};
 
 /// Collections whose gaps are asked for under one hold of the coverage's lock, about a millisecond: the store's writer and
 /// behind it all other answers wait for it.
 const SCOPES_AT_ONCE_MAX: usize = 1_000;
-
-/// Gaps of which it is asked whether the next moment closes them.
-const PASSING_GAPS_MAX: usize = 4;
 
 /// So many times within the age at which a scope is too old it is looked which are.
 const AGE_STEPS: i64 = 16;
@@ -293,7 +289,7 @@ pub(super) struct Ask<'a> {
     pub(super) snapshot: &'a Snapshot<'a>,
     pub(super) now: Timestamp,
     generation: u64,
-    snapshot_completed_at: Option<Timestamp>,
+    pub(super) snapshot_completed_at: Option<Timestamp>,
     observed_through: Option<Timestamp>,
     observed_by_our_clock: Option<Timestamp>,
     apps: OnceCell<Arc<Vec<App>>>,
@@ -539,47 +535,6 @@ impl Ask<'_> {
     /// Open gaps by kind, as of now.
     pub(super) fn open_gaps(&self) -> Vec<(Scope, GapKind)> {
         self.view.reader().coverage().all_open().map(|(scope, kind)| (scope.clone(), kind)).collect()
-    }
-
-    /// Whether the next moment may make the answer complete: all that it lacks is being asked for, for the first time.
-    fn are_passing(&self, gaps: &Gaps) -> bool {
-        let Some(ids) = gaps.if_few(PASSING_GAPS_MAX) else { return false };
-        // An error is met again by whoever waits.
-        ids.iter().all(|id| self.is_passing(id).unwrap_or(false))
-    }
-
-    fn is_passing(&self, gap_id: &str) -> Result<bool, Failure> {
-        let Some((kind, scope)) = GapId::parse(gap_id) else { return Ok(false) };
-        let is_recorded = self.view.reader().coverage().has_open(&scope, kind);
-        if is_recorded {
-            return Ok(false);
-        }
-        match (kind, scope) {
-            (GapKind::UnseenReference, Scope::User(user)) => match self.is_under_way(Target::User(user))? {
-                Some(is_under_way) => Ok(is_under_way),
-                // A crawl asks at its end for those whom no list has shown and the log has not named meanwhile.
-                None => Ok(self.snapshot_completed_at.is_some() && self.snapshot.meta()?.crawl.running),
-            },
-            (GapKind::NotRead, scope) => {
-                let above = match &scope {
-                    Scope::GroupMembers(group) => Some(Target::Group(group.clone())),
-                    Scope::AppUsers(app) | Scope::AppGroups(app) => Some(Target::App(app.clone())),
-                    _ => None,
-                };
-                for target in [Some(Target::List(scope)), above].into_iter().flatten() {
-                    if self.is_under_way(target)? == Some(true) {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// `None`: nobody is going to read it.
-    fn is_under_way(&self, target: Target) -> Result<Option<bool>, Failure> {
-        Ok(self.snapshot.pending_read(&target)?.map(|read| read.is_under_way(self.now)))
     }
 
     /// What the answer says about itself.

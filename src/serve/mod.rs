@@ -32,6 +32,7 @@ mod membership;
 mod metrics;
 mod orgs;
 mod page;
+mod passing;
 mod patience;
 mod requests;
 mod resolution;
