@@ -21,7 +21,7 @@ use super::errors::Failure;
 
 /// An answer is waited for no longer than this, in milliseconds. Stands in `RequestContext.at_least_revision` and
 /// `ResponseMeta.completeness`.
-const WAIT_MILLIS_MAX: u64 = 2_000;
+const WAIT_MILLIS_MAX: u64 = 3_000;
 
 /// Commits are collected before another look, in milliseconds.
 const COLLECT_MILLIS: u64 = 10;

@@ -6,7 +6,7 @@ pub struct RequestContext {
     /// INVALID_ARGUMENT (ORG_REQUIRED) when there are several.
     #[prost(string, tag = "1")]
     pub org: ::prost::alloc::string::String,
-    /// The answer must be from this revision or a later one. 0: any revision. The server waits for it for two seconds at
+    /// The answer must be from this revision or a later one. 0: any revision. The server waits for it for three seconds at
     /// most (streams: not at all), then FAILED_PRECONDITION (REVISION_NOT_REACHED). In Search and Suggest the index must
     /// have reached it too.
     #[prost(uint64, tag = "2")]
@@ -37,7 +37,7 @@ pub struct ResponseMeta {
     #[prost(message, optional, tag = "4")]
     pub snapshot_completed_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Whether anything that we know we could not read could change this very answer. Never UNSPECIFIED. Where only what is
-    /// being read at that moment could, the answer waits for it, for two seconds or half of the caller's time limit at most.
+    /// being read at that moment could, the answer waits for it, for three seconds or half of the caller's time limit at most.
     #[prost(enumeration = "Completeness", tag = "5")]
     pub completeness: i32,
     /// Gaps that were open when the answer was made and could change it, at most 100, in the order of their ids; see
