@@ -4,7 +4,7 @@
 //! Invariants:
 //! - An [`OrgUrl`] is `scheme://host[:port]` and nothing else: what follows it in a request is ours, not the
 //!   configuration's. The credential goes to this origin only.
-//! - `http` is accepted for loopback hosts only, the server listens on loopback only: there is no TLS on our side yet.
+//! - `http` is accepted for loopback hosts only. Where the server may listen, `server` says.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -2,8 +2,8 @@
 //!
 //! Some of the missing rows are asked for by id. If all of them are gone, all missing rows go. If one is still there, or
 //! nobody can tell, they stay, a gap says so, and the list is read again, ever more rarely, until it shows them or an operator
-//! releases them. Where few rows are missing, the list is first read again, twice: what changes quickly may have been gone for a
-//! moment. That an account, a membership or an assignment is not found proves that it is gone only if its user or
+//! releases them. The list is first read again, twice, or once where much is missing: what changes quickly may have been gone
+//! for a moment. That an account, a membership or an assignment is not found proves that it is gone only if its user or
 //! group is itself shown (facts 7.2).
 
 use std::collections::{BTreeMap, BTreeSet};
