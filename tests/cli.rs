@@ -27,3 +27,5 @@ mod service_app;
 mod stops;
 #[path = "cli/store.rs"]
 mod store;
+#[path = "cli/watchers.rs"]
+mod watchers;
