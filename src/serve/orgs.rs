@@ -16,6 +16,7 @@ use super::changes::Rounds;
 use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
+use super::page::PageKey;
 use super::status::StatusSource;
 use crate::core::coverage::CoveragePolicy;
 use crate::core::policy::GrantPolicy;
@@ -71,6 +72,7 @@ struct Shared {
     status: StatusSource,
     wide: WideCache,
     rounds: Rounds,
+    page_key: PageKey,
 }
 
 impl std::fmt::Debug for Shared {
@@ -91,12 +93,16 @@ impl OrgView {
         policy: Arc<GrantPolicy>,
         status: StatusSource,
     ) -> Result<Self, StoreError> {
-        let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
+        let (store_id, secret) = reader.read(|snapshot| Ok((snapshot.meta()?.store_id, snapshot.page_key()?)))?;
+        // A store that was last written by an earlier version has none; it is read by this process alone then.
+        let page_key = secret.as_ref().map(PageKey::of).or_else(PageKey::random);
+        let page_key =
+            page_key.ok_or_else(|| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
         let (name, rounds) = (name.into(), Rounds::default());
-        let shared = Shared { name, store_id, reader, search, searches, queue, policy, status, wide, rounds };
+        let shared = Shared { name, store_id, reader, search, searches, queue, policy, status, wide, rounds, page_key };
         Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
@@ -162,6 +168,11 @@ impl OrgView {
     /// [`Failure::Overloaded`] when too many wait already.
     pub(super) fn place_in_queue(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
+    }
+
+    /// What seals page tokens.
+    pub(super) fn page_key(&self) -> &PageKey {
+        &self.shared.page_key
     }
 
     /// What streams of changes read together.

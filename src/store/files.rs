@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, APPLICATION_ID};
-use super::{STORE_FILE, StoreError};
+use super::{STORE_FILE, StoreError, meta};
 
 /// A store up to this size is checked page by page at every start (a fraction of a second); a larger one only where it
 /// is read, because a restart must not take longer than a few seconds.
@@ -76,6 +76,7 @@ impl StoreFiles {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)?;
         check_content(&connection, &path)?;
         schema::migrate(&mut connection)?;
+        meta::ensure_page_key(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         tune(&connection, WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;

@@ -494,6 +494,7 @@ fn the_effective_configuration_names_its_sources() {
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
+        max_client_answer_bytes = "256MiB" # default
         audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
@@ -605,6 +606,7 @@ fn the_effective_configuration_names_its_sources() {
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
+        max_client_answer_bytes = "256MiB" # default
         audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default

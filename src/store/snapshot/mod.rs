@@ -22,10 +22,11 @@ use super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, kind_code, read_app, read_app_user,
     read_group, read_user, user_id,
 };
-use super::meta::Meta;
+use super::meta::{self, Meta};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Group, Kind, User};
 use crate::core::normalize::LookupKey;
+use crate::core::secret::Secret;
 
 /// A consistent view of the store.
 pub struct Snapshot<'a> {
@@ -101,6 +102,11 @@ impl<'a> Snapshot<'a> {
     /// All single values.
     pub fn meta(&self) -> Result<Meta, StoreError> {
         Meta::read(self.sql)
+    }
+
+    /// What page tokens are sealed with; `None` in a store that was last written by an earlier version.
+    pub fn page_key(&self) -> Result<Option<Secret>, StoreError> {
+        meta::read_page_key(self.sql)
     }
 
     /// Times of the last complete crawl and of the log position: what every answer tells.
