@@ -150,7 +150,7 @@ fn tune(connection: &Connection, cache_kib: i64) -> Result<(), StoreError> {
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     // Else each execution of a cached statement with a bound `LIMIT` has it parsed and planned anew, as the planner looks at
-    // the value: four fifths of the time of a point read. No plan of ours is to depend on values.
+    // the value: three fifths of the time of a resolution in the store. No plan of ours is to depend on values.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if !connection.is_readonly("main")? {
         connection.pragma_update(None, "journal_mode", "wal")?;
