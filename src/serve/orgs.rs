@@ -186,7 +186,7 @@ impl OrgView {
 
     /// Whether a full crawl was ever completed. Never becomes false again.
     pub(super) fn is_crawled(&self) -> Result<bool, StoreError> {
-        self.shared.reader.read(|snapshot| Ok(snapshot.times()?.0.is_some()))
+        self.shared.reader.read(|snapshot| Ok(snapshot.times().0.is_some()))
     }
 }
 

@@ -139,13 +139,6 @@ impl Meta {
             request_numbers_end: number("request_number"),
         })
     }
-
-    /// Only the revision: what every look-up needs.
-    pub(super) fn read_revision(connection: &Connection) -> Result<Revision, StoreError> {
-        let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'revision'")?;
-        let value: Option<i64> = statement.query_row((), |row| row.get(0)).optional()?;
-        Ok(Revision(value.map(unsigned).unwrap_or_default()))
-    }
 }
 
 /// Random bytes of the key that page tokens are sealed with.

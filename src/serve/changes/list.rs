@@ -125,7 +125,7 @@ pub(super) fn list_changes(
                 Begin::Snapshot(_) => At::Begin,
                 Begin::After(revision) => At::Log(Place::behind(revision)),
             };
-            let (snapshot_completed_at, observed_through) = ask.snapshot.times()?;
+            let (snapshot_completed_at, observed_through) = ask.snapshot.times();
             Chain { end: ask.snapshot.revision(), observed_through, snapshot_completed_at, at }
         }
     };
