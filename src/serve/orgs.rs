@@ -27,6 +27,10 @@ const SEARCHES_MAX: usize = 4;
 /// waits for seconds; who comes later is told to come back instead.
 const QUEUE_MAX: usize = 1_000;
 
+/// Looks through all users of one org at once: each takes seconds and much memory in a large org, and holds one of the few
+/// places of lists.
+const WHOLE_SCANS_MAX: usize = 1;
+
 /// The search index of an org, which comes and goes while it is rebuilt. Cheap to clone; all clones are the same handle.
 #[derive(Clone, Debug, Default)]
 pub struct SearchHandle {
@@ -66,6 +70,7 @@ struct Shared {
     search: SearchHandle,
     searches: Semaphore,
     queue: Semaphore,
+    whole_scans: Semaphore,
     policy: Arc<GrantPolicy>,
     status: StatusSource,
     wide: WideCache,
@@ -93,7 +98,9 @@ impl OrgView {
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
-        let shared = Shared { name: name.into(), store_id, reader, search, searches, queue, policy, status, wide };
+        let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
+        let name = name.into();
+        let shared = Shared { name, store_id, reader, search, searches, queue, whole_scans, policy, status, wide };
         Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
@@ -159,6 +166,14 @@ impl OrgView {
     /// [`Failure::Overloaded`] when too many wait already.
     pub(super) fn place_in_queue(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
+    }
+
+    /// The right to look through all users of the org, given back when it is dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] while somebody else does.
+    pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
     pub(super) fn wide(&self) -> &WideCache {
