@@ -34,8 +34,8 @@ const SHOWN_BYTES_MAX: usize = 64;
 /// Why nothing can be predicted from a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpredictable {
-    /// There is no template, or an empty one. Okta's default is `${source.login}` where nothing is configured, but it is
-    /// written out then; an empty one belongs to apps whose names are set by hand or elsewhere (facts 4).
+    /// There is no template, or an empty one. Okta's default is `${source.login}`, and recorded answers write it out; an
+    /// empty one is allowed (facts 4), and what Okta makes of it is not documented.
     #[error("the app has no user name template")]
     Empty,
     /// Longer than [`TEMPLATE_BYTES_MAX`].

@@ -291,6 +291,9 @@ impl Page<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::ids::AppId;
+    use crate::serve::ask::Call;
+    use crate::serve::tests::World;
 
     #[test]
     fn places_read_back() {
@@ -298,6 +301,25 @@ mod tests {
         assert_eq!(Place::read(&place.write()).unwrap(), place);
         for malformed in [&[0; 3][..], &[0xff; 9]] {
             assert_eq!(Place::read(malformed).map_err(|failure| failure.name()), Err("PAGE_TOKEN_INVALID"));
+        }
+    }
+
+    #[test]
+    fn too_many_users_are_not_looked_through() {
+        let world = World::new();
+        let call = Call::timeless(world.view().clone());
+        let is_read = |id: &str, users_max: usize| {
+            let read = call.point(|ask| {
+                let app = App { id: AppId::new(id).unwrap(), ..ask.apps()?[0].clone() };
+                let template = template_of(&app).unwrap();
+                Ok(Names::read(ask, &app, &template, NameRule::Default, 0, users_max)?.is_some())
+            });
+            read.unwrap()
+        };
+        // An app with an account, and one without.
+        for app in ["a", "b"] {
+            assert!(is_read(app, 1));
+            assert!(!is_read(app, 0));
         }
     }
 
