@@ -38,5 +38,7 @@ mod security;
 mod server;
 #[path = "grpc/status.rs"]
 mod status;
+#[path = "grpc/templates.rs"]
+mod templates;
 #[path = "grpc/world.rs"]
 mod world;

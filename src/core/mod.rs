@@ -26,4 +26,5 @@ pub mod reconcile;
 pub mod resolve;
 pub mod secret;
 pub mod sync;
+pub mod template;
 pub mod token;

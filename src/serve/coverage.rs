@@ -12,6 +12,7 @@ mod gap_list;
 mod org_status;
 mod quarantine_list;
 mod scope_list;
+mod template_list;
 
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
 pub(super) use self::org_status::{get_status, index_status};
@@ -24,6 +25,9 @@ use super::ask::{Ask, Call};
 use super::errors::Failure;
 use super::requests::Asked;
 use super::{CallLog, Services};
+
+/// Accounts or users that are compared for one page of ambiguities.
+const COMPARED_MAX: usize = 3_000;
 
 /// The service `Coverage`.
 #[derive(Clone, Debug)]

@@ -29,6 +29,10 @@ const SEARCHES_MAX: usize = 4;
 /// waits for seconds; who comes later is told to come back instead.
 const QUEUE_MAX: usize = 1_000;
 
+/// Looks through all users of one org at once: each takes seconds and much memory in a large org, and holds one of the few
+/// places of lists.
+const WHOLE_SCANS_MAX: usize = 1;
+
 /// The search index of an org, which comes and goes while it is rebuilt. Cheap to clone; all clones are the same handle.
 #[derive(Clone, Debug, Default)]
 pub struct SearchHandle {
@@ -68,6 +72,7 @@ struct Shared {
     search: SearchHandle,
     searches: Semaphore,
     queue: Semaphore,
+    whole_scans: Semaphore,
     policy: Arc<GrantPolicy>,
     status: StatusSource,
     wide: WideCache,
@@ -101,8 +106,22 @@ impl OrgView {
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
+        let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
         let (name, rounds) = (name.into(), Rounds::default());
-        let shared = Shared { name, store_id, reader, search, searches, queue, policy, status, wide, rounds, page_key };
+        let shared = Shared {
+            name,
+            store_id,
+            reader,
+            search,
+            searches,
+            queue,
+            whole_scans,
+            policy,
+            status,
+            wide,
+            rounds,
+            page_key,
+        };
         Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
@@ -178,6 +197,14 @@ impl OrgView {
     /// What streams of changes read together.
     pub(super) fn rounds(&self) -> &Rounds {
         &self.shared.rounds
+    }
+
+    /// The right to look through all users of the org, given back when it is dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] while somebody else does.
+    pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
     pub(super) fn wide(&self) -> &WideCache {

@@ -2283,9 +2283,12 @@ pub struct ListAmbiguitiesRequest {
     /// From the last response; empty for the first page.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// Only this app; unset: all apps.
+    /// Only this app; unset: all apps. Needed for TEMPLATE.
     #[prost(message, optional, tag = "4")]
     pub app: ::core::option::Option<AppSelector>,
+    /// Which names are compared; unset: those that accounts have.
+    #[prost(enumeration = "AmbiguityBasis", tag = "5")]
+    pub basis: i32,
 }
 /// Response of Coverage.ListAmbiguities.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2302,6 +2305,27 @@ pub struct ListAmbiguitiesResponse {
     /// The shared names.
     #[prost(message, repeated, tag = "4")]
     pub ambiguities: ::prost::alloc::vec::Vec<Ambiguity>,
+    /// What came of the template; set exactly when TEMPLATE was asked for and the app is FOUND. Unless it is PREDICTED there
+    /// are no rows, and their absence says nothing.
+    #[prost(message, optional, tag = "5")]
+    pub template: ::core::option::Option<TemplatePrediction>,
+}
+/// What came of an app's user name template.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TemplatePrediction {
+    /// As Okta spells it; empty: there is none.
+    #[prost(string, tag = "1")]
+    pub template: ::prost::alloc::string::String,
+    /// Whether names can be predicted.
+    #[prost(enumeration = "TemplateOutcome", tag = "2")]
+    pub outcome: i32,
+    /// What stands in the way, in words; empty exactly when PREDICTED.
+    #[prost(string, tag = "3")]
+    pub obstacle: ::prost::alloc::string::String,
+    /// Users whose name cannot be predicted and who are in no row: they lack a field or separator that the template needs, or
+    /// the name would be empty or too long.
+    #[prost(uint64, tag = "4")]
+    pub left_out_user_count: u64,
 }
 /// An account name that several users of an app have, so that it resolves to nobody. Tier USER_NAME_NORMALIZED: user names
 /// that differ only in what the app's comparison ignores. A spelling that one user has byte by byte is that user; any other
@@ -2312,13 +2336,15 @@ pub struct Ambiguity {
     #[prost(message, optional, tag = "1")]
     pub app: ::core::option::Option<AppRef>,
     /// The comparison under which the names are equal: EXTERNAL_ID, USER_NAME_EXACT, USER_NAME_NORMALIZED or EMAIL (the
-    /// accounts' own addresses).
+    /// accounts' own addresses). By a template: USER_NAME_EXACT or USER_NAME_NORMALIZED.
     #[prost(enumeration = "MatchTier", tag = "2")]
     pub tier: i32,
-    /// The name in the form in which it is compared.
+    /// The name in the form in which it is compared. By a template, the naming context of a directory, which is not stored, is
+    /// shown as `naming-context.invalid`.
     #[prost(string, tag = "3")]
     pub normalized_value: ::prost::alloc::string::String,
-    /// The users with their raw names, ordered by user id, at most 20.
+    /// The users with their raw names, ordered by user id, at most 20. By a template: without a tier, first those who have an
+    /// account, with the name that it has; `app_user` is unset for those who are not assigned.
     #[prost(message, repeated, tag = "4")]
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
     /// How many users have it; at least 2, counted up to 1000.
@@ -2496,6 +2522,80 @@ impl GapKind {
             "GAP_KIND_LOG_LOST" => Some(Self::LogLost),
             "GAP_KIND_NOT_READ" => Some(Self::NotRead),
             "GAP_KIND_STALE" => Some(Self::Stale),
+            _ => None,
+        }
+    }
+}
+/// Which names are compared for ambiguities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AmbiguityBasis {
+    /// Not said: NAMES.
+    Unspecified = 0,
+    /// The names that accounts have.
+    Names = 1,
+    /// The names that the app's user name template would give to all users who may use the org and to all who have an account
+    /// in the app, if all were assigned: shown where two or more would be equal under the app's comparison and at least one of
+    /// them has an account. A forecast and never evidence: no answer to any other question rests on it. Names may be set by
+    /// hand, and a suffix that the app appends is not known. Ordered in an order of the server's own. Each page looks through
+    /// all users of the org, for one caller at a time; large pages are better.
+    Template = 2,
+}
+impl AmbiguityBasis {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AMBIGUITY_BASIS_UNSPECIFIED",
+            Self::Names => "AMBIGUITY_BASIS_NAMES",
+            Self::Template => "AMBIGUITY_BASIS_TEMPLATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AMBIGUITY_BASIS_UNSPECIFIED" => Some(Self::Unspecified),
+            "AMBIGUITY_BASIS_NAMES" => Some(Self::Names),
+            "AMBIGUITY_BASIS_TEMPLATE" => Some(Self::Template),
+            _ => None,
+        }
+    }
+}
+/// Whether names can be predicted from a user name template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TemplateOutcome {
+    /// Never sent.
+    Unspecified = 0,
+    /// They are: no rows means that no names would be equal, as far as `meta` says that everything was seen.
+    Predicted = 1,
+    /// The template cannot be evaluated from what is stored, or is not used: nothing is known of names that would be equal.
+    Unpredictable = 2,
+    /// The org has more users than are looked through, 5 million: nothing is known.
+    TooManyUsers = 3,
+}
+impl TemplateOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TEMPLATE_OUTCOME_UNSPECIFIED",
+            Self::Predicted => "TEMPLATE_OUTCOME_PREDICTED",
+            Self::Unpredictable => "TEMPLATE_OUTCOME_UNPREDICTABLE",
+            Self::TooManyUsers => "TEMPLATE_OUTCOME_TOO_MANY_USERS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TEMPLATE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "TEMPLATE_OUTCOME_PREDICTED" => Some(Self::Predicted),
+            "TEMPLATE_OUTCOME_UNPREDICTABLE" => Some(Self::Unpredictable),
+            "TEMPLATE_OUTCOME_TOO_MANY_USERS" => Some(Self::TooManyUsers),
             _ => None,
         }
     }
@@ -2709,7 +2809,9 @@ pub mod coverage_client {
         /// users, nor a name that is the user name of one and the address of another, nor a name of more than 1000. Ordered by
         /// app id, within an app in an order of the server's own. Apps with one account for everybody are left out. Short and
         /// empty pages may have a next token.
-        /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
+        /// By `basis`, names that the app's user name template would make equal: see AMBIGUITY_BASIS_TEMPLATE.
+        /// INVALID_ARGUMENT: malformed app selector, an unknown basis, a template without an app. FAILED_PRECONDITION: page token
+        /// expired. RESOURCE_EXHAUSTED: templates are looked through for others at this moment.
         pub async fn list_ambiguities(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAmbiguitiesRequest>,
@@ -2808,7 +2910,9 @@ pub mod coverage_server {
         /// users, nor a name that is the user name of one and the address of another, nor a name of more than 1000. Ordered by
         /// app id, within an app in an order of the server's own. Apps with one account for everybody are left out. Short and
         /// empty pages may have a next token.
-        /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
+        /// By `basis`, names that the app's user name template would make equal: see AMBIGUITY_BASIS_TEMPLATE.
+        /// INVALID_ARGUMENT: malformed app selector, an unknown basis, a template without an app. FAILED_PRECONDITION: page token
+        /// expired. RESOURCE_EXHAUSTED: templates are looked through for others at this moment.
         async fn list_ambiguities(
             &self,
             request: tonic::Request<super::ListAmbiguitiesRequest>,

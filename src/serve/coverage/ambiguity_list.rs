@@ -17,12 +17,11 @@ use super::super::page::{PageToken, Paged};
 use super::super::resolution::tier_to_proto;
 use super::super::rows::{Shower, app_ref, unseen_user_ref, user_ref};
 use super::super::subjects::{app_subject, find_app};
+use super::COMPARED_MAX;
+use super::template_list::list_by_template;
 use crate::core::model::{App, AppUser};
 use crate::core::normalize::LookupKey;
 use crate::core::resolve::{CANDIDATES_MAX, SharedName, Tier, shared_names};
-
-/// Accounts that are compared for one page.
-const COMPARED_MAX: usize = 3_000;
 
 /// Place of a name among those of one key: its tier and a hash. The first is before all names.
 type NamePlace = (u8, u64);
@@ -75,6 +74,17 @@ pub(super) fn list_ambiguities(
     ask: &Ask<'_>,
     request: &v1::ListAmbiguitiesRequest,
 ) -> Result<v1::ListAmbiguitiesResponse, Failure> {
+    match v1::AmbiguityBasis::try_from(request.basis) {
+        Ok(v1::AmbiguityBasis::Unspecified | v1::AmbiguityBasis::Names) => list_by_names(ask, request),
+        Ok(v1::AmbiguityBasis::Template) => list_by_template(ask, request),
+        Err(_) => {
+            let detail = format!("{} is not allowed here", request.basis);
+            Err(Failure::FieldInvalid { field: "basis", detail })
+        }
+    }
+}
+
+fn list_by_names(ask: &Ask<'_>, request: &v1::ListAmbiguitiesRequest) -> Result<v1::ListAmbiguitiesResponse, Failure> {
     let page_size = door::page_size(request.page_size)?;
     let binding = bind(ask, Paged::Ambiguities, request);
     let token = read_token(ask, &request.page_token, &binding)?;
@@ -105,6 +115,7 @@ pub(super) fn list_ambiguities(
             next_page_token,
             app: subject.clone(),
             ambiguities: page.ambiguities,
+            template: None,
         })
     })
 }

@@ -16,14 +16,25 @@ use crate::core::model::{App, AppGroup, AppUser, Group, Kind, Scope, User};
 impl Snapshot<'_> {
     /// Users, in the order in which they were first seen.
     pub fn users(&self, after: Option<i64>, limit: usize) -> Result<PageOf<User>, StoreError> {
+        Ok(page(self.numbered_users(after, limit.saturating_add(1))?, limit))
+    }
+
+    /// Users behind a surrogate, with their own, in their order.
+    pub fn numbered_users(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, User)>, StoreError> {
         let sql = const_format(&[
             "SELECT u.n, ",
             USER_COLUMNS,
             " FROM users u JOIN ids i ON i.n = u.n WHERE u.n > ?1 ORDER BY u.n LIMIT ?2",
         ]);
         let after = after.unwrap_or(-1);
-        let rows = self.rows(&sql, params![after, size(limit) + 1], |row| Ok((row.get(0)?, read_user(row, 1)?)))?;
-        Ok(page(rows, limit))
+        self.rows(&sql, params![after, size(limit)], |row| Ok((row.get(0)?, read_user(row, 1)?)))
+    }
+
+    /// Surrogates of the users of an app, in their order.
+    pub fn user_numbers_of_app(&self, app: &AppId, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
+        let sql = "SELECT user FROM app_users WHERE app = ?1 ORDER BY user LIMIT ?2";
+        self.rows(sql, params![app, size(limit)], |row| row.get(0))
     }
 
     /// Groups.
