@@ -247,13 +247,16 @@ impl Bench {
         }
         ratios.sort_by(f64::total_cmp);
         let ((cpu, client_cpu), (limit_cpu, limit_client_cpu)) = (real.cpu_us(), limited.cpu_us());
+        // The kernel counts in hundredths of a second: too coarse for a tiny run.
+        let cpu_ratio = Some((limit_cpu + limit_client_cpu) / (cpu + client_cpu)).filter(|ratio| ratio.is_finite());
+        let cpu_ratio = cpu_ratio.unwrap_or_default();
         println!(
             r#"{{"figure":"{name}","callers":{callers},"per_s":{:.0},"same_size_per_s":{:.0},"empty_per_s":{:.0},"ratio":{:.3},"cpu_ratio":{:.3}{},"p50_us":{:.0},"p99_us":{:.0},"same_size_p50_us":{:.0},"same_size_p99_us":{:.0},"server_cpu_us":{cpu:.1},"client_cpu_us":{client_cpu:.1},"same_size_server_cpu_us":{limit_cpu:.1},"same_size_client_cpu_us":{limit_client_cpu:.1},"answer_bytes":{}}}"#,
             real.per_second(),
             limited.per_second(),
             nothing.per_second(),
             ratios[ratios.len() / 2],
-            (limit_cpu + limit_client_cpu) / (cpu + client_cpu),
+            cpu_ratio,
             bar.map(|bar| format!(r#","bar":{bar}"#)).unwrap_or_default(),
             real.share_us(0.5),
             real.share_us(0.99),
