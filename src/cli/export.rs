@@ -190,6 +190,7 @@ impl<W: Write> Csv<W> {
             v1::RowKind::App => Row::App(v1::App::default()),
             v1::RowKind::AppUser => Row::AppUser(v1::AppUser::default()),
             v1::RowKind::GroupMember => Row::GroupMember(v1::GroupMember::default()),
+            v1::RowKind::Override => Row::Override(v1::Override::default()),
             v1::RowKind::AppGroup | v1::RowKind::Unspecified => Row::AppGroup(v1::AppGroup::default()),
         };
         let columns = fields(&v1::Row { row: Some(empty) }).into_iter().map(|(name, _)| name).collect();

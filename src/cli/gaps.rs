@@ -273,6 +273,7 @@ const AMBIGUOUS: &[Column<v1::Ambiguity>] = &[
     Column::shown("name", |row| row.normalized_value.clone()),
     Column::shown("compared as", |row| words::tier(row.tier()).to_owned()),
     Column::shown("users", |row| row.candidate_count.to_string()),
+    Column::shown("overrides", |row| row.override_count.to_string()),
     Column::shown("among them", |row| {
         let users = row.candidates.iter().map(|candidate| candidate.user.clone().unwrap_or_default());
         let names: Vec<String> = users.map(|user| if user.login.is_empty() { user.id } else { user.login }).collect();

@@ -6,7 +6,7 @@
 //! | `sync`, `serve`, `check` | what talks to Okta |
 //! | `resolve`, `acl`, `explain`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
 //! | `watch` | what changes, from a server |
-//! | `release`, `reindex` | an operator's orders |
+//! | `release`, `reindex`, `overrides` | an operator's orders |
 //! | `config_command` | what is in force |
 //! | `backend`, `dial`, `run` | who answers, and how the engine is called |
 //! | `output`, `lists`, `words`, `progress`, `logging` | what is printed |
@@ -33,6 +33,7 @@ mod group;
 mod lists;
 mod logging;
 mod output;
+mod overrides;
 mod progress;
 mod reindex;
 mod release;
@@ -135,6 +136,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Watch(args) => watch::run(context, args).await,
         Command::Export(args) => export::run(context, args).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Override(command) => overrides::run(context, command).await,
         Command::Reindex => reindex::run(context).await,
         Command::Config(_) => config_command::run(context),
     }

@@ -1,6 +1,6 @@
 //! Where the command line meets the engine and the services; nothing else in `cli` knows how they are put together.
 //!
-//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`], [`reindex`].
+//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`], [`reindex`], [`order`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -22,7 +22,7 @@ pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
 use crate::engine::{self, EngineError, OrgRuntime, OrgSettings};
 pub(super) use crate::serve::ServerSettings;
-use crate::serve::{self, ExportError, ExportPart, OrgView, Orgs, SearchHandle, StatusSource};
+use crate::serve::{self, Control, ExportError, ExportPart, OrgView, Orgs, SearchHandle, StatusSource};
 use crate::store::{Reader, StoreError};
 
 /// One crawl of one org, or the rest of one.
@@ -91,15 +91,17 @@ pub(super) fn services(config: &Config, orgs: &[&OrgConfig]) -> Result<Services,
     }
     match missing {
         Some(error) if views.is_empty() => Err(error.into()),
-        _ => {
-            let services = serve::Services::new(Orgs::new(views), engine::clock::now);
-            Ok(Services {
-                lookup: Arc::new(services.lookup()),
-                search: Arc::new(services.search()),
-                coverage: Arc::new(services.coverage()),
-                admin: Arc::new(services.admin()),
-            })
-        }
+        _ => Ok(services_of(Orgs::new(views))),
+    }
+}
+
+fn services_of(orgs: Orgs) -> Services {
+    let services = serve::Services::new(orgs, engine::clock::now);
+    Services {
+        lookup: Arc::new(services.lookup()),
+        search: Arc::new(services.search()),
+        coverage: Arc::new(services.coverage()),
+        admin: Arc::new(services.admin()),
     }
 }
 
@@ -132,6 +134,37 @@ pub(super) async fn release(
     let released = writer.release_hold(scope.clone(), expected_missing, engine::clock::now()).await;
     let finished = released.with_context(|| format!("release the hold of {scope}"))?;
     Ok(finished.removed)
+}
+
+/// Lets `order` ask services of this process that can change the overrides in the data directory, which no other process may
+/// be writing. Nothing is read from Okta.
+///
+/// # Errors
+/// The store is in use or cannot be written; those of `order`.
+pub(super) async fn order<R>(
+    config: &Config,
+    org: &OrgConfig,
+    order: impl AsyncFnOnce(Services) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let settings = OrgSettings::from_config(config, org).map_err(anyhow::Error::new)?;
+    let (runtime, writer) = OrgRuntime::open(settings).map_err(anyhow::Error::new)?;
+    let (control, mut commands) = Control::channel();
+    let view = OrgView::new(
+        org.name.as_str(),
+        runtime.reader().clone(),
+        SearchHandle::new(None),
+        Arc::clone(&runtime.settings().policy),
+        StatusSource::Direct(engine::org::credential_kind(&org.credential)),
+    );
+    let view = view.map_err(anyhow::Error::new)?.with_control(control);
+    let view = view.with_coverage_policy(engine::org::coverage_of(org));
+    let ordered = order(services_of(Orgs::new(vec![view])));
+    tokio::select! {
+        ordered = Box::pin(ordered) => ordered,
+        () = engine::serve::obey_overrides(&writer, &mut commands) => {
+            Err(anyhow::anyhow!("the store's writer has ended").into())
+        }
+    }
 }
 
 /// Builds the search index in the data directory anew, which no other process may be writing.

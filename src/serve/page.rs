@@ -65,6 +65,8 @@ pub(super) enum Paged {
     Quarantined = 12,
     /// `Coverage.ListAmbiguities`.
     Ambiguities = 13,
+    /// `Coverage.ListOverrides`.
+    Overrides = 14,
 }
 
 /// What a token is bound to.

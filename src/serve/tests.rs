@@ -187,7 +187,7 @@ proptest! {
 
     #[test]
     fn hostile_requests_are_answered_or_refused(
-        requests in proptest::collection::vec((0_usize..19, message_bytes()), 1..20)
+        requests in proptest::collection::vec((0_usize..22, message_bytes()), 1..20)
     ) {
         let services = &WORLD.services;
         let runtime = runtime();
@@ -214,6 +214,9 @@ proptest! {
                     15 => assert_typed(changes.watch(Request::new(decoded(&bytes))).await),
                     16 => assert_typed(admin.trigger_sync(Request::new(decoded(&bytes))).await),
                     17 => assert_typed(admin.release_hold(Request::new(decoded(&bytes))).await),
+                    18 => assert_typed(admin.set_override(Request::new(decoded(&bytes))).await),
+                    19 => assert_typed(admin.delete_override(Request::new(decoded(&bytes))).await),
+                    20 => assert_typed(coverage.list_overrides(Request::new(decoded(&bytes))).await),
                     _ => assert_typed(coverage.list_gaps(Request::new(decoded(&bytes))).await),
                 }
             })?;

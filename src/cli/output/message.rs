@@ -58,6 +58,8 @@ named!(
     GroupMemberEntry,
     GroupSubject,
     IndexStatus,
+    OperatorOverride,
+    Override,
     QuarantinedRecord,
     ResolveAccountResponse,
     ResolveAclResponse,
