@@ -1313,7 +1313,8 @@ pub struct Resolution {
     /// The one user. Set for RESOLVED and INACTIVE only, so that nobody is granted by overlooking the outcome.
     #[prost(message, optional, tag = "3")]
     pub user: ::core::option::Option<UserRef>,
-    /// The account of that user in that app. Set exactly when `user` is.
+    /// The account of that user in that app. Set exactly when `user` is, but for an override that names somebody who has no
+    /// account there: INACTIVE.
     #[prost(message, optional, tag = "4")]
     pub app_user: ::core::option::Option<AppUser>,
     /// The tier that matched. Set for RESOLVED, INACTIVE, REUSED, and for AMBIGUOUS the best tier of any candidate.
