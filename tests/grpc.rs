@@ -24,6 +24,8 @@ mod http;
 mod lists;
 #[path = "grpc/lookups.rs"]
 mod lookups;
+#[path = "grpc/overrides.rs"]
+mod overrides;
 #[path = "grpc/patience.rs"]
 mod patience;
 #[path = "grpc/pki.rs"]

@@ -275,6 +275,7 @@ const AMBIGUOUS: &[Column<v1::Ambiguity>] = &[
     Column::shown("name", |row| row.normalized_value.clone()),
     Column::shown("compared as", |row| words::tier(row.tier()).to_owned()),
     Column::shown("users", |row| row.candidate_count.to_string()),
+    Column::shown("overrides", |row| row.override_count.to_string()),
     Column::shown("among them", |row| {
         let names: Vec<String> = row.candidates.iter().map(candidate_name).collect();
         names.join(" ")

@@ -6,6 +6,7 @@
 //! | `settings` | every key with its type, bounds and default |
 //! | `follow` | those of following the log and of the change log |
 //! | `filter` | those of what is wanted at all |
+//! | `identities` | aliases and overrides of single account names |
 //! | `network` | those of the way to an org |
 //! | `server` | those of the server, who may call it, and those of its clients |
 //! | `orgs`, `credential` | orgs and addresses; their credentials |
@@ -30,6 +31,7 @@ mod error;
 mod file;
 mod filter;
 mod follow;
+mod identities;
 mod layers;
 mod network;
 mod orgs;

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod membership;
 pub mod model;
 pub mod normalize;
+pub mod overrides;
 pub mod pending;
 pub mod plan;
 pub mod policy;

@@ -10,6 +10,7 @@
 mod ambiguity_list;
 mod gap_list;
 mod org_status;
+mod override_list;
 mod quarantine_list;
 mod scope_list;
 mod template_list;
@@ -84,5 +85,12 @@ impl Coverage for CoverageService {
         request: Request<v1::ListQuarantinedRequest>,
     ) -> Result<Response<v1::ListQuarantinedResponse>, Status> {
         self.scan("Coverage.ListQuarantined", request, quarantine_list::list_quarantined).await
+    }
+
+    async fn list_overrides(
+        &self,
+        request: Request<v1::ListOverridesRequest>,
+    ) -> Result<Response<v1::ListOverridesResponse>, Status> {
+        self.scan("Coverage.ListOverrides", request, override_list::list_overrides).await
     }
 }

@@ -31,6 +31,7 @@ mod lookup;
 mod membership;
 mod metrics;
 mod orgs;
+mod overrides;
 mod page;
 mod passing;
 mod patience;

@@ -68,6 +68,8 @@ pub(super) enum Paged {
     Quarantined = 12,
     /// `Coverage.ListAmbiguities`.
     Ambiguities = 13,
+    /// `Coverage.ListOverrides`.
+    Overrides = 14,
 }
 
 /// Seals tokens.

@@ -147,7 +147,7 @@ fn doc_kind(kind: v1::RowKind) -> Option<DocKind> {
         v1::RowKind::Group => Some(DocKind::Group),
         v1::RowKind::App => Some(DocKind::App),
         v1::RowKind::AppUser => Some(DocKind::Mapping),
-        v1::RowKind::GroupMember | v1::RowKind::AppGroup | v1::RowKind::Unspecified => None,
+        v1::RowKind::GroupMember | v1::RowKind::AppGroup | v1::RowKind::Override | v1::RowKind::Unspecified => None,
     }
 }
 

@@ -213,7 +213,7 @@ proptest! {
 
     #[test]
     fn hostile_requests_are_answered_or_refused(
-        requests in proptest::collection::vec((0_usize..20, message_bytes()), 1..20)
+        requests in proptest::collection::vec((0_usize..23, message_bytes()), 1..20)
     ) {
         let services = &WORLD.services;
         let runtime = runtime();
@@ -238,9 +238,12 @@ proptest! {
                     13 => assert_typed(coverage.get_status(Request::new(decoded(&bytes))).await),
                     14 => assert_typed(changes.list_changes(Request::new(decoded(&bytes))).await),
                     15 => assert_typed(changes.watch(Request::new(decoded(&bytes))).await),
-                    19 => assert_typed(coverage.list_ambiguities(Request::new(decoded(&bytes))).await),
+                    21 => assert_typed(coverage.list_ambiguities(Request::new(decoded(&bytes))).await),
                     16 => assert_typed(admin.trigger_sync(Request::new(decoded(&bytes))).await),
                     17 => assert_typed(admin.release_hold(Request::new(decoded(&bytes))).await),
+                    18 => assert_typed(admin.set_override(Request::new(decoded(&bytes))).await),
+                    19 => assert_typed(admin.delete_override(Request::new(decoded(&bytes))).await),
+                    20 => assert_typed(coverage.list_overrides(Request::new(decoded(&bytes))).await),
                     _ => assert_typed(coverage.list_gaps(Request::new(decoded(&bytes))).await),
                 }
             })?;

@@ -130,7 +130,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
         let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter: Filter::default() };
-        let Store { writer, reader } = Store::open(config).unwrap();
+        let Store { writer, reader, .. } = Store::open(config).unwrap();
         // As of another process: nothing but the file tells it of a commit.
         let stranger = Reader::open(dir.path()).unwrap();
         let commit = |batch: Batch| {

@@ -274,7 +274,11 @@ fn gaps_are_told_with_what_to_do() {
     run(&place, "gaps --all show HELD:users").assert(2, "", "belong behind the sub-command");
     run(&place, "gaps --kind nonsense").assert(2, "", "it is one of forbidden, scope-missing");
     run(&place, "gaps quarantined").assert(0, "", "0 records");
-    run(&place, "gaps ambiguous").assert(0, "Jira  twin  T1, user name exactly  2      grace joan", "1 name");
+    run(&place, "gaps ambiguous").assert(
+        0,
+        "Jira  twin  T1, user name exactly  2      0          grace joan",
+        "1 name",
+    );
     run(&place, "gaps ambiguous --app nothing").assert(4, "", "no app \"nothing\"");
     let scopes = run(&place, "gaps scopes -o csv -q");
     assert_eq!((scopes.code, scopes.out.lines().count()), (Some(0), 14), "{scopes:?}");

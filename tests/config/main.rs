@@ -4,6 +4,7 @@
 //! `messages`, the property tests in `hostile`.
 
 mod hostile;
+mod identities;
 #[cfg(target_os = "linux")]
 mod memory;
 mod messages;
@@ -580,6 +581,8 @@ fn the_effective_configuration_names_its_sources() {
         app_user_statuses = ["ACTIVE", "PROVISIONED"] # default
         second_email = false # default
         reuse_quarantine = "24h" # default
+        aliases = [] # default
+        overrides = [] # default
 
         [orgs.acme.resolve.name_rules]
         "Jira \"Cloud\"" = "exact" # file okta-idmap.toml:4:1, from [resolve.name_rules]
@@ -688,6 +691,8 @@ fn the_effective_configuration_names_its_sources() {
         app_user_statuses = ["ACTIVE", "PROVISIONED"] # default
         second_email = false # default
         reuse_quarantine = "24h" # default
+        aliases = [] # default
+        overrides = [] # default
     "#]]
     .assert_eq(&Case::default().config().effective_toml());
 }

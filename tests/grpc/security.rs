@@ -98,7 +98,7 @@ async fn every_rpc_asks_for_its_role() {
         let needs = match path.split(['/', '.']).collect::<Vec<_>>().as_slice() {
             [.., "Health", _] => None,
             [.., "Admin", _] => Some(Role::Admin),
-            [.., "Explain" | "ListQuarantined"] => Some(Role::Explain),
+            [.., "Explain" | "ListQuarantined" | "ListOverrides"] => Some(Role::Explain),
             _ => Some(Role::Read),
         };
         for wrong in [None, Some("Bearer wrong"), Some("Basic YTpi")] {

@@ -175,6 +175,7 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::core::model::Kind;
+    use crate::serve::changes::lines::Told;
 
     fn position(after: u64) -> Position {
         Position { after: Revision(after), kinds: Kinds::default() }
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(rounds.begun(), 1);
         // Another position, another choice, or something newer is another look.
         assert_eq!(through(&rounds, position(6), 7, 7).await, 7);
-        let kinds = Kinds(vec![Kind::User]);
+        let kinds = Kinds(vec![Told::Row(Kind::User)]);
         assert_eq!(through(&rounds, Position { kinds, ..position(7) }, 7, 7).await, 7);
         assert_eq!(through(&rounds, position(7), 8, 8).await, 8);
         assert_eq!(rounds.begun(), 4);

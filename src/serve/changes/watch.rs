@@ -28,13 +28,12 @@ use tonic::Status;
 
 use super::super::ask::{Ask, Call};
 use super::super::errors::Failure;
-use super::lines::{Kinds, Planned, batches, window};
+use super::lines::{Kinds, Planned, Told, batches, window};
 use super::rounds::{Looked, Position, Round};
 use super::rows::{
     Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
-use crate::core::model::Kind;
 
 /// How long an idle stream waits at most before it says where it stands. What is left to the promised second is for the reading.
 const IDLE_WAIT_MILLIS: u64 = 800;
@@ -197,7 +196,7 @@ impl Reading {
         }
     }
 
-    async fn snapshot_page(&self, revision: Revision, kind: Kind, after: (i64, i64)) -> Result<RowsPage, Status> {
+    async fn snapshot_page(&self, revision: Revision, kind: Told, after: (i64, i64)) -> Result<RowsPage, Status> {
         self.read(move |ask| snapshot_page(ask, revision, kind, after, CHANGE_EVENTS_MAX)).await
     }
 

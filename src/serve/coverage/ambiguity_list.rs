@@ -14,7 +14,7 @@ use super::super::gaps::Wide;
 use super::super::listing::{SCAN_ROWS_MAX, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 
-use super::super::resolution::tier_to_proto;
+use super::super::resolution::{count, tier_to_proto};
 use super::super::rows::{Shower, app_ref, unseen_user_ref, user_ref};
 use super::super::subjects::{app_subject, find_app};
 use super::COMPARED_MAX;
@@ -187,12 +187,14 @@ impl Page<'_> {
         let names = shared_names(&accounts, self.ask.policy().name_rule(app));
         let mut names: Vec<(NamePlace, &SharedName<'_>)> = names.iter().map(|name| (place_of(name), name)).collect();
         names.sort_by_key(|(place, _)| *place);
+        let overrides = self.ask.snapshot.overrides_with_key(&app.id, key)?;
+        let overrides = overrides.iter().filter(|record| self.ask.now < record.entry.expires_at).count();
         let mut last = shown;
         for (place, name) in names.into_iter().filter(|(place, _)| *place > shown) {
             if self.ambiguities.len() >= self.limit {
                 return Ok(Some(last));
             }
-            let ambiguity = self.to_proto(app, name)?;
+            let ambiguity = v1::Ambiguity { override_count: count(overrides), ..self.to_proto(app, name)? };
             self.ambiguities.push(ambiguity);
             last = place;
         }
@@ -213,7 +215,8 @@ impl Page<'_> {
             tier,
             normalized_value: name.name.as_str().to_owned(),
             candidates,
-            candidate_count: u32::try_from(name.holders.len()).unwrap_or(u32::MAX),
+            candidate_count: count(name.holders.len()),
+            override_count: 0,
         })
     }
 }

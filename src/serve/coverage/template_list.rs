@@ -262,10 +262,10 @@ impl Page<'_> {
         }
         let is_shared = |holders: &[Holder]| holders.len() > 1 && holders.iter().any(|holder| holder.account.is_some());
         let shared = by_name.into_iter().filter(|(_, holders)| is_shared(holders));
-        Ok(shared.map(|(name, holders)| self.to_proto(&name, holders)).collect())
+        shared.map(|(name, holders)| self.to_proto(&name, holders)).collect()
     }
 
-    fn to_proto(&self, name: &NormalizedName, mut holders: Vec<Holder>) -> v1::Ambiguity {
+    fn to_proto(&self, name: &NormalizedName, mut holders: Vec<Holder>) -> Result<v1::Ambiguity, Failure> {
         holders.sort_by(|left, right| {
             let place = |holder: &Holder| holder.account.is_none();
             place(left).cmp(&place(right)).then_with(|| left.user.id.cmp(&right.user.id))
@@ -278,13 +278,19 @@ impl Page<'_> {
             app_user: holder.account.as_ref().map(|account| shower.app_user(account)),
             tier: v1::MatchTier::Unspecified.into(),
         };
-        v1::Ambiguity {
+        // All spellings that the app's rule makes equal have one key.
+        let key = holders.first().and_then(|first| Identifier::new(&first.raw).ok()).map(|raw| raw.lookup_key());
+        let overrides =
+            key.map(|key| self.ask.snapshot.overrides_with_key(&self.app.id, key)).transpose()?.unwrap_or_default();
+        let in_force = overrides.iter().filter(|record| self.ask.now < record.entry.expires_at).count();
+        Ok(v1::Ambiguity {
             app: Some(app_ref(self.app)),
             tier: tier_to_proto(tier).into(),
             normalized_value: name.as_str().to_owned(),
             candidates: holders.iter().take(SHOWN_MAX).map(candidate).collect(),
             candidate_count: u32::try_from(holders.len()).unwrap_or(u32::MAX),
-        }
+            override_count: u32::try_from(in_force).unwrap_or(u32::MAX),
+        })
     }
 }
 

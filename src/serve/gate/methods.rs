@@ -46,14 +46,17 @@ const METHODS: &[Method] = &[
     method("/grpc.health.v1.Health/Watch", NOTHING),
     method("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READ),
     method("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READ),
+    method("/idmap.v1.Admin/DeleteOverride", ADMIN),
     method("/idmap.v1.Admin/Reindex", ADMIN),
     method("/idmap.v1.Admin/ReleaseHold", ADMIN),
+    method("/idmap.v1.Admin/SetOverride", ADMIN),
     method("/idmap.v1.Admin/TriggerSync", ADMIN),
     method("/idmap.v1.Changes/ListChanges", READ),
     Method { path: "/idmap.v1.Changes/Watch", need: READ, is_watch: true },
     method("/idmap.v1.Coverage/GetStatus", READ),
     method("/idmap.v1.Coverage/ListAmbiguities", READ),
     method("/idmap.v1.Coverage/ListGaps", READ),
+    method("/idmap.v1.Coverage/ListOverrides", EXPLAIN),
     method("/idmap.v1.Coverage/ListQuarantined", EXPLAIN),
     method("/idmap.v1.Coverage/ListScopes", READ),
     method("/idmap.v1.Lookup/BatchResolve", READ),
@@ -132,6 +135,7 @@ mod tests {
         }
         check("/idmap.v1.Lookup/Explain", Some(EXPLAIN));
         check("/idmap.v1.Coverage/ListQuarantined", Some(EXPLAIN));
+        check("/idmap.v1.Coverage/ListOverrides", Some(EXPLAIN));
         check("/idmap.v1.Lookup/GetUser", Some(READ));
         check("/idmap.v1.Lookup/getuser", None);
         check("/idmap.v1.Lookup/GetUser/", None);

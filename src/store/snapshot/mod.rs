@@ -7,6 +7,7 @@ mod books;
 mod filtered;
 mod follow;
 mod lists;
+mod overrides;
 mod scopes;
 mod unseen;
 mod ways;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use self::books::{Change, ChangeKey, ChangeOp, GapChange, QuarantineRecord, ScopeRecord};
 pub use self::follow::{FollowRecord, HeldScope};
+pub use self::overrides::{OverrideChange, OverrideGone};
 pub use self::scopes::{BookState, QuarantineLine, ScopeBook};
 pub use self::ways::{GroupOfApp, WayOf};
 use super::StoreError;
