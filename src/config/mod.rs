@@ -58,11 +58,12 @@ pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
 pub(crate) use process::read_secret_file;
 pub(crate) use server::check_token;
-pub use server::{ClientConfig, ClientToken, ServerConfig, ServerTlsConfig};
+pub use server::{ClientConfig, ClientToken, ServerConfig, ServerTlsConfig, Withheld};
 pub use settings::{
     AppsConfig, BrakeConfig, CrawlConfig, GroupMembers, GroupsConfig, IndexConfig, LogConfig, LogFormat, NameRule,
     ResolveConfig,
 };
+pub(crate) use units::parse_duration;
 
 use layers::{Effective, Layers, Reader, Schema, SchemaKey};
 use settings::{OrgSettings, TopLevel};
@@ -223,7 +224,8 @@ pub fn load<E: IntoIterator<Item = (String, String)>>(
     let orgs = orgs::read(&mut reader, &base, read_file, &mut warnings);
     ConfigErrors::check(problems)?;
 
-    warnings.extend(client.is_token_withheld.then(|| ConfigWarning::TokenWithheld { server: client.server.clone() }));
+    warnings
+        .extend(client.token_withheld.map(|why| ConfigWarning::TokenWithheld { server: client.server.clone(), why }));
     warnings.extend(file.and_then(|file| inline_secret_warning(&file, &record)));
     Ok((Config { data_dir, log, server, client, index, orgs, effective: record }, warnings))
 }

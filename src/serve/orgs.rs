@@ -12,9 +12,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use okta_idmap_index as index;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::changes::Rounds;
 use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
+use super::page::PageKey;
 use super::status::StatusSource;
 use crate::core::coverage::CoveragePolicy;
 use crate::core::policy::GrantPolicy;
@@ -74,6 +76,8 @@ struct Shared {
     policy: Arc<GrantPolicy>,
     status: StatusSource,
     wide: WideCache,
+    rounds: Rounds,
+    page_key: PageKey,
 }
 
 impl std::fmt::Debug for Shared {
@@ -94,13 +98,30 @@ impl OrgView {
         policy: Arc<GrantPolicy>,
         status: StatusSource,
     ) -> Result<Self, StoreError> {
-        let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
+        let (store_id, secret) = reader.read(|snapshot| Ok((snapshot.meta()?.store_id, snapshot.page_key()?)))?;
+        // A store that was last written by an earlier version has none; it is read by this process alone then.
+        let page_key = secret.as_ref().map(PageKey::of).or_else(PageKey::random);
+        let page_key =
+            page_key.ok_or_else(|| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
         let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
-        let name = name.into();
-        let shared = Shared { name, store_id, reader, search, searches, queue, whole_scans, policy, status, wide };
+        let (name, rounds) = (name.into(), Rounds::default());
+        let shared = Shared {
+            name,
+            store_id,
+            reader,
+            search,
+            searches,
+            queue,
+            whole_scans,
+            policy,
+            status,
+            wide,
+            rounds,
+            page_key,
+        };
         Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
@@ -176,13 +197,23 @@ impl OrgView {
         self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
+    /// What seals page tokens.
+    pub(super) fn page_key(&self) -> &PageKey {
+        &self.shared.page_key
+    }
+
+    /// What streams of changes read together.
+    pub(super) fn rounds(&self) -> &Rounds {
+        &self.shared.rounds
+    }
+
     pub(super) fn wide(&self) -> &WideCache {
         &self.shared.wide
     }
 
     /// Whether a full crawl was ever completed. Never becomes false again.
     pub(super) fn is_crawled(&self) -> Result<bool, StoreError> {
-        self.shared.reader.read(|snapshot| Ok(snapshot.times()?.0.is_some()))
+        self.shared.reader.read(|snapshot| Ok(snapshot.times().0.is_some()))
     }
 }
 

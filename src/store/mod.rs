@@ -18,6 +18,7 @@ mod files;
 mod filtered;
 mod gaps;
 mod members;
+mod memo;
 mod meta;
 mod missing;
 mod purge;

@@ -490,10 +490,11 @@ fn the_effective_configuration_names_its_sources() {
         tls_client_certificate = "required" # default
         allow_insecure_remote = false # default
         max_connections = 800 # default
-        max_watches = 64 # default
+        max_watches = 1000 # default
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
+        max_client_answer_bytes = "256MiB" # default
         audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
@@ -601,10 +602,11 @@ fn the_effective_configuration_names_its_sources() {
         tls_client_certificate = "required" # default
         allow_insecure_remote = false # default
         max_connections = 800 # default
-        max_watches = 64 # default
+        max_watches = 1000 # default
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
+        max_client_answer_bytes = "256MiB" # default
         audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default

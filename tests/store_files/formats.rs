@@ -513,6 +513,9 @@ fn config_of(dir: &Path, filter: &Filter) -> StoreConfig {
 const NOT_RANDOM: &str = "UPDATE meta SET value = '0123456789abcdef' WHERE name = 'store_id';
     UPDATE meta SET value = x'00112233445566778899aabbccddeeff' WHERE name = 'filter_salt'";
 
+/// What is random and made anew where it is missing.
+const NOT_KEPT: &str = "DELETE FROM meta WHERE name = 'page_key'";
+
 fn keep_the_newest() {
     let plain = history().into_iter().chain(followed()).chain(covered()).collect();
     let (mut filled, mut empty) = (BTreeSet::new(), BTreeSet::new());
@@ -526,7 +529,7 @@ fn keep_the_newest() {
             put(&store, batch);
         }
         drop(store);
-        let file = sqlite(&path, "");
+        let file = sqlite(&path, NOT_KEPT);
         for table in tables(&file) {
             let rows: i64 = file.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
             if rows > 0 {

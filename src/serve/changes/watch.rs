@@ -8,10 +8,13 @@
 //! - A stream that is not polled, because its client does not read, holds no place in a queue.
 //! - A checkpoint follows every piece of the log that was sent, whatever the filter dropped, and comes within
 //!   [`IDLE_WAIT_MILLIS`] when nothing happens.
+//! - Streams that stand at the same place look at the log together (`rounds`): an idle one costs a timer and a message a second,
+//!   no read of the store.
 //! - `observed_through` of a checkpoint is never ahead of what was sent.
 //! - When the server drains, the stream ends with `UNAVAILABLE`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -26,13 +29,14 @@ use tonic::Status;
 use super::super::ask::{Ask, Call};
 use super::super::errors::Failure;
 use super::lines::{Kinds, Planned, batches, window};
+use super::rounds::{Looked, Position, Round};
 use super::rows::{
     Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
-use crate::core::ids::Revision;
+use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::Kind;
 
-/// How long an idle stream waits before it says where it stands. What is left to the promised second is for the reading.
+/// How long an idle stream waits at most before it says where it stands. What is left to the promised second is for the reading.
 const IDLE_WAIT_MILLIS: u64 = 800;
 const _: () = assert!(IDLE_WAIT_MILLIS < CHECKPOINT_INTERVAL_MS_MAX);
 
@@ -54,6 +58,11 @@ pub(super) struct Opening {
     /// Place among the streams, given back at the end.
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) drain: CancellationToken,
+    /// What is too old, and whether a checkpoint is complete, is asked at the time of the checkpoint.
+    pub(super) clock: fn() -> Timestamp,
+    /// When within the interval idle checkpoints are made: at one time for all streams of a connection, so that they are
+    /// sent together, and at others for other connections.
+    pub(super) phase: Duration,
 }
 
 /// The log line at the end of a stream, however it ends.
@@ -72,10 +81,10 @@ impl Drop for EndLog {
 
 /// The stream.
 pub(super) fn stream(opening: Opening) -> WatchStream {
-    let Opening { call, begin, kinds, permit, drain } = opening;
+    let Opening { call, begin, kinds, permit, drain, clock, phase } = opening;
     let log = EndLog { org: call.view().name().to_owned(), begun: Instant::now(), events: 0 };
     let mut revisions = call.view().reader().revisions();
-    let reading = Reading { call, drain };
+    let reading = Reading { call, drain, clock, phase };
     Box::pin(async_stream::try_stream! {
         let _permit = permit;
         let mut log = log;
@@ -107,15 +116,17 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
         let mut observed_through = None;
         loop {
             // Before the read, so that what is committed meanwhile wakes the wait below.
-            revisions.borrow_and_update();
-            let round = reading.round(after, &kinds).await?;
-            let Round::Changes { first, rest, mut checkpoint, through, is_caught_up } = round else {
-                if let Round::TooOld(event) = round {
+            let known = *revisions.borrow_and_update();
+            let round = reading.round(after, known, &kinds).await?;
+            let (mut ready, rest, mut checkpoint, through, is_caught_up) = match Arc::unwrap_or_clone(round) {
+                Round::TooOld(event) => {
                     yield v1::WatchResponse { events: vec![*event] };
+                    return;
                 }
-                return;
+                Round::Changes { first, rest, checkpoint, through, is_caught_up } => {
+                    (first, rest, checkpoint, through, is_caught_up)
+                }
             };
-            let mut ready = first;
             for chunk in rest.chunks(CHANGE_EVENTS_MAX) {
                 for message in batches(std::mem::take(&mut ready)) {
                     log.events += message.events.len();
@@ -135,34 +146,20 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
                 yield message;
             }
             after = through;
-            if is_caught_up {
+            // A look of others may be from just before what woke this one up.
+            if is_caught_up && through >= known {
                 reading.wait(&mut revisions).await?;
             }
         }
     })
 }
 
-/// What one look at the log brought.
-enum Round {
-    TooOld(Box<v1::ChangeEvent>),
-    Changes {
-        /// Events that were made at once.
-        first: Vec<v1::ChangeEvent>,
-        /// What is left to be made.
-        rest: Vec<Planned>,
-        /// Meta as of the snapshot in which the log was read.
-        checkpoint: v1::ResponseMeta,
-        /// Up to where these are all changes.
-        through: Revision,
-        /// Whether that was everything there was.
-        is_caught_up: bool,
-    },
-}
-
 /// Reads for one stream.
 struct Reading {
     call: Call,
     drain: CancellationToken,
+    clock: fn() -> Timestamp,
+    phase: Duration,
 }
 
 impl Reading {
@@ -175,7 +172,7 @@ impl Reading {
     ) -> Result<T, Status> {
         loop {
             let mut scan = JoinSet::new();
-            let (call, read) = (self.call.clone(), read.clone());
+            let (call, read) = (self.call_now(), read.clone());
             scan.spawn(async move { call.scan(read).await });
             let answered = tokio::select! {
                 biased;
@@ -208,29 +205,46 @@ impl Reading {
         self.read(move |ask| events(ask, &planned)).await
     }
 
-    async fn round(&self, after: Revision, kinds: &Kinds) -> Result<Round, Status> {
-        let kinds = kinds.clone();
-        self.read(move |ask| {
-            if let Some(event) = dropped(ask, after)? {
-                return Ok(Round::TooOld(Box::new(event)));
+    /// The call at this time: a stream may go on for weeks.
+    fn call_now(&self) -> Call {
+        let mut call = self.call.clone();
+        call.is_asked_at((self.clock)());
+        call
+    }
+
+    /// A look at the log, together with all streams that stand at the same place.
+    async fn round(&self, after: Revision, known: Revision, kinds: &Kinds) -> Result<Arc<Round>, Status> {
+        loop {
+            let look = || {
+                let (call, kinds) = (self.call_now(), kinds.clone());
+                async move {
+                    match call.scan(move |ask| look_at(ask, after, &kinds)).await {
+                        Ok(round) => Looked::Round(Arc::new(round)),
+                        Err(Failure::Overloaded) => Looked::Crowded,
+                        Err(_) => Looked::Failed,
+                    }
+                }
+            };
+            let position = Position { after, kinds: kinds.clone() };
+            let looked = tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return Err(Failure::NotServing(None).status()),
+                looked = self.call.view().rounds().look(position, known, look) => looked,
+            };
+            match looked {
+                Looked::Round(round) => return Ok(round),
+                Looked::Crowded => tokio::time::sleep(Duration::from_millis(CROWDED_WAIT_MILLIS)).await,
+                Looked::Failed => {
+                    let kinds = kinds.clone();
+                    return self.read(move |ask| look_at(ask, after, &kinds)).await.map(Arc::new);
+                }
             }
-            let piece = read_piece(ask.snapshot, after)?;
-            let mut planned = window(&piece.lines, &kinds, usize::MAX).planned;
-            let rest = planned.split_off(planned.len().min(CHANGE_EVENTS_MAX));
-            Ok(Round::Changes {
-                first: events(ask, &planned)?,
-                rest,
-                checkpoint: checkpoint_meta(ask)?,
-                through: piece.through,
-                is_caught_up: piece.through == ask.snapshot.revision(),
-            })
-        })
-        .await
+        }
     }
 
     /// Until there is something new, or it is time for a checkpoint.
     async fn wait(&self, revisions: &mut watch::Receiver<Revision>) -> Result<(), Status> {
-        let pause = tokio::time::sleep(Duration::from_millis(IDLE_WAIT_MILLIS));
+        let pause = tokio::time::sleep(until_tick(self.call.view().rounds().age(), self.phase));
         tokio::pin!(pause);
         tokio::select! {
             biased;
@@ -245,5 +259,56 @@ impl Reading {
             () = &mut pause => {}
         }
         Ok(())
+    }
+}
+
+/// One look: what changed since, as it is now, and where that leaves a stream.
+fn look_at(ask: &Ask<'_>, after: Revision, kinds: &Kinds) -> Result<Round, Failure> {
+    if let Some(event) = dropped(ask, after)? {
+        return Ok(Round::TooOld(Box::new(event)));
+    }
+    let piece = read_piece(ask.snapshot, after)?;
+    let mut planned = window(&piece.lines, kinds, usize::MAX).planned;
+    let rest = planned.split_off(planned.len().min(CHANGE_EVENTS_MAX));
+    Ok(Round::Changes {
+        first: events(ask, &planned)?,
+        rest,
+        checkpoint: checkpoint_meta(ask)?,
+        through: piece.through,
+        is_caught_up: piece.through == ask.snapshot.revision(),
+    })
+}
+
+/// How long, at an age of the org, until it is time for a checkpoint of this phase: never longer than the interval.
+fn until_tick(age: Duration, phase: Duration) -> Duration {
+    let interval = u128::from(IDLE_WAIT_MILLIS);
+    let past = (age + phase).as_millis() % interval;
+    Duration::from_millis(u64::try_from(interval - past).unwrap_or(IDLE_WAIT_MILLIS))
+}
+
+/// The phase of the streams of a connection.
+pub(super) fn phase_of(connection: u64) -> Duration {
+    Duration::from_millis(connection % IDLE_WAIT_MILLIS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_a_phase_come_together() {
+        #[track_caller]
+        fn check(age_millis: u64, phase: u64, expected_millis: u64) {
+            let wait = until_tick(Duration::from_millis(age_millis), phase_of(phase));
+            assert_eq!(wait, Duration::from_millis(expected_millis));
+        }
+        check(0, 0, 800);
+        check(1, 0, 799);
+        check(799, 0, 1);
+        check(800, 0, 800);
+        check(100, 700, 800);
+        check(0, 700, 100);
+        check(u64::MAX / 2, 3, 800 - (u64::MAX / 2 + 3) % 800);
+        check(5, 1_600, 795);
     }
 }

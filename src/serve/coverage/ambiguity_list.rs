@@ -87,7 +87,7 @@ pub(super) fn list_ambiguities(
 fn list_by_names(ask: &Ask<'_>, request: &v1::ListAmbiguitiesRequest) -> Result<v1::ListAmbiguitiesResponse, Failure> {
     let page_size = door::page_size(request.page_size)?;
     let binding = bind(ask, Paged::Ambiguities, request);
-    let token = read_token(ask, &request.page_token, binding)?;
+    let token = read_token(ask, &request.page_token, &binding)?;
     let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
     let place = token.map(|token| Place::read(&token.position)).transpose()?;
     let shower = Shower::new(ask);
@@ -109,7 +109,7 @@ fn list_by_names(ask: &Ask<'_>, request: &v1::ListAmbiguitiesRequest) -> Result<
         let mut page = Page { ask, limit, scan_rows: SCAN_ROWS_MAX, ambiguities: Vec::new(), scanned: 0, compared: 0 };
         let next = page.fill(&apps, place.as_ref())?;
         let next_page_token =
-            next.map(|place| PageToken { start, position: place.write() }.encode(binding)).unwrap_or_default();
+            next.map(|place| PageToken { start, position: place.write() }.encode(&binding)).unwrap_or_default();
         Ok(v1::ListAmbiguitiesResponse {
             meta: Some(ask.meta(&gaps)),
             next_page_token,

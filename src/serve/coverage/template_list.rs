@@ -71,7 +71,7 @@ pub(super) fn list_by_template(
     }
     let query = AppQuery::read("app", request.app.as_ref())?;
     let binding = bind(ask, Paged::Ambiguities, request);
-    let token = read_token(ask, &request.page_token, binding)?;
+    let token = read_token(ask, &request.page_token, &binding)?;
     let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
     let place = token.map(|token| Place::read(&token.position)).transpose()?;
     let (outcome, app, mut gaps) = find_app(ask, &query)?;
@@ -118,7 +118,7 @@ pub(super) fn list_by_template(
     fitting(page_size, |limit| {
         let (ambiguities, next) = page.fill(&names, limit)?;
         let next = next.map(|from| Place { app: app.id.as_str().to_owned(), from });
-        let token = |place: Place| PageToken { start, position: place.write() }.encode(binding);
+        let token = |place: Place| PageToken { start, position: place.write() }.encode(&binding);
         Ok(v1::ListAmbiguitiesResponse {
             ambiguities,
             next_page_token: next.map(token).unwrap_or_default(),

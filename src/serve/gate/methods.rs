@@ -24,6 +24,13 @@ pub(super) struct Method {
     pub(super) is_watch: bool,
 }
 
+impl Method {
+    /// Whether the answer is one message, which is made whole before anything of it is sent.
+    pub(super) fn is_single(&self) -> bool {
+        !self.is_watch && self.path.starts_with("/idmap.v1.")
+    }
+}
+
 const fn method(path: &'static str, need: Need) -> Method {
     Method { path, need, is_watch: false }
 }
