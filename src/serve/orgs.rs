@@ -189,6 +189,17 @@ impl OrgView {
         self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
+<<<<<<< HEAD
+=======
+    /// The right to look through all users of the org, given back when it is dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] while somebody else does.
+    pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
+    }
+
+>>>>>>> five
     /// What seals page tokens.
     pub(super) fn page_key(&self) -> &PageKey {
         &self.shared.page_key
@@ -197,6 +208,7 @@ impl OrgView {
     /// What streams of changes read together.
     pub(super) fn rounds(&self) -> &Rounds {
         &self.shared.rounds
+<<<<<<< HEAD
     }
 
     /// The right to look through all users of the org, given back when it is dropped.
@@ -205,6 +217,8 @@ impl OrgView {
     /// [`Failure::Overloaded`] while somebody else does.
     pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
+=======
+>>>>>>> five
     }
 
     pub(super) fn wide(&self) -> &WideCache {
