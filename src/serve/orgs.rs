@@ -189,17 +189,6 @@ impl OrgView {
         self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
-<<<<<<< HEAD
-=======
-    /// The right to look through all users of the org, given back when it is dropped.
-    ///
-    /// # Errors
-    /// [`Failure::Overloaded`] while somebody else does.
-    pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
-    }
-
->>>>>>> five
     /// What seals page tokens.
     pub(super) fn page_key(&self) -> &PageKey {
         &self.shared.page_key
@@ -208,7 +197,6 @@ impl OrgView {
     /// What streams of changes read together.
     pub(super) fn rounds(&self) -> &Rounds {
         &self.shared.rounds
-<<<<<<< HEAD
     }
 
     /// The right to look through all users of the org, given back when it is dropped.
@@ -217,8 +205,6 @@ impl OrgView {
     /// [`Failure::Overloaded`] while somebody else does.
     pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
-=======
->>>>>>> five
     }
 
     pub(super) fn wide(&self) -> &WideCache {
