@@ -187,9 +187,11 @@ impl BucketRate {
         signed(window.shown).saturating_sub(i64::from(self.in_flight)).saturating_sub(signed(foreign))
     }
 
-    /// The same if others come all at once. One of them is in [`Foreign::at_most`] already.
+    /// The same if others come all at once.
     fn left_after_burst(&self, window: &Window, now: i64) -> i64 {
-        self.left(window, now).saturating_sub(signed(self.foreign.unseen_burst(window.limit).saturating_sub(1)))
+        let age = now.saturating_sub(window.shown_as_of).saturating_add(self.way_millis);
+        let foreign = self.foreign.at_most_with_burst(age, window.limit);
+        signed(window.shown).saturating_sub(i64::from(self.in_flight)).saturating_sub(signed(foreign))
     }
 
     fn reserve(&self, window: &Window) -> u64 {
@@ -351,12 +353,14 @@ impl BucketRate {
         let newer = reset_unix_s.saturating_sub(window.reset_unix_s);
         // One second of difference is rounding, unless the budget has grown, or it was asked for before.
         if newer > 1 || (newer == 1 && remaining > window.shown) {
+            let likely = self.lengths.ends(&window, clock).likely;
             let start = self.lengths.end(&window, now, clock);
             self.foreign.close(self.lengths.length);
             let mut next = Window::new(limit, remaining, reset_unix_s, sent, now, start);
             // Who else has taken of it may have come right after us.
             next.opened = Some(Span::new(sent, now));
-            next.perhaps_sent = window.perhaps_sent.into_iter().filter(|sent| *sent >= start.from).collect();
+            next.perhaps_sent =
+                window.perhaps_sent.into_iter().filter(|sent| *sent >= start.from.max(likely.from)).collect();
             next.perhaps_counted = next.perhaps_sent.len() as u64;
             self.foreign.look(next.look(in_flight), start.from.max(now.saturating_sub(self.lengths.length.to)));
             self.begin(next, clock);
