@@ -10,6 +10,8 @@ mod acl;
 mod admin;
 #[path = "grpc/changes.rs"]
 mod changes;
+#[path = "grpc/client.rs"]
+mod client;
 #[path = "grpc/completeness.rs"]
 mod completeness;
 #[path = "grpc/coverage.rs"]
@@ -30,6 +32,8 @@ mod patience;
 mod pki;
 #[path = "grpc/raw.rs"]
 mod raw;
+#[path = "grpc/reflector.rs"]
+mod reflector;
 #[path = "grpc/search.rs"]
 mod search;
 #[path = "grpc/security.rs"]

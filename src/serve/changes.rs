@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `lines` | decisions: what a piece of the log becomes, whether a start can be served |
 //! | `rows` | events from the store |
+//! | `resolution` | what answers are made of beside the rows |
 //! | `watch` | the stream |
 //! | `list` | the pages |
 //! | `export` | everything at one revision, for a process that has the store |
@@ -13,6 +14,7 @@
 mod export;
 mod lines;
 mod list;
+mod resolution;
 mod rows;
 mod watch;
 
@@ -49,7 +51,8 @@ impl ChangesService {
         }
         let permit = Arc::clone(self.0.streams()).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
         let begin = call.scan(move |ask| begin(ask, &start)).await?;
-        Ok(watch::stream(Opening { call: call.undemanding(), begin, kinds, permit, drain }))
+        let (clock, for_resolution) = (self.0.clock(), request.for_resolution);
+        Ok(watch::stream(Opening { call: call.undemanding(), clock, begin, kinds, for_resolution, permit, drain }))
     }
 }
 

@@ -13,6 +13,7 @@ mod org_status;
 mod quarantine_list;
 mod scope_list;
 
+pub(crate) use self::gap_list::kind_to_proto;
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
 pub(super) use self::org_status::{get_status, index_status};
 pub(super) use self::scope_list::{ScopeStates, count_by_state};

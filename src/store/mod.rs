@@ -40,7 +40,7 @@ pub use self::reader::Reader;
 pub use self::retention::ChangeRetention;
 pub use self::snapshot::{
     AccountHit, BookState, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, GroupOfApp, HeldName, HeldScope,
-    PageOf, QuarantineLine, QuarantineRecord, ScopeBook, ScopeRecord, Snapshot, WayOf,
+    PageOf, QuarantineLine, QuarantineRecord, ReleasedName, ScopeBook, ScopeRecord, Snapshot, WayOf,
 };
 pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;

@@ -14,7 +14,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 4] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES];
+pub(super) const MIGRATIONS: [&str; 5] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, HELD_BY_USER];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -118,6 +118,11 @@ CREATE INDEX undecided_by_id ON undecided(kind, id);
 const GROUP_NAMES: &str = "
 -- A document names the groups that it is shared with: each is looked up.
 CREATE INDEX groups_by_name ON groups(name);
+";
+
+const HELD_BY_USER: &str = "
+-- Copies are told which names a user had, with each change of the user.
+CREATE INDEX account_history_by_user ON account_history(user, released_at);
 ";
 
 /// The version that this program writes.

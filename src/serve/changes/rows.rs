@@ -182,7 +182,12 @@ fn put(row: row::Row) -> Option<Event> {
 }
 
 /// What is to be told of a row; `is_there`: the caller has just seen it.
-fn row_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool) -> Result<Option<Event>, Failure> {
+fn row_event(
+    ask: &Ask<'_>,
+    shower: &Shower<'_, Ask<'_>>,
+    key: ChangeKey,
+    is_there: bool,
+) -> Result<Option<Event>, Failure> {
     let snapshot = ask.snapshot;
     let found = match key.kind {
         Kind::User => snapshot.user_by_n(key.a)?.map(|user| row::Row::User(shower.user(&user))),
@@ -198,7 +203,12 @@ fn row_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool)
     }
 }
 
-fn member_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool) -> Result<Option<Event>, Failure> {
+fn member_event(
+    ask: &Ask<'_>,
+    shower: &Shower<'_, Ask<'_>>,
+    key: ChangeKey,
+    is_there: bool,
+) -> Result<Option<Event>, Failure> {
     let (Some(group_id), Some(user_id)) = (ask.snapshot.id_of(key.a)?, ask.snapshot.id_of(key.b)?) else {
         return Ok(None);
     };
@@ -210,7 +220,7 @@ fn member_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bo
     Ok(put(row::Row::GroupMember(v1::GroupMember { group_id, user_id, stale })))
 }
 
-fn app_group_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey) -> Result<Option<Event>, Failure> {
+fn app_group_event(ask: &Ask<'_>, shower: &Shower<'_, Ask<'_>>, key: ChangeKey) -> Result<Option<Event>, Failure> {
     let (Some(app_id), Some(group_id)) = (ask.snapshot.id_of(key.a)?, ask.snapshot.id_of(key.b)?) else {
         return Ok(None);
     };

@@ -26,10 +26,11 @@ use tonic::Status;
 use super::super::ask::{Ask, Call};
 use super::super::errors::Failure;
 use super::lines::{Kinds, Planned, batches, window};
+use super::resolution::{Told, held_names, held_names_page, mark, policy_events};
 use super::rows::{
     Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
-use crate::core::ids::Revision;
+use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::Kind;
 
 /// How long an idle stream waits before it says where it stands. What is left to the promised second is for the reading.
@@ -40,6 +41,10 @@ const _: () = assert!(IDLE_WAIT_MILLIS < CHECKPOINT_INTERVAL_MS_MAX);
 /// them costs as much as for one.
 const COLLECT_MILLIS: u64 = 50;
 
+/// Changes that are read in one snapshot for a copy that has to be consistent, about two megabytes: a commit or two of a
+/// busy crawl.
+const EVENTS_AT_ONCE_MAX: usize = 5_000;
+
 /// How long a stream waits when too many reads are queued: it can, other than a call.
 const CROWDED_WAIT_MILLIS: u64 = 250;
 
@@ -49,8 +54,12 @@ pub(super) type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse
 /// A stream that may begin.
 pub(super) struct Opening {
     pub(super) call: Call,
+    /// What is too old depends on the time of each message, not on that of the call.
+    pub(super) clock: fn() -> Timestamp,
     pub(super) begin: Begin,
     pub(super) kinds: Kinds,
+    /// Whether everything is sent that answers are made of.
+    pub(super) for_resolution: bool,
     /// Place among the streams, given back at the end.
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) drain: CancellationToken,
@@ -72,13 +81,20 @@ impl Drop for EndLog {
 
 /// The stream.
 pub(super) fn stream(opening: Opening) -> WatchStream {
-    let Opening { call, begin, kinds, permit, drain } = opening;
+    let Opening { call, clock, begin, kinds, for_resolution, permit, drain } = opening;
     let log = EndLog { org: call.view().name().to_owned(), begun: Instant::now(), events: 0 };
     let mut revisions = call.view().reader().revisions();
-    let reading = Reading { call, drain };
+    let reading = Reading { call, clock, drain };
     Box::pin(async_stream::try_stream! {
         let _permit = permit;
         let mut log = log;
+        let mut told = for_resolution.then(Told::default);
+        if let (true, Begin::After(revision) | Begin::Snapshot(revision)) = (for_resolution, &begin) {
+            let revision = *revision;
+            for message in batches(reading.read(move |ask| Ok(policy_events(ask, revision))).await?) {
+                yield message;
+            }
+        }
         let mut after = match begin {
             Begin::After(revision) => revision,
             Begin::TooOld(event) => {
@@ -100,6 +116,14 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
                         }
                     }
                 }
+                let mut position = for_resolution.then_some(i64::MIN);
+                while let Some(at) = position {
+                    let (names, next) = reading.read(move |ask| held_names_page(ask, revision, at)).await?;
+                    position = next;
+                    for message in batches(names) {
+                        yield message;
+                    }
+                }
                 yield v1::WatchResponse { events: vec![snapshot_end(revision)] };
                 revision
             }
@@ -108,28 +132,37 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
         loop {
             // Before the read, so that what is committed meanwhile wakes the wait below.
             revisions.borrow_and_update();
-            let round = reading.round(after, &kinds).await?;
-            let Round::Changes { first, rest, mut checkpoint, through, is_caught_up } = round else {
+            let round = reading.round(after, &kinds, told).await?;
+            let Round::Changes { first, rest, mut checkpoint, through, is_caught_up, resolution } = round else {
                 if let Round::TooOld(event) = round {
                     yield v1::WatchResponse { events: vec![*event] };
                 }
                 return;
             };
             let mut ready = first;
+            let mut is_whole = is_caught_up;
             for chunk in rest.chunks(CHANGE_EVENTS_MAX) {
                 for message in batches(std::mem::take(&mut ready)) {
                     log.events += message.events.len();
                     yield message;
                 }
-                ready = reading.events(chunk.to_vec()).await?;
+                let (events, of) = reading.events(chunk.to_vec(), for_resolution).await?;
+                is_whole &= of == through;
+                ready = events;
             }
+            let mark = resolution.map(|round| {
+                told = Some(round.told);
+                ready.extend(round.coverage);
+                v1::ResolutionMark { consistent: is_whole, ..round.mark }
+            });
             if is_caught_up {
                 observed_through = checkpoint.observed_through;
             } else {
                 checkpoint.observed_through = observed_through;
             }
             checkpoint.revision = through.0;
-            ready.push(event(through, Event::Checkpoint(v1::Checkpoint { meta: Some(checkpoint) })));
+            let checkpoint = v1::Checkpoint { meta: Some(checkpoint), resolution: mark };
+            ready.push(event(through, Event::Checkpoint(checkpoint)));
             for message in batches(ready) {
                 log.events += message.events.len();
                 yield message;
@@ -156,12 +189,29 @@ enum Round {
         through: Revision,
         /// Whether that was everything there was.
         is_caught_up: bool,
+        /// What answers are made of beside the rows, where that is wanted.
+        resolution: Option<ResolutionRound>,
     },
+}
+
+struct ResolutionRound {
+    told: Told,
+    coverage: Vec<v1::ChangeEvent>,
+    mark: v1::ResolutionMark,
+}
+
+fn events_of(ask: &Ask<'_>, planned: &[Planned], for_resolution: bool) -> Result<Vec<v1::ChangeEvent>, Failure> {
+    let mut made = events(ask, planned)?;
+    if for_resolution {
+        made.extend(held_names(ask, planned)?);
+    }
+    Ok(made)
 }
 
 /// Reads for one stream.
 struct Reading {
     call: Call,
+    clock: fn() -> Timestamp,
     drain: CancellationToken,
 }
 
@@ -175,7 +225,8 @@ impl Reading {
     ) -> Result<T, Status> {
         loop {
             let mut scan = JoinSet::new();
-            let (call, read) = (self.call.clone(), read.clone());
+            let (mut call, read) = (self.call.clone(), read.clone());
+            call.is_asked_at((self.clock)());
             scan.spawn(async move { call.scan(read).await });
             let answered = tokio::select! {
                 biased;
@@ -204,25 +255,41 @@ impl Reading {
         self.read(move |ask| snapshot_page(ask, revision, kind, after, CHANGE_EVENTS_MAX)).await
     }
 
-    async fn events(&self, planned: Vec<Planned>) -> Result<Vec<v1::ChangeEvent>, Status> {
-        self.read(move |ask| events(ask, &planned)).await
+    /// Events, and the revision that they show.
+    async fn events(
+        &self,
+        planned: Vec<Planned>,
+        for_resolution: bool,
+    ) -> Result<(Vec<v1::ChangeEvent>, Revision), Status> {
+        self.read(move |ask| Ok((events_of(ask, &planned, for_resolution)?, ask.snapshot.revision()))).await
     }
 
-    async fn round(&self, after: Revision, kinds: &Kinds) -> Result<Round, Status> {
+    async fn round(&self, after: Revision, kinds: &Kinds, told: Option<Told>) -> Result<Round, Status> {
         let kinds = kinds.clone();
+        let at_once = if told.is_some() { EVENTS_AT_ONCE_MAX } else { CHANGE_EVENTS_MAX };
         self.read(move |ask| {
             if let Some(event) = dropped(ask, after)? {
                 return Ok(Round::TooOld(Box::new(event)));
             }
             let piece = read_piece(ask.snapshot, after)?;
             let mut planned = window(&piece.lines, &kinds, usize::MAX).planned;
-            let rest = planned.split_off(planned.len().min(CHANGE_EVENTS_MAX));
+            let rest = planned.split_off(planned.len().min(at_once));
+            let through = piece.through;
+            let is_caught_up = through == ask.snapshot.revision();
+            let resolution = match told {
+                Some(mut told) => {
+                    let coverage = told.coverage_events(ask, through, is_caught_up);
+                    Some(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? })
+                }
+                None => None,
+            };
             Ok(Round::Changes {
-                first: events(ask, &planned)?,
+                first: events_of(ask, &planned, resolution.is_some())?,
                 rest,
                 checkpoint: checkpoint_meta(ask)?,
-                through: piece.through,
-                is_caught_up: piece.through == ask.snapshot.revision(),
+                through,
+                is_caught_up,
+                resolution,
             })
         })
         .await
