@@ -10,6 +10,35 @@
 //! | [`mirror`] | the copy: events in, answers out, no IO |
 //! | `reflector`, `saved` | lists, follows, resumes, lists again; the copy in a file |
 //!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use okta_idmap::client::{Client, Options, Reflector, ReflectorSettings};
+//! use okta_idmap::core::secret::Secret;
+//! use okta_idmap_proto::v1::ResolutionOutcome;
+//!
+//! async fn search_engine(token: String) -> Result<(), Box<dyn std::error::Error>> {
+//!     let options = Options::new("https://idmap.example.com:8450")?.with_token(Secret::new(token))?;
+//!     let client = Client::connect(&options).await?;
+//!
+//!     // One question to the server.
+//!     let answer = client.resolve("Jira EU", "jdoe").await?;
+//!
+//!     // A copy of the org that keeps itself up to date, over restarts too, and answers in microseconds.
+//!     let settings = ReflectorSettings { file: Some("acme.copy".into()), ..ReflectorSettings::default() };
+//!     let copy = Reflector::start(client, settings);
+//!     copy.ready(Duration::from_secs(60)).await?;
+//!     let same = copy.who("Jira EU", "jdoe").await?;
+//!
+//!     // Only RESOLVED grants anything.
+//!     if let Some(found) = same.resolution.filter(|found| found.outcome() == ResolutionOutcome::Resolved) {
+//!         println!("{:?} at revision {:?}", found.user, answer.meta.map(|meta| meta.revision));
+//!     }
+//!     copy.stop().await;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! Invariants:
 //! - The token goes over the connection that it was given for, never over an unencrypted one to another machine, and is
 //!   shown nowhere.

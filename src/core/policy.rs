@@ -185,7 +185,7 @@ impl GrantPolicy {
 
     /// The settings that make this policy again.
     pub fn settings(&self) -> GrantPolicySettings {
-        let rule = |(app, rule): (&Box<str>, &NameRule)| NameRuleSetting { app: app.to_string(), rule: *rule };
+        let rules = self.name_rules.iter();
         let alias = |alias: &Alias| AliasSetting {
             app: alias.app.to_string(),
             kind: alias.kind,
@@ -195,7 +195,7 @@ impl GrantPolicy {
         GrantPolicySettings {
             user_statuses: self.user_statuses.iter().map(|status| status.as_str().to_owned()).collect(),
             app_user_statuses: self.app_user_statuses.iter().map(|status| status.as_str().to_owned()).collect(),
-            name_rules: self.name_rules.iter().map(rule).collect(),
+            name_rules: rules.map(|(app, rule)| NameRuleSetting { app: app.to_string(), rule: *rule }).collect(),
             second_email: self.second_email,
             quarantine_millis: self.quarantine_millis,
             aliases: self.aliases.values().flatten().map(alias).collect(),

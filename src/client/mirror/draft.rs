@@ -189,7 +189,7 @@ impl Draft {
         let change = match what {
             What::Listing { table, .. } => {
                 let policy = policy.ok_or(MirrorError::ServerTooOld)?;
-                Changing::Whole { table: *table, policy, coverage, mark }
+                Changing::Whole { table, policy, coverage, mark }
             }
             What::Following { rows, held } => {
                 let rows_max = self.rows_max;
@@ -213,7 +213,7 @@ pub struct Change(Changing);
 
 #[derive(Debug)]
 enum Changing {
-    Whole { table: Table, policy: Policy, coverage: Vec<CoverageChanges>, mark: Mark },
+    Whole { table: Box<Table>, policy: Policy, coverage: Vec<CoverageChanges>, mark: Mark },
     Part(Part),
 }
 
@@ -245,7 +245,7 @@ impl Change {
                 for change in coverage {
                     whole.take_over_all(change);
                 }
-                *copy = Some(Mirror { table, coverage: whole, policy, mark });
+                *copy = Some(Mirror { table: *table, coverage: whole, policy, mark });
                 Ok(())
             }
             Changing::Part(part) => match copy {
@@ -262,6 +262,11 @@ impl Change {
 
 impl Part {
     fn make(self, copy: &mut Mirror) -> Result<(), MirrorError> {
+        // Names are told while they are in quarantine: those that were over by the old one are not here.
+        let quarantine_of = |policy: &Policy| policy.grant.quarantine_millis();
+        if self.policy.as_ref().is_some_and(|policy| quarantine_of(policy) > quarantine_of(&copy.policy)) {
+            return Err(MirrorError::Malformed { what: "the quarantine is longer than it was".to_owned() });
+        }
         for (key, row) in self.rows {
             match row {
                 Some(row) => copy.table.put(row),

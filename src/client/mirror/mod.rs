@@ -23,6 +23,8 @@ mod draft;
 mod encode;
 mod facts;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -190,7 +190,7 @@ enum Round {
         /// Whether that was everything there was.
         is_caught_up: bool,
         /// What answers are made of beside the rows, where that is wanted.
-        resolution: Option<ResolutionRound>,
+        resolution: Option<Box<ResolutionRound>>,
     },
 }
 
@@ -279,7 +279,7 @@ impl Reading {
             let resolution = match told {
                 Some(mut told) => {
                     let coverage = told.coverage_events(ask, through, is_caught_up);
-                    Some(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? })
+                    Some(Box::new(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? }))
                 }
                 None => None,
             };
