@@ -16,6 +16,8 @@ mod client;
 mod completeness;
 #[path = "grpc/coverage.rs"]
 mod coverage;
+#[path = "grpc/door.rs"]
+mod door;
 #[path = "grpc/explain.rs"]
 mod explain;
 #[path = "grpc/failures.rs"]

@@ -2,10 +2,11 @@
 //!
 //! | the server said | repeated |
 //! |---|---|
-//! | `UNAVAILABLE` | after a wait that doubles, if the rpc only reads |
+//! | `UNAVAILABLE`, or nothing because the connection broke | after a wait that doubles, if the rpc only reads |
 //! | `RESOURCE_EXHAUSTED` with `google.rpc.RetryInfo` | not before the time that it names, if the rpc only reads |
 //! | anything else | never: another attempt would end the same way |
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -42,6 +43,8 @@ impl Retry {
         let asked = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
         let asked = match status.code() {
             Code::Unavailable => asked.unwrap_or_default(),
+            // What a server says has no cause on this side: the library made it of a connection that broke.
+            Code::Cancelled | Code::Unknown if status.source().is_some() => Duration::ZERO,
             Code::ResourceExhausted => asked?,
             _ => return None,
         };
@@ -96,9 +99,22 @@ mod tests {
         check(1, Code::ResourceExhausted, Some(1_000), Some((1_000, 1_000)));
         check(1, Code::ResourceExhausted, Some(6_000), None);
         check(1, Code::Unavailable, Some(1_500), Some((1_500, 1_500)));
-        for code in [Code::InvalidArgument, Code::DeadlineExceeded, Code::Internal, Code::Unknown, Code::Aborted] {
+        let final_ones =
+            [Code::InvalidArgument, Code::DeadlineExceeded, Code::Internal, Code::Unknown, Code::Cancelled];
+        for code in final_ones {
             check(1, code, Some(1), None);
         }
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_tried_again() {
+        let broken = |code| {
+            let mut status = Status::new(code, "the connection closed");
+            status.set_source(std::sync::Arc::new(std::io::Error::other("closed")));
+            Retry::default().wait(1, &status, 0).is_some()
+        };
+        assert!(broken(Code::Cancelled) && broken(Code::Unknown) && broken(Code::Unavailable));
+        assert!(!broken(Code::InvalidArgument) && !broken(Code::Internal));
     }
 
     #[test]

@@ -440,10 +440,13 @@ async fn too_old(server: &Server, start: Option<v1::ChangeStart>) -> v1::TooOld 
 pub(crate) fn forget_changes(world: &World, through: u64) {
     let path = world.dir.path().join("acme").join(okta_idmap::store::STORE_FILE);
     #[expect(clippy::disallowed_methods, reason = "the test plays the passing of 200,000 revisions")]
-    let sql = rusqlite::Connection::open(path).unwrap();
+    let mut sql = rusqlite::Connection::open(path).unwrap();
     let through = i64::try_from(through).unwrap();
-    sql.execute("DELETE FROM changes WHERE revision <= ?1", [through]).unwrap();
-    sql.execute("REPLACE INTO meta(name, value) VALUES ('changes_from', ?1)", [through]).unwrap();
+    // Both or neither, as the writer does it: whoever follows must not find the one without the other.
+    let both = sql.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    both.execute("DELETE FROM changes WHERE revision <= ?1", [through]).unwrap();
+    both.execute("REPLACE INTO meta(name, value) VALUES ('changes_from', ?1)", [through]).unwrap();
+    both.commit().unwrap();
 }
 
 #[tokio::test]

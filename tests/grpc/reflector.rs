@@ -16,12 +16,13 @@ use okta_idmap::core::model::{App, AppStatus, AppUser, AppUserStatus, Key, Row, 
 use okta_idmap::core::normalize::NameRule;
 use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings, NameRuleSetting};
 use okta_idmap::core::resolve::IdentifierKind;
-use okta_idmap::serve::{OrgView, Orgs, ServerSettings, Services};
+use okta_idmap::serve::{OrgView, Orgs, Services};
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
 use tonic::Request;
 
 use super::changes::forget_changes;
+use super::door::Door;
 use super::world::{NOW, Server, World, account, app, app_user, member, now, user, user_id};
 
 /// Longest wait for something that should come within a second.
@@ -62,7 +63,11 @@ fn settings(file: Option<&Path>) -> ReflectorSettings {
 }
 
 fn client(server: &Server) -> Client {
-    Client::lazy(&Options::new(&format!("http://{}", server.address)).unwrap()).unwrap()
+    client_of(&format!("http://{}", server.address))
+}
+
+fn client_of(url: &str) -> Client {
+    Client::lazy(&Options::new(url).unwrap()).unwrap()
 }
 
 /// Rules that make a difference.
@@ -286,12 +291,16 @@ impl Sim {
 async fn simulate(seed: u64, outcomes: &mut BTreeSet<i32>) -> (u64, u64) {
     let mut sim = Sim::new(seed).await;
     let mut server = Server::start([sim.view()]).await;
-    let address = server.address;
+    let door = Door::open(server.address).await;
     let file = sim.world.dir.path().join("copy");
-    let mut copy = Reflector::start(client(&server), settings(Some(&file)));
+    let start = || Reflector::start(client_of(&door.url()), settings(Some(&file)));
+    let mut copy = start();
     let (mut lists, mut resumes) = (0, 0);
     for round in 0..6 {
         for _ in 0..sim.random.usize(5..25) {
+            if sim.random.u8(..12) == 0 {
+                door.lead_to(Some(server.address));
+            }
             sim.change().await;
         }
         if round % 3 == 2 {
@@ -303,6 +312,7 @@ async fn simulate(seed: u64, outcomes: &mut BTreeSet<i32>) -> (u64, u64) {
         let restarts_client = sim.random.bool();
         let (mut running, mut following) = (Some(server), Some(copy));
         if restarts_server && let Some(server) = running.take() {
+            door.lead_to(None);
             server.stop().await;
         }
         if restarts_client && let Some(copy) = following.take() {
@@ -323,9 +333,10 @@ async fn simulate(seed: u64, outcomes: &mut BTreeSet<i32>) -> (u64, u64) {
         }
         server = match running {
             Some(server) => server,
-            None => Server::start_at(address, [sim.view()], ServerSettings::default()).await,
+            None => Server::start([sim.view()]).await,
         };
-        copy = following.unwrap_or_else(|| Reflector::start(client(&server), settings(Some(&file))));
+        door.lead_to(Some(server.address));
+        copy = following.unwrap_or_else(start);
     }
     sim.compare(&copy, outcomes, seed, 1).await;
     let state = copy.state().borrow().clone();
@@ -508,11 +519,12 @@ async fn another_store_is_listed() {
     let (old, new) = (World::crawled().await, World::crawled().await);
     new.put(vec![Row::AppUser(app_user("0oaeu", &user_id(1), "newcomer"))]).await;
     let server = old.serve().await;
-    let address = server.address;
-    let copy = Reflector::start(client(&server), settings(None));
+    let door = Door::open(server.address).await;
+    let copy = Reflector::start(client_of(&door.url()), settings(None));
     copy.ready(PATIENCE).await.unwrap();
     server.stop().await;
-    let server = Server::start_at(address, [new.view()], ServerSettings::default()).await;
+    let server = new.serve().await;
+    door.lead_to(Some(server.address));
     let mut state = copy.state();
     let listed = state.wait_for(|state| state.lists == 2 && state.revision == Some(new.revision()));
     tokio::time::timeout(PATIENCE, listed).await.unwrap().unwrap();

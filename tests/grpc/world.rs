@@ -390,16 +390,7 @@ impl Server {
     }
 
     pub(crate) async fn start_with(views: impl IntoIterator<Item = OrgView>, settings: ServerSettings) -> Self {
-        Self::start_at((std::net::Ipv4Addr::LOCALHOST, 0).into(), views, settings).await
-    }
-
-    /// At an address of before, say.
-    pub(crate) async fn start_at(
-        address: SocketAddr,
-        views: impl IntoIterator<Item = OrgView>,
-        settings: ServerSettings,
-    ) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let services = Services::new(Orgs::new(views), now);
