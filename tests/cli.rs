@@ -3,6 +3,10 @@
 //! Entry points: [`harness::Place`] runs the binary in a directory of its own, `store::fill` puts a small org into it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "cli/commands.rs"]
+mod commands;
+#[path = "cli/explanations.rs"]
+mod explanations;
 #[path = "cli/exports.rs"]
 mod exports;
 #[path = "cli/follow.rs"]
@@ -23,3 +27,5 @@ mod service_app;
 mod stops;
 #[path = "cli/store.rs"]
 mod store;
+#[path = "cli/watchers.rs"]
+mod watchers;

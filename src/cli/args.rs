@@ -5,6 +5,9 @@
 mod config;
 mod explain;
 mod gaps;
+mod objects;
+mod orders;
+mod resolve;
 mod rows;
 mod search;
 
@@ -15,6 +18,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use self::config::{ConfigArgs, ConfigCommand, TokenArgs};
 pub(super) use self::explain::{ExplainArgs, ExplainCommand};
 pub(super) use self::gaps::{GapsArgs, GapsCommand};
+use self::objects::{APP_EXAMPLES, GROUP_EXAMPLES, USER_EXAMPLES};
+pub(super) use self::objects::{AppCommand, GroupCommand, Limit, Place, UserCommand};
+use self::orders::{REINDEX_EXAMPLES, RELEASE_EXAMPLES, TRIGGER_EXAMPLES};
+pub(super) use self::orders::{ReindexArgs, ReleaseArgs, TriggerArgs};
+use self::resolve::RESOLVE_EXAMPLES;
+pub(super) use self::resolve::ResolveArgs;
 use self::rows::{EXPORT_EXAMPLES, WATCH_EXAMPLES};
 pub(super) use self::rows::{ExportArgs, WatchArgs, WatchKind};
 pub(super) use self::search::{SearchArgs, SearchKind};
@@ -27,6 +36,7 @@ Examples:
   okta-idmap serve                        read, keep reading, answer over gRPC
   okta-idmap resolve jira jdoe            who is the account jdoe of Jira?
   okta-idmap user accounts ada@acme.com   which accounts has Ada?
+  okta-idmap <COMMAND> --help             examples of a command; `okta-idmap man` has all of it
 
 Exit codes: 0 done, 1 failure, 2 usage or configuration, 3 done with open gaps, 4 not found or not resolved.";
 
@@ -56,16 +66,6 @@ One request per line of the table; nothing is stored. What is not readable, or o
 hides and with the role, permission or OAuth scope that cures it.
 Exit codes: 0 all readable, 3 something is not, or in part only, 1 unreachable or the credential is refused.";
 
-const RESOLVE_EXAMPLES: &str = "\
-Examples:
-  okta-idmap resolve jira jdoe                            by user name, external id and e-mail
-  okta-idmap resolve 0oa1gjh63g214q0Hq0g4 557058:a1 --kind external-id
-  okta-idmap resolve 'Jira Cloud' jdoe --candidates       who may be meant when it is ambiguous
-  okta-idmap resolve jira jdoe --groups --output json     with the groups that grant the app
-
-The app is an id, or a label or integration name that only one app has.
-Exit codes: 0 RESOLVED, 4 any other outcome.";
-
 const ACL_EXAMPLES: &str = "\
 Examples:
   okta-idmap acl jira --account jdoe --account asmith      a document that two accounts may see
@@ -78,66 +78,21 @@ The app is an id, or a label or integration name that only one app has. Groups a
 or imported from it. How principals are used: docs/principals.md.
 Exit codes: 0 safe to index, 4 not: an entry is in doubt.";
 
-const USER_EXAMPLES: &str = "\
-Examples:
-  okta-idmap user show ada@acme.com
-  okta-idmap user accounts 00u1gjh63g214q0Hq0g4 --output csv
-  okta-idmap user groups ada --limit 20
-  okta-idmap user in ada@acme.com --app jira
-  okta-idmap user principals ada@acme.com
-
-A user is named by id, login, or an e-mail address that only one user has.";
-
-const USER_IN_EXAMPLES: &str = "\
-Examples:
-  okta-idmap user in ada@acme.com --app jira
-  okta-idmap user in ada --group 'Eng EU'
-
-Exit codes: 0 yes, 4 no or unknown.";
-
-const USER_PRINCIPALS_EXAMPLES: &str = "\
-Examples:
-  okta-idmap user principals ada@acme.com
-  okta-idmap user principals 00u1gjh63g214q0Hq0g4 -o json
-
-Exit codes: 0 done, 4 not found, or the user may see nothing.";
-
-const APP_EXAMPLES: &str = "\
-Examples:
-  okta-idmap app list --label-contains jira
-  okta-idmap app show jira
-  okta-idmap app users 'Jira Cloud' --granting-only --output jsonl
-  okta-idmap app groups 0oa1gjh63g214q0Hq0g4";
-
-const GROUP_EXAMPLES: &str = "\
-Examples:
-  okta-idmap group list --name-contains Eng
-  okta-idmap group members 'Eng EU' --output csv
-  okta-idmap group members 00g1gjh63g214q0Hq0g4 --limit 10
-
-A group is named by id, or by a name that only one group has.";
-
 const STATUS_EXAMPLES: &str = "\
 Examples:
   okta-idmap status                 every configured org
   okta-idmap status --org acme --output json";
 
-const RELEASE_EXAMPLES: &str = "\
+const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
-  okta-idmap release HELD:users               shows what would be removed, and asks
-  okta-idmap release 'app_users(0oa1)' --yes  does not ask: for scripts
-  okta-idmap release 'user(00u1)'             says that a user who is not shown is deleted
+  okta-idmap completions bash > ~/.local/share/bash-completion/completions/okta-idmap
+  okta-idmap completions zsh > ~/.zfunc/_okta-idmap          a directory of $fpath
+  okta-idmap completions fish > ~/.config/fish/completions/okta-idmap.fish";
 
-Exit codes: 0 released, 1 declined or failed, 2 nobody to ask, 4 not held.";
-
-const REINDEX_EXAMPLES: &str = "\
+const MAN_EXAMPLES: &str = "\
 Examples:
-  okta-idmap reindex                  the only org; a running server does it, and goes on serving
-  okta-idmap reindex --org acme --direct
-
-Nothing is asked of Okta. A server answers searches from the old index until the new one is whole; this command does
-not wait for that. Without a server it is done when the command ends.
-Exit codes: 0 done, or the server has begun; 1 failed, or another process holds the org.";
+  okta-idmap man | man -l -                                  read it
+  okta-idmap man --dir /usr/local/share/man/man1             okta-idmap(1), okta-idmap-user(1), ... for `man okta-idmap-user`";
 
 /// Who is who in which app, read from Okta and never written to it.
 #[derive(Debug, Parser)]
@@ -170,10 +125,10 @@ pub(super) struct Global {
     /// The org that is meant, where several are configured; sync, serve, check and status take several
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) org: Vec<String>,
-    /// Form of the output: table, json, jsonl or csv
+    /// Form of the output: table, json, jsonl or csv; of an export also parquet
     // Hidden values keep the help at one line per flag; the sentence names them.
     #[arg(long, short = 'o', global = true, value_name = "FORM", default_value = "table", hide_possible_values = true)]
-    pub(super) output: Form,
+    pub(super) output: AskedForm,
     /// Ask the server at this address, and only it
     #[arg(long, global = true, value_name = "URL")]
     pub(super) server: Option<String>,
@@ -214,9 +169,9 @@ impl Global {
     }
 }
 
-/// Form of the output.
+/// Form of the output as it is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Form {
+pub(super) enum AskedForm {
     /// Aligned columns, for people
     #[default]
     Table,
@@ -225,6 +180,34 @@ pub(super) enum Form {
     /// One object per row and line
     Jsonl,
     /// Comma-separated, with a header
+    Csv,
+    /// Typed columns in a file
+    Parquet,
+}
+
+impl AskedForm {
+    /// The form of what is printed; `None`: this one only an export has.
+    pub(super) const fn printed(self) -> Option<Form> {
+        match self {
+            Self::Table => Some(Form::Table),
+            Self::Json => Some(Form::Json),
+            Self::Jsonl => Some(Form::Jsonl),
+            Self::Csv => Some(Form::Csv),
+            Self::Parquet => None,
+        }
+    }
+}
+
+/// Form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Aligned columns, for people.
+    Table,
+    /// One document.
+    Json,
+    /// One object per row and line.
+    Jsonl,
+    /// Comma-separated, with a header.
     Csv,
 }
 
@@ -270,7 +253,7 @@ pub(super) enum Command {
     /// Print what changes as it changes; needs a running server
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
-    /// Write everything that is stored, at one revision, as JSON lines or CSV
+    /// Write everything that is stored, at one revision, as JSON lines, CSV or Parquet
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportArgs),
     /// Let the deletion brake go: remove the rows that a held collection no longer shows
@@ -278,10 +261,35 @@ pub(super) enum Command {
     Release(ReleaseArgs),
     /// Build the search index anew from the store
     #[command(after_help = REINDEX_EXAMPLES)]
-    Reindex,
+    Reindex(ReindexArgs),
+    /// Have a running server read again: everything, one collection or one object
+    #[command(after_help = TRIGGER_EXAMPLES)]
+    Trigger(TriggerArgs),
     /// Print the configuration in force, with secrets masked
     #[command(after_help = config::EXAMPLES)]
     Config(ConfigArgs),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
+}
+
+/// Arguments of `completions`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell: bash, zsh, fish, powershell or elvish
+    #[arg(hide_possible_values = true)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ManArgs {
+    /// Write the page of every command into this directory, which has to be there
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// Arguments of `serve`.
@@ -290,35 +298,6 @@ pub(super) struct ServeArgs {
     /// Where to listen; other than loopback needs TLS and clients that are named [default: server.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
-}
-
-/// Arguments of `release`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ReleaseArgs {
-    /// The gap, such as HELD:users, or its collection, such as users or app_users(0oa1)
-    #[arg(value_name = "GAP_ID|SCOPE")]
-    pub(super) hold: String,
-    /// Do not ask
-    #[arg(long)]
-    pub(super) yes: bool,
-}
-
-/// Arguments of `resolve`.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ResolveArgs {
-    /// The app: its id, label or integration name
-    pub(super) app: String,
-    /// The account as the app shows it
-    pub(super) identifier: String,
-    /// What the identifier is: user-name, external-id or email [default: all of these, cross-checked]
-    #[arg(long, hide_possible_values = true)]
-    pub(super) kind: Option<IdentifierForm>,
-    /// List who may be meant when the answer is ambiguous
-    #[arg(long)]
-    pub(super) candidates: bool,
-    /// List the groups through which the user has the app
-    #[arg(long)]
-    pub(super) groups: bool,
 }
 
 /// Arguments of `acl`.
@@ -351,133 +330,6 @@ pub(super) enum IdentifierForm {
     Email,
 }
 
-/// How many rows of a list.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Limit {
-    /// Rows at most [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) limit: Option<u64>,
-}
-
-/// Commands about a user.
-#[derive(Debug, Subcommand)]
-pub(super) enum UserCommand {
-    /// The user itself
-    Show {
-        /// Id, login or e-mail address
-        user: String,
-    },
-    /// The user's accounts in all apps
-    Accounts {
-        /// Id, login or e-mail address
-        user: String,
-        /// Leave out accounts that give no access
-        #[arg(long)]
-        granting_only: bool,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// The groups that the user is in
-    Groups {
-        /// Id, login or e-mail address
-        user: String,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// Whether the user is in an app or group, and through what
-    #[command(after_help = USER_IN_EXAMPLES)]
-    In {
-        /// Id, login or e-mail address
-        user: String,
-        /// Where.
-        #[command(flatten)]
-        place: Place,
-    },
-    /// The principals of the user: what to filter the user's queries by
-    #[command(after_help = USER_PRINCIPALS_EXAMPLES)]
-    Principals {
-        /// Id, login or e-mail address
-        user: String,
-    },
-}
-
-/// An app or a group; exactly one.
-#[derive(Clone, Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct Place {
-    /// The app: its id, label or integration name
-    #[arg(long)]
-    pub(super) app: Option<String>,
-    /// The group: its id, or a name that only one group has
-    #[arg(long)]
-    pub(super) group: Option<String>,
-}
-
-/// Commands about apps.
-#[derive(Debug, Subcommand)]
-pub(super) enum AppCommand {
-    /// All apps
-    List {
-        /// Only apps with this text in their label, ignoring case
-        #[arg(long, value_name = "TEXT")]
-        label_contains: Option<String>,
-        /// Only instances of this integration
-        #[arg(long, value_name = "NAME")]
-        name: Option<String>,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// One app
-    Show {
-        /// Id, label or integration name
-        app: String,
-    },
-    /// The accounts in an app
-    Users {
-        /// Id, label or integration name
-        app: String,
-        /// Leave out accounts that give no access
-        #[arg(long)]
-        granting_only: bool,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// The groups that are assigned to an app
-    Groups {
-        /// Id, label or integration name
-        app: String,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-}
-
-/// Commands about groups.
-#[derive(Debug, Subcommand)]
-pub(super) enum GroupCommand {
-    /// All groups
-    List {
-        /// Only groups with this text in their name, minding case
-        #[arg(long, value_name = "TEXT")]
-        name_contains: Option<String>,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// The members of a group, whatever their status
-    Members {
-        /// Id, or a name that only one group has
-        group: String,
-        /// How many.
-        #[command(flatten)]
-        limit: Limit,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -487,6 +339,27 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_teaches_by_example() {
+        #[track_caller]
+        fn check(command: &clap::Command, name: &str) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split("\n\n").find_map(|part| part.strip_prefix("Examples:\n")).unwrap_or_default();
+            // At least one example is about this very command, and all of them are commands of this program.
+            assert!(examples.contains(name), "{name}: {help}");
+            let lines = examples.lines().map(str::trim_start).filter_map(|line| line.strip_prefix("okta-idmap "));
+            for line in lines {
+                let first = line.split_whitespace().find(|word| !word.starts_with('-') && !word.contains('.'));
+                let is_known = first.is_some_and(|first| Cli::command().find_subcommand(first).is_some());
+                assert!(is_known || first == Some("<COMMAND>"), "{name}: {line}");
+            }
+            for inner in command.get_subcommands() {
+                check(inner, &format!("{name} {}", inner.get_name()));
+            }
+        }
+        check(&Cli::command(), "okta-idmap");
     }
 
     #[test]
@@ -508,11 +381,26 @@ mod tests {
         check("watch --kinds user,app-user --kinds app -o jsonl", Ok(()));
         check("watch --kinds users", Err(InvalidValue));
         check("watch --store-id x", Err(MissingRequiredArgument));
+        check("watch --once", Err(MissingRequiredArgument));
+        check("watch --once --after 5 --store-id x", Ok(()));
+        check("watch --once --from-snapshot", Ok(()));
         check("watch --after 5 --from-snapshot --store-id x", Ok(()));
         check("release", Err(MissingRequiredArgument));
         check("release HELD:users --yes", Ok(()));
         check("reindex --org a -o json", Ok(()));
         check("reindex a", Err(clap::error::ErrorKind::UnknownArgument));
+        check("reindex --wait --timeout 10m", Ok(()));
+        check("reindex --timeout 10m", Err(MissingRequiredArgument));
+        check("reindex --wait --timeout soon", Err(ValueValidation));
+        check("trigger everything", Ok(()));
+        check("trigger", Err(MissingRequiredArgument));
+        check("trigger log", Err(ValueValidation));
+        check("completions bash", Ok(()));
+        check("completions sh", Err(InvalidValue));
+        check("man --dir .", Ok(()));
+        check("resolve jira --from -", Ok(()));
+        check("resolve jira", Err(MissingRequiredArgument));
+        check("resolve jira jdoe --from -", Err(ArgumentConflict));
         check("gaps --all --limit 5", Ok(()));
         check("gaps --kind forbidden,SCOPE_MISSING", Ok(()));
         check("gaps --kind forbidden --kind no-such-kind", Err(ValueValidation));

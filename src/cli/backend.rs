@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use okta_idmap_proto::v1::admin_server::Admin;
+use okta_idmap_proto::v1::changes_server::Changes as _;
 use okta_idmap_proto::v1::coverage_server::Coverage;
 use okta_idmap_proto::v1::lookup_server::Lookup;
 use okta_idmap_proto::v1::search_server::Search;
@@ -27,6 +28,7 @@ pub(super) struct Services {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) search: Arc<dyn Search>,
     pub(super) coverage: Arc<dyn Coverage>,
+    pub(super) changes: run::ChangesService,
     pub(super) admin: Arc<dyn Admin>,
 }
 
@@ -92,14 +94,13 @@ impl Backend {
         Self::direct(config, &orgs()?)
     }
 
-    /// A server, and nothing else.
+    /// A server, and nothing else; `why` is told to whom asks for something else.
     ///
     /// # Errors
     /// None answers; or the command line asks for the data directory.
-    pub(super) async fn server_only(config: &Config, global: &Global) -> Result<Self, Failure> {
+    pub(super) async fn server_only(config: &Config, global: &Global, why: &str) -> Result<Self, Failure> {
         if Wish::of(global) == Wish::Direct {
-            let error = anyhow!("only a running server can be watched: leave --direct and --data-dir out");
-            return Err(Failure::Usage(error));
+            return Err(Failure::Usage(anyhow!("{why}: leave --direct and --data-dir out")));
         }
         Ok(Self::server(&config.client.server, &Dial::prepare(&config.client)?).await?)
     }
@@ -173,6 +174,7 @@ macro_rules! calls {
 
 calls! {
     lookup.resolve_account(ResolveAccountRequest) -> ResolveAccountResponse: "resolve the account",
+    lookup.batch_resolve(BatchResolveRequest) -> BatchResolveResponse: "resolve the accounts",
     lookup.resolve_acl(ResolveAclRequest) -> ResolveAclResponse: "resolve the access list",
     lookup.expand_user(ExpandUserRequest) -> ExpandUserResponse: "look up the user's principals",
     lookup.explain(ExplainRequest) -> ExplainResponse: "explain the answer",
@@ -192,6 +194,8 @@ calls! {
     coverage.list_scopes(ListScopesRequest) -> ListScopesResponse: "list the collections",
     coverage.list_ambiguities(ListAmbiguitiesRequest) -> ListAmbiguitiesResponse: "list the shared names",
     coverage.list_quarantined(ListQuarantinedRequest) -> ListQuarantinedResponse: "list the quarantined records",
+    changes.list_changes(ListChangesRequest) -> ListChangesResponse: "list the changes",
+    admin.trigger_sync(TriggerSyncRequest) -> TriggerSyncResponse: "have it read again",
     admin.release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse: "release the hold",
     admin.reindex(ReindexRequest) -> ReindexResponse: "build the search index anew",
 }

@@ -2,7 +2,7 @@
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::args::{Form, Global, TokenArgs};
+use super::args::{Form, TokenArgs};
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
@@ -30,8 +30,8 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
 
 /// Makes a token and prints it, once, with the line for the server's configuration. The token alone goes to standard output,
 /// so that it can go into a file and never be on a screen.
-pub(super) fn token(args: &TokenArgs, global: &Global) -> Result<Exit, Failure> {
-    let output = Output { form: global.output, quiet: false };
+pub(super) fn token(args: &TokenArgs, form: Form) -> Result<Exit, Failure> {
+    let output = Output { form, quiet: false };
     let mut random = [0; TOKEN_RANDOM_BYTES];
     SystemRandom::new().fill(&mut random).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
     let token = token_of(&random);

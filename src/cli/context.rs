@@ -2,7 +2,7 @@
 
 use okta_idmap_proto::v1;
 
-use super::args::Global;
+use super::args::{Form, Global};
 use super::backend::Backend;
 use super::failure::Failure;
 use super::output::Output;
@@ -17,7 +17,8 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(config: Config, global: Global) -> Self {
-        let output = Output { form: global.output, quiet: global.quiet };
+        // An export in columns prints nothing; whoever else is asked for them is refused before this.
+        let output = Output { form: global.output.printed().unwrap_or(Form::Table), quiet: global.quiet };
         Self { config, global, output }
     }
 
@@ -34,10 +35,10 @@ impl Context {
         Backend::choose(&self.config, &self.global, || self.orgs()).await
     }
 
-    /// A server that answers about one org.
-    pub(super) async fn server(&self) -> Result<Backend, Failure> {
+    /// A server that answers about one org; `why` says why nothing else will do.
+    pub(super) async fn server(&self, why: &str) -> Result<Backend, Failure> {
         self.request_context()?;
-        Backend::server_only(&self.config, &self.global).await
+        Backend::server_only(&self.config, &self.global, why).await
     }
 
     /// The context of a request about one org: the named one, or none, which means the only one.

@@ -2,27 +2,32 @@
 //!
 //! Invariants:
 //! - JSON lines say how much there is before the first row, and that it is whole behind the last one; a CSV that is not whole
-//!   ends in a failure.
-//! - A file appears when it is whole, and only its owner can read it.
+//!   ends in a failure; a Parquet file that is not whole has no end that could be read.
+//! - A file appears when it is whole, and only its owner can read it. A failure or a signal leaves none behind.
+
+mod columns;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use okta_idmap_proto::v1::{self, row::Row};
+use okta_idmap_proto::v1;
 use serde_json::{Map, Value, json};
 
-use super::args::{ExportArgs, Form};
+use self::columns::Columns;
+use super::args::{AskedForm, ExportArgs};
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::warn_if_partial;
 use super::output::text::guarded;
-use super::output::to_json;
-use super::run;
+use super::output::{row_columns, to_json};
+use super::run::{self, OrgView};
+use super::signals::or_dropped;
 use super::watch::row_kinds;
-use crate::serve::{ExportError, ExportPart};
+use crate::config::OrgConfig;
+use crate::serve::{ExportError, ExportPart, export};
 
 /// Version of the lines; grows when a reader has to know.
 const FORMAT_VERSION: u32 = 1;
@@ -30,21 +35,46 @@ const FORMAT_VERSION: u32 = 1;
 /// Bytes that are collected before a write.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// The forms of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExportForm {
+    Jsonl,
+    Csv,
+    Parquet,
+}
+
+impl ExportForm {
+    fn of(context: &Context, kinds: &[v1::RowKind]) -> Result<Self, Failure> {
+        let (form, name) = match context.global.output {
+            AskedForm::Table | AskedForm::Jsonl => return Ok(Self::Jsonl),
+            AskedForm::Csv => (Self::Csv, "a CSV"),
+            AskedForm::Parquet => (Self::Parquet, "a Parquet file"),
+            AskedForm::Json => {
+                return Err(Failure::Usage(anyhow!(
+                    "an export has no end that one document could wait for: --output jsonl, csv or parquet"
+                )));
+            }
+        };
+        if kinds.len() != 1 {
+            return Err(Failure::Usage(anyhow!("{name} has one kind of rows: --kinds user, or another one")));
+        }
+        Ok(form)
+    }
+
+    fn begin(self, out: Box<dyn Write + Send>, kinds: &[v1::RowKind]) -> io::Result<Box<dyn Lines>> {
+        let out = BufWriter::with_capacity(BUFFER_BYTES, out);
+        Ok(match (self, kinds.first()) {
+            (Self::Csv, Some(kind)) => Box::new(Csv::new(out, *kind)?),
+            (Self::Parquet, Some(kind)) => Box::new(Columns::new(out, kind_name(*kind))?),
+            _ => Box::new(Jsonl::new(out)),
+        })
+    }
+}
+
 /// Writes the export of one org.
 pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
     let kinds = row_kinds(&args.kinds);
-    let is_csv = match context.output.form {
-        Form::Table | Form::Jsonl => false,
-        Form::Csv => true,
-        Form::Json => {
-            return Err(Failure::Usage(anyhow!(
-                "an export has no end that one document could wait for: --output jsonl or csv"
-            )));
-        }
-    };
-    if is_csv && kinds.len() != 1 {
-        return Err(Failure::Usage(anyhow!("a CSV has one kind of rows: --kinds user, or another one")));
-    }
+    let form = ExportForm::of(context, &kinds)?;
     if context.global.server.is_some() {
         let error = anyhow!(
             "an export reads the data directory itself: leave --server out, or copy over the network by \
@@ -52,23 +82,64 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Fa
         );
         return Err(Failure::Usage(error));
     }
+    if form == ExportForm::Parquet && args.to.is_none() && io::stdout().is_terminal() {
+        return Err(Failure::Usage(anyhow!("a Parquet file is nothing to look at: --to FILE")));
+    }
     context.request_context()?;
     let org = context.config.require_org(context.global.org.first().map(String::as_str))?;
-    let target = args.to.as_deref().map(Target::open).transpose()?;
-    let mut lines: Box<dyn Lines> = match (&target, is_csv) {
-        (Some(target), false) => Box::new(Jsonl::new(target.writer()?)),
-        (None, false) => Box::new(Jsonl::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout()))),
-        (Some(target), true) => Box::new(Csv::new(target.writer()?, kinds[0])?),
-        (None, true) => Box::new(Csv::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout()), kinds[0])?),
+    // Whoever is to hear a signal listens before there is a file that it would leave behind.
+    let Some(written) = or_dropped(Box::pin(make(context, args, org, kinds, form))).await? else {
+        let left = if args.to.is_some() { "no file was made" } else { "it is not whole" };
+        return Err(anyhow!("interrupted: {left}").into());
     };
+    let (meta, rows) = written?;
+    context.output.note(&format!("{rows} rows"));
+    warn_if_partial(meta.as_ref());
+    Ok(Exit::Done)
+}
+
+/// Makes the file, or writes to standard output. Dropped before its end, it takes the unfinished file away.
+async fn make(
+    context: &Context,
+    args: &ExportArgs,
+    org: &OrgConfig,
+    kinds: Vec<v1::RowKind>,
+    form: ExportForm,
+) -> Result<Written, Failure> {
+    let target = args.to.as_deref().map(Target::open).transpose()?;
+    let view = run::view(&context.config, org).with_context(|| format!("look into org {}", org.name))?;
+    let out: Box<dyn Write + Send> = match &target {
+        Some(target) => Box::new(target.writer()?),
+        None => Box::new(io::stdout()),
+    };
+    // On a thread of its own, so that this one hears a signal.
+    let written = tokio::task::spawn_blocking(move || write(&view, &kinds, form, out)).await;
+    let written = written.context("write the export")??;
+    if let Some(target) = target {
+        target.appear()?;
+    }
+    Ok(written)
+}
+
+/// What an export says of itself, and its rows.
+type Written = (Option<v1::ResponseMeta>, u64);
+
+/// Writes everything.
+fn write(
+    view: &OrgView,
+    kinds: &[v1::RowKind],
+    form: ExportForm,
+    out: Box<dyn Write + Send>,
+) -> Result<Written, Failure> {
+    let mut lines = form.begin(out, kinds)?;
     let (mut begin, mut promised) = (None, 0);
-    let exported = run::export(&context.config, org, &kinds, |part| {
+    let exported = export(view, kinds, run::now(), |part| {
         if let ExportPart::Begin { meta, row_counts } = &part {
             begin = Some(meta.clone());
             promised = row_counts.iter().map(|kind| kind.row_count).sum();
         }
         lines.part(&part)
-    })?;
+    });
     match exported {
         Err(ExportError::Sink(error)) => return Err(error.into()),
         exported => exported.map_err(anyhow::Error::new)?,
@@ -77,14 +148,7 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Fa
         let error = anyhow!("{promised} rows are stored, and {} could be read: the export is not whole", lines.rows());
         return Err(error.into());
     }
-    let rows = lines.end()?;
-    drop(lines);
-    if let Some(target) = target {
-        target.appear()?;
-    }
-    context.output.note(&format!("{rows} rows"));
-    warn_if_partial(begin.as_ref());
-    Ok(Exit::Done)
+    Ok((begin, lines.end()?))
 }
 
 /// A file that is being written beside its place.
@@ -109,14 +173,17 @@ impl Target {
         Ok(Self { place: place.to_owned(), unfinished, file })
     }
 
-    fn writer(&self) -> anyhow::Result<BufWriter<File>> {
-        let file = self.file.try_clone().with_context(|| format!("open {}", self.unfinished.display()))?;
-        Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
+    fn writer(&self) -> anyhow::Result<File> {
+        self.file.try_clone().with_context(|| format!("open {}", self.unfinished.display()))
     }
 
+    /// Puts the whole file in its place, so that it is there after a power cut as well, or another one that was there before.
     fn appear(self) -> anyhow::Result<()> {
         self.file.sync_all().with_context(|| format!("write {}", self.unfinished.display()))?;
-        fs::rename(&self.unfinished, &self.place).with_context(|| format!("write {}", self.place.display()))
+        fs::rename(&self.unfinished, &self.place).with_context(|| format!("write {}", self.place.display()))?;
+        let dir = self.place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.with_context(|| format!("write the directory of {}", self.place.display()))
     }
 }
 
@@ -136,6 +203,18 @@ trait Lines {
 
     /// Says that it is whole. Returns the number of rows.
     fn end(&mut self) -> io::Result<u64>;
+}
+
+/// The name of a kind in the union of all rows.
+fn kind_name(kind: v1::RowKind) -> &'static str {
+    match kind {
+        v1::RowKind::User => "user",
+        v1::RowKind::Group => "group",
+        v1::RowKind::App => "app",
+        v1::RowKind::AppUser => "app_user",
+        v1::RowKind::GroupMember => "group_member",
+        v1::RowKind::AppGroup | v1::RowKind::Unspecified => "app_group",
+    }
 }
 
 struct Jsonl<W> {
@@ -184,15 +263,7 @@ struct Csv<W: Write> {
 
 impl<W: Write> Csv<W> {
     fn new(out: W, kind: v1::RowKind) -> io::Result<Self> {
-        let empty = match kind {
-            v1::RowKind::User => Row::User(v1::User::default()),
-            v1::RowKind::Group => Row::Group(v1::Group::default()),
-            v1::RowKind::App => Row::App(v1::App::default()),
-            v1::RowKind::AppUser => Row::AppUser(v1::AppUser::default()),
-            v1::RowKind::GroupMember => Row::GroupMember(v1::GroupMember::default()),
-            v1::RowKind::AppGroup | v1::RowKind::Unspecified => Row::AppGroup(v1::AppGroup::default()),
-        };
-        let columns = fields(&v1::Row { row: Some(empty) }).into_iter().map(|(name, _)| name).collect();
+        let columns = row_columns(kind_name(kind)).into_iter().map(|(name, ..)| name).collect();
         let mut csv = Self { out: csv::Writer::from_writer(out), columns, rows: 0 };
         csv.out.write_record(&csv.columns)?;
         Ok(csv)

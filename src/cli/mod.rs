@@ -5,9 +5,9 @@
 //! | `args` | commands, flags, help |
 //! | `sync`, `serve`, `check` | what talks to Okta |
 //! | `resolve`, `acl`, `explain`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
-//! | `watch` | what changes, from a server |
-//! | `release`, `reindex` | an operator's orders |
-//! | `config_command` | what is in force |
+//! | `watch`, `export` | what changes; all there is |
+//! | `release`, `reindex`, `trigger` | an operator's orders |
+//! | `config_command`, `manual` | what is in force; manual pages and completions |
 //! | `backend`, `dial`, `run` | who answers, and how the engine is called |
 //! | `output`, `lists`, `words`, `progress`, `logging` | what is printed |
 //! | `failure`, `signals` | how it ends |
@@ -32,6 +32,7 @@ mod gaps;
 mod group;
 mod lists;
 mod logging;
+mod manual;
 mod output;
 mod progress;
 mod reindex;
@@ -43,6 +44,7 @@ mod serve;
 mod signals;
 mod status;
 mod sync;
+mod trigger;
 mod user;
 mod watch;
 mod words;
@@ -50,11 +52,11 @@ mod words;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
-use self::args::{Cli, Command, ConfigArgs, ConfigCommand, Global};
+use self::args::{Cli, Command, ConfigArgs, ConfigCommand, Form, Global};
 use self::context::Context;
 pub use self::failure::Exit;
 use self::failure::Failure;
@@ -84,9 +86,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
-    // Before the configuration is read: one that waits for its first token is refused.
-    if let Command::Config(ConfigArgs { what: Some(ConfigCommand::Token(args)) }) = &command {
-        return config_command::token(args, &global);
+    let form = match (global.output.printed(), &command) {
+        (Some(form), _) => form,
+        (None, Command::Export(_)) => Form::Table,
+        (None, _) => return Err(Failure::Usage(anyhow!("only an export can be --output parquet"))),
+    };
+    match &command {
+        // Before the configuration is read: one that waits for its first token is refused.
+        Command::Config(ConfigArgs { what: Some(ConfigCommand::Token(args)) }) => {
+            return config_command::token(args, form);
+        }
+        // Packagers have none.
+        Command::Completions(args) => return manual::completions(args.shell, &global),
+        Command::Man(args) => return manual::man(args.dir.as_deref(), &global),
+        _ => {}
     }
     let (config, warnings) = load_from_process(flags(&global, &command))?;
     logging::set_up(&config.log, &global)?;
@@ -135,7 +148,10 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Watch(args) => watch::run(context, args).await,
         Command::Export(args) => export::run(context, args).await,
         Command::Release(args) => release::run(context, args).await,
-        Command::Reindex => reindex::run(context).await,
+        Command::Reindex(args) => reindex::run(context, *args).await,
+        Command::Trigger(args) => trigger::run(context, args).await,
         Command::Config(_) => config_command::run(context),
+        Command::Completions(args) => manual::completions(args.shell, &context.global),
+        Command::Man(args) => manual::man(args.dir.as_deref(), &context.global),
     }
 }

@@ -1,23 +1,39 @@
 //! `okta-idmap reindex`: builds the search index anew from the store. Entry point: [`run`].
 //!
-//! A running server does it beside everything else, and is not waited for. Without one this process does it, as the one who
-//! holds the org.
+//! A running server does it beside everything else; with `--wait` it is waited for. Without one this process does it, as the one
+//! who holds the org.
 
+use std::time::Duration;
+
+use anyhow::anyhow;
 use okta_idmap_proto::v1;
 use serde_json::json;
+use tokio::time::{Instant, sleep, timeout_at};
 
+use super::args::ReindexArgs;
+use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::output::{Field, to_json};
 use super::{run as engine, words};
 
+/// Time between two looks at a server that builds: its status is made once a second.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Time between two lines about a build that goes on.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Has the index of one org built.
-pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
+pub(super) async fn run(context: &Context, args: ReindexArgs) -> Result<Exit, Failure> {
     let backend = context.backend().await?;
     let (outcome, index) = if backend.is_server() {
         let answer = backend.reindex(v1::ReindexRequest { context: context.request_context()? }).await?;
-        context.output.note("the server goes on with it: `okta-idmap status` shows when the index follows again");
-        (words::start_outcome(answer.outcome), answer.index.unwrap_or_default())
+        let outcome = words::start_outcome(answer.outcome);
+        if args.wait {
+            (outcome, wait(context, &backend, args.timeout).await?)
+        } else {
+            context.output.note("the server goes on with it: `okta-idmap status` shows when the index follows again");
+            (outcome, answer.index.unwrap_or_default())
+        }
     } else {
         // It has the files open that are to be written.
         drop(backend);
@@ -33,4 +49,38 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     ];
     context.output.thing(&fields, &json!({ "outcome": outcome, "index": to_json(&index) }))?;
     Ok(Exit::Done)
+}
+
+/// Waits until searches see the new index. A build that failed is begun again by the server, so it is waited for as well.
+async fn wait(context: &Context, backend: &Backend, limit: Duration) -> Result<v1::IndexStatus, Failure> {
+    let (started, mut told) = (Instant::now(), Instant::now());
+    let end = started + limit;
+    let mut last = v1::IndexState::Rebuilding;
+    loop {
+        let request = v1::GetStatusRequest { context: context.request_context()? };
+        let answer = timeout_at(end, backend.get_status(request)).await.map_err(|_| late(last, limit))??;
+        let index = answer.status.and_then(|status| status.index).unwrap_or_default();
+        match index.state() {
+            v1::IndexState::Following => return Ok(index),
+            v1::IndexState::Failed if last != v1::IndexState::Failed => {
+                context.output.note("the build has failed; the server begins it again, and its log says why");
+            }
+            _ => {}
+        }
+        last = index.state();
+        if told.elapsed() >= LINE_INTERVAL {
+            told = Instant::now();
+            let seconds = started.elapsed().as_secs();
+            context.output.note(&format!("the new index is being made, for {seconds} s now"));
+        }
+        if Instant::now() + LOOK_INTERVAL > end {
+            return Err(late(last, limit).into());
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn late(state: v1::IndexState, limit: Duration) -> anyhow::Error {
+    let (state, seconds) = (words::index_state(state.into()), limit.as_secs());
+    anyhow!("the index is {state} after {seconds} s and is not waited for any longer; the server goes on with it")
 }

@@ -1,26 +1,35 @@
-//! `okta-idmap resolve`: who an account belongs to. Entry point: [`run`].
+//! `okta-idmap resolve`: who an account belongs to, or each of many. Entry point: [`run`].
+//!
+//! Invariant: of a file a portion is in memory at a time, whatever its size and the length of its lines.
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, IDENTIFIER_BYTES_MAX};
 use okta_idmap_proto::v1;
 
 use super::args::{IdentifierForm, ResolveArgs};
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use super::lists::warn_if_partial;
-use super::output::{Field, to_json};
+use super::lists::{Metas, warn_if_partial};
+use super::output::{Column, Field, to_json};
 use super::words;
 
-/// Resolves one account and prints the outcome. Only RESOLVED ends with [`Exit::Done`].
+/// Resolves one account or many, and prints the outcome. Only RESOLVED ends with [`Exit::Done`].
 pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<Exit, Failure> {
+    match (&args.from, &args.identifier) {
+        (Some(path), _) => many(context, args, path).await,
+        (None, identifier) => one(context, args, identifier.as_deref().unwrap_or_default()).await,
+    }
+}
+
+async fn one(context: &Context, args: &ResolveArgs, identifier: &str) -> Result<Exit, Failure> {
     let backend = context.backend().await?;
     let request = v1::ResolveAccountRequest {
         context: context.request_context()?,
-        account: Some(v1::AccountSelector {
-            app: Some(any_app(&args.app)),
-            identifier: Some(v1::Identifier {
-                value: args.identifier.clone(),
-                kind: identifier_kind(args.kind).into(),
-            }),
-        }),
+        account: Some(account(args, identifier)),
         include_candidates: args.candidates,
         include_granting_groups: args.groups,
     };
@@ -30,6 +39,128 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<Exit, F
     warn_if_partial(response.meta.as_ref());
     let is_resolved = resolution.outcome() == v1::ResolutionOutcome::Resolved;
     Ok(if is_resolved { Exit::Done } else { Exit::NotFound })
+}
+
+/// What is shown of one of many.
+const COLUMNS: &[Column<v1::BatchResolveResult>] = &[
+    Column::shown("identifier", |result| result.correlation_id.clone()),
+    Column::shown("outcome", |result| match &result.result {
+        Some(v1::batch_resolve_result::Result::Resolution(resolution)) => words::outcome(resolution.outcome),
+        Some(v1::batch_resolve_result::Result::Error(error)) => format!("ERROR: {}", error.message),
+        None => String::new(),
+    }),
+    Column::shown("user_id", |result| user_of(result).id),
+    Column::shown("login", |result| user_of(result).login),
+    Column::extra("email", |result| user_of(result).email),
+    Column::shown("user_name", |result| resolution_of(result).app_user.unwrap_or_default().user_name),
+    Column::extra("external_id", |result| resolution_of(result).app_user.unwrap_or_default().external_id),
+    Column::extra("tier", |result| words::tier_name(resolution_of(result).tier)),
+    Column::shown("reason", |result| words::resolution(&resolution_of(result))),
+];
+
+fn resolution_of(result: &v1::BatchResolveResult) -> v1::Resolution {
+    match &result.result {
+        Some(v1::batch_resolve_result::Result::Resolution(resolution)) => resolution.clone(),
+        _ => v1::Resolution::default(),
+    }
+}
+
+fn user_of(result: &v1::BatchResolveResult) -> v1::UserRef {
+    resolution_of(result).user.unwrap_or_default()
+}
+
+/// Resolves the lines of a file, a thousand at a time.
+async fn many(context: &Context, args: &ResolveArgs, path: &Path) -> Result<Exit, Failure> {
+    let mut lines = Identifiers::open(path)?;
+    let backend = context.backend().await?;
+    let mut list = context.output.list("results", COLUMNS)?;
+    let (mut metas, mut count, mut resolved) = (Metas::default(), 0_u64, 0_u64);
+    loop {
+        let portion = lines.take(BATCH_ITEMS_MAX)?;
+        if portion.is_empty() {
+            break;
+        }
+        // The names come back by their places: one may be longer than what is sent back as it is.
+        let items = portion.iter().map(|identifier| v1::BatchResolveItem {
+            correlation_id: String::new(),
+            account: Some(account(args, identifier)),
+        });
+        let request = v1::BatchResolveRequest {
+            context: context.request_context()?,
+            items: items.collect(),
+            include_candidates: args.candidates,
+            include_granting_groups: args.groups,
+        };
+        let answer = backend.batch_resolve(request).await?;
+        if answer.results.len() != portion.len() {
+            return Err(
+                anyhow!("{} accounts were asked for, and {} answered", portion.len(), answer.results.len()).into()
+            );
+        }
+        metas.add(answer.meta);
+        for (mut result, identifier) in answer.results.into_iter().zip(portion) {
+            result.correlation_id = identifier;
+            count += 1;
+            resolved += u64::from(resolution_of(&result).outcome() == v1::ResolutionOutcome::Resolved);
+            list.row(&result, to_json)?;
+        }
+        list.page_end()?;
+    }
+    list.finish(&[("meta", metas.to_json())])?;
+    context.output.note(&format!("{resolved} of {count} RESOLVED"));
+    metas.warn();
+    Ok(if resolved == count { Exit::Done } else { Exit::NotFound })
+}
+
+/// The identifiers of a file: its lines, without the empty ones.
+struct Identifiers {
+    lines: Box<dyn BufRead>,
+    /// For messages.
+    name: String,
+    line: u64,
+}
+
+impl Identifiers {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self { lines: Box::new(io::stdin().lock()), name: "standard input".to_owned(), line: 0 });
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| format!("open {name}"))?;
+        Ok(Self { lines: Box::new(BufReader::new(file)), name, line: 0 })
+    }
+
+    /// The next identifiers, at most `count`; none at the end.
+    fn take(&mut self, count: usize) -> anyhow::Result<Vec<String>> {
+        let mut found = Vec::new();
+        while found.len() < count {
+            let mut line = Vec::new();
+            // One byte more than may be sent, and the end of the line, tell that a line is too long.
+            let limit = u64::try_from(IDENTIFIER_BYTES_MAX + 2).unwrap_or(u64::MAX);
+            let read = (&mut self.lines).take(limit).read_until(b'\n', &mut line);
+            if read.with_context(|| format!("read {}", self.name))? == 0 {
+                break;
+            }
+            self.line += 1;
+            let place = || format!("{}, line {}", self.name, self.line);
+            let line = String::from_utf8(line).map_err(|_| anyhow!("{}: is not UTF-8", place()))?;
+            let identifier = line.trim_end_matches(['\n', '\r']);
+            if identifier.len() > IDENTIFIER_BYTES_MAX {
+                return Err(anyhow!("{}: longer than {IDENTIFIER_BYTES_MAX} bytes", place()));
+            }
+            if !identifier.is_empty() {
+                found.push(identifier.to_owned());
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn account(args: &ResolveArgs, identifier: &str) -> v1::AccountSelector {
+    v1::AccountSelector {
+        app: Some(any_app(&args.app)),
+        identifier: Some(v1::Identifier { value: identifier.to_owned(), kind: identifier_kind(args.kind).into() }),
+    }
 }
 
 /// An app by whatever names it.

@@ -21,8 +21,8 @@ pub(super) use crate::engine::progress::Progress;
 pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
 use crate::engine::{self, EngineError, OrgRuntime, OrgSettings};
-pub(super) use crate::serve::ServerSettings;
-use crate::serve::{self, ExportError, ExportPart, OrgView, Orgs, SearchHandle, StatusSource};
+use crate::serve::{self, Orgs, SearchHandle, StatusSource};
+pub(super) use crate::serve::{ChangesService, OrgView, ServerSettings};
 use crate::store::{Reader, StoreError};
 
 /// One crawl of one org, or the rest of one.
@@ -97,24 +97,11 @@ pub(super) fn services(config: &Config, orgs: &[&OrgConfig]) -> Result<Services,
                 lookup: Arc::new(services.lookup()),
                 search: Arc::new(services.search()),
                 coverage: Arc::new(services.coverage()),
+                changes: services.changes(),
                 admin: Arc::new(services.admin()),
             })
         }
     }
-}
-
-/// Hands out everything that the store of an org holds, at one revision.
-///
-/// # Errors
-/// [`ExportError`]: there is no store, or it cannot be used; `sink` refuses a part.
-pub(super) fn export(
-    config: &Config,
-    org: &OrgConfig,
-    kinds: &[v1::RowKind],
-    sink: impl FnMut(ExportPart) -> std::io::Result<()>,
-) -> anyhow::Result<Result<(), ExportError>> {
-    let view = view(config, org).with_context(|| format!("look into org {}", org.name))?;
-    Ok(serve::export(&view, kinds, now(), sink))
 }
 
 /// Releases a hold in the data directory, which no other process may be writing; tells how many rows were removed.
@@ -164,7 +151,10 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// An org as it is on disk now.
-fn view(config: &Config, org: &OrgConfig) -> Result<OrgView, EngineError> {
+///
+/// # Errors
+/// There is no store, or it cannot be used.
+pub(super) fn view(config: &Config, org: &OrgConfig) -> Result<OrgView, EngineError> {
     let dir = engine::org::org_dir(&config.data_dir, org.name.as_str());
     let reader = Reader::open(&dir)?;
     let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;

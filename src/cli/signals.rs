@@ -1,4 +1,4 @@
-//! Stopping on request: Ctrl-C and SIGTERM. Entry point: [`until_done`].
+//! Stopping on request: Ctrl-C and SIGTERM. Entry points: [`until_done`], [`or_dropped`].
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,33 @@ pub(super) async fn until_done<T>(
             Err(anyhow::anyhow!("stopped at once; what was stored is kept, and the next crawl goes on from there").into())
         }
     }
+}
+
+/// Runs the work until it is done or a signal comes, which drops it as it is; answers whether it is done. Also a terminal that
+/// goes away is such a signal.
+pub(super) async fn or_dropped<T>(work: impl Future<Output = T>) -> anyhow::Result<Option<T>> {
+    let mut signals = Signals::new()?;
+    let mut hangup = hangup()?;
+    tokio::select! {
+        done = work => Ok(Some(done)),
+        () = signals.next() => Ok(None),
+        () = &mut hangup => Ok(None),
+    }
+}
+
+#[cfg(unix)]
+fn hangup() -> anyhow::Result<std::pin::Pin<Box<dyn Future<Output = ()>>>> {
+    use anyhow::Context as _;
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup()).context("listen to signals")?;
+    Ok(Box::pin(async move {
+        hangup.recv().await;
+    }))
+}
+
+#[cfg(not(unix))]
+fn hangup() -> anyhow::Result<std::pin::Pin<Box<dyn Future<Output = ()>>>> {
+    Ok(Box::pin(std::future::pending()))
 }
 
 /// Ends with the second signal.

@@ -3,11 +3,13 @@
 //! Invariants:
 //! - After a lost connection it goes on behind the last checkpoint that was printed: some events may come twice, none is
 //!   left out.
-//! - Only a server is watched: a process that only reads the store learns of gaps too late.
+//! - Only a server is watched: a process that only reads the store learns of gaps too late. What changed until now, and no more
+//!   (`--once`), the store tells as well.
 
 use std::time::Duration;
 
 use anyhow::anyhow;
+use okta_idmap_proto::limits::PAGE_SIZE_MAX;
 use okta_idmap_proto::v1::change_event::Event;
 use okta_idmap_proto::v1::{self, ErrorReason, change_start, row, row_key};
 use tokio_util::sync::CancellationToken;
@@ -45,12 +47,15 @@ pub(super) async fn run(context: &Context, args: &WatchArgs) -> Result<Exit, Fai
     if !matches!(context.output.form, Form::Table | Form::Jsonl) {
         return Err(Failure::Usage(anyhow!("watch never ends: --output table or jsonl, which print line by line")));
     }
+    if args.once {
+        return once(context, args).await;
+    }
     let shutdown = CancellationToken::new();
     until_done(Box::pin(follow(context, args, &shutdown)), &shutdown).await
 }
 
 async fn follow(context: &Context, args: &WatchArgs, shutdown: &CancellationToken) -> Result<Exit, Failure> {
-    let backend = context.server().await?;
+    let backend = context.server("only a running server can be watched").await?;
     let mut place = first_place(context, &backend, args).await?;
     let mut printer = Printer { output: context.output, printed: None, told: String::new() };
     let mut wait = RETRY_WAIT_MIN;
@@ -75,6 +80,66 @@ async fn follow(context: &Context, args: &WatchArgs, shutdown: &CancellationToke
             () = shutdown.cancelled() => return Ok(Exit::Done),
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Prints what there is until now, and where to go on.
+async fn once(context: &Context, args: &WatchArgs) -> Result<Exit, Failure> {
+    let backend = context.backend().await?;
+    let mut place = first_place(context, &backend, args).await?;
+    let mut printer = Printer { output: context.output, printed: None, told: String::new() };
+    loop {
+        match pages(context, &backend, args, &mut place, &mut printer).await? {
+            None => break,
+            Some(why) if args.from_snapshot && place != Place::Snapshot => {
+                context.output.note(&format!("{why}; beginning again with a snapshot"));
+                place = Place::Snapshot;
+            }
+            Some(why) => return Err(anyhow!("{why}; begin again with --from-snapshot").into()),
+        }
+    }
+    if let Place::After(position) = &place {
+        let (revision, store) = (position.revision, &position.store_id);
+        context.output.note(&format!("next time: --after {revision} --store-id {store}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints page after page; answers why not, where the place is too old.
+async fn pages(
+    context: &Context,
+    backend: &Backend,
+    args: &WatchArgs,
+    place: &mut Place,
+    printer: &mut Printer,
+) -> Result<Option<String>, Failure> {
+    let start = place.start();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListChangesRequest {
+            context: context.request_context()?,
+            page_size: i32::try_from(PAGE_SIZE_MAX).unwrap_or(i32::MAX),
+            page_token: page_token.clone(),
+            start: Some(start.clone()),
+            kinds: row_kinds(&args.kinds).into_iter().map(i32::from).collect(),
+        };
+        let page = backend.list_changes(request).await?;
+        printer.print(&page.events)?;
+        let too_old = page.events.iter().find_map(|event| match &event.event {
+            Some(Event::TooOld(too_old)) => Some(words::too_old(too_old)),
+            _ => None,
+        });
+        if too_old.is_some() {
+            return Ok(too_old);
+        }
+        if page.next_page_token.is_empty() {
+            place.reached(&page.meta.unwrap_or_default());
+            return Ok(None);
+        }
+        if page.next_page_token == page_token {
+            return Err(anyhow!("the list of changes goes in circles: the server repeats a page").into());
+        }
+        page_token = page.next_page_token;
     }
 }
 

@@ -63,6 +63,7 @@ pub use settings::{
     AppsConfig, BrakeConfig, CrawlConfig, GroupMembers, GroupsConfig, IndexConfig, LogConfig, LogFormat, NameRule,
     ResolveConfig,
 };
+pub(crate) use units::parse_duration;
 
 use layers::{Effective, Layers, Reader, Schema, SchemaKey};
 use settings::{OrgSettings, TopLevel};

@@ -135,11 +135,12 @@ impl ServerConfig {
         // A connection costs a descriptor and some ten KiB; systems allow 1,024 descriptors where nobody says otherwise,
         // and the stores need some of them.
         const CONNECTIONS: Integer<usize> = Integer { default: 800, bounds: 1..=100_000 };
-        // An idle stream reads the store about once a second: a thousand of them keep a core busy.
-        const WATCHES: Integer<usize> = Integer { default: 64, bounds: 1..=1_000 };
+        // An idle stream costs some twenty KiB and a message a second; a thousand that are told of a change at once are a burst
+        // that others notice.
+        const WATCHES: Integer<usize> = Integer { default: 1_000, bounds: 1..=100_000 };
         // Each open call may hold a message of max_message_bytes and an answer of 16 MiB.
-        const CLIENT_CALLS: Integer<usize> = Integer { default: 200, bounds: 1..=10_000 };
-        const CLIENT_WATCHES: Integer<usize> = Integer { default: 16, bounds: 1..=1_000 };
+        const CLIENT_CALLS: Integer<usize> = Integer { default: 200, bounds: 1..=100_000 };
+        const CLIENT_WATCHES: Integer<usize> = Integer { default: 16, bounds: 1..=100_000 };
         // A core answers some ten thousand point reads a second; more than a million is no limit.
         const CALLS_PER_SECOND: Integer<u32> = Integer { default: 0, bounds: 0..=1_000_000 };
         let listen = reader.take("server", "listen", &LISTEN, None);

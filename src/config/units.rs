@@ -21,7 +21,7 @@ const SIZE_UNITS_BYTES: [(&str, u64); 8] = [
 
 /// Reads `15s`, `6h`, `1h30m`, `500ms`: whole numbers with a unit, largest unit first, each at most once. `None` for
 /// anything else, also for a number without unit: the reader of the file should not have to guess it.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut units = DURATION_UNITS_MS.iter();
     let mut total_ms: u64 = 0;

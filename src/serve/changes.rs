@@ -7,7 +7,7 @@
 //! | `lines` | decisions: what a piece of the log becomes, whether a start can be served |
 //! | `rows` | events from the store |
 //! | `resolution` | what answers are made of beside the rows |
-//! | `watch` | the stream |
+//! | `watch`, `rounds` | the stream; what several streams read together |
 //! | `list` | the pages |
 //! | `export` | everything at one revision, for a process that has the store |
 
@@ -15,6 +15,7 @@ mod export;
 mod lines;
 mod list;
 mod resolution;
+mod rounds;
 mod rows;
 mod watch;
 
@@ -24,6 +25,7 @@ use okta_idmap_proto::v1::{self, changes_server::Changes};
 use tonic::{Request, Response, Status, async_trait};
 
 pub use self::export::{ExportError, ExportPart, export};
+pub(super) use self::rounds::Rounds;
 use self::rows::{Start, begin, read_kinds};
 use self::watch::{Opening, WatchStream};
 use super::ask::Call;
@@ -33,16 +35,16 @@ use crate::core::coverage::GapId;
 use crate::core::ids::Revision;
 use crate::store::{Snapshot, StoreError};
 
-/// Streams of one process at once, over all orgs and connections, unless the settings say otherwise. Each reads the store at least once a second: this many
-/// keep a core busy for some percent.
-pub const STREAMS_MAX: usize = 64;
+/// Streams of one process at once, over all orgs and connections, unless the settings say otherwise. An idle one costs some
+/// twenty KiB and a message a second; all of them together keep a core busy for a few percent.
+pub const STREAMS_MAX: usize = 1_000;
 
 /// The service `Changes`.
 #[derive(Clone, Debug)]
 pub struct ChangesService(pub(super) Services);
 
 impl ChangesService {
-    async fn open(&self, call: &Call, request: &v1::WatchRequest) -> Result<WatchStream, Failure> {
+    async fn open(&self, call: &Call, request: &v1::WatchRequest, connection: u64) -> Result<WatchStream, Failure> {
         let start = Start::read(request.start.as_ref())?;
         let kinds = read_kinds(&request.kinds)?;
         let drain = self.0.drain().clone();
@@ -51,8 +53,9 @@ impl ChangesService {
         }
         let permit = Arc::clone(self.0.streams()).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
         let begin = call.scan(move |ask| begin(ask, &start)).await?;
-        let (clock, for_resolution) = (self.0.clock(), request.for_resolution);
-        Ok(watch::stream(Opening { call: call.undemanding(), clock, begin, kinds, for_resolution, permit, drain }))
+        let (clock, phase, for_resolution) = (self.0.clock(), watch::phase_of(connection), request.for_resolution);
+        let call = call.undemanding();
+        Ok(watch::stream(Opening { call, begin, kinds, for_resolution, permit, drain, clock, phase }))
     }
 }
 
@@ -67,7 +70,7 @@ impl Changes for ChangesService {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let opened = self.open(&call, &request).await;
+        let opened = self.open(&call, &request, log.caller.connection()).await;
         log.finish(&call, opened)
     }
 

@@ -18,6 +18,7 @@ mod clients;
 mod methods;
 
 use std::convert::Infallible;
+use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,6 +77,13 @@ impl Caller {
     /// Of a request: whoever the gate let in, or else this process.
     pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_else(Self::this_process)
+    }
+
+    /// A number that the calls of a connection share, and those of others mostly do not.
+    pub(super) fn connection(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.address.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The address, for the log.

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use okta_idmap_index as index;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::changes::Rounds;
 use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
@@ -69,6 +70,7 @@ struct Shared {
     policy: Arc<GrantPolicy>,
     status: StatusSource,
     wide: WideCache,
+    rounds: Rounds,
 }
 
 impl std::fmt::Debug for Shared {
@@ -93,7 +95,8 @@ impl OrgView {
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
-        let shared = Shared { name: name.into(), store_id, reader, search, searches, queue, policy, status, wide };
+        let (name, rounds) = (name.into(), Rounds::default());
+        let shared = Shared { name, store_id, reader, search, searches, queue, policy, status, wide, rounds };
         Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
@@ -159,6 +162,11 @@ impl OrgView {
     /// [`Failure::Overloaded`] when too many wait already.
     pub(super) fn place_in_queue(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
+    }
+
+    /// What streams of changes read together.
+    pub(super) fn rounds(&self) -> &Rounds {
+        &self.shared.rounds
     }
 
     pub(super) fn wide(&self) -> &WideCache {

@@ -2,6 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use okta_idmap::core::ids::Timestamp;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 use serde_json::Value;
 
 use super::harness::Place;
@@ -69,10 +72,119 @@ fn a_csv_has_every_field_and_no_formula() {
     place.run(&["export", "--kinds", "app-user", "-o", "csv"]).assert(0, "'=eve", "");
 }
 
+/// A cell as JSON lines have it.
+fn cell(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(flag) => (*flag).into(),
+        Field::Long(number) => (*number).into(),
+        Field::Str(text) => text.as_str().into(),
+        Field::TimestampMillis(millis) => Timestamp::from_millis(*millis).to_iso().into(),
+        Field::ListInternal(list) => list.elements().iter().map(cell).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_parquet_file_holds_what_the_lines_hold() {
+    let place = filled();
+    for (kind, name) in [
+        ("user", "user"),
+        ("group", "group"),
+        ("app", "app"),
+        ("app-user", "app_user"),
+        ("group-member", "group_member"),
+        ("app-group", "app_group"),
+    ] {
+        let told = lines(&place.run(&["export", "--kinds", kind]).out);
+        let rows: Vec<Value> = told[1..told.len() - 1].iter().map(|row| row[name].clone()).collect();
+        let ran = place.run(&["export", "--kinds", kind, "-o", "parquet", "--to", "rows.parquet"]);
+        ran.assert(0, "", &format!("{} rows", rows.len()));
+        let path = place.path().join("rows.parquet");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let file = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+        let about = file.metadata().file_metadata();
+        let value = |key: &str| {
+            let pairs = about.key_value_metadata().unwrap();
+            pairs
+                .iter()
+                .find(|pair| pair.key == format!("okta_idmap.{key}"))
+                .and_then(|pair| pair.value.clone())
+                .unwrap()
+        };
+        let meta = &told[0]["export"]["meta"];
+        assert_eq!((value("kind").as_str(), value("version").as_str()), (name, "1"));
+        assert_eq!(value("revision"), meta["revision"].to_string());
+        assert_eq!(
+            (Value::from(value("store_id")), Value::from(value("completeness"))),
+            (meta["store_id"].clone(), meta["completeness"].clone())
+        );
+        assert_eq!(serde_json::from_str::<Value>(&value("meta")).unwrap()["gap_ids"], meta["gap_ids"]);
+        let found: Vec<Value> = file
+            .get_row_iter(None)
+            .unwrap()
+            .map(|row| row.unwrap().get_column_iter().map(|(name, field)| (name.clone(), cell(field))).collect())
+            .collect();
+        assert_eq!(found, rows, "{kind}");
+    }
+    // Times are times, and what has no value has none.
+    let file = place.run(&["export", "--kinds", "user", "-o", "parquet", "--to", "rows.parquet"]);
+    file.assert(0, "", "");
+    let file = SerializedFileReader::new(std::fs::File::open(place.path().join("rows.parquet")).unwrap()).unwrap();
+    let row = file.get_row_iter(None).unwrap().next().unwrap().unwrap();
+    let of = |wanted: &str| row.get_column_iter().find(|(name, _)| *name == wanted).unwrap().1.clone();
+    assert!(matches!(of("created_at"), Field::TimestampMillis(1_772_600_767_000)), "{row:?}");
+    assert!(matches!((of("last_updated_at"), of("stale")), (Field::Null, Field::Bool(false))), "{row:?}");
+    assert_eq!(
+        std::fs::read_dir(place.path())
+            .unwrap()
+            .filter(|file| { file.as_ref().unwrap().file_name().to_string_lossy().starts_with(".rows") })
+            .count(),
+        0
+    );
+}
+
+/// The unfinished files of an export.
+fn unfinished(place: &Place) -> usize {
+    let files = std::fs::read_dir(place.path()).unwrap().map(|file| file.unwrap().file_name());
+    files.filter(|name| name.to_string_lossy().starts_with(".all.jsonl.")).count()
+}
+
+#[test]
+fn a_signal_leaves_neither_file_nor_rest() {
+    let place = Place::with_org();
+    store::fill_many(place.path(), 4_000);
+    std::fs::write(place.path().join("all.jsonl"), "the one before").unwrap();
+    for signal in ["TERM", "INT", "HUP"] {
+        // It may be over before the signal comes; then the next try begins from the same state.
+        let mut is_caught = false;
+        for _ in 0..20 {
+            let mut running = place.start(&["export", "--to", "all.jsonl"]);
+            let id = running.child().id();
+            while unfinished(&place) == 0 && running.child().try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            running.signal(signal);
+            let ran = running.wait();
+            assert_eq!(unfinished(&place), 0, "{signal} left a rest of {id}: {ran:?}");
+            if ran.code == Some(1) {
+                ran.assert(1, "", "interrupted: no file was made");
+                is_caught = true;
+                break;
+            }
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            std::fs::write(place.path().join("all.jsonl"), "the one before").unwrap();
+        }
+        assert!(is_caught, "{signal}: it was never in the middle");
+        assert_eq!(std::fs::read_to_string(place.path().join("all.jsonl")).unwrap(), "the one before");
+    }
+}
+
 #[test]
 fn what_cannot_be_exported_leaves_nothing_behind() {
     let place = filled();
-    place.run(&["export", "-o", "json"]).assert(2, "", "--output jsonl or csv");
+    place.run(&["export", "-o", "json"]).assert(2, "", "--output jsonl, csv or parquet");
+    place.run(&["export", "-o", "parquet"]).assert(2, "", "one kind of rows");
     place.run(&["export", "-o", "csv"]).assert(2, "", "one kind of rows");
     place.run(&["export", "--server", "http://127.0.0.1:1"]).assert(2, "", "watch --from-snapshot");
     place.run(&["export", "--to", "."]).assert(1, "", "--to .");

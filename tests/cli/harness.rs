@@ -117,14 +117,18 @@ impl Running {
 
     /// Sends SIGTERM, as a service manager does.
     pub(crate) fn terminate(&mut self) {
-        let id = self.child().id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
     }
 
     /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&mut self) {
+        self.signal("INT");
+    }
+
+    /// Sends the signal of this name.
+    pub(crate) fn signal(&mut self, name: &str) {
         let id = self.child().id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     /// Waits for the end.

@@ -6,7 +6,7 @@ use okta_sim::{Action, Org, Refusal, Rule, ServerConfig, SimServer, Spec};
 
 use super::harness::{CANARY, Place};
 
-fn world() -> (SimServer, Place) {
+pub(crate) fn world() -> (SimServer, Place) {
     let config = ServerConfig { token: Some(CANARY.to_owned()), ..ServerConfig::default() };
     let server = SimServer::start(Org::generate(&Spec::of_users(60)), &config).unwrap();
     let mut place = Place::empty();
@@ -205,6 +205,12 @@ fn an_index_is_built_anew_by_whoever_holds_the_org() {
     ran.assert(0, "STARTED", "`okta-idmap status` shows when");
     assert!(ran.out.contains("REBUILDING"), "{ran:?}");
     follows();
+    assert_eq!(people(&place, &["--server", &address]), before);
+    let waited = place.run(&["reindex", "--wait", "-o", "json", "--server", &address]);
+    waited.assert(0, "", "");
+    let json = waited.json();
+    assert_eq!((&json["outcome"], &json["index"]["state"]), (&"STARTED".into(), &"FOLLOWING".into()), "{waited:?}");
+    assert_eq!(state(), "FOLLOWING");
     assert_eq!(people(&place, &["--server", &address]), before);
     place.run(&["reindex", "--direct"]).assert(1, "", "in use by another okta-idmap process");
     running.terminate();

@@ -490,7 +490,7 @@ fn the_effective_configuration_names_its_sources() {
         tls_client_certificate = "required" # default
         allow_insecure_remote = false # default
         max_connections = 800 # default
-        max_watches = 64 # default
+        max_watches = 1000 # default
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
@@ -601,7 +601,7 @@ fn the_effective_configuration_names_its_sources() {
         tls_client_certificate = "required" # default
         allow_insecure_remote = false # default
         max_connections = 800 # default
-        max_watches = 64 # default
+        max_watches = 1000 # default
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default

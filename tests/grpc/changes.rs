@@ -7,7 +7,7 @@ use okta_idmap::core::batch::Batch;
 use okta_idmap::core::coverage::GapKind;
 use okta_idmap::core::ids::{AppId, GroupId, UserId};
 use okta_idmap::core::model::{GroupType, Key, Row, Scope};
-use okta_idmap::serve::STREAMS_MAX;
+use okta_idmap::serve::ServerSettings;
 use okta_idmap_proto::limits::CHANGE_EVENTS_MAX;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::change_event::Event;
@@ -542,11 +542,12 @@ async fn a_snapshot_by_pages_says_whether_it_is_consistent() {
 #[tokio::test]
 async fn there_are_only_so_many_streams() {
     let world = World::crawled().await;
-    let server = world.serve().await;
+    let settings = ServerSettings { max_watches: 64, ..ServerSettings::default() };
+    let server = Server::start_with([world.view()], settings).await;
     let mut client = server.changes().await;
     let request = v1::WatchRequest { start: after(&world, world.revision()), ..Default::default() };
     let mut streams = Vec::new();
-    for _ in 0..STREAMS_MAX {
+    for _ in 0..64 {
         streams.push(client.watch(request.clone()).await.unwrap().into_inner());
     }
     let refused = client.watch(request.clone()).await.unwrap_err();

@@ -15,6 +15,20 @@ The steps come in the order in which it was decided: how the app was found, what
 groups, the statuses, and how completely everything was read. -o json has the facts of each step.
 Exit codes: 0 RESOLVED or a member, 4 any other answer.";
 
+const ACCOUNT_EXAMPLES: &str = "\
+Examples:
+  okta-idmap explain account jira jdoe
+  okta-idmap explain account jira 557058:a1 --kind external-id -o json
+
+Exit codes: 0 RESOLVED, 4 any other outcome.";
+
+const USER_EXAMPLES: &str = "\
+Examples:
+  okta-idmap explain user ada@acme.com --app jira
+  okta-idmap explain user ada --group 'Eng EU' -o json
+
+Exit codes: 0 a member, 4 not, or unknown.";
+
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArgs {
@@ -27,6 +41,7 @@ pub(in crate::cli) struct ExplainArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ExplainCommand {
     /// Why an account of an app belongs to somebody, or to nobody
+    #[command(after_help = ACCOUNT_EXAMPLES)]
     Account {
         /// The app: its id, label or integration name
         app: String,
@@ -37,6 +52,7 @@ pub(in crate::cli) enum ExplainCommand {
         kind: Option<IdentifierForm>,
     },
     /// Why a user is in an app or group, or is not
+    #[command(after_help = USER_EXAMPLES)]
     User {
         /// Id, login or e-mail address
         user: String,

@@ -18,6 +18,29 @@ Examples:
 
 Exit codes: 0 done, 4 no such gap (show).";
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  okta-idmap gaps show 'FORBIDDEN:app_users(0oa1)'
+  okta-idmap gaps show HELD:users -o json
+
+Exit codes: 0 done, 4 no such gap.";
+
+const SCOPES_EXAMPLES: &str = "\
+Examples:
+  okta-idmap gaps scopes                                every collection, and when it was last read to its end
+  okta-idmap gaps scopes --state forbidden,failed
+  okta-idmap gaps scopes --kind app-users -o csv";
+
+const AMBIGUOUS_EXAMPLES: &str = "\
+Examples:
+  okta-idmap gaps ambiguous
+  okta-idmap gaps ambiguous --app 'Jira Cloud' -o csv";
+
+const QUARANTINED_EXAMPLES: &str = "\
+Examples:
+  okta-idmap gaps quarantined
+  okta-idmap gaps quarantined --kind users,app-users -o json";
+
 /// Arguments of `gaps`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct GapsArgs {
@@ -39,12 +62,14 @@ pub(in crate::cli) struct GapsArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub(in crate::cli) enum GapsCommand {
     /// One gap: what it hides, what it rests on, what to do
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// Its id, as answers name it
         #[arg(value_name = "GAP_ID")]
         id: String,
     },
     /// The collections of an org, and how completely each was read
+    #[command(after_help = SCOPES_EXAMPLES)]
     Scopes {
         /// Only collections of these kinds, such as users or app-users
         #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = words::parse_scope_kind)]
@@ -57,6 +82,7 @@ pub(in crate::cli) enum GapsCommand {
         limit: Limit,
     },
     /// Account names that several users of an app have, so that they resolve to nobody
+    #[command(after_help = AMBIGUOUS_EXAMPLES)]
     Ambiguous {
         /// Only of this app: its id, or a label or integration name that is unique
         #[arg(long, value_name = "APP")]
@@ -66,6 +92,7 @@ pub(in crate::cli) enum GapsCommand {
         limit: Limit,
     },
     /// Records that Okta sent and that cannot be read
+    #[command(after_help = QUARANTINED_EXAMPLES)]
     Quarantined {
         /// Only of collections of these kinds, such as users or app-users
         #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = words::parse_scope_kind)]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 pub(super) const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -12,23 +12,27 @@ Examples:
   okta-idmap watch --after 1234 --store-id 5f0c -o jsonl --from-snapshot
                                                       go on there; all anew where that is too old
   okta-idmap watch --kinds user,app-user
+  okta-idmap watch --once --after 1234 --store-id 5f0c        what changed since then, and no more; also without a server
 
-A lost connection is made again, and goes on behind the last checkpoint. Ends with Ctrl-C, exit code 0.";
+A lost connection is made again, and goes on behind the last checkpoint. Ends with Ctrl-C, exit code 0; with --once when
+everything has been printed.";
 
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
   okta-idmap export --to acme.jsonl                   everything; the first line says of which revision
   okta-idmap export --kinds user,app-user | gzip > accounts.jsonl.gz
   okta-idmap export --kinds group-member -o csv --to members.csv
+  okta-idmap export --kinds app-user -o parquet --to accounts.parquet
 
 It reads the data directory itself, also while a server writes to it; until it is done the store's write-ahead log grows,
 so give it a fast reader. Lines: one {\"export\": ...} with revision, completeness and numbers of rows, one object per row,
-and at the end {\"end\": {\"rows\": N}}: without that line it is not whole.";
+and at the end {\"end\": {\"rows\": N}}: without that line it is not whole. Parquet has typed columns, and revision, store and
+completeness in the metadata of the file. A file appears when it is whole, or not at all.";
 
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
-    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group; CSV needs exactly one
+    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group; CSV and Parquet need exactly one
     #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
     pub(in crate::cli) kinds: Vec<WatchKind>,
     /// Write to this file, which appears when it is whole [default: standard output]
@@ -38,6 +42,7 @@ pub(in crate::cli) struct ExportArgs {
 
 /// Arguments of `watch`.
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("begin").multiple(true).args(["from_snapshot", "after"])))]
 pub(in crate::cli) struct WatchArgs {
     /// Begin with all rows there are; with --after, only where changes since then cannot be had any more
     #[arg(long)]
@@ -48,6 +53,9 @@ pub(in crate::cli) struct WatchArgs {
     /// The store that the revision counts in, as checkpoints name it [default: the server's]
     #[arg(long, value_name = "ID", requires = "after")]
     pub(in crate::cli) store_id: Option<String>,
+    /// End when everything up to now has been printed, and say where to go on
+    #[arg(long, requires = "begin")]
+    pub(in crate::cli) once: bool,
     /// Only rows of these kinds: user, group, app, app-user, group-member, app-group
     #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
     pub(in crate::cli) kinds: Vec<WatchKind>,

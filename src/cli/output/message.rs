@@ -47,6 +47,7 @@ named!(
     App,
     AppGroupEntry,
     AppSubject,
+    BatchResolveResult,
     ChangeEvent,
     CheckAppMembershipResponse,
     ExpandUserResponse,
@@ -74,6 +75,41 @@ named!(
 /// The message as JSON.
 pub(in crate::cli) fn to_json<M: Named>(message: &M) -> Value {
     SCHEMA.message(M::NAME, &message.encode_to_vec(), 0)
+}
+
+/// What a field of a message is, for a table with types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum CellType {
+    /// Text; the name of an enum's value.
+    Text,
+    /// Several texts.
+    Texts,
+    /// Yes or no.
+    Flag,
+    /// A whole number.
+    Number,
+    /// Milliseconds since the Unix epoch.
+    Time,
+}
+
+/// The fields of a kind of rows in their order, with what they are and whether they can be `null`. What has no type here is
+/// text, as JSON.
+pub(in crate::cli) fn row_columns(kind: &str) -> Vec<(String, CellType, bool)> {
+    let kinds = SCHEMA.messages.get("idmap.v1.Row").into_iter().flatten();
+    let found =
+        kinds.into_iter().find(|field| field.name == kind).and_then(|field| SCHEMA.messages.get(&field.type_name));
+    let columns = found.into_iter().flatten().map(|field| {
+        let cell = match (field.repeated, field.kind) {
+            (true, _) => CellType::Texts,
+            (false, Type::Bool) => CellType::Flag,
+            (false, Type::Int32 | Type::Int64 | Type::Uint32) => CellType::Number,
+            (false, Type::Message) if field.type_name == "google.protobuf.Timestamp" => CellType::Time,
+            (false, _) => CellType::Text,
+        };
+        let can_be_null = field.presence != Presence::Implicit || field.kind == Type::Enum;
+        (field.name.clone(), cell, can_be_null)
+    });
+    columns.collect()
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {

@@ -21,7 +21,7 @@ use std::io::{self, Stdout, Write};
 
 use serde_json::Value;
 
-pub(super) use self::message::{Named, short, to_json};
+pub(super) use self::message::{CellType, Named, row_columns, short, to_json};
 use self::table::{Table, write_pairs};
 use self::text::{clean, guarded};
 use super::args::Form;

@@ -14,6 +14,8 @@
 //! answered out of the old window was sent before its end, one answered out of the new window came back after its begin,
 //! and all windows of a bucket have the same length, whether they follow upon each other or begin with a request.
 
+use std::collections::VecDeque;
+
 use super::clock::{ServerClock, Span};
 use super::foreign::{Foreign, Look};
 use super::{
@@ -48,12 +50,18 @@ const MUCH_LEFT_SHARE: u64 = 4;
 /// taken meanwhile.
 const LOOKS_SHARE: u64 = 5;
 
+/// So many requests without an answer are remembered by their time.
+const PERHAPS_SENT_MAX: usize = 64;
+
 /// Windows of fewer requests keep none of them back to find the end.
 const KEEP_FOR_END_LIMIT_MIN: u64 = 10;
 
 /// Windows of so many keep two back while their end is known worse than to this part of their length.
 const KEEP_TWO_LIMIT_MIN: u64 = 20;
 const KEEP_TWO_WIDTH_SHARE: i64 = 20;
+
+/// Where a window may have ended so large a part of its length before the whole second that is expected, that is tried.
+const TRY_WIDTH_SHARE: i64 = 40;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Window {
@@ -69,11 +77,13 @@ struct Window {
     start: Span,
     /// When the last request was sent that was answered out of this window: it ended later.
     last_sent: i64,
-    /// When it began if it began with a request of ours, as its first answer looked like.
+    /// When it began if it began with a request of ours: in the first window of all, as its answer looked like.
     opened: Option<Span>,
     /// Requests of ours that it has counted: answered, and perhaps counted.
     counted: u64,
     perhaps_counted: u64,
+    /// When the newest of the latter were sent: they may have been counted by the next window.
+    perhaps_sent: VecDeque<i64>,
 }
 
 /// The end of a window.
@@ -83,6 +93,8 @@ struct Ends {
     likely: Span,
     /// When a request goes to find it.
     look_at: i64,
+    /// When another one does before, if two are left.
+    try_at: Option<i64>,
     /// After this it is over by all that was learnt.
     over: i64,
     /// After this it is over by its `Reset` alone.
@@ -99,7 +111,10 @@ pub struct BucketRate {
     /// Where windows end against their `Reset`, if they are regular and last whole seconds, and how well that has proved.
     cut: Span,
     regularity: i32,
-    /// The same for windows that begin with a request and last whole seconds.
+    /// The same for windows that begin with a request: how long they are after it, how well that has proved, and how well that they
+    /// last whole seconds.
+    after_opened: Span,
+    openness: i32,
     wholeness: i32,
     foreign: Foreign,
     /// How long answers took of late, at the most; fading.
@@ -125,6 +140,8 @@ impl BucketRate {
             length: ANY_LENGTH,
             cut: ANY_CUT,
             regularity: 0,
+            after_opened: ANY_LENGTH,
+            openness: 0,
             wholeness: 0,
             foreign: Foreign::default(),
             way_millis: 0,
@@ -189,7 +206,8 @@ impl BucketRate {
             Urgency::Patient if self.explorer.is_some() => Admission::At(moment(ends.over)),
             Urgency::Patient => {
                 let looks_at = if self.foreign.is_seen() { self.look_at(window, ends) } else { i64::MAX };
-                let at = ends.look_at.min(looks_at);
+                let try_at = ends.try_at.filter(|_| left > 1 && window.last_sent < ends.likely.from);
+                let at = try_at.unwrap_or(ends.look_at).min(looks_at);
                 if now >= at { Admission::Go } else { Admission::At(moment(at.min(ends.over))) }
             }
         }
@@ -281,7 +299,12 @@ impl BucketRate {
     fn keep_for_end(window: &Window, ends: Ends, length: i64) -> i64 {
         match window.limit {
             ..KEEP_FOR_END_LIMIT_MIN => 0,
-            KEEP_TWO_LIMIT_MIN.. if ends.over.saturating_sub(ends.likely.from) > length / KEEP_TWO_WIDTH_SHARE => 2,
+            KEEP_TWO_LIMIT_MIN..
+                if ends.try_at.is_some()
+                    || ends.over.saturating_sub(ends.likely.from) > length / KEEP_TWO_WIDTH_SHARE =>
+            {
+                2
+            }
             _ => 1,
         }
     }
@@ -301,11 +324,18 @@ impl BucketRate {
             whole_seconds(self.length).and_then(|length| window.start.plus(length).meet(likely)).unwrap_or(likely);
         // A window that begins with a request costs the time until that one, each time: there the end is looked for exactly.
         // One that begins by the clock does not.
-        let opened = window.opened.filter(|_| self.wholeness >= 0);
-        let likely = opened.and_then(|opened| whole_seconds_after(opened, known)).unwrap_or(likely);
-        let is_exact = opened.is_some() || likely.width() <= END_WIDTH_MILLIS;
-        let look_at = if is_exact { likely.to } else { likely.middle() };
-        Ends { likely, look_at, over: known.to, surely_over }
+        let opened = window.opened.filter(|_| self.openness >= 0);
+        let likely = opened.and_then(|opened| opened.plus(self.after_opened).meet(likely)).unwrap_or(likely);
+        let whole = opened.filter(|_| self.wholeness >= 0).and_then(|opened| whole_seconds_after(opened, likely));
+        let Some(whole) = whole else {
+            let look_at = if likely.width() <= END_WIDTH_MILLIS { likely.to } else { likely.middle() };
+            return Ends { likely, try_at: None, look_at, over: known.to, surely_over };
+        };
+        // It may as well have ended long before: whoever only looks at whole seconds is late each time.
+        let before = Span::new(likely.from, whole.from);
+        let try_at = (before.width() > self.length_at_least(0) / TRY_WIDTH_SHARE).then_some(before.middle());
+        let likely = Span::new(try_at.unwrap_or(whole.from), whole.to);
+        Ends { likely, try_at, look_at: whole.to, over: known.to, surely_over }
     }
 
     /// Request `number` was sent: it is in flight.
@@ -330,7 +360,7 @@ impl BucketRate {
     /// been counted.
     pub fn unanswered(&mut self, sent: Moment) {
         self.ended(sent);
-        self.perhaps_counted();
+        self.perhaps_counted(sent.millis());
     }
 
     fn ended(&mut self, sent: Moment) {
@@ -340,10 +370,14 @@ impl BucketRate {
         }
     }
 
-    fn perhaps_counted(&mut self) {
+    fn perhaps_counted(&mut self, sent: i64) {
         if let Some(window) = &mut self.window {
             window.shown = window.shown.saturating_sub(1);
             window.perhaps_counted = window.perhaps_counted.saturating_add(1);
+            if window.perhaps_sent.len() == PERHAPS_SENT_MAX {
+                window.perhaps_sent.pop_front();
+            }
+            window.perhaps_sent.push_back(sent);
         }
     }
 
@@ -402,13 +436,13 @@ impl BucketRate {
         let (Some(limit), Some(remaining), Some(reset_unix_s)) =
             (headers.limit, headers.remaining, headers.reset_unix_s)
         else {
-            return self.perhaps_counted();
+            return self.perhaps_counted(sent);
         };
         // No window ends that late: what says so is not of this bucket, or not in seconds.
         let is_far =
             clock.surely_over(reset_unix_s).is_some_and(|over| over > now.saturating_add(signed(WAIT_MILLIS_MAX)));
         if limit == 0 || is_far {
-            return self.perhaps_counted();
+            return self.perhaps_counted(sent);
         }
         let remaining = remaining.min(limit);
         let in_flight = u64::from(self.in_flight);
@@ -424,7 +458,11 @@ impl BucketRate {
         if newer > 1 || (newer == 1 && remaining > window.shown) {
             let start = self.end(&window, now, clock);
             self.foreign.close(self.length);
-            let next = Window::new(limit, remaining, reset_unix_s, sent, now, start);
+            let mut next = Window::new(limit, remaining, reset_unix_s, sent, now, start);
+            // Who else has taken of it may have come right after us.
+            next.opened = Some(Span::new(sent, now));
+            next.perhaps_sent = window.perhaps_sent.into_iter().filter(|sent| *sent >= start.from).collect();
+            next.perhaps_counted = next.perhaps_sent.len() as u64;
             self.foreign.look(next.look(in_flight), start.from.max(now.saturating_sub(self.length.to)));
             self.begin(next, clock);
             return;
@@ -470,8 +508,12 @@ impl BucketRate {
         let end = clock.end_of(window.reset_unix_s).and_then(|end| end.meet(seen)).unwrap_or(seen);
         self.learn_length(end.minus(window.start));
         if let Some(opened) = window.opened {
-            let is_whole = whole_seconds_after(opened, end).is_some();
-            self.wholeness = if is_whole { (self.wholeness + 1).min(REGULAR_ENDS) } else { -REGULAR_ENDS };
+            let proved = |so_far: i32, has: bool| if has { (so_far + 1).min(REGULAR_ENDS) } else { -REGULAR_ENDS };
+            self.wholeness = proved(self.wholeness, whole_seconds_after(opened, end).is_some());
+            let seen = end.minus(opened);
+            let both = self.after_opened.meet(seen);
+            self.openness = proved(self.openness, both.is_some());
+            self.after_opened = both.or_else(|| seen.meet(ANY_LENGTH)).unwrap_or(ANY_LENGTH);
         }
         if let Some(cut) = clock.against_reset(window.reset_unix_s, end) {
             match self.cut.meet(cut) {
@@ -546,6 +588,7 @@ impl Window {
             last_sent: sent,
             counted: 1,
             perhaps_counted: 0,
+            perhaps_sent: VecDeque::new(),
         }
     }
 

@@ -105,20 +105,35 @@ impl Foreign {
         let expected = at_rate(self.rate(), millis).div_ceil(1_000_000);
         // A window sees about as many as those before it, unless it has seen more already.
         let seen = self.last.map_or(0, |look| look.seen);
+        // Those who come all at once have come; a stream goes on.
+        if self.came_at_once() {
+            return expected.min(self.past_total.saturating_sub(seen));
+        }
         let usual = self.past_total.saturating_add(self.past_total / 16);
         if seen > usual {
             return expected;
         }
-        // Those who come all at once have come; a stream goes on.
-        let came_at_once = self.jump.saturating_mul(2) > seen && self.past_burst.saturating_mul(2) > self.past_total;
-        let stream = if came_at_once { 0 } else { at_rate(self.past_rate, millis).div_ceil(1_000_000) };
+        let stream = at_rate(self.past_rate, millis).div_ceil(1_000_000);
         expected.min((usual - seen).max(stream))
     }
 
     /// The same, by bad luck.
     pub(super) fn at_most(&self, millis: i64) -> u64 {
         let expected = self.expected(millis);
-        expected.saturating_add(expected.isqrt()).saturating_add(self.burst().min(1))
+        let one = if self.have_all_come() { 0 } else { self.burst().min(1) };
+        expected.saturating_add(expected.isqrt()).saturating_add(one)
+    }
+
+    /// Most of what was seen in this window came at once, as it did in those before.
+    fn came_at_once(&self) -> bool {
+        let seen = self.last.map_or(0, |look| look.seen);
+        self.jump.saturating_mul(2) > seen && self.past_burst.saturating_mul(2) > self.past_total
+    }
+
+    /// Those who come at once, window after window, have come in this one.
+    fn have_all_come(&self) -> bool {
+        let seen = self.last.map_or(0, |look| look.seen);
+        self.regularity > 0 && self.came_at_once() && seen >= self.past_total
     }
 
     /// Milliseconds in which the stream takes so many.
@@ -165,6 +180,9 @@ impl Foreign {
     /// The burst that may still come in a window of this limit. Never more than half of it: one that took all of a window
     /// must not stop the next.
     pub(super) fn unseen_burst(&self, limit: u64) -> u64 {
+        if self.have_all_come() {
+            return 0;
+        }
         let seen = self.last.map_or(0, |look| look.seen);
         let burst = self.burst().min(limit / 2);
         burst.min(self.past_total.saturating_sub(seen).max(1))
@@ -213,6 +231,28 @@ mod tests {
         }
         let after: Vec<u64> = (0..4).map(|_| window(&mut foreign, &none)).collect();
         assert_eq!(after, [40, 40, 30, 22]);
+    }
+
+    #[test]
+    fn who_has_come_at_once_in_every_window_is_not_expected_twice() {
+        #[track_caller]
+        fn check(windows: usize, came: u64, expected: u64, unseen: u64) {
+            let mut foreign = Foreign::default();
+            (0..windows).for_each(|_| {
+                window(&mut foreign, &[(0, 0), (30_000, 0), (30_100, 40), (50_000, 40)]);
+            });
+            foreign.look(Look { at: 10_000, seen: 0 }, 0);
+            foreign.look(Look { at: 10_100, seen: came }, 0);
+            assert_eq!(
+                (foreign.at_most(40_000), foreign.unseen_burst(100)),
+                (expected, unseen),
+                "{came} after {windows} windows"
+            );
+        }
+        check(2, 40, 0, 0);
+        check(2, 41, 0, 0);
+        check(2, 39, 3, 1);
+        check(2, 30, 14, 10);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The scheduler over hours of virtual time, against [`super::simulated_tests`]: random limits, windows, latencies, second
 //! clients, priorities, by seed.
 //!
-//! `RATE_SEEDS=300 cargo test --lib rate::simulation -- --nocapture` runs more and prints the figures. The bounds are those of
-//! the default seeds: among hundreds some of the smallest limits fall below them, as one request is a large part there.
+//! `RATE_SEEDS=300 cargo test --lib rate::simulation -- --nocapture` runs more and prints the figures. The bounds hold for these
+//! 300; of limits below 60, where one request is a large part, a tenth less is asked for.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -276,13 +276,15 @@ fn check(name: &str, latency_ms_max: u64, others: fn(u32) -> Others, bounds: &Bo
         let world = random_world(seed, latency_ms_max, others);
         let report = Run::new(&world).run();
         let window_ms = world.limit.window_ms as u64;
-        let later = (bounds.refused_percent * report.windows).div_ceil(100);
+        // Of a small limit one request is a large part, so that chance is.
+        let is_small = world.limit.requests < 60;
+        let percent = bounds.refused_percent + if is_small && world.limit.others != Others::None { 8 } else { 0 };
+        let later = (percent * report.windows).div_ceil(100);
         let refusals_max = bounds.refused_at_first + later;
         assert!(report.window_refusals <= refusals_max as u64, "seed {seed}: {report:?} of {world:?}");
         let wait_ms_max = window_ms + 2 * latency_ms_max;
         assert!(report.urgent_wait_ms <= wait_ms_max, "seed {seed}: {report:?} of {world:?}");
-        // Of a small limit the one request that looks for the end of the window is a large part.
-        let small = if world.limit.requests < 60 { 100 } else { 0 };
+        let small = if is_small { 100 } else { 0 };
         assert!(report.used + small >= bounds.used, "seed {seed}: {report:?} of {world:?}");
         assert!(report.pace + small >= bounds.pace, "seed {seed}: {report:?} of {world:?}");
         (refused, windows) = (refused + report.window_refusals, windows + report.windows);
@@ -300,7 +302,7 @@ fn check(name: &str, latency_ms_max: u64, others: fn(u32) -> Others, bounds: &Bo
 
 #[test]
 fn alone_and_near() {
-    let bounds = Bounds { refused_at_first: 0, refused_percent: 0, used: 930, pace: 930, pace_median: 970 };
+    let bounds = Bounds { refused_at_first: 0, refused_percent: 0, used: 930, pace: 940, pace_median: 980 };
     check("alone, near", 150, |_| Others::None, &bounds);
 }
 
@@ -312,20 +314,20 @@ fn alone_and_far() {
 
 #[test]
 fn beside_a_steady_client() {
-    let bounds = Bounds { refused_at_first: 0, refused_percent: 0, used: 900, pace: 900, pace_median: 960 };
+    let bounds = Bounds { refused_at_first: 0, refused_percent: 0, used: 950, pace: 930, pace_median: 980 };
     check("steady, near", 150, |requests| Others::Steady(requests / 2), &bounds);
 }
 
 #[test]
 fn beside_a_client_who_takes_half_as_soon_as_it_can() {
-    let bounds = Bounds { refused_at_first: 0, refused_percent: 0, used: 800, pace: 780, pace_median: 940 };
+    let bounds = Bounds { refused_at_first: 0, refused_percent: 0, used: 920, pace: 900, pace_median: 970 };
     check("first, near", 150, |requests| Others::First(requests / 2), &bounds);
 }
 
 /// Nobody can know when a random client comes: refusals are rare and not excluded.
 #[test]
 fn beside_a_random_client() {
-    let bounds = Bounds { refused_at_first: 0, refused_percent: 6, used: 950, pace: 900, pace_median: 970 };
+    let bounds = Bounds { refused_at_first: 0, refused_percent: 6, used: 950, pace: 900, pace_median: 980 };
     check("random, near", 150, |requests| Others::Random(requests / 2), &bounds);
 }
 
@@ -336,7 +338,7 @@ fn beside_a_random_client() {
 /// From then on their part is kept free.
 #[test]
 fn beside_a_client_of_bursts() {
-    let bounds = Bounds { refused_at_first: 10, refused_percent: 2, used: 820, pace: 780, pace_median: 880 };
+    let bounds = Bounds { refused_at_first: 10, refused_percent: 2, used: 920, pace: 900, pace_median: 960 };
     check("bursts, near", 150, |requests| Others::Burst(requests / 2), &bounds);
 }
 

@@ -1,9 +1,9 @@
 //! Lists that do not end: whether one shows the same rows again and again, and how many rows a list can have at all.
 //!
-//! Entry points: [`Repeats::page`], [`rows_max`].
+//! Entry points: [`Pages::go_on`], [`rows_max`].
 //!
 //! Invariants:
-//! - A list half of whose rows are new is never cut short by [`Repeats`], however long it is: chance has it less than once in
+//! - A list half of whose rows are new is never cut short because it goes in circles, however long it is: chance has it less than once in
 //!   2⁶⁴ rows.
 //! - The memory of a walk is [`SAMPLE_MAX`] hashes, whatever the list has.
 
@@ -66,6 +66,63 @@ impl Repeats {
             self.old_rows = self.old_rows.saturating_add(old);
         }
         self.old_pages >= OLD_PAGES_MAX && self.old_rows >= OLD_ROWS_MIN
+    }
+}
+
+/// Pages in a row without a row. An empty page with a link is legal (facts 0.1); so many are a list that does not end.
+pub(super) const BLANK_PAGES_MAX: u32 = 1_000;
+
+/// The pages of one list, as far as they tell whether it ends.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    /// Hashes of the links that were followed: a link that comes again is an endless loop (facts 13.2).
+    visited: HashSet<u64>,
+    repeats: Repeats,
+    /// The latest pages showed nothing new.
+    goes_in_circles: bool,
+    /// Pages without a row since the last that had one.
+    blank_pages: u32,
+}
+
+/// How long a list has become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Length {
+    /// Pages so far.
+    pub(super) pages: u32,
+    pub(super) pages_max: u32,
+    /// Rows of the latest page.
+    pub(super) page_rows: usize,
+    /// Rows so far, and how many such a list can have, if anything tells.
+    pub(super) rows: u64,
+    pub(super) rows_max: Option<u64>,
+}
+
+impl Pages {
+    /// Looks at a page, by hashes of its rows.
+    pub(super) fn look_at(&mut self, rows: impl IntoIterator<Item = u64>) {
+        self.goes_in_circles = self.repeats.page(rows);
+    }
+
+    /// Whether the list may go on at `next`; else why not.
+    pub(super) fn go_on(&mut self, next: &str, length: Length) -> Result<(), String> {
+        let pages = length.pages;
+        self.blank_pages = if length.page_rows == 0 { self.blank_pages + 1 } else { 0 };
+        if !self.visited.insert(hash(next)) {
+            return Err(format!("page {pages} links to a page that was read already"));
+        }
+        if self.blank_pages >= BLANK_PAGES_MAX {
+            return Err(format!("{BLANK_PAGES_MAX} pages in a row show nothing, and link to another"));
+        }
+        if self.goes_in_circles {
+            return Err(format!("page {pages} and those before it show only what was shown already"));
+        }
+        if let Some(most) = length.rows_max.filter(|most| length.rows > *most) {
+            return Err(format!("it shows more than {most} rows, which the org cannot have"));
+        }
+        if pages >= length.pages_max {
+            return Err(format!("the list has more than {} pages", length.pages_max));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! A selection never says that something does not exist, except for accounts of which an event said that they have ended: what
 //! it leaves out is asked for by id.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::super::batch::{Batch, Delta};
 use super::super::coverage::{ReadFailure, gap_of_failure};
@@ -11,7 +11,7 @@ use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{Group, GroupMember, Key, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
-use super::endless::hash;
+use super::endless::{Length, Pages, hash, row_hash, rows_max};
 use super::holds::{Probe, ProbeResult};
 use super::walk::WALK_PAGES_MAX;
 use super::{
@@ -38,10 +38,11 @@ pub(super) struct Selected {
     /// The same by our clock.
     pub(super) asked_at: Timestamp,
     pages: u32,
+    rows: u64,
     restarts: u8,
     limit: Option<u32>,
     next: Option<String>,
-    visited: HashSet<u64>,
+    ends: Pages,
     /// Apps of the user that were shown.
     user_apps: Vec<UserAppSeen>,
     /// Users that were shown.
@@ -63,10 +64,11 @@ impl Selected {
             began: Timestamp::default(),
             asked_at: Timestamp::default(),
             pages: 0,
+            rows: 0,
             restarts: 0,
             limit: None,
             next: None,
-            visited: HashSet::new(),
+            ends: Pages::default(),
             user_apps: Vec::new(),
             users: BTreeSet::new(),
             accounts: Vec::new(),
@@ -99,15 +101,23 @@ impl Selected {
         }
     }
 
-    /// Takes in a link; `Err` when the list does not end.
-    fn go_to(&mut self, next: String) -> Result<(), String> {
+    /// Takes in how much the newest page showed.
+    fn look_at(&mut self, page: &PageSeen) -> usize {
+        self.pages += 1;
+        let apps = page.user_apps.iter().map(|seen| hash(seen.app.as_str()));
+        self.ends.look_at(page.rows.iter().map(row_hash).chain(apps));
+        let rows = page.rows.len() + page.user_apps.len();
+        self.rows += rows as u64;
+        rows
+    }
+
+    /// Takes in the link of a page of so many rows; no such list has more than `rows_max`. `Err` when the list does not end.
+    fn go_to(&mut self, next: String, page_rows: usize, rows_max: Option<u64>) -> Result<(), String> {
         let pages_max = match self.selection {
             Selection::UserApps(_) | Selection::UserGroups(_) => USER_PAGES_MAX,
             _ => WALK_PAGES_MAX,
         };
-        if !self.visited.insert(hash(&next)) || self.pages >= pages_max {
-            return Err(format!("the list does not end after {} pages", self.pages));
-        }
+        self.ends.go_on(&next, Length { pages: self.pages, pages_max, page_rows, rows: self.rows, rows_max })?;
         self.next = Some(next);
         Ok(())
     }
@@ -122,8 +132,8 @@ impl Selected {
         self.restarts += 1;
         self.next = None;
         self.from = None;
-        self.pages = 0;
-        self.visited.clear();
+        (self.pages, self.rows) = (0, 0);
+        self.ends = Pages::default();
         self.user_apps.clear();
         self.restarts <= RESTARTS_MAX
     }
@@ -152,7 +162,8 @@ impl SyncState {
 
     pub(super) fn on_selected(&mut self, mut selected: Selected, page: PageSeen, effects: &mut Vec<Effect>) {
         let from = *selected.from.get_or_insert(page.at);
-        selected.pages += 1;
+        let page_rows = selected.look_at(&page);
+        let rows_max = rows_max(&selected.scope(), self.evidence_of_length(&selected.scope()));
         let mut batch = self.batch();
         self.credential_lives(&mut batch);
         batch.at = page.at;
@@ -169,7 +180,7 @@ impl SyncState {
             self.on_selected_row(&mut selected, row, &mut batch);
         }
         if let Some(next) = page.next {
-            if let Err(detail) = selected.go_to(next) {
+            if let Err(detail) = selected.go_to(next, page_rows, rows_max) {
                 self.commit(batch, effects);
                 self.on_selection_failed(selected, &ReadFailure::Failed { detail }, effects);
                 return;
@@ -271,7 +282,7 @@ impl SyncState {
         match next {
             _ if shows => self.on_probe(probe, ProbeResult::There, effects),
             None => self.on_probe(probe, ProbeResult::Gone(None), effects),
-            Some(next) => match selected.go_to(next) {
+            Some(next) => match selected.go_to(next, rows.len(), None) {
                 Ok(()) => {
                     let call = selected.next_call();
                     self.call(call, Pending::Select(Box::new(selected)), effects);

@@ -1,16 +1,13 @@
 //! One walk over the pages of one scope.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::super::batch::{Listing, Position};
 use super::super::coverage::ReadFailure;
 use super::super::ids::{GroupId, RequestNumber, Timestamp};
 use super::super::model::{Row, Scope};
 use super::Call;
-use super::endless::{Repeats, hash, row_hash};
-
-/// Pages in a row without a row. An empty page with a link is legal (facts 0.1); so many are a list that does not end.
-const BLANK_PAGES_MAX: u32 = 1_000;
+use super::endless::{Length, Pages, row_hash};
 
 /// Pages of one walk. A list of 1,000,000 rows in pages of 10 has 100,000; more is an endless list.
 pub(super) const WALK_PAGES_MAX: u32 = 200_000;
@@ -33,18 +30,12 @@ pub(super) struct Walk {
     next: Option<String>,
     page: u32,
     rows: u64,
-    /// Pages without a row since the last that had one.
-    blank_pages: u32,
     /// Records that could not be read.
     unreadable: u64,
     restarts: u8,
     /// Groups that it has shown and that were expected, see [`super::Target::AppGroup`].
     pub(super) expected: BTreeSet<GroupId>,
-    /// Hashes of the links of this walk: a link that comes again is an endless loop (facts 13.2).
-    visited: HashSet<u64>,
-    repeats: Repeats,
-    /// The latest pages showed nothing new.
-    goes_in_circles: bool,
+    pages: Pages,
 }
 
 /// What a page's `next` link means for the walk.
@@ -72,13 +63,10 @@ impl Walk {
             next: None,
             page: 0,
             rows: 0,
-            blank_pages: 0,
             unreadable: 0,
             restarts: 0,
             expected: BTreeSet::new(),
-            visited: HashSet::new(),
-            repeats: Repeats::default(),
-            goes_in_circles: false,
+            pages: Pages::default(),
         }
     }
 
@@ -115,7 +103,7 @@ impl Walk {
 
     /// Looks at the rows of a page, before [`Walk::advance`].
     pub(super) fn look_at(&mut self, rows: &[Row]) {
-        self.goes_in_circles = self.repeats.page(rows.iter().map(row_hash));
+        self.pages.look_at(rows.iter().map(row_hash));
     }
 
     pub(super) fn next_call(&self) -> Call {
@@ -132,7 +120,6 @@ impl Walk {
     pub(super) fn advance(&mut self, rows: usize, next: Option<String>, rows_max: Option<u64>) -> Advance {
         self.page += 1;
         self.rows += rows as u64;
-        self.blank_pages = if rows == 0 { self.blank_pages + 1 } else { 0 };
         let Some(next) = next else {
             if self.listing == Listing::PlainUsers {
                 return self.second_half();
@@ -140,23 +127,9 @@ impl Walk {
             let must_have_rows = matches!(self.scope, Scope::Users | Scope::Groups | Scope::Apps);
             return if must_have_rows && self.rows == 0 { Advance::Empty } else { Advance::End };
         };
-        if !self.visited.insert(hash(&next)) {
-            return Advance::Endless(format!("page {} links to a page that was read already", self.page));
-        }
-        if self.blank_pages >= BLANK_PAGES_MAX {
-            return Advance::Endless(format!("{BLANK_PAGES_MAX} pages in a row show nothing, and link to another"));
-        }
-        if self.goes_in_circles {
-            return Advance::Endless(format!(
-                "page {} and those before it show only what was shown already",
-                self.page
-            ));
-        }
-        if let Some(most) = rows_max.filter(|most| self.rows > *most) {
-            return Advance::Endless(format!("it shows more than {most} rows, which the org cannot have"));
-        }
-        if self.page >= WALK_PAGES_MAX {
-            return Advance::Endless(format!("the list has more than {WALK_PAGES_MAX} pages"));
+        let length = Length { pages: self.page, pages_max: WALK_PAGES_MAX, page_rows: rows, rows: self.rows, rows_max };
+        if let Err(evidence) = self.pages.go_on(&next, length) {
+            return Advance::Endless(evidence);
         }
         self.next = Some(next.clone());
         Advance::Next(self.position(next))
@@ -207,13 +180,10 @@ impl Walk {
         self.next = None;
         self.page = 0;
         self.rows = 0;
-        self.blank_pages = 0;
         self.unreadable = 0;
         self.from = None;
         self.expected.clear();
-        self.visited.clear();
-        self.repeats = Repeats::default();
-        self.goes_in_circles = false;
+        self.pages = Pages::default();
         Ok(())
     }
 }
@@ -230,6 +200,7 @@ pub(super) fn resumed(scope: Scope, position: Position) -> Walk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::endless::BLANK_PAGES_MAX;
     use super::*;
 
     /// Takes in pages with so many rows each, every one of which links to another.

@@ -85,7 +85,7 @@ fn alias(setting: &AliasSetting) -> v1::AccountAlias {
 }
 
 /// What a stream has told of the coverage, and what of it is still to be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     position: u64,
 }

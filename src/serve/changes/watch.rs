@@ -8,10 +8,13 @@
 //! - A stream that is not polled, because its client does not read, holds no place in a queue.
 //! - A checkpoint follows every piece of the log that was sent, whatever the filter dropped, and comes within
 //!   [`IDLE_WAIT_MILLIS`] when nothing happens.
+//! - Streams that stand at the same place look at the log together (`rounds`): an idle one costs a timer and a message a second,
+//!   no read of the store.
 //! - `observed_through` of a checkpoint is never ahead of what was sent.
 //! - When the server drains, the stream ends with `UNAVAILABLE`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -27,13 +30,14 @@ use super::super::ask::{Ask, Call};
 use super::super::errors::Failure;
 use super::lines::{Kinds, Planned, batches, window};
 use super::resolution::{Told, held_names, held_names_page, mark, policy_events};
+use super::rounds::{Looked, Position, ResolutionRound, Round};
 use super::rows::{
     Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::Kind;
 
-/// How long an idle stream waits before it says where it stands. What is left to the promised second is for the reading.
+/// How long an idle stream waits at most before it says where it stands. What is left to the promised second is for the reading.
 const IDLE_WAIT_MILLIS: u64 = 800;
 const _: () = assert!(IDLE_WAIT_MILLIS < CHECKPOINT_INTERVAL_MS_MAX);
 
@@ -54,8 +58,6 @@ pub(super) type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse
 /// A stream that may begin.
 pub(super) struct Opening {
     pub(super) call: Call,
-    /// What is too old depends on the time of each message, not on that of the call.
-    pub(super) clock: fn() -> Timestamp,
     pub(super) begin: Begin,
     pub(super) kinds: Kinds,
     /// Whether everything is sent that answers are made of.
@@ -63,6 +65,11 @@ pub(super) struct Opening {
     /// Place among the streams, given back at the end.
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) drain: CancellationToken,
+    /// What is too old, and whether a checkpoint is complete, is asked at the time of the checkpoint.
+    pub(super) clock: fn() -> Timestamp,
+    /// When within the interval idle checkpoints are made: at one time for all streams of a connection, so that they are
+    /// sent together, and at others for other connections.
+    pub(super) phase: Duration,
 }
 
 /// The log line at the end of a stream, however it ends.
@@ -81,10 +88,10 @@ impl Drop for EndLog {
 
 /// The stream.
 pub(super) fn stream(opening: Opening) -> WatchStream {
-    let Opening { call, clock, begin, kinds, for_resolution, permit, drain } = opening;
+    let Opening { call, begin, kinds, for_resolution, permit, drain, clock, phase } = opening;
     let log = EndLog { org: call.view().name().to_owned(), begun: Instant::now(), events: 0 };
     let mut revisions = call.view().reader().revisions();
-    let reading = Reading { call, clock, drain };
+    let reading = Reading { call, drain, clock, phase };
     Box::pin(async_stream::try_stream! {
         let _permit = permit;
         let mut log = log;
@@ -131,15 +138,17 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
         let mut observed_through = None;
         loop {
             // Before the read, so that what is committed meanwhile wakes the wait below.
-            revisions.borrow_and_update();
-            let round = reading.round(after, &kinds, told).await?;
-            let Round::Changes { first, rest, mut checkpoint, through, is_caught_up, resolution } = round else {
-                if let Round::TooOld(event) = round {
+            let known = *revisions.borrow_and_update();
+            let round = reading.round(Position { after, kinds: kinds.clone(), told }, known).await?;
+            let (mut ready, rest, mut checkpoint, through, is_caught_up, resolution) = match Arc::unwrap_or_clone(round) {
+                Round::TooOld(event) => {
                     yield v1::WatchResponse { events: vec![*event] };
+                    return;
                 }
-                return;
+                Round::Changes { first, rest, checkpoint, through, is_caught_up, resolution } => {
+                    (first, rest, checkpoint, through, is_caught_up, resolution)
+                }
             };
-            let mut ready = first;
             let mut is_whole = is_caught_up;
             for chunk in rest.chunks(CHANGE_EVENTS_MAX) {
                 for message in batches(std::mem::take(&mut ready)) {
@@ -168,51 +177,20 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
                 yield message;
             }
             after = through;
-            if is_caught_up {
+            // A look of others may be from just before what woke this one up.
+            if is_caught_up && through >= known {
                 reading.wait(&mut revisions).await?;
             }
         }
     })
 }
 
-/// What one look at the log brought.
-enum Round {
-    TooOld(Box<v1::ChangeEvent>),
-    Changes {
-        /// Events that were made at once.
-        first: Vec<v1::ChangeEvent>,
-        /// What is left to be made.
-        rest: Vec<Planned>,
-        /// Meta as of the snapshot in which the log was read.
-        checkpoint: v1::ResponseMeta,
-        /// Up to where these are all changes.
-        through: Revision,
-        /// Whether that was everything there was.
-        is_caught_up: bool,
-        /// What answers are made of beside the rows, where that is wanted.
-        resolution: Option<Box<ResolutionRound>>,
-    },
-}
-
-struct ResolutionRound {
-    told: Told,
-    coverage: Vec<v1::ChangeEvent>,
-    mark: v1::ResolutionMark,
-}
-
-fn events_of(ask: &Ask<'_>, planned: &[Planned], for_resolution: bool) -> Result<Vec<v1::ChangeEvent>, Failure> {
-    let mut made = events(ask, planned)?;
-    if for_resolution {
-        made.extend(held_names(ask, planned)?);
-    }
-    Ok(made)
-}
-
 /// Reads for one stream.
 struct Reading {
     call: Call,
-    clock: fn() -> Timestamp,
     drain: CancellationToken,
+    clock: fn() -> Timestamp,
+    phase: Duration,
 }
 
 impl Reading {
@@ -225,8 +203,7 @@ impl Reading {
     ) -> Result<T, Status> {
         loop {
             let mut scan = JoinSet::new();
-            let (mut call, read) = (self.call.clone(), read.clone());
-            call.is_asked_at((self.clock)());
+            let (call, read) = (self.call_now(), read.clone());
             scan.spawn(async move { call.scan(read).await });
             let answered = tokio::select! {
                 biased;
@@ -264,40 +241,44 @@ impl Reading {
         self.read(move |ask| Ok((events_of(ask, &planned, for_resolution)?, ask.snapshot.revision()))).await
     }
 
-    async fn round(&self, after: Revision, kinds: &Kinds, told: Option<Told>) -> Result<Round, Status> {
-        let kinds = kinds.clone();
-        let at_once = if told.is_some() { EVENTS_AT_ONCE_MAX } else { CHANGE_EVENTS_MAX };
-        self.read(move |ask| {
-            if let Some(event) = dropped(ask, after)? {
-                return Ok(Round::TooOld(Box::new(event)));
-            }
-            let piece = read_piece(ask.snapshot, after)?;
-            let mut planned = window(&piece.lines, &kinds, usize::MAX).planned;
-            let rest = planned.split_off(planned.len().min(at_once));
-            let through = piece.through;
-            let is_caught_up = through == ask.snapshot.revision();
-            let resolution = match told {
-                Some(mut told) => {
-                    let coverage = told.coverage_events(ask, through, is_caught_up);
-                    Some(Box::new(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? }))
+    /// The call at this time: a stream may go on for weeks.
+    fn call_now(&self) -> Call {
+        let mut call = self.call.clone();
+        call.is_asked_at((self.clock)());
+        call
+    }
+
+    /// A look at the log, together with all streams that stand at the same place.
+    async fn round(&self, position: Position, known: Revision) -> Result<Arc<Round>, Status> {
+        loop {
+            let look = || {
+                let (call, position) = (self.call_now(), position.clone());
+                async move {
+                    match call.scan(move |ask| look_at(ask, &position)).await {
+                        Ok(round) => Looked::Round(Arc::new(round)),
+                        Err(Failure::Overloaded) => Looked::Crowded,
+                        Err(_) => Looked::Failed,
+                    }
                 }
-                None => None,
             };
-            Ok(Round::Changes {
-                first: events_of(ask, &planned, resolution.is_some())?,
-                rest,
-                checkpoint: checkpoint_meta(ask)?,
-                through,
-                is_caught_up,
-                resolution,
-            })
-        })
-        .await
+            let looked = tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return Err(Failure::NotServing(None).status()),
+                looked = self.call.view().rounds().look(position.clone(), known, look) => looked,
+            };
+            match looked {
+                Looked::Round(round) => return Ok(round),
+                Looked::Crowded => tokio::time::sleep(Duration::from_millis(CROWDED_WAIT_MILLIS)).await,
+                Looked::Failed => {
+                    return self.read(move |ask| look_at(ask, &position)).await.map(Arc::new);
+                }
+            }
+        }
     }
 
     /// Until there is something new, or it is time for a checkpoint.
     async fn wait(&self, revisions: &mut watch::Receiver<Revision>) -> Result<(), Status> {
-        let pause = tokio::time::sleep(Duration::from_millis(IDLE_WAIT_MILLIS));
+        let pause = tokio::time::sleep(until_tick(self.call.view().rounds().age(), self.phase));
         tokio::pin!(pause);
         tokio::select! {
             biased;
@@ -312,5 +293,76 @@ impl Reading {
             () = &mut pause => {}
         }
         Ok(())
+    }
+}
+
+/// One look: what changed since, as it is now, and where that leaves a stream.
+fn look_at(ask: &Ask<'_>, position: &Position) -> Result<Round, Failure> {
+    let Position { after, kinds, told } = position;
+    if let Some(event) = dropped(ask, *after)? {
+        return Ok(Round::TooOld(Box::new(event)));
+    }
+    let piece = read_piece(ask.snapshot, *after)?;
+    let mut planned = window(&piece.lines, kinds, usize::MAX).planned;
+    let at_once = if told.is_some() { EVENTS_AT_ONCE_MAX } else { CHANGE_EVENTS_MAX };
+    let rest = planned.split_off(planned.len().min(at_once));
+    let through = piece.through;
+    let is_caught_up = through == ask.snapshot.revision();
+    let resolution = match *told {
+        Some(mut told) => {
+            let coverage = told.coverage_events(ask, through, is_caught_up);
+            Some(Box::new(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? }))
+        }
+        None => None,
+    };
+    Ok(Round::Changes {
+        first: events_of(ask, &planned, resolution.is_some())?,
+        rest,
+        checkpoint: checkpoint_meta(ask)?,
+        through,
+        is_caught_up,
+        resolution,
+    })
+}
+
+fn events_of(ask: &Ask<'_>, planned: &[Planned], for_resolution: bool) -> Result<Vec<v1::ChangeEvent>, Failure> {
+    let mut made = events(ask, planned)?;
+    if for_resolution {
+        made.extend(held_names(ask, planned)?);
+    }
+    Ok(made)
+}
+
+/// How long, at an age of the org, until it is time for a checkpoint of this phase: never longer than the interval.
+fn until_tick(age: Duration, phase: Duration) -> Duration {
+    let interval = u128::from(IDLE_WAIT_MILLIS);
+    let past = (age + phase).as_millis() % interval;
+    Duration::from_millis(u64::try_from(interval - past).unwrap_or(IDLE_WAIT_MILLIS))
+}
+
+/// The phase of the streams of a connection.
+pub(super) fn phase_of(connection: u64) -> Duration {
+    Duration::from_millis(connection % IDLE_WAIT_MILLIS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_a_phase_come_together() {
+        #[track_caller]
+        fn check(age_millis: u64, phase: u64, expected_millis: u64) {
+            let wait = until_tick(Duration::from_millis(age_millis), phase_of(phase));
+            assert_eq!(wait, Duration::from_millis(expected_millis));
+        }
+        check(0, 0, 800);
+        check(1, 0, 799);
+        check(799, 0, 1);
+        check(800, 0, 800);
+        check(100, 700, 800);
+        check(0, 700, 100);
+        check(u64::MAX / 2, 3, 800 - (u64::MAX / 2 + 3) % 800);
+        check(5, 1_600, 795);
     }
 }

@@ -7,9 +7,9 @@ use super::super::world::{of_app, of_user};
 use crate::core::batch::{CrawlMark, Delta};
 use crate::core::coverage::GapKind;
 use crate::core::ids::AppId;
-use crate::core::model::{AppStatus, Scope};
+use crate::core::model::{AppStatus, Row, Scope};
 use crate::core::pending::Target;
-use crate::core::sync::{Call, CrawlEnd, FollowLimits, Input, LogState, ReadFailure};
+use crate::core::sync::{Call, CrawlEnd, FollowLimits, Input, LogState, PageSeen, ReadFailure};
 
 /// A crawl begins, and its lists are asked for.
 fn crawling(follower: &mut Follower) {
@@ -189,6 +189,29 @@ fn selections_have_pages_and_start_again() {
     assert_eq!(follower.under_way(), Vec::<String>::new(), "not for ever");
     assert!(follower.owes(&Target::UsersDelta), "but later");
     follower.run_until_quiet();
+}
+
+#[test]
+fn a_selection_without_end_is_given_up() {
+    #[track_caller]
+    fn check(what: &str, pages_max: usize, rows: usize, link: fn(usize) -> String) {
+        let mut follower = small();
+        follower.hear("user.lifecycle.password_mass_expiry", Vec::new());
+        follower.wait(30_000);
+        let mut pages = 0;
+        while let Some(wanted) = follower.under_way().first().cloned() {
+            let rows = vec![Row::User(follower.world.users[&user(1)].clone()); rows];
+            let next = Some(link(pages));
+            follower.answer(&wanted, |id, at| Input::Page(id, PageSeen { at, rows, next, ..PageSeen::default() }));
+            follower.commit_all();
+            pages += 1;
+            assert!(pages <= pages_max, "{what}: {pages} pages");
+        }
+        assert!(follower.owes(&Target::UsersDelta), "{what}: later, from its beginning");
+    }
+    check("the same link", 2, 1, |_| "same".to_owned());
+    check("in circles", 80, 1, |page| page.to_string());
+    check("empty pages", 1_001, 0, |page| page.to_string());
 }
 
 #[test]
