@@ -36,7 +36,7 @@ pub struct ReflectorSettings {
     pub org: String,
     /// Where the copy is kept for the next start; `None`: nowhere. Holds personal data: only its owner can read it.
     pub file: Option<PathBuf>,
-    /// Rows of the copy at most, some 500 bytes each; twice that while a new list is made. Beyond it the copy is given up, and
+    /// Rows of the copy at most, some 900 bytes each; twice that while a new list is made. Beyond it the copy is given up, and
     /// the server asked.
     pub rows_max: usize,
     /// A stream that says nothing for so long is begun anew. A server says where it stands every second.

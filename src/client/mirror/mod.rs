@@ -97,7 +97,7 @@ pub enum Answer {
     OnlyServerKnows,
 }
 
-/// A user's account, or the group of a user, as rows.
+/// A user's account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountOf<'a> {
     /// The app.

@@ -160,14 +160,9 @@ fn held_names_of(ask: &Ask<'_>, revision: Revision, user: i64) -> Result<Option<
 }
 
 fn released_name(held: ReleasedName) -> v1::ReleasedName {
-    let field = match held.kind.as_str() {
-        // Stored as such for accounts and users alike.
-        kind @ ("user_name" | "external_id" | "email" | "login" | "second_email") => kind.to_owned(),
-        _ => String::new(),
-    };
     v1::ReleasedName {
         app_id: held.app.map_or_else(String::new, |app| app.to_string()),
-        field,
+        field: held.kind,
         name: held.name,
         released_at: Some(timestamp(held.released_at)),
     }
