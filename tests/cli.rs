@@ -17,6 +17,8 @@ mod harness;
 mod live;
 #[path = "cli/look_ups.rs"]
 mod look_ups;
+#[path = "cli/overrides.rs"]
+mod overrides;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/secure.rs"]

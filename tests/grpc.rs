@@ -28,6 +28,8 @@ mod http;
 mod lists;
 #[path = "grpc/lookups.rs"]
 mod lookups;
+#[path = "grpc/overrides.rs"]
+mod overrides;
 #[path = "grpc/patience.rs"]
 mod patience;
 #[path = "grpc/pki.rs"]
@@ -44,5 +46,7 @@ mod security;
 mod server;
 #[path = "grpc/status.rs"]
 mod status;
+#[path = "grpc/templates.rs"]
+mod templates;
 #[path = "grpc/world.rs"]
 mod world;

@@ -27,6 +27,8 @@ mod hold_cases;
 mod missing_cases;
 #[path = "store_contract/model.rs"]
 mod model;
+#[path = "store_contract/overrides.rs"]
+mod overrides;
 #[path = "store_contract/walks.rs"]
 mod walks;
 
@@ -227,7 +229,7 @@ fn note_met(met: &mut BTreeSet<&'static str>, model: &Model, store: &Store) {
 }
 
 /// Number of different facts of [`note_met`] and of [`run`].
-const FACTS: usize = 10;
+const FACTS: usize = 13;
 
 fn run(seed: u64, current_step: &mut usize, met: &mut BTreeSet<&'static str>) -> Vec<Verdict> {
     let dir = tempfile::tempdir().unwrap();
@@ -239,10 +241,13 @@ fn run(seed: u64, current_step: &mut usize, met: &mut BTreeSet<&'static str>) ->
         now: Timestamp::from_millis(1_770_000_000_000),
         request: store.writer.first_request_number().0,
     };
+    // By chance of its own, so that a seed stays what it was.
+    let mut operator = fastrand::Rng::with_seed(!seed);
     compare(&store.reader, &model, &mut source.random);
     for step_number in 0..STEPS {
         *current_step = step_number;
         let batches = step(&mut source, &model, &rules);
+        met.extend(overrides::end(&source, &store, &mut model, &rules));
         verdicts.extend(commit_both(&store, &mut model, &rules, &batches));
         assert_eq!(*store.reader.revisions().borrow(), model.revision, "published revision");
         compare(&store.reader, &model, &mut source.random);
@@ -254,6 +259,9 @@ fn run(seed: u64, current_step: &mut usize, met: &mut BTreeSet<&'static str>) ->
         if source.random.usize(0..4) == 0 {
             note_ages(&mut source, &store, &mut model, &rules);
             compare(&store.reader, &model, &mut source.random);
+        }
+        if operator.usize(0..3) == 0 {
+            met.extend(overrides::order(&mut operator, source.now, &store, &mut model));
         }
         if source.random.usize(0..8) == 0 {
             drop(store);

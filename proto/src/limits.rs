@@ -73,6 +73,12 @@ pub const USER_PRINCIPALS_MAX: usize = 20_000;
 /// Pairs of a group of one user and an app of that user which has the group, at most: what is looked at to find the
 /// principals, about a tenth of a second.
 pub const USER_WAYS_MAX: usize = 100_000;
+/// Overrides by call of one org at most: single cases that operators decide. Whoever needs more has a rule.
+pub const OVERRIDES_MAX: usize = 10_000;
+/// Days that an override may be ahead of its end at most: by then somebody shall look at it again.
+pub const OVERRIDE_DAYS_MAX: usize = 366;
+/// Bytes of the reason of an override at most: a sentence and the number of a ticket.
+pub const OVERRIDE_REASON_BYTES_MAX: usize = 512;
 /// Change events in one message of a stream at most: a few hundred kilobytes, so that a slow client's window is not
 /// blown.
 pub const CHANGE_EVENTS_MAX: usize = 500;

@@ -47,7 +47,7 @@ impl Comments {
 fn comments_state_the_limits() {
     let comments = Comments::of_package();
     let paged: Vec<&String> = comments.0.keys().filter(|name| name.ends_with("Request.page_size")).collect();
-    assert_eq!(paged.len(), 13, "{paged:?}");
+    assert_eq!(paged.len(), 14, "{paged:?}");
     for symbol in paged {
         let expected = match symbol.as_str() {
             "idmap.v1.SearchRequest.page_size" => [SEARCH_PAGE_SIZE_MAX, SEARCH_PAGE_SIZE_DEFAULT],
@@ -58,6 +58,11 @@ fn comments_state_the_limits() {
     comments.check("SearchRequest.page_token", &[SEARCH_HITS_MAX]);
     comments.check("SearchRequest.query", &[SEARCH_QUERY_BYTES_MAX, SEARCH_QUERY_TERMS_MAX]);
     comments.check("Search.Search", &[SEARCH_HITS_MAX]);
+    comments.check("SetOverrideRequest.expires_at", &[OVERRIDE_DAYS_MAX]);
+    comments.check("SetOverrideRequest.reason", &[OVERRIDE_REASON_BYTES_MAX]);
+    comments.check("Override.reason", &[OVERRIDE_REASON_BYTES_MAX]);
+    comments.check("TierFact.overrides", &[CANDIDATES_MAX]);
+    comments.check("ErrorReason.ERROR_REASON_TOO_MANY_OVERRIDES", &[OVERRIDES_MAX]);
     comments.check("Facet.counts", &[FACET_VALUES_MAX]);
     comments.check("SuggestRequest.max_suggestions", &[SUGGESTIONS_MAX, SUGGESTIONS_DEFAULT]);
     comments.check("SuggestRequest.prefix", &[SUGGEST_PREFIX_BYTES_MAX]);

@@ -157,7 +157,8 @@ fn the_services_are_those_of_the_specification() {
         Lookup.ListUserAccounts Lookup.ListUserGroups Lookup.CheckAppMembership Lookup.ListApps Lookup.ListAppUsers \
         Lookup.ListGroups Lookup.ListGroupMembers Lookup.ListAppGroups Lookup.Explain Search.Search Search.Suggest \
         Changes.Watch Changes.ListChanges Coverage.GetStatus Coverage.ListScopes Coverage.ListGaps \
-        Coverage.ListAmbiguities Coverage.ListQuarantined Admin.TriggerSync Admin.ReleaseHold Admin.Reindex";
+        Coverage.ListAmbiguities Coverage.ListQuarantined Coverage.ListOverrides Admin.TriggerSync Admin.ReleaseHold \
+        Admin.Reindex Admin.SetOverride Admin.DeleteOverride";
     let set = compile_package().file_descriptor_set();
     let mut streams = Vec::new();
     let mut names = BTreeSet::new();

@@ -7,6 +7,7 @@ mod explain;
 mod gaps;
 mod objects;
 mod orders;
+mod overrides;
 mod resolve;
 mod rows;
 mod search;
@@ -22,6 +23,9 @@ use self::objects::{APP_EXAMPLES, GROUP_EXAMPLES, USER_EXAMPLES};
 pub(super) use self::objects::{AppCommand, GroupCommand, Limit, Place, UserCommand};
 use self::orders::{REINDEX_EXAMPLES, RELEASE_EXAMPLES, TRIGGER_EXAMPLES};
 pub(super) use self::orders::{ReindexArgs, ReleaseArgs, TriggerArgs};
+pub(super) use self::overrides::{
+    AccountArgs, OverrideCommand, SetArgs as OverrideSetArgs, SourceForm as OverrideSourceForm,
+};
 use self::resolve::RESOLVE_EXAMPLES;
 pub(super) use self::resolve::ResolveArgs;
 use self::rows::{EXPORT_EXAMPLES, WATCH_EXAMPLES};
@@ -259,6 +263,9 @@ pub(super) enum Command {
     /// Let the deletion brake go: remove the rows that a held collection no longer shows
     #[command(after_help = RELEASE_EXAMPLES)]
     Release(ReleaseArgs),
+    /// Decide who an account name is, until a time, whatever the records say
+    #[command(after_help = overrides::EXAMPLES, subcommand)]
+    Override(OverrideCommand),
     /// Build the search index anew from the store
     #[command(after_help = REINDEX_EXAMPLES)]
     Reindex(ReindexArgs),
@@ -387,6 +394,18 @@ mod tests {
         check("watch --after 5 --from-snapshot --store-id x", Ok(()));
         check("release", Err(MissingRequiredArgument));
         check("release HELD:users --yes", Ok(()));
+        check("override set jira jdoe ada --for 90d --reason x", Ok(()));
+        check("override set jira jdoe 00u1 --until 2027-01-31T00:00:00Z --reason x --kind email -o json", Ok(()));
+        check("override set jira jdoe ada --for 90d", Err(MissingRequiredArgument));
+        check("override set jira jdoe ada --reason x", Err(MissingRequiredArgument));
+        check("override set jira jdoe ada --for 90d --until 2027-01-31T00:00:00Z --reason x", Err(ArgumentConflict));
+        check("override set jira jdoe ada --until tomorrow --reason x", Err(ValueValidation));
+        check("override set jira jdoe ada --for 90 --reason x", Err(ValueValidation));
+        check("override delete jira jdoe --kind external-id", Ok(()));
+        check("override delete jira", Err(MissingRequiredArgument));
+        check("override list --app jira --source config --limit 3 -o csv", Ok(()));
+        check("override list --source file", Err(InvalidValue));
+        check("watch --kinds override", Ok(()));
         check("reindex --org a -o json", Ok(()));
         check("reindex a", Err(clap::error::ErrorKind::UnknownArgument));
         check("reindex --wait --timeout 10m", Ok(()));

@@ -140,6 +140,11 @@ impl Backend {
         Ok(Self { target: Target::Direct(run::services(config, orgs)?), name })
     }
 
+    /// Services of this process.
+    pub(super) fn of_services(services: Services, name: String) -> Self {
+        Self { target: Target::Direct(services), name }
+    }
+
     /// What a refused call means for the command.
     pub(super) fn failed(&self, what: &str, status: &Status) -> Failure {
         let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
@@ -193,10 +198,13 @@ calls! {
     coverage.list_gaps(ListGapsRequest) -> ListGapsResponse: "list the gaps",
     coverage.list_scopes(ListScopesRequest) -> ListScopesResponse: "list the collections",
     coverage.list_ambiguities(ListAmbiguitiesRequest) -> ListAmbiguitiesResponse: "list the shared names",
+    coverage.list_overrides(ListOverridesRequest) -> ListOverridesResponse: "list the overrides",
     coverage.list_quarantined(ListQuarantinedRequest) -> ListQuarantinedResponse: "list the quarantined records",
     changes.list_changes(ListChangesRequest) -> ListChangesResponse: "list the changes",
     admin.trigger_sync(TriggerSyncRequest) -> TriggerSyncResponse: "have it read again",
     admin.release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse: "release the hold",
+    admin.set_override(SetOverrideRequest) -> SetOverrideResponse: "set the override",
+    admin.delete_override(DeleteOverrideRequest) -> DeleteOverrideResponse: "take the override back",
     admin.reindex(ReindexRequest) -> ReindexResponse: "build the search index anew",
 }
 

@@ -213,6 +213,7 @@ fn kind_name(kind: v1::RowKind) -> &'static str {
         v1::RowKind::App => "app",
         v1::RowKind::AppUser => "app_user",
         v1::RowKind::GroupMember => "group_member",
+        v1::RowKind::Override => "override",
         v1::RowKind::AppGroup | v1::RowKind::Unspecified => "app_group",
     }
 }

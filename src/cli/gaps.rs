@@ -67,7 +67,9 @@ pub(super) async fn run(context: &Context, args: &GapsArgs) -> Result<Exit, Fail
         }
         Some(GapsCommand::Show { id }) => show(context, id).await,
         Some(GapsCommand::Scopes { kind, state, limit }) => scopes(context, kind, state, limit).await,
-        Some(GapsCommand::Ambiguous { app, limit }) => ambiguous(context, app.as_deref(), limit).await,
+        Some(GapsCommand::Ambiguous { app, template, limit }) => {
+            ambiguous(context, app.as_deref(), *template, limit).await
+        }
         Some(GapsCommand::Quarantined { kind, limit }) => quarantined(context, kind, limit).await,
     }
 }
@@ -273,14 +275,31 @@ const AMBIGUOUS: &[Column<v1::Ambiguity>] = &[
     Column::shown("name", |row| row.normalized_value.clone()),
     Column::shown("compared as", |row| words::tier(row.tier()).to_owned()),
     Column::shown("users", |row| row.candidate_count.to_string()),
+    Column::shown("overrides", |row| row.override_count.to_string()),
     Column::shown("among them", |row| {
-        let users = row.candidates.iter().map(|candidate| candidate.user.clone().unwrap_or_default());
-        let names: Vec<String> = users.map(|user| if user.login.is_empty() { user.id } else { user.login }).collect();
+        let names: Vec<String> = row.candidates.iter().map(candidate_name).collect();
         names.join(" ")
     }),
 ];
 
-async fn ambiguous(context: &Context, app: Option<&str>, limit: &Limit) -> Result<Exit, Failure> {
+/// Who would have a name; by a template that may be somebody without an account.
+fn candidate_name(candidate: &v1::Candidate) -> String {
+    let user = candidate.user.clone().unwrap_or_default();
+    let name = if user.login.is_empty() { user.id } else { user.login };
+    if candidate.app_user.is_some() { name } else { format!("{name} (not assigned)") }
+}
+
+/// Ends the command when an empty list would say nothing.
+fn check_predicted(prediction: &v1::TemplatePrediction) -> Result<(), Failure> {
+    if prediction.outcome() == v1::TemplateOutcome::Predicted {
+        return Ok(());
+    }
+    let told = format!("no names can be predicted: {}", prediction.obstacle);
+    let template = if prediction.template.is_empty() { String::new() } else { format!(" ({})", prediction.template) };
+    Err(Failure::Failed(anyhow!("{told}{template}")))
+}
+
+async fn ambiguous(context: &Context, app: Option<&str>, is_by_template: bool, limit: &Limit) -> Result<Exit, Failure> {
     let backend = context.backend().await?;
     let app = match app {
         None => None,
@@ -289,6 +308,8 @@ async fn ambiguous(context: &Context, app: Option<&str>, limit: &Limit) -> Resul
             Found::Nobody(exit) => return Ok(exit),
         },
     };
+    let basis = if is_by_template { v1::AmbiguityBasis::Template } else { v1::AmbiguityBasis::Names };
+    let mut left_out = 0;
     let printing = Printing { rows_name: "names", columns: AMBIGUOUS, limit: limit.limit, about: None };
     print_all(&context.output, printing, async |page: PageWanted| {
         let request = v1::ListAmbiguitiesRequest {
@@ -296,11 +317,19 @@ async fn ambiguous(context: &Context, app: Option<&str>, limit: &Limit) -> Resul
             page_size: page.page_size,
             page_token: page.page_token,
             app: app.clone(),
+            basis: basis.into(),
         };
         let response = backend.list_ambiguities(request).await?;
+        if let Some(prediction) = &response.template {
+            check_predicted(prediction)?;
+            left_out = prediction.left_out_user_count;
+        }
         Ok(PageFound { meta: response.meta, next_page_token: response.next_page_token, rows: response.ambiguities })
     })
     .await?;
+    if left_out > 0 {
+        context.output.note(&format!("{left_out} users are left out: they lack what the template makes names of"));
+    }
     Ok(Exit::Done)
 }
 

@@ -6,7 +6,7 @@
 //! | `sync`, `serve`, `check` | what talks to Okta |
 //! | `resolve`, `acl`, `explain`, `user`, `app`, `group`, `search`, `status`, `gaps` | look-ups, answered by a server or by this process |
 //! | `watch`, `export` | what changes; all there is |
-//! | `release`, `reindex`, `trigger` | an operator's orders |
+//! | `release`, `reindex`, `trigger`, `overrides` | an operator's orders |
 //! | `config_command`, `manual` | what is in force; manual pages and completions |
 //! | `backend`, `dial`, `run` | who answers, and how the engine is called |
 //! | `output`, `lists`, `words`, `progress`, `logging` | what is printed |
@@ -34,6 +34,7 @@ mod lists;
 mod logging;
 mod manual;
 mod output;
+mod overrides;
 mod progress;
 mod reindex;
 mod release;
@@ -148,6 +149,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Exit, Failure>
         Command::Watch(args) => watch::run(context, args).await,
         Command::Export(args) => export::run(context, args).await,
         Command::Release(args) => release::run(context, args).await,
+        Command::Override(command) => overrides::run(context, command).await,
         Command::Reindex(args) => reindex::run(context, *args).await,
         Command::Trigger(args) => trigger::run(context, args).await,
         Command::Config(_) => config_command::run(context),

@@ -1,6 +1,6 @@
 //! Where the command line meets the engine and the services; nothing else in `cli` knows how they are put together.
 //!
-//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`], [`reindex`].
+//! Entry points: [`sync`], [`probe`], [`serve`], [`services`], [`release`], [`reindex`], [`order`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,7 +21,7 @@ pub(super) use crate::engine::progress::Progress;
 pub(super) use crate::engine::serve::Listeners;
 use crate::engine::sync::SyncReport;
 use crate::engine::{self, EngineError, OrgRuntime, OrgSettings};
-use crate::serve::{self, Orgs, SearchHandle, StatusSource};
+use crate::serve::{self, Control, Orgs, SearchHandle, StatusSource};
 pub(super) use crate::serve::{ChangesService, OrgView, ServerSettings};
 use crate::store::{Reader, StoreError};
 
@@ -91,16 +91,18 @@ pub(super) fn services(config: &Config, orgs: &[&OrgConfig]) -> Result<Services,
     }
     match missing {
         Some(error) if views.is_empty() => Err(error.into()),
-        _ => {
-            let services = serve::Services::new(Orgs::new(views), engine::clock::now);
-            Ok(Services {
-                lookup: Arc::new(services.lookup()),
-                search: Arc::new(services.search()),
-                coverage: Arc::new(services.coverage()),
-                changes: services.changes(),
-                admin: Arc::new(services.admin()),
-            })
-        }
+        _ => Ok(services_of(Orgs::new(views))),
+    }
+}
+
+fn services_of(orgs: Orgs) -> Services {
+    let services = serve::Services::new(orgs, engine::clock::now);
+    Services {
+        lookup: Arc::new(services.lookup()),
+        search: Arc::new(services.search()),
+        coverage: Arc::new(services.coverage()),
+        changes: services.changes(),
+        admin: Arc::new(services.admin()),
     }
 }
 
@@ -119,6 +121,37 @@ pub(super) async fn release(
     let released = writer.release_hold(scope.clone(), expected_missing, engine::clock::now()).await;
     let finished = released.with_context(|| format!("release the hold of {scope}"))?;
     Ok(finished.removed)
+}
+
+/// Lets `order` ask services of this process that can change the overrides in the data directory, which no other process may
+/// be writing. Nothing is read from Okta.
+///
+/// # Errors
+/// The store is in use or cannot be written; those of `order`.
+pub(super) async fn order<R>(
+    config: &Config,
+    org: &OrgConfig,
+    order: impl AsyncFnOnce(Services) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let settings = OrgSettings::from_config(config, org).map_err(anyhow::Error::new)?;
+    let (runtime, writer) = OrgRuntime::open(settings).map_err(anyhow::Error::new)?;
+    let (control, mut commands) = Control::channel();
+    let view = OrgView::new(
+        org.name.as_str(),
+        runtime.reader().clone(),
+        SearchHandle::new(None),
+        Arc::clone(&runtime.settings().policy),
+        StatusSource::Direct(engine::org::credential_kind(&org.credential)),
+    );
+    let view = view.map_err(anyhow::Error::new)?.with_control(control);
+    let view = view.with_coverage_policy(engine::org::coverage_of(org));
+    let ordered = order(services_of(Orgs::new(vec![view])));
+    tokio::select! {
+        ordered = Box::pin(ordered) => ordered,
+        () = engine::serve::obey_overrides(&writer, &mut commands) => {
+            Err(anyhow::anyhow!("the store's writer has ended").into())
+        }
+    }
 }
 
 /// Builds the search index in the data directory anew, which no other process may be writing.

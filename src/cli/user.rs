@@ -47,6 +47,19 @@ pub(super) async fn run(context: &Context, command: &UserCommand) -> Result<Exit
     Ok(Exit::Done)
 }
 
+/// The user that a name means; `None` once it was told that there is none, or not exactly one.
+pub(super) async fn find_one(context: &Context, backend: &Backend, name: &str) -> Result<Option<v1::User>, Failure> {
+    let response = find(context, backend, name).await?;
+    let subject = response.user.clone().unwrap_or_default();
+    match subject
+        .user
+        .filter(|_| response.user.as_ref().is_some_and(|user| user.outcome() == v1::SubjectOutcome::Found))
+    {
+        Some(user) => Ok(Some(user)),
+        None => missing(context, name, &response).map(|_| None),
+    }
+}
+
 /// Nobody: the answer in the forms of JSON, a sentence otherwise.
 fn missing(context: &Context, name: &str, response: &v1::GetUserResponse) -> Result<Exit, Failure> {
     let outcome = response.user.as_ref().map(v1::UserSubject::outcome).unwrap_or_default();

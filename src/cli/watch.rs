@@ -197,6 +197,7 @@ pub(super) fn row_kinds(kinds: &[WatchKind]) -> Vec<v1::RowKind> {
         WatchKind::AppUser => v1::RowKind::AppUser,
         WatchKind::GroupMember => v1::RowKind::GroupMember,
         WatchKind::AppGroup => v1::RowKind::AppGroup,
+        WatchKind::Override => v1::RowKind::Override,
     };
     kinds.iter().map(kind).collect()
 }
@@ -366,6 +367,7 @@ fn shown_row(row: &v1::Row) -> Option<String> {
         }
         row::Row::GroupMember(row) => format!("group_member {} {}", row.group_id, row.user_id),
         row::Row::AppGroup(row) => format!("app_group {} {}", row.app_id, row.group_id),
+        row::Row::Override(row) => format!("override {} {} = {}", row.app_id, row.name, row.user_id),
     })
 }
 
@@ -377,6 +379,7 @@ fn shown_key(key: &v1::RowKey) -> Option<String> {
         row_key::Key::AppUser(key) => format!("app_user {} {}", key.app_id, key.user_id),
         row_key::Key::GroupMember(key) => format!("group_member {} {}", key.group_id, key.user_id),
         row_key::Key::AppGroup(key) => format!("app_group {} {}", key.app_id, key.group_id),
+        row_key::Key::Override(key) => format!("override {} {}", key.app_id, key.name),
     })
 }
 

@@ -45,6 +45,16 @@ short_names! {
     scope_kind(ScopeKind, "SCOPE_KIND_");
     scope_state(ScopeState, "SCOPE_STATE_");
     tier_name(MatchTier, "MATCH_TIER_");
+    identifier_kind(IdentifierKind, "IDENTIFIER_KIND_");
+    override_source(OverrideSource, "OVERRIDE_SOURCE_");
+}
+
+/// What the name of an override is; one of no kind answers questions of every kind.
+pub(super) fn name_kind(kind: v1::IdentifierKind) -> String {
+    match kind {
+        v1::IdentifierKind::Unspecified => "ANY".to_owned(),
+        kind => identifier_kind(kind.into()),
+    }
 }
 
 macro_rules! parsed_names {

@@ -195,6 +195,7 @@ reads! {
     coverage.list_scopes(ListScopesRequest) -> ListScopesResponse: "A page of the collections",
     coverage.list_ambiguities(ListAmbiguitiesRequest) -> ListAmbiguitiesResponse: "A page of the names that several people have",
     coverage.list_quarantined(ListQuarantinedRequest) -> ListQuarantinedResponse: "A page of the records that could not be read",
+    coverage.list_overrides(ListOverridesRequest) -> ListOverridesResponse: "A page of operators' overrides",
     changes.list_changes(ListChangesRequest) -> ListChangesResponse: "A page of changes",
 }
 
@@ -210,11 +211,14 @@ pages! {
     list_scopes(ListScopesRequest) -> ListScopesResponse as scope_pages,
     list_ambiguities(ListAmbiguitiesRequest) -> ListAmbiguitiesResponse as ambiguity_pages,
     list_quarantined(ListQuarantinedRequest) -> ListQuarantinedResponse as quarantined_pages,
+    list_overrides(ListOverridesRequest) -> ListOverridesResponse as override_pages,
     list_changes(ListChangesRequest) -> ListChangesResponse as change_pages,
 }
 
 orders! {
     trigger_sync(TriggerSyncRequest) -> TriggerSyncResponse: "Reads something from Okta now",
     release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse: "Lets rows go that the deletion brake holds",
+    set_override(SetOverrideRequest) -> SetOverrideResponse: "Decides who a name is",
+    delete_override(DeleteOverrideRequest) -> DeleteOverrideResponse: "Takes such a decision back",
     reindex(ReindexRequest) -> ReindexResponse: "Builds the search index anew",
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::server::Withheld;
 use crate::core::access::TOKEN_PREFIX;
 
 /// Characters of a value that a message shows. A screen line; the place says where to read the rest.
@@ -327,10 +328,13 @@ pub enum ConfigWarning {
         /// Its permission bits.
         mode: u32,
     },
-    /// The token of the configuration file is for the server of the file, and another one was named elsewhere.
+    /// Token and server come from different places: the token of the configuration file is for the server of the file, and one
+    /// from elsewhere is not for whomever a file names.
     TokenWithheld {
-        /// The other server.
+        /// The server that does not get it.
         server: String,
+        /// Why not.
+        why: Withheld,
     },
     /// Two orgs have the same address: Okta's rate budget is per org, so each request would be paid twice.
     SameDomain {
@@ -348,7 +352,14 @@ impl fmt::Display for ConfigWarning {
                 let path = shown_path(path);
                 write!(f, "{path} holds a secret and has mode {mode:04o}, wider than 0600: run chmod 600 on it")
             }
-            Self::TokenWithheld { server } => {
+            Self::TokenWithheld { server, why: Withheld::LedAway } => {
+                write!(
+                    f,
+                    "the token is not sent to {server}, since only the configuration file names that server: name it with \
+                     --server or OKTA_IDMAP_CLIENT__SERVER, too, or put client.token_file into the file"
+                )
+            }
+            Self::TokenWithheld { server, why: Withheld::ForAnother } => {
                 write!(
                     f,
                     "the token of the configuration file is for the server that the file names, and is not sent to {server}: \

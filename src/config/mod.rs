@@ -6,6 +6,7 @@
 //! | `settings` | every key with its type, bounds and default |
 //! | `follow` | those of following the log and of the change log |
 //! | `filter` | those of what is wanted at all |
+//! | `identities` | aliases and overrides of single account names |
 //! | `network` | those of the way to an org |
 //! | `server` | those of the server, who may call it, and those of its clients |
 //! | `orgs`, `credential` | orgs and addresses; their credentials |
@@ -30,6 +31,7 @@ mod error;
 mod file;
 mod filter;
 mod follow;
+mod identities;
 mod layers;
 mod network;
 mod orgs;
@@ -58,7 +60,7 @@ pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
 pub(crate) use process::read_secret_file;
 pub(crate) use server::check_token;
-pub use server::{ClientConfig, ClientToken, ServerConfig, ServerTlsConfig};
+pub use server::{ClientConfig, ClientToken, ServerConfig, ServerTlsConfig, Withheld};
 pub use settings::{
     AppsConfig, BrakeConfig, CrawlConfig, GroupMembers, GroupsConfig, IndexConfig, LogConfig, LogFormat, NameRule,
     ResolveConfig,
@@ -224,7 +226,8 @@ pub fn load<E: IntoIterator<Item = (String, String)>>(
     let orgs = orgs::read(&mut reader, &base, read_file, &mut warnings);
     ConfigErrors::check(problems)?;
 
-    warnings.extend(client.is_token_withheld.then(|| ConfigWarning::TokenWithheld { server: client.server.clone() }));
+    warnings
+        .extend(client.token_withheld.map(|why| ConfigWarning::TokenWithheld { server: client.server.clone(), why }));
     warnings.extend(file.and_then(|file| inline_secret_warning(&file, &record)));
     Ok((Config { data_dir, log, server, client, index, orgs, effective: record }, warnings))
 }

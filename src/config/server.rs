@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::address::{parse_listen, parse_listen_or_none, parse_server};
+use super::address::{is_of_this_machine, parse_listen, parse_listen_or_none, parse_server};
 use super::error::{ConfigError, MASK, Source, shown};
 use super::layers::{Address, Effective, Reader};
 use super::spec::{Choice, Given, Integer, Parsed, Raw, Size, Spec, Switch, Wrong, quoted};
@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub max_client_watches: usize,
     /// Calls that one client may make in a second. `None`: any number.
     pub max_client_calls_per_second: Option<u32>,
+    /// Bytes of answers that one client may leave untaken.
+    pub max_client_answer_bytes: usize,
 }
 
 /// The files of TLS.
@@ -141,6 +143,8 @@ impl ServerConfig {
         // Each open call may hold a message of max_message_bytes and an answer of 16 MiB.
         const CLIENT_CALLS: Integer<usize> = Integer { default: 200, bounds: 1..=100_000 };
         const CLIENT_WATCHES: Integer<usize> = Integer { default: 16, bounds: 1..=100_000 };
+        // One answer must fit; 256 MiB are sixteen of the largest, or thousands of pages.
+        const ANSWERS: Size = Size { default: 256 << 20, bounds: 16 << 20..=2 << 30 };
         // A core answers some ten thousand point reads a second; more than a million is no limit.
         const CALLS_PER_SECOND: Integer<u32> = Integer { default: 0, bounds: 0..=1_000_000 };
         let listen = reader.take("server", "listen", &LISTEN, None);
@@ -165,6 +169,7 @@ impl ServerConfig {
         let max_client_calls = number("max_client_calls", &CLIENT_CALLS);
         let max_client_watches = number("max_client_watches", &CLIENT_WATCHES);
         let per_second = reader.take("server", "max_client_calls_per_second", &CALLS_PER_SECOND, None);
+        let max_client_answer_bytes = reader.take("server", "max_client_answer_bytes", &ANSWERS, None);
         let audit_lookups = reader.take("server", "audit_lookups", &Switch(false), None);
         let reflection = reader.take("server", "reflection", &Switch(true), None);
         let max_message_bytes = reader.take("server", "max_message_bytes", &MESSAGE, None);
@@ -190,6 +195,7 @@ impl ServerConfig {
             max_client_calls,
             max_client_watches,
             max_client_calls_per_second: (per_second > 0).then_some(per_second),
+            max_client_answer_bytes,
         }
     }
 }
@@ -316,12 +322,21 @@ pub struct ClientConfig {
     pub server: String,
     /// The token that is sent to it, and to no other.
     pub token: Option<ClientToken>,
-    /// Whether there is a token that is meant for another server.
-    pub is_token_withheld: bool,
+    /// Why there is a token that is not sent.
+    pub token_withheld: Option<Withheld>,
     /// The roots that its certificate is believed by, PEM; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
     /// Our own certificate with those above it, and its key, PEM.
     pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why a token is not sent to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It is of the configuration file, and meant for the server of that file.
+    ForAnother,
+    /// It is from elsewhere, and only a configuration file names the server, which is another machine.
+    LedAway,
 }
 
 /// Where a client's token is.
@@ -352,7 +367,15 @@ impl ClientConfig {
         let (token, token_rank) = read_token(reader);
         let server_given = reader.layers.get(None, "client", "server").first();
         let is_elsewhere = server_given.is_some_and(|given| given.source.rank() < FILE_RANK);
-        let is_token_withheld = token_rank == Some(FILE_RANK) && is_elsewhere && meant.as_ref() != Some(&server);
+        let is_for_another = token_rank == Some(FILE_RANK) && is_elsewhere && meant.as_ref() != Some(&server);
+        // Nor where the working directory, and so whoever wrote a file there, would choose who gets the token of this user.
+        let is_led_away =
+            token_rank.is_some_and(|rank| rank < FILE_RANK) && !is_elsewhere && !is_of_this_machine(&server);
+        let token_withheld = match (is_for_another, is_led_away) {
+            (true, _) => Some(Withheld::ForAnother),
+            (false, true) => Some(Withheld::LedAway),
+            (false, false) => None,
+        };
         let ca_file = reader.take("client", "ca_file", &FILE, None);
         let cert_file = reader.take("client", "cert_file", &FILE, None);
         let key_file = reader.take("client", "key_file", &FILE, None);
@@ -368,8 +391,8 @@ impl ClientConfig {
                 None
             }
         };
-        let token = token.filter(|_| !is_token_withheld);
-        Self { server, token, is_token_withheld, ca_file, certificate }
+        let token = token.filter(|_| token_withheld.is_none());
+        Self { server, token, token_withheld, ca_file, certificate }
     }
 }
 

@@ -15,10 +15,13 @@ use super::coverage::CoverageConfig;
 use super::error::{nearest, shown};
 use super::filter::FilterConfig;
 use super::follow::{ChangesConfig, FollowConfig};
+use super::identities::{Aliases, Overrides};
 use super::layers::Reader;
 use super::network::NetworkConfig;
 use super::server::{ClientConfig, ServerConfig};
 use super::spec::{Choice, Integer, Parsed, Share, Size, Span, Switch, TextSet};
+use crate::core::overrides::OverrideSetting;
+use crate::core::policy::AliasSetting;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -346,6 +349,10 @@ pub struct ResolveConfig {
     pub reuse_quarantine: Duration,
     /// How names of an app are compared, by app id, label or integration name.
     pub name_rules: BTreeMap<String, NameRule>,
+    /// Names that mean a user although no record in Okta says so (tier T4).
+    pub aliases: Vec<AliasSetting>,
+    /// Decisions about names until a time (tier T6). That the end is not too far ahead is seen to by whoever knows the time.
+    pub overrides: Vec<OverrideSetting>,
 }
 
 /// How account names of an app are compared.
@@ -409,6 +416,9 @@ impl ResolveConfig {
                 &QUARANTINE,
                 base.map(|base| &base.reuse_quarantine),
             ),
+            // Before the rules, which are a table of their own.
+            aliases: reader.take("resolve", "aliases", &Aliases, base.map(|base| &base.aliases)),
+            overrides: reader.take("resolve", "overrides", &Overrides, base.map(|base| &base.overrides)),
             name_rules: reader.take_rules("resolve", "name_rules", &RULE, base.map(|base| &base.name_rules)),
         }
     }

@@ -233,6 +233,11 @@ impl GrantPolicy {
         self.quarantine_millis
     }
 
+    /// How many aliases there are.
+    pub fn alias_count(&self) -> usize {
+        self.aliases.values().map(Vec::len).sum()
+    }
+
     /// The aliases, of any app, whose name has this key: what [`super::resolve::ResolveInput`] takes.
     pub fn aliases_with_key(&self, key: LookupKey) -> &[Alias] {
         self.aliases.get(&key).map_or(&[], Vec::as_slice)

@@ -260,15 +260,23 @@ fn former_holders<'a>(input: &ResolveInput<'a>, question: Question<'_>, found: &
     input.history.iter().filter(|holder| holder.user != *found.user_id && is_held(holder)).collect()
 }
 
+/// The overrides that answer a question, in the order of the input: the evidence behind tier T6.
+pub fn overrides_of<'a>(input: &ResolveInput<'a>) -> Vec<&'a Override> {
+    let comparer = Comparer::new(input.identifier);
+    let rule = input.policy.name_rule(input.app);
+    let question = Question { comparer: &comparer, kind: input.kind, rule, policy: input.policy };
+    answering(input, question).collect()
+}
+
+fn answering<'a>(input: &ResolveInput<'a>, question: Question<'_>) -> impl Iterator<Item = &'a Override> {
+    let (app, now) = (&input.app.id, input.now);
+    let in_force = input.overrides.iter().filter(move |entry| entry.app == *app && now < entry.expires_at);
+    in_force.filter(move |entry| is_named(question, entry.kind, &entry.name))
+}
+
 /// The users whom unexpired overrides name, each once.
 fn overriding_users<'a>(input: &ResolveInput<'a>, question: Question<'_>) -> Vec<&'a UserId> {
-    let mut users: Vec<&UserId> = input
-        .overrides
-        .iter()
-        .filter(|entry| entry.app == input.app.id && input.now < entry.expires_at)
-        .filter(|entry| is_named(question, entry.kind, &entry.name))
-        .map(|entry| &entry.user)
-        .collect();
+    let mut users: Vec<&UserId> = answering(input, question).map(|entry| &entry.user).collect();
     users.sort();
     users.dedup();
     users

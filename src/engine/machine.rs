@@ -311,6 +311,8 @@ impl Running<'_> {
                 Some(answer) = self.calls.join_next() => Some(answer?),
                 Some(command) = command(&mut outside) => self.obey(command).await,
                 () = sleep(wait), if wait.is_some() => Some(Input::Tick),
+                // What grows old by itself is looked at also while nothing happens.
+                () = sleep(Some(Duration::from_millis(AGE_MILLIS.unsigned_abs()))), if outside.is_some() => None,
             };
             if let Some(input) = input {
                 todo.extend(self.step(input));
@@ -438,6 +440,14 @@ impl Running<'_> {
                 // Who asked may have gone away; what was done is done.
                 let _ = reply.send(answer);
                 input
+            }
+            Command::SetOverride { setting, reply } => {
+                let _ = reply.send(self.writer.set_override(*setting, clock::now()).await);
+                None
+            }
+            Command::DeleteOverride { name, reply } => {
+                let _ = reply.send(self.writer.delete_override(name, clock::now()).await);
+                None
             }
             Command::Read { target, reply } => {
                 let is_running = target == Target::Everything && self.state.is_crawling();

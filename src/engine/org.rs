@@ -17,7 +17,9 @@ use crate::config::{
 };
 use crate::core::coverage::CoveragePolicy;
 use crate::core::filter::{AppFilter, DomainFilter, Filter, GroupFilter};
+use crate::core::ids::Timestamp;
 use crate::core::normalize::NameRule;
+use crate::core::overrides::{OverrideFault, OverrideSetting, check};
 use crate::core::pending::Patience;
 use crate::core::plan::Costs;
 use crate::core::policy::{GrantPolicy, GrantPolicySettings, NameRuleSetting};
@@ -26,7 +28,7 @@ use crate::core::reconcile::Brake;
 use crate::core::sync::{Counted, FollowLimits, Limits, Members};
 use crate::okta::{Client, ClientConfig, LimiterConfig, OrgUrl, ProxyChoice, ServiceApp, Ssws, TokenError};
 use crate::serve::CredentialKind;
-use crate::store::{ChangeRetention, Reader, Store, StoreConfig, Writer};
+use crate::store::{ChangeRetention, ConfiguredOverrides, Reader, Store, StoreConfig, Writer};
 
 /// What an org is read with; made from the validated configuration.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub struct OrgSettings {
     pub brake: Brake,
     /// What is an answer and what is a refusal.
     pub policy: Arc<GrantPolicy>,
+    /// The overrides of the configuration.
+    pub overrides: Vec<OverrideSetting>,
     /// How long after the end of a crawl the next one begins.
     pub crawl_interval: Duration,
     /// How the System Log is followed.
@@ -178,6 +182,7 @@ impl OrgSettings {
             },
             brake: Brake { share: org.brake.share, rows: org.brake.rows },
             policy: Arc::new(policy(org).map_err(|error| wrong(error.to_string()))?),
+            overrides: overrides_of(org, clock::now()).map_err(wrong)?,
             crawl_interval: crawl.interval,
             follow: FollowSettings::from_config(&org.follow),
             hold_retry: (org.brake.retry_interval, org.brake.retry_interval_max),
@@ -267,8 +272,20 @@ fn policy(org: &OrgConfig) -> Result<GrantPolicy, crate::core::policy::PolicyErr
             .collect(),
         second_email: resolve.second_email,
         quarantine_millis: millis(resolve.reuse_quarantine),
-        aliases: Vec::new(),
+        aliases: resolve.aliases.clone(),
     })
+}
+
+/// The overrides of the configuration. Only here it is known how far ahead their ends are; what is over is no mistake.
+fn overrides_of(org: &OrgConfig, now: Timestamp) -> Result<Vec<OverrideSetting>, String> {
+    let overrides = &org.resolve.overrides;
+    for (index, setting) in overrides.iter().enumerate() {
+        let fault = check(&setting.reason, setting.entry.expires_at, now).err();
+        if let Some(fault) = fault.filter(|fault| !matches!(fault, OverrideFault::Over(_))) {
+            return Err(format!("orgs.{}.resolve.overrides: entry {}: {fault}", org.name, index + 1));
+        }
+    }
+    Ok(overrides.clone())
 }
 
 /// The policy of an org, for look-ups without a runtime.
@@ -320,7 +337,7 @@ impl OrgRuntime {
     /// # Errors
     /// Those of [`Store::open`], and a token that cannot be sent.
     pub fn open(settings: OrgSettings) -> Result<(Self, Writer), EngineError> {
-        let store = Store::open(StoreConfig {
+        let config = StoreConfig {
             dir: settings.dir.clone(),
             brake: settings.brake,
             credential: settings.credential_fingerprint(),
@@ -329,7 +346,9 @@ impl OrgRuntime {
                 rows_max: settings.change_rows_max,
             },
             filter: settings.limits.filter.clone(),
-        })?;
+        };
+        let store = Store::open_with_overrides(config, settings.overrides.clone(), clock::now())?;
+        tell_overrides(&settings, store.overrides);
         // The counter names the last number that was given out.
         let first_request_number = store.writer.first_request_number().0;
         let request_numbers = Arc::new(AtomicU64::new(first_request_number.saturating_sub(1)));
@@ -378,6 +397,24 @@ impl OrgRuntime {
     /// Requests sent by this process.
     pub fn requests_sent(&self) -> u64 {
         (self.request_numbers.load(Ordering::Relaxed) + 1).saturating_sub(self.first_request_number)
+    }
+}
+
+/// One log line for the decisions that the configuration makes, so that nobody makes them unseen: how many, no names.
+fn tell_overrides(settings: &OrgSettings, found: ConfiguredOverrides) {
+    let (org, aliases) = (settings.name.as_str(), settings.policy.alias_count());
+    let ConfiguredOverrides { kept, changed, removed, expired, filtered } = found;
+    if aliases > 0 || found != ConfiguredOverrides::default() {
+        tracing::info!(
+            org,
+            aliases,
+            overrides = kept,
+            changed,
+            removed,
+            expired,
+            filtered,
+            "aliases and overrides of the configuration"
+        );
     }
 }
 

@@ -48,6 +48,9 @@ const TOKEN_WARNING_MILLIS: i64 = 6 * 3600 * 1000;
 /// How often the status is made anew.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is looked for overrides that are over while nothing is read.
+const OVERRIDES_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How long a failed index waits before it is opened again.
 const INDEX_RETRY_WAIT: Duration = Duration::from_secs(10);
 
@@ -250,12 +253,22 @@ async fn wait_or_obey(
         tokio::select! {
             () = stop.cancelled() => return false,
             () = &mut end => return true,
+            () = tokio::time::sleep(OVERRIDES_INTERVAL) => {
+                // A writer that has stopped is found by whoever reads next.
+                let _ = writer.end_overrides(clock::now()).await;
+            }
             Some(command) = commands.recv() => match command {
                 Command::ReleaseHold { scope, expected_missing, reply } => {
                     let released = writer.release_hold(scope, expected_missing, clock::now()).await;
                     let _ = reply.send(
                         released.map(|finished| Released { removed: finished.removed }).map_err(machine::refusal),
                     );
+                }
+                Command::SetOverride { setting, reply } => {
+                    let _ = reply.send(writer.set_override(*setting, clock::now()).await);
+                }
+                Command::DeleteOverride { name, reply } => {
+                    let _ = reply.send(writer.delete_override(name, clock::now()).await);
                 }
                 Command::Read { target, reply } => {
                     let detail = "nothing can be read now; see the status".to_owned();
@@ -267,6 +280,22 @@ async fn wait_or_obey(
                     }
                 }
             },
+        }
+    }
+}
+
+/// Carries out orders about overrides for as long as somebody can give some, where nothing is read from Okta. Other orders get
+/// no answer.
+pub async fn obey_overrides(writer: &Writer, commands: &mut mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::SetOverride { setting, reply } => {
+                let _ = reply.send(writer.set_override(*setting, clock::now()).await);
+            }
+            Command::DeleteOverride { name, reply } => {
+                let _ = reply.send(writer.delete_override(name, clock::now()).await);
+            }
+            Command::ReleaseHold { .. } | Command::Read { .. } => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - Every call that gets here is logged with its caller and its outcome at the level info. That the caller has the role is
 //!   seen to by `gate`.
 //! - Nothing here changes the store: the engine does, or nobody.
+//! - What is logged are ids and reasons, no names of accounts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,9 +22,11 @@ use super::coverage::{gaps_by_id, index_status};
 use super::errors::Failure;
 use super::gaps::{Wide, unseen_user_of};
 use super::gate::Caller;
+use super::overrides::{SetOrder, name_of, override_row, refusal};
 use super::{CallLog, Services, door};
 use crate::core::coverage::{GapId, GapKind};
 use crate::core::model::Scope;
+use crate::core::overrides::OverrideRecord;
 use crate::core::pending::Target;
 
 /// The service `Admin`.
@@ -98,6 +101,78 @@ impl Admin for AdminService {
         self.logged("Admin.Reindex", caller, request.context.as_ref(), String::new(), async |call| reindex(call).await)
             .await
     }
+
+    async fn set_override(
+        &self,
+        request: Request<v1::SetOverrideRequest>,
+    ) -> Result<Response<v1::SetOverrideResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let order = SetOrder::read(&request, (self.0.clock)());
+        let what = order.as_ref().map_or_else(|_| String::new(), SetOrder::words);
+        let name = creator(&caller);
+        self.logged("Admin.SetOverride", caller, request.context.as_ref(), what, async |call| {
+            set_override(call, order?, request.account.clone(), &name).await
+        })
+        .await
+    }
+
+    async fn delete_override(
+        &self,
+        request: Request<v1::DeleteOverrideRequest>,
+    ) -> Result<Response<v1::DeleteOverrideResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        self.logged("Admin.DeleteOverride", caller, request.context.as_ref(), String::new(), async |call| {
+            delete_override(call, request.account.clone()).await
+        })
+        .await
+    }
+}
+
+async fn set_override(
+    call: &Call,
+    order: SetOrder,
+    account: Option<v1::AccountSelector>,
+    caller: &str,
+) -> Result<v1::SetOverrideResponse, Failure> {
+    let control = control(call)?;
+    let name = call.scan(move |ask| name_of(ask, account.as_ref(), false)).await?;
+    let record = control.set_override(order.setting(name, caller)).await?.map_err(refusal)?;
+    tell(call, "Admin.SetOverride", &record);
+    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(&record, ask.now, true)));
+    let (meta, row) = call.scan(shown).await?;
+    Ok(v1::SetOverrideResponse { meta: Some(meta), operator_override: Some(row) })
+}
+
+async fn delete_override(
+    call: &Call,
+    account: Option<v1::AccountSelector>,
+) -> Result<v1::DeleteOverrideResponse, Failure> {
+    let control = control(call)?;
+    let name = call.scan(move |ask| name_of(ask, account.as_ref(), true)).await?;
+    let record = control.delete_override(name).await?.map_err(refusal)?;
+    tell(call, "Admin.DeleteOverride", &record);
+    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(&record, ask.now, true)));
+    let (meta, row) = call.scan(shown).await?;
+    Ok(v1::DeleteOverrideResponse { meta: Some(meta), operator_override: Some(row) })
+}
+
+/// Who a decision is kept as the one of.
+fn creator(caller: &Caller) -> String {
+    match caller.address {
+        None => "command line".to_owned(),
+        // No client is configured: everybody may do everything, and only the address says who did.
+        Some(address) if caller.name.is_empty() => format!("a caller at {}", address.ip()),
+        Some(_) => caller.name.to_string(),
+    }
+}
+
+/// The log line of a decision: ids only, since a name may be that of a person.
+fn tell(call: &Call, rpc: &'static str, record: &OverrideRecord) {
+    let (org, entry) = (call.view().name(), &record.entry);
+    let (app, user, expires_at) = (entry.app.as_str(), entry.user.as_str(), entry.expires_at.to_iso());
+    tracing::info!(rpc, org, number = record.number, app, user, expires_at, "override");
 }
 
 async fn trigger_sync(call: &Call, target: Target) -> Result<v1::TriggerSyncResponse, Failure> {
@@ -249,6 +324,10 @@ fn read_row(key: &v1::RowKey) -> Result<Target, Failure> {
             door::group_id("row.app_group.group_id", &key.group_id)?;
             Target::List(Scope::AppGroups(door::app_id("row.app_group.app_id", &key.app_id)?))
         }
+        row_key::Key::Override(_) => {
+            let detail = "an override is not read from Okta".to_owned();
+            return Err(Failure::FieldInvalid { field: "row.override", detail });
+        }
     })
 }
 
@@ -298,6 +377,7 @@ mod tests {
         check(row(Key::AppUser(v1::AppUserKey { app_id: a(), user_id: b() })), "app_user(a,b)");
         check(row(Key::GroupMember(v1::GroupMemberKey { group_id: a(), user_id: b() })), "list(group_members(a))");
         check(row(Key::GroupMember(v1::GroupMemberKey { group_id: a(), user_id: String::new() })), "FIELD_MISSING");
+        check(row(Key::Override(v1::OverrideKey::default())), "FIELD_INVALID");
         check(row(Key::AppGroup(v1::AppGroupKey { app_id: a(), group_id: b() })), "list(app_groups(a))");
     }
 

@@ -234,9 +234,9 @@ impl Call {
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
         is_early: &mut bool,
     ) -> Result<T, Failure> {
-        let (snapshot_completed_at, observed_through) = snapshot.times()?;
+        let (snapshot_completed_at, observed_through) = snapshot.times();
         let observed_by_our_clock = match self.view.coverage_policy().log_stale_after_millis {
-            Some(_) => snapshot.observed_by_our_clock()?,
+            Some(_) => snapshot.observed_by_our_clock(),
             None => None,
         };
         let ask = Ask {

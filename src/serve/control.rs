@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::errors::Failure;
 use crate::core::model::Scope;
+use crate::core::overrides::{OverrideName, OverrideRecord, OverrideSetting};
 use crate::core::pending::Target;
+use crate::store::OverrideError;
 
 /// Commands that wait for the engine at most. Operators and their scripts give a few; more is a script gone wrong.
 pub const QUEUE_COMMANDS_MAX: usize = 64;
@@ -32,6 +34,20 @@ pub enum Command {
         expected_missing: u64,
         /// What became of it, once it is stored.
         reply: oneshot::Sender<Result<Released, ReleaseRefusal>>,
+    },
+    /// Keep an operator's override.
+    SetOverride {
+        /// The override, checked.
+        setting: Box<OverrideSetting>,
+        /// As it is kept, once it is stored.
+        reply: oneshot::Sender<Result<OverrideRecord, OverrideError>>,
+    },
+    /// Take an override back.
+    DeleteOverride {
+        /// Which.
+        name: OverrideName,
+        /// As it was, once it is gone.
+        reply: oneshot::Sender<Result<OverrideRecord, OverrideError>>,
     },
     /// Read something again.
     Read {
@@ -181,6 +197,28 @@ impl Control {
         expected_missing: u64,
     ) -> Result<Result<Released, ReleaseRefusal>, Failure> {
         self.ask(|reply| Command::ReleaseHold { scope, expected_missing, reply }).await
+    }
+
+    /// Has an override kept.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] when the queue is full, [`Failure::NotServing`] when the engine does not reply.
+    pub(super) async fn set_override(
+        &self,
+        setting: OverrideSetting,
+    ) -> Result<Result<OverrideRecord, OverrideError>, Failure> {
+        self.ask(|reply| Command::SetOverride { setting: Box::new(setting), reply }).await
+    }
+
+    /// Has an override taken back.
+    ///
+    /// # Errors
+    /// See [`Control::set_override`].
+    pub(super) async fn delete_override(
+        &self,
+        name: OverrideName,
+    ) -> Result<Result<OverrideRecord, OverrideError>, Failure> {
+        self.ask(|reply| Command::DeleteOverride { name, reply }).await
     }
 
     /// Has something read.

@@ -10,8 +10,10 @@
 mod ambiguity_list;
 mod gap_list;
 mod org_status;
+mod override_list;
 mod quarantine_list;
 mod scope_list;
+mod template_list;
 
 pub(crate) use self::gap_list::kind_to_proto;
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
@@ -25,6 +27,9 @@ use super::ask::{Ask, Call};
 use super::errors::Failure;
 use super::requests::Asked;
 use super::{CallLog, Services};
+
+/// Accounts or users that are compared for one page of ambiguities.
+const COMPARED_MAX: usize = 3_000;
 
 /// The service `Coverage`.
 #[derive(Clone, Debug)]
@@ -81,5 +86,12 @@ impl Coverage for CoverageService {
         request: Request<v1::ListQuarantinedRequest>,
     ) -> Result<Response<v1::ListQuarantinedResponse>, Status> {
         self.scan("Coverage.ListQuarantined", request, quarantine_list::list_quarantined).await
+    }
+
+    async fn list_overrides(
+        &self,
+        request: Request<v1::ListOverridesRequest>,
+    ) -> Result<Response<v1::ListOverridesResponse>, Status> {
+        self.scan("Coverage.ListOverrides", request, override_list::list_overrides).await
     }
 }

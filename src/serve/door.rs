@@ -83,6 +83,7 @@ impl Enumeration for v1::GapState {}
 impl Enumeration for v1::GapKind {}
 impl Enumeration for v1::ScopeKind {}
 impl Enumeration for v1::ScopeState {}
+impl Enumeration for v1::OverrideSource {}
 
 /// Values of a filter at most: every enumeration has fewer, so more are repetitions.
 const FILTER_VALUES_MAX: usize = 100;

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use okta_idmap_index::{ParseError, QueryError};
-use okta_idmap_proto::limits::{ERROR_DOMAIN, RESPONSE_BYTES_MAX, TEXT_BYTES_MAX};
+use okta_idmap_proto::limits::{ERROR_DOMAIN, OVERRIDES_MAX, RESPONSE_BYTES_MAX, TEXT_BYTES_MAX};
 use okta_idmap_proto::v1::{self, ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -157,6 +157,27 @@ pub enum Failure {
         /// Rows that are missing now.
         missing: u64,
     },
+    /// The selector means no app.
+    #[error("no app of that id, label or name is stored")]
+    AppUnknown,
+    /// The selector means several apps.
+    #[error("{count} apps have that label or name: name one by its id")]
+    AppAmbiguous {
+        /// How many.
+        count: usize,
+    },
+    /// No user of that id is stored.
+    #[error("no user of that id is stored: not in the org, not read yet, or kept out by the filter")]
+    UserUnknown,
+    /// There is no such override.
+    #[error("there is no override of that name: app, kind and spelling must be as they were set")]
+    OverrideUnknown,
+    /// The override stands in the configuration.
+    #[error("the override stands in the server's configuration: take it out there, and start it again")]
+    OverrideConfigured,
+    /// There are too many overrides.
+    #[error("there are {OVERRIDES_MAX} overrides by call already: take back those that are not needed any more")]
+    TooManyOverrides,
     /// No credential came with the call, or not a good one.
     #[error(
         "{detail}: this server answers clients that it knows, by `authorization: Bearer <token>` or by certificate"
@@ -243,6 +264,12 @@ impl Failure {
             Self::HoldChanged { missing } => {
                 Shown::new(FailedPrecondition, ErrorReason::HoldChanged).with("missing_row_count", missing)
             }
+            Self::AppUnknown => Shown::new(NotFound, ErrorReason::AppUnknown),
+            Self::AppAmbiguous { .. } => Shown::new(FailedPrecondition, ErrorReason::AppAmbiguous),
+            Self::UserUnknown => Shown::new(NotFound, ErrorReason::UserUnknown),
+            Self::OverrideUnknown => Shown::new(NotFound, ErrorReason::OverrideUnknown),
+            Self::OverrideConfigured => Shown::new(FailedPrecondition, ErrorReason::OverrideConfigured),
+            Self::TooManyOverrides => Shown::new(ResourceExhausted, ErrorReason::TooManyOverrides),
             Self::CredentialRequired { .. } => Shown::new(Code::Unauthenticated, ErrorReason::CredentialRequired),
             Self::RoleRequired { role, .. } => {
                 Shown::new(Code::PermissionDenied, ErrorReason::RoleRequired).with("role", role)

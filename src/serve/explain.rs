@@ -23,6 +23,7 @@ use super::door;
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::membership::answer_membership;
+use super::overrides::override_row;
 use super::resolution::{
     AccountQuery, Decision, Resolved, Wanted, app_gaps, count, decide, holders_to_proto, inactive_reason,
     inactive_reasons, show_decision, tier_to_proto, user_or_id, without_app,
@@ -32,8 +33,10 @@ use super::subjects::{UserQuery, members_scope};
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Scope};
 use crate::core::normalize::{Identifier, NORMALIZE_VERSION, NameRule};
+use crate::core::overrides::OverrideRecord;
 use crate::core::resolve::{
     AppSelection, Found, IdentifierKind, Outcome, Tier, TierAnswer, TierExplained, explain_tiers, history_of,
+    overrides_of,
 };
 
 /// Everything that the other rpcs show on request.
@@ -105,7 +108,8 @@ fn decision_steps(ask: &Ask<'_>, decision: &Decision<'_>, steps: &mut Steps) -> 
     identifier(input.identifier, input.kind, rule, steps);
     let of_accounts = ask.gaps(&[Scope::Users, Scope::AppUsers(app.id.clone())]);
     for tier in explain_tiers(input.kind, input.policy, decided) {
-        tier_step(ask, app, &tier, &of_accounts, steps)?;
+        let overrides = if tier.tier == Tier::Override { answering(decision) } else { Vec::new() };
+        tier_step(ask, app, (&tier, &overrides), &of_accounts, steps)?;
     }
     match decided.found() {
         Some(found) => found_steps(ask, decision, found, steps)?,
@@ -141,10 +145,16 @@ fn identifier(name: Identifier<'_>, kind: IdentifierKind, rule: NameRule, steps:
     steps.add(summary, Fact::Identifier(fact), &Gaps::default());
 }
 
+/// The overrides that answer the question, with who set them and why.
+fn answering<'a>(decision: &Decision<'a>) -> Vec<&'a OverrideRecord> {
+    let entries = overrides_of(decision.input);
+    decision.overrides.iter().filter(|record| entries.contains(&&record.entry)).collect()
+}
+
 fn tier_step(
     ask: &Ask<'_>,
     app: &App,
-    tier: &TierExplained<'_, '_>,
+    (tier, overrides): (&TierExplained<'_, '_>, &[&OverrideRecord]),
     gaps: &Gaps,
     steps: &mut Steps,
 ) -> Result<(), Failure> {
@@ -172,11 +182,20 @@ fn tier_step(
         answer: answer.into(),
         candidates,
         candidate_count: count(tier.matching.len()),
-        expires_at: None,
+        expires_at: overrides.iter().map(|record| record.entry.expires_at).min().map(timestamp),
+        overrides: overrides.iter().take(CANDIDATES_MAX).map(|record| override_row(record, ask.now, true)).collect(),
     };
     let is_asked = matches!(tier.answer, TierAnswer::Silent | TierAnswer::OneUser | TierAnswer::SeveralUsers);
     let gaps = if is_asked { gaps } else { &Gaps::default() };
-    let summary = format!("{}, {}: {said}", tier.tier.name(), words(tier.tier));
+    let set_by: Vec<String> = overrides
+        .iter()
+        .take(CANDIDATES_MAX)
+        .map(|record| {
+            let OverrideRecord { created_by, created_at, entry, reason, .. } = record;
+            format!("; set by {created_by} at {created_at} until {}: {reason}", entry.expires_at)
+        })
+        .collect();
+    let summary = format!("{}, {}: {said}{}", tier.tier.name(), words(tier.tier), set_by.concat());
     steps.add(summary, Fact::Tier(fact), gaps);
     Ok(())
 }
@@ -215,7 +234,7 @@ fn found_steps(ask: &Ask<'_>, decision: &Decision<'_>, found: &Found<'_>, steps:
         steps.add(summary.to_owned(), Fact::History(fact), &Gaps::default());
     }
     let mut of_user = ask.gaps_of_known(&[Scope::Users, Scope::User(user_id.clone())]);
-    if found.user.is_none() {
+    if found.user.is_none() && found.app_user.is_some() {
         of_user.add_unseen_user(user_id);
     }
     let row = found.user.map(|user| row::Row::User(shower.user(user)));

@@ -9,6 +9,7 @@ use super::gaps::Gaps;
 use crate::core::ids::{AppId, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Scope, User};
 use crate::core::normalize::{Identifier, LookupKey, NameRule};
+use crate::core::overrides::OverrideRecord;
 use crate::core::policy::GrantPolicy;
 use crate::core::resolve::NameField;
 use crate::store::{AccountHit, HeldName};
@@ -41,6 +42,9 @@ pub(crate) trait Facts {
 
     /// Who had a name before, in the app or as login or e-mail: the latest ones first, at most `limit`.
     fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, Self::Error>;
+
+    /// Operators' overrides of names with this key, over or not, by number. All of them.
+    fn overrides_with_key(&self, app: &AppId, key: LookupKey) -> Result<Vec<OverrideRecord>, Self::Error>;
 
     /// Whether somebody whom the filter keeps out is known to have the name.
     fn is_filtered_name(
@@ -93,6 +97,10 @@ impl Facts for Ask<'_> {
 
     fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, Failure> {
         Ok(self.snapshot.held_names(app, key, limit)?)
+    }
+
+    fn overrides_with_key(&self, app: &AppId, key: LookupKey) -> Result<Vec<OverrideRecord>, Failure> {
+        Ok(self.snapshot.overrides_with_key(app, key)?)
     }
 
     fn is_filtered_name(

@@ -8,11 +8,13 @@
 //! | no credential, one that is not known or no longer good, two tokens | `UNAUTHENTICATED` |
 //! | a role below what the rpc needs | `PERMISSION_DENIED` |
 //! | more than the client may have at a time or in a second | `RESOURCE_EXHAUSTED` |
+//! | an answer beyond what the client may leave untaken | `RESOURCE_EXHAUSTED` |
 //!
 //! Invariants:
 //! - Nothing of a request's body is read before its caller may pass.
 //! - A token that is sent decides alone: beside a wrong one no certificate counts.
 //! - No credential is logged, and none gets further than here.
+//! - An answer that goes on, as a stream of changes does, ends with the certificate by which its caller was let in.
 
 mod clients;
 mod methods;
@@ -23,18 +25,22 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
+use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::codegen::Bytes;
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::clients::ClientLimits;
 pub(super) use self::clients::{ClientState, Places, Strangers};
+use self::clients::{Room, SMALL_ANSWER_BYTES};
 use self::methods::{Method, Need, method_of};
 use super::errors::Failure;
 use super::stats::{CallRefusal, ServerStats};
@@ -45,6 +51,12 @@ use crate::core::ids::Timestamp;
 /// Refused calls of a kind are told in the log at most this often, in milliseconds: a client that was set up wrongly tries
 /// again and again. Each kind by itself, so that those who have no token do not hide what somebody tries who has one.
 const REFUSALS_LOG_MILLIS: i64 = 1_000;
+
+/// Why a certificate that was good is not.
+const CERTIFICATE_EXPIRED: &str = "the client certificate has expired";
+
+/// Longest wait for the end of a certificate, in milliseconds: a year, within what the timer takes.
+const END_MILLIS_MAX: i64 = 365 * 24 * 60 * 60 * 1_000;
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -138,23 +150,24 @@ impl Gate {
 
 impl Rules {
     /// Whether the call passes: who calls, and the places that it holds.
-    fn admit(&self, method: &Method, headers: &HeaderMap, peer: &Peer) -> Result<(Caller, Places), Failure> {
+    fn admit(&self, method: &Method, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Failure> {
         let address = Some(peer.address);
         let Need::Role(role) = method.need else {
             let caller = Caller { name: Arc::clone(&self.nobody), address, is_audited: false };
-            return Ok((caller, self.enter_stranger(method, peer)?));
+            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None });
         };
         if self.access.is_open() {
             let caller = Caller { name: Arc::clone(&self.nobody), address, is_audited: self.audit_lookups };
-            return Ok((caller, self.enter_stranger(method, peer)?));
+            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None });
         }
-        let client = self.client(headers, peer)?;
+        let (client, until) = self.client(headers, peer)?;
         if client.role < role {
             return Err(Failure::RoleRequired { role: role.name(), caller: client.role.name() });
         }
         let places = client.state.enter(method.is_watch)?;
         peer.is_proven.store(true, Ordering::Relaxed);
-        Ok((Caller { name: Arc::clone(&client.name), address, is_audited: self.audit_lookups }, places))
+        let caller = Caller { name: Arc::clone(&client.name), address, is_audited: self.audit_lookups };
+        Ok(Admitted { caller, places, until })
     }
 
     /// Programs of this machine that need no credential have no limits of their own either.
@@ -165,29 +178,39 @@ impl Rules {
         peer.stranger.enter(method.is_watch)
     }
 
-    /// Who calls.
-    fn client(&self, headers: &HeaderMap, peer: &Peer) -> Result<&KnownClient, Failure> {
+    /// Who calls, and until when that is good: of a certificate its end.
+    fn client(&self, headers: &HeaderMap, peer: &Peer) -> Result<(&KnownClient, Option<Timestamp>), Failure> {
         let refused = |detail: &'static str| Failure::CredentialRequired { detail };
         let mut tokens = headers.get_all(AUTHORIZATION).iter();
-        let place = match (tokens.next(), tokens.next()) {
+        let (place, until) = match (tokens.next(), tokens.next()) {
             (Some(_), Some(_)) => return Err(refused("more than one authorization was sent")),
             (Some(value), None) => {
                 let token = value.to_str().ok().and_then(bearer);
                 let token = token.ok_or(refused("the authorization is not `Bearer <token>`"))?;
-                self.access.by_token(token).ok_or(refused("the token is not known"))?
+                (self.access.by_token(token).ok_or(refused("the token is not known"))?, None)
             }
             (None, _) => {
                 let Some(certificate) = &peer.certificate else {
                     return Err(refused("no token was sent"));
                 };
                 if certificate.not_after < (self.clock)() {
-                    return Err(refused("the client certificate has expired"));
+                    return Err(refused(CERTIFICATE_EXPIRED));
                 }
                 let known = self.access.by_certificate(&certificate.names);
-                known.ok_or(refused("nobody of this client certificate's names is known"))?
+                let place = known.ok_or(refused("nobody of this client certificate's names is known"))?;
+                (place, Some(certificate.not_after))
             }
         };
-        self.clients.get(place).ok_or(refused("the token is not known"))
+        let client = self.clients.get(place).ok_or(refused("the token is not known"))?;
+        Ok((client, until))
+    }
+
+    /// What ends an answer whose caller is known until then.
+    fn end_at(&self, until: Option<Timestamp>) -> Option<Pin<Box<Sleep>>> {
+        let left = until?.millis_since((self.clock)()).clamp(0, END_MILLIS_MAX);
+        // A certificate is good up to and with its last millisecond.
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or_default() + 1);
+        Some(Box::pin(tokio::time::sleep(left)))
     }
 
     /// Counts a refusal, and tells of it.
@@ -202,7 +225,7 @@ impl Rules {
         let log = self.refusals.get(refusal as usize);
         if let Some(further) = log.and_then(|log| log.may_tell((self.clock)())) {
             let client = self.client(headers, peer).ok();
-            let (caller, peer) = (client.map(|client| &*client.name).unwrap_or_default(), peer.address);
+            let (caller, peer) = (client.map(|(client, _)| &*client.name).unwrap_or_default(), peer.address);
             let outcome = failure.name();
             tracing::warn!(rpc = path, caller, %peer, outcome, reason = %failure, further, "call refused");
         }
@@ -266,10 +289,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let refused = |status: Status| {
-            let response = status.into_http::<Body>().map(|body| Held { body, _places: Places::default() });
-            Box::pin(std::future::ready(Ok(response)))
-        };
+        let refused = |status: Status| -> Self::Future { Box::pin(std::future::ready(Ok(refusal(status)))) };
         let rules = &self.gate.0;
         let Some(method) = method_of(request.uri().path()) else {
             return refused(Status::unimplemented("this server has no such rpc"));
@@ -279,7 +299,7 @@ where
             return refused(Failure::NotServing(None).status());
         };
         let admitted = rules.admit(method, request.headers(), peer);
-        let (caller, places) = match admitted {
+        let Admitted { caller, places, until } = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
                 rules.refuse(method.path, request.headers(), peer, &failure);
@@ -288,34 +308,130 @@ where
         };
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);
+        let end = rules.end_at(until);
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Held { body, _places: places })) })
+        let (is_single, stats) = (method.is_single(), Arc::clone(&rules.stats));
+        Box::pin(async move {
+            let (parts, body) = answer.await?.into_parts();
+            let mut held = Held { body, ready: None, end, stats, places: Arc::new(places) };
+            // What is to be sent is made at once, so that its size is known, and not when the client wants it.
+            Ok(match is_single.then(|| held.make_ready()).transpose() {
+                Ok(_) => Response::from_parts(parts, held),
+                Err(failure) => refusal(failure.status()),
+            })
+        })
     }
 }
 
-/// The body of an answer, which holds its places to its end.
+/// An answer that only says why there is none.
+fn refusal(status: Status) -> Response<Held> {
+    status.into_http::<Body>().map(|body| Held {
+        body,
+        ready: None,
+        end: None,
+        stats: Arc::default(),
+        places: Arc::default(),
+    })
+}
+
+/// A call that passes.
+struct Admitted {
+    caller: Caller,
+    places: Places,
+    /// Until when its caller is known.
+    until: Option<Timestamp>,
+}
+
+type Frame = http_body::Frame<<Body as http_body::Body>::Data>;
+
+/// The body of an answer, which holds its places to its end, and ends when its caller is no longer known.
 pub(super) struct Held {
     body: Body,
-    _places: Places,
+    /// The first piece, made before the client wants it.
+    ready: Option<Frame>,
+    end: Option<Pin<Box<Sleep>>>,
+    stats: Arc<ServerStats>,
+    places: Arc<Places>,
+}
+
+/// A piece of an answer that is large enough to be counted.
+struct Piece {
+    data: Bytes,
+    _room: Room,
+    _places: Arc<Places>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Held {
+    /// Makes the first piece.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`]: there is no room for it.
+    fn make_ready(&mut self) -> Result<(), Failure> {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Some(Ok(frame))) = http_body::Body::poll_frame(Pin::new(&mut self.body), &mut cx) {
+            self.ready = Some(self.counted(frame)?);
+        }
+        Ok(())
+    }
+
+    /// The piece with the room that it takes, which goes with its last byte: the HTTP library takes over whole pieces, and the
+    /// end behind them, long before the client does.
+    fn counted(&self, frame: Frame) -> Result<Frame, Failure> {
+        let data = match frame.into_data() {
+            Ok(data) if data.len() > SMALL_ANSWER_BYTES => data,
+            Ok(data) => return Ok(http_body::Frame::data(data)),
+            Err(frame) => return Ok(frame),
+        };
+        let room = self.places.room_for(data.len()).inspect_err(|_| self.stats.refuse_call(CallRefusal::Limit))?;
+        let piece = Piece { data, _room: room, _places: Arc::clone(&self.places) };
+        Ok(http_body::Frame::data(Bytes::from_owner(piece)))
+    }
+
+    /// Ends with a failure. Whatever it held is given back now, not when the client has taken the end.
+    fn cut(&mut self, failure: &Failure) -> Option<Frame> {
+        (self.end, self.body, self.ready) = (None, Body::empty(), None);
+        let mut trailers = HeaderMap::new();
+        // What cannot be put into headers ends without a word, which clients take for an error as well.
+        failure.status().add_header(&mut trailers).is_ok().then(|| http_body::Frame::trailers(trailers))
+    }
 }
 
 impl http_body::Body for Held {
     type Data = <Body as http_body::Body>::Data;
     type Error = <Body as http_body::Body>::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Self::Error>>> {
+        let this = self.get_mut();
+        if let Some(end) = &mut this.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(this.cut(&Failure::CredentialRequired { detail: CERTIFICATE_EXPIRED }).map(Ok));
+        }
+        if let Some(frame) = this.ready.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(match this.counted(frame) {
+                Ok(frame) => Some(Ok(frame)),
+                Err(failure) => this.cut(&failure).map(Ok),
+            }),
+            other => Poll::Ready(other),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ready.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+        // Of what is left; nobody here sends a length.
+        if self.ready.is_some() { http_body::SizeHint::default() } else { self.body.size_hint() }
     }
 }
 

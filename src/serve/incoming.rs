@@ -342,7 +342,7 @@ mod tests {
     async fn connected(needs_proof: bool, stats: &Arc<ServerStats>) -> (Connection, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None };
+        let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
         let (strangers, places) = (Strangers::new(limits, 1), Arc::new(Semaphore::new(2)));
         let door = Door { tls: None, strangers, places, needs_proof, stats: Arc::clone(stats) };
         let (taken, mut connections) = queue();

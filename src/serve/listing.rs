@@ -44,7 +44,7 @@ impl Listing {
         let (size, token) = request.page();
         let limit = door::page_size(size)?;
         let binding = bind(ask, rpc, request);
-        let Some(token) = read_token(ask, token, binding)? else {
+        let Some(token) = read_token(ask, token, &binding)? else {
             return Ok(Self { binding, start: ask.snapshot.revision(), limit, after: None, subject: None });
         };
         let malformed = Failure::PageTokenInvalid { detail: "it is malformed" };
@@ -73,7 +73,7 @@ impl Listing {
         let Some(next) = next else { return String::new() };
         let mut position = next.to_be_bytes().to_vec();
         position.extend_from_slice(&self.subject.unwrap_or_default().to_be_bytes());
-        PageToken { start: self.start, position }.encode(self.binding)
+        PageToken { start: self.start, position }.encode(&self.binding)
     }
 
     /// Reads rows until the page has `limit` of those that `show` does not drop.
@@ -108,11 +108,11 @@ impl Listing {
 
 /// What the tokens of this list are bound to.
 pub(super) fn bind(ask: &Ask<'_>, rpc: Paged, request: &impl Listed) -> Binding {
-    Binding::new(rpc, ask.view.name(), &request.query(), ask.view.store_id())
+    Binding::new(rpc, ask.view.name(), &request.query(), ask.view.store_id(), ask.view.page_key())
 }
 
 /// Reads a token, if one was sent, and checks that the change log still reaches back to the first page.
-pub(super) fn read_token(ask: &Ask<'_>, text: &str, binding: Binding) -> Result<Option<PageToken>, Failure> {
+pub(super) fn read_token(ask: &Ask<'_>, text: &str, binding: &Binding) -> Result<Option<PageToken>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -152,10 +152,11 @@ pub(super) fn fitting<R: Message>(mut limit: usize, build: impl Fn(usize) -> Res
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::PageKey;
     use super::*;
 
     fn listing(after: Option<i64>) -> Listing {
-        let binding = Binding::new(Paged::Apps, "acme", b"", "store");
+        let binding = Binding::new(Paged::Apps, "acme", b"", "store", &PageKey::random().unwrap());
         Listing { binding, start: Revision(1), limit: 0, after, subject: None }
     }
 

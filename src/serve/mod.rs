@@ -32,6 +32,7 @@ mod lookup;
 mod membership;
 mod metrics;
 mod orgs;
+mod overrides;
 mod page;
 mod passing;
 mod patience;
@@ -78,6 +79,7 @@ pub use self::tls::{Tls, TlsError};
 pub(crate) use self::coverage::kind_to_proto;
 pub(crate) use self::facts::Facts;
 pub(crate) use self::gaps::Gaps;
+pub(crate) use self::overrides::override_row;
 pub(crate) use self::resolution::{AccountQuery, Wanted, resolve_among};
 pub(crate) use self::rows::{Shower, timestamp};
 

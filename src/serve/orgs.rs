@@ -16,6 +16,7 @@ use super::changes::Rounds;
 use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
+use super::page::PageKey;
 use super::status::StatusSource;
 use crate::core::coverage::CoveragePolicy;
 use crate::core::policy::GrantPolicy;
@@ -27,6 +28,10 @@ const SEARCHES_MAX: usize = 4;
 /// Lists and searches of one org that are under way or wait for their turn. At some milliseconds each, the last of them
 /// waits for seconds; who comes later is told to come back instead.
 const QUEUE_MAX: usize = 1_000;
+
+/// Looks through all users of one org at once: each takes seconds and much memory in a large org, and holds one of the few
+/// places of lists.
+const WHOLE_SCANS_MAX: usize = 1;
 
 /// The search index of an org, which comes and goes while it is rebuilt. Cheap to clone; all clones are the same handle.
 #[derive(Clone, Debug, Default)]
@@ -67,10 +72,12 @@ struct Shared {
     search: SearchHandle,
     searches: Semaphore,
     queue: Semaphore,
+    whole_scans: Semaphore,
     policy: Arc<GrantPolicy>,
     status: StatusSource,
     wide: WideCache,
     rounds: Rounds,
+    page_key: PageKey,
 }
 
 impl std::fmt::Debug for Shared {
@@ -91,12 +98,30 @@ impl OrgView {
         policy: Arc<GrantPolicy>,
         status: StatusSource,
     ) -> Result<Self, StoreError> {
-        let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
+        let (store_id, secret) = reader.read(|snapshot| Ok((snapshot.meta()?.store_id, snapshot.page_key()?)))?;
+        // A store that was last written by an earlier version has none; it is read by this process alone then.
+        let page_key = secret.as_ref().map(PageKey::of).or_else(PageKey::random);
+        let page_key =
+            page_key.ok_or_else(|| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
         let searches = Semaphore::new(SEARCHES_MAX);
         let wide = WideCache::default();
         let queue = Semaphore::new(QUEUE_MAX);
+        let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
         let (name, rounds) = (name.into(), Rounds::default());
-        let shared = Shared { name, store_id, reader, search, searches, queue, policy, status, wide, rounds };
+        let shared = Shared {
+            name,
+            store_id,
+            reader,
+            search,
+            searches,
+            queue,
+            whole_scans,
+            policy,
+            status,
+            wide,
+            rounds,
+            page_key,
+        };
         Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
     }
 
@@ -164,9 +189,22 @@ impl OrgView {
         self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
+    /// What seals page tokens.
+    pub(super) fn page_key(&self) -> &PageKey {
+        &self.shared.page_key
+    }
+
     /// What streams of changes read together.
     pub(super) fn rounds(&self) -> &Rounds {
         &self.shared.rounds
+    }
+
+    /// The right to look through all users of the org, given back when it is dropped.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`] while somebody else does.
+    pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
     pub(super) fn wide(&self) -> &WideCache {
@@ -175,7 +213,7 @@ impl OrgView {
 
     /// Whether a full crawl was ever completed. Never becomes false again.
     pub(super) fn is_crawled(&self) -> Result<bool, StoreError> {
-        self.shared.reader.read(|snapshot| Ok(snapshot.times()?.0.is_some()))
+        self.shared.reader.read(|snapshot| Ok(snapshot.times().0.is_some()))
     }
 }
 

@@ -67,6 +67,7 @@ asked!(
     ListScopesRequest,
     ListQuarantinedRequest,
     ListAmbiguitiesRequest,
+    ListOverridesRequest,
     ListChangesRequest,
 );
 
@@ -83,5 +84,6 @@ listed!(
     ListScopesRequest,
     ListQuarantinedRequest,
     ListAmbiguitiesRequest,
+    ListOverridesRequest,
     ListChangesRequest,
 );

@@ -21,9 +21,10 @@ use crate::core::acl::Verdict;
 use crate::core::ids::UserId;
 use crate::core::model::{App, AppUser, AppUserStatus, Scope, User};
 use crate::core::normalize::Identifier;
+use crate::core::overrides::OverrideRecord;
 use crate::core::resolve::{
     AccountHolder, Ambiguity, AppSelection, CANDIDATES_MAX, Candidate, Completeness, Found, IdentifierKind,
-    InactiveReason, NameField, Outcome, Resolution, ResolveInput, Tier, WarningKind, asked_fields, resolve,
+    InactiveReason, NameField, Outcome, Override, Resolution, ResolveInput, Tier, WarningKind, asked_fields, resolve,
 };
 use crate::store::{AccountHit, HeldName};
 
@@ -72,6 +73,8 @@ pub(crate) struct Resolved {
 /// A decision, and what it rests on.
 pub(super) struct Decision<'a> {
     pub(super) input: &'a ResolveInput<'a>,
+    /// Those of the input, with who set them and why.
+    pub(super) overrides: &'a [OverrideRecord],
     pub(super) decided: Resolution<'a>,
     /// Those who share the key of the name.
     hits: usize,
@@ -116,16 +119,26 @@ pub(super) fn decide<F: Facts, T>(
     gaps.merge(app_gaps(ask, &query.app, app));
     let key = query.identifier.lookup_key();
     let aliases = ask.policy().aliases_with_key(key);
-    let mut hits = ask.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
+    let records = ask.overrides_with_key(&app.id, key)?;
+    let overrides: Vec<Override> = records.iter().map(|record| record.entry.clone()).collect();
+    let hit = |user_id: &UserId| -> Result<AccountHit, F::Error> {
+        Ok(AccountHit { user: ask.user(user_id)?, app_user: ask.app_user(&app.id, user_id)? })
+    };
+    // First, so that they are weighed however many share the name. Who is named by an override that is over is nobody.
+    let now = ask.now();
+    let by_override = overrides.iter().filter(|entry| now < entry.expires_at);
+    let mut hits = by_override.map(|entry| hit(&entry.user)).collect::<Result<Vec<_>, _>>()?;
+    let of_name = ask.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
+    let is_nobodys = of_name.is_empty();
+    hits.extend(of_name);
     for alias in aliases.iter().filter(|alias| alias.app == app.id) {
-        let (user, app_user) = (ask.user(&alias.user)?, ask.app_user(&app.id, &alias.user)?);
-        hits.push(AccountHit { user, app_user });
+        hits.push(hit(&alias.user)?);
     }
     let history: Vec<AccountHolder> =
         ask.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
     let candidates: Vec<Candidate<'_>> = hits.iter().filter_map(candidate).collect();
-    // Asked for only where nobody is found; somebody who is stored is not filtered.
-    let is_filtered = candidates.is_empty() && is_filtered(ask, app, query)?;
+    // Asked for only where no row has the name; somebody who is stored is not filtered.
+    let is_filtered = is_nobodys && is_filtered(ask, app, query)?;
     let gap_ids = gaps.to_ids();
     let input = ResolveInput {
         app,
@@ -134,7 +147,7 @@ pub(super) fn decide<F: Facts, T>(
         candidates: &candidates,
         history: &history,
         aliases,
-        overrides: &[],
+        overrides: &overrides,
         is_filtered,
         completeness: match gap_ids.as_slice() {
             [] => Completeness::Complete,
@@ -145,15 +158,16 @@ pub(super) fn decide<F: Facts, T>(
     };
     let mut decided = resolve(&input);
     withhold(ask, app, &hits, &mut decided, &gap_ids);
-    if let Some(Found { user_id, user: None, .. }) = decided.found() {
+    // Of whom only an override tells, no row speaks: there is nothing that is not shown.
+    if let Some(Found { user_id, user: None, app_user: Some(_), .. }) = decided.found() {
         gaps.add_unseen_user(user_id);
     }
-    answer(Decision { input: &input, decided, hits: hits.len(), gaps })
+    answer(Decision { input: &input, overrides: &records, decided, hits: hits.len(), gaps })
 }
 
 /// The answer that a decision makes.
 pub(super) fn show_decision(ask: &Ask<'_>, decision: Decision<'_>, wanted: Wanted) -> Result<Resolved, Failure> {
-    let Decision { input: ResolveInput { app, .. }, decided, hits, mut gaps } = decision;
+    let Decision { input: ResolveInput { app, .. }, decided, hits, mut gaps, .. } = decision;
     let granted = shown_user(&decided);
     let verdict = Verdict::of_account(&decided, gaps.is_empty());
     let mut shown = show(ask, app, &decided, wanted, hits)?;

@@ -147,7 +147,7 @@ fn doc_kind(kind: v1::RowKind) -> Option<DocKind> {
         v1::RowKind::Group => Some(DocKind::Group),
         v1::RowKind::App => Some(DocKind::App),
         v1::RowKind::AppUser => Some(DocKind::Mapping),
-        v1::RowKind::GroupMember | v1::RowKind::AppGroup | v1::RowKind::Unspecified => None,
+        v1::RowKind::GroupMember | v1::RowKind::AppGroup | v1::RowKind::Override | v1::RowKind::Unspecified => None,
     }
 }
 
@@ -204,7 +204,7 @@ impl Services {
 fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::SearchResponse>, Failure> {
     let query = SearchQuery::read(request)?;
     // The token is read in a snapshot of its own: the index is searched before the hits are read.
-    let token = call.point(|ask| read_token(ask, &request.page_token, bind(ask, Paged::Search, request)))?;
+    let token = call.point(|ask| read_token(ask, &request.page_token, &bind(ask, Paged::Search, request)))?;
     let (reader, index_revision) = usable_index(call)?;
     let offset = match &token {
         Some(token) => usize::try_from(token.number()?).unwrap_or(usize::MAX),
@@ -228,7 +228,7 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::S
             let has_more = end < total.min(SEARCH_HITS_MAX) && end > offset;
             let next_page_token = if has_more {
                 let position = i64::try_from(end).unwrap_or(i64::MAX).to_be_bytes().to_vec();
-                PageToken { start, position }.encode(bind(ask, Paged::Search, request))
+                PageToken { start, position }.encode(&bind(ask, Paged::Search, request))
             } else {
                 String::new()
             };

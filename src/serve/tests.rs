@@ -24,7 +24,7 @@ use crate::store::{ChangeRetention, Store, StoreConfig};
 
 /// A small org for all cases of this file: opening a store costs more than a call. Ids have one letter, so that random
 /// requests hit them.
-struct World {
+pub(super) struct World {
     services: Services,
     _store: Store,
     _dir: tempfile::TempDir,
@@ -33,7 +33,7 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(World::new);
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = StoreConfig {
             dir: dir.path().to_owned(),
@@ -57,6 +57,11 @@ impl World {
         .unwrap();
         let services = Services::new(Orgs::new([view]), || Timestamp::from_millis(1_770_000_000_000));
         Self { services, _store: store, _dir: dir }
+    }
+
+    /// Its org.
+    pub(super) fn view(&self) -> &OrgView {
+        self.services.orgs().iter().next().unwrap()
     }
 }
 
@@ -95,7 +100,7 @@ fn rows() -> Vec<Row> {
             features: Vec::new(),
             credential_scheme: None,
             shared_user_name: None,
-            user_name_template: None,
+            user_name_template: Some("user.login".into()),
             oauth_application_type: None,
             implicit_assignment: Some(false),
             created: None,
@@ -126,7 +131,7 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn who_comes_to_a_full_queue_is_told_to_come_back() {
     let world = World::new();
-    let view = world.services.orgs().iter().next().unwrap().clone();
+    let view = world.view();
     let (lookup, search) = (world.services.lookup(), world.services.search());
     let apps = || Request::new(v1::ListAppsRequest::default());
     let suggest = || Request::new(v1::SuggestRequest { prefix: "a".to_owned(), ..v1::SuggestRequest::default() });
@@ -140,6 +145,27 @@ fn who_comes_to_a_full_queue_is_told_to_come_back() {
     runtime.block_on(lookup.get_user(Request::new(user))).unwrap();
     drop(places);
     runtime.block_on(lookup.list_apps(apps())).unwrap();
+}
+
+#[test]
+fn all_users_are_looked_through_for_one_caller_at_a_time() {
+    let world = World::new();
+    let selector = Some(v1::app_selector::Selector::AppId("a".to_owned()));
+    let request = || {
+        let basis = v1::AmbiguityBasis::Template.into();
+        let app = Some(v1::AppSelector { selector: selector.clone() });
+        Request::new(v1::ListAmbiguitiesRequest { app, basis, ..Default::default() })
+    };
+    let names = || Request::new(v1::ListAmbiguitiesRequest::default());
+    let place = world.view().place_for_whole_scan().unwrap();
+    let (coverage, runtime) = (world.services.coverage(), runtime());
+    let status = runtime.block_on(coverage.list_ambiguities(request())).unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    // Other lists do not wait for it.
+    runtime.block_on(coverage.list_ambiguities(names())).unwrap();
+    drop(place);
+    runtime.block_on(coverage.list_ambiguities(request())).unwrap();
+    runtime.block_on(coverage.list_ambiguities(request())).unwrap();
 }
 
 /// A request out of arbitrary bytes. Most bytes are no message, so they also fill its fields.
@@ -187,7 +213,7 @@ proptest! {
 
     #[test]
     fn hostile_requests_are_answered_or_refused(
-        requests in proptest::collection::vec((0_usize..19, message_bytes()), 1..20)
+        requests in proptest::collection::vec((0_usize..23, message_bytes()), 1..20)
     ) {
         let services = &WORLD.services;
         let runtime = runtime();
@@ -212,8 +238,12 @@ proptest! {
                     13 => assert_typed(coverage.get_status(Request::new(decoded(&bytes))).await),
                     14 => assert_typed(changes.list_changes(Request::new(decoded(&bytes))).await),
                     15 => assert_typed(changes.watch(Request::new(decoded(&bytes))).await),
+                    21 => assert_typed(coverage.list_ambiguities(Request::new(decoded(&bytes))).await),
                     16 => assert_typed(admin.trigger_sync(Request::new(decoded(&bytes))).await),
                     17 => assert_typed(admin.release_hold(Request::new(decoded(&bytes))).await),
+                    18 => assert_typed(admin.set_override(Request::new(decoded(&bytes))).await),
+                    19 => assert_typed(admin.delete_override(Request::new(decoded(&bytes))).await),
+                    20 => assert_typed(coverage.list_overrides(Request::new(decoded(&bytes))).await),
                     _ => assert_typed(coverage.list_gaps(Request::new(decoded(&bytes))).await),
                 }
             })?;

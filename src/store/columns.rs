@@ -248,6 +248,9 @@ id_reader!(app_id, AppId);
 pub(super) const USER_COLUMNS: &str = "i.id, u.status, u.login, u.email, u.second_email, u.first_name, u.last_name, \
      u.display_name, u.created, u.last_updated, u.status_changed";
 
+/// How many columns these are.
+pub(super) const USER_COLUMN_COUNT: usize = 11;
+
 pub(super) fn read_user(row: &SqlRow<'_>, at: usize) -> rusqlite::Result<User> {
     Ok(User {
         id: user_id(row, at)?,
@@ -316,23 +319,31 @@ pub(super) const APP_USER_JOINS: &str =
     "app_users x JOIN ids ai ON ai.n = x.app JOIN ids ui ON ui.n = x.user LEFT JOIN ids gi ON gi.n = x.via_group";
 
 pub(super) fn read_app_user(row: &SqlRow<'_>, at: usize) -> rusqlite::Result<AppUser> {
-    let via_group = match text(row, at + 8)? {
-        Some(id) => Some(GroupId::new(&id).map_err(|error| bad_id(at + 8, error))?),
+    read_account(row, at + 2, app_id(row, at)?, user_id(row, at + 1)?)
+}
+
+/// Those of [`APP_USER_COLUMNS`] behind the two ids, for whoever knows these.
+pub(super) const ACCOUNT_COLUMNS: &str = "x.user_name, x.external_id, x.email, x.status, x.scope, x.sync_state, gi.id, \
+     x.created, x.last_updated, x.status_changed";
+
+pub(super) fn read_account(row: &SqlRow<'_>, at: usize, app: AppId, user: UserId) -> rusqlite::Result<AppUser> {
+    let via_group = match text(row, at + 6)? {
+        Some(id) => Some(GroupId::new(&id).map_err(|error| bad_id(at + 6, error))?),
         None => None,
     };
     Ok(AppUser {
-        app: app_id(row, at)?,
-        user: user_id(row, at + 1)?,
-        user_name: text(row, at + 2)?,
-        external_id: text(row, at + 3)?,
-        email: text(row, at + 4)?,
-        status: AppUserStatus::parse(required(row, at + 5)?),
-        scope: AssignmentScope::parse(required(row, at + 6)?),
-        sync_state: text(row, at + 7)?,
+        app,
+        user,
+        user_name: text(row, at)?,
+        external_id: text(row, at + 1)?,
+        email: text(row, at + 2)?,
+        status: AppUserStatus::parse(required(row, at + 3)?),
+        scope: AssignmentScope::parse(required(row, at + 4)?),
+        sync_state: text(row, at + 5)?,
         via_group,
-        created: time(row, at + 9)?,
-        last_updated: time(row, at + 10)?,
-        status_changed: time(row, at + 11)?,
+        created: time(row, at + 7)?,
+        last_updated: time(row, at + 8)?,
+        status_changed: time(row, at + 9)?,
     })
 }
 

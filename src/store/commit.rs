@@ -449,7 +449,7 @@ pub(super) fn age(
 }
 
 /// A change of the books that comes with no batch.
-fn with_books<T>(
+pub(super) fn with_books<T>(
     sql: &Connection,
     memory: &mut Memory,
     meta: &mut Meta,

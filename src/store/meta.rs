@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ring::rand::{SecureRandom as _, SystemRandom};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
@@ -9,6 +10,7 @@ use super::columns::kind_code;
 use crate::core::batch::Delta;
 use crate::core::ids::{CrawlId, LogCursor, RequestNumber, Revision, Timestamp};
 use crate::core::model::Kind;
+use crate::core::secret::Secret;
 
 /// Request numbers reserved at once; a crawl of a large org needs some tens of thousands.
 pub(super) const REQUEST_NUMBER_BLOCK: u64 = 1 << 20;
@@ -137,13 +139,27 @@ impl Meta {
             request_numbers_end: number("request_number"),
         })
     }
+}
 
-    /// Only the revision: what every look-up needs.
-    pub(super) fn read_revision(connection: &Connection) -> Result<Revision, StoreError> {
-        let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'revision'")?;
-        let value: Option<i64> = statement.query_row((), |row| row.get(0)).optional()?;
-        Ok(Revision(value.map(unsigned).unwrap_or_default()))
-    }
+/// Random bytes of the key that page tokens are sealed with.
+const PAGE_KEY_BYTES: usize = 32;
+
+/// Gives the store a key for page tokens, unless it has one. It is no part of [`Meta`], which may be printed.
+pub(super) fn ensure_page_key(connection: &Connection) -> Result<(), StoreError> {
+    let mut random = [0; PAGE_KEY_BYTES];
+    let filled = SystemRandom::new().fill(&mut random);
+    filled.map_err(|_| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
+    let text = Secret::new(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let sql = "INSERT INTO meta(name, value) VALUES ('page_key', ?1) ON CONFLICT DO NOTHING";
+    connection.execute(sql, [text.expose()])?;
+    Ok(())
+}
+
+/// The key that page tokens are sealed with.
+pub(super) fn read_page_key(connection: &Connection) -> Result<Option<Secret>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT value FROM meta WHERE name = 'page_key'")?;
+    let key: Option<String> = select.query_row((), |row| row.get(0)).optional()?;
+    Ok(key.map(Secret::new))
 }
 
 /// Writes one integer.

@@ -18,8 +18,10 @@ mod files;
 mod filtered;
 mod gaps;
 mod members;
+mod memo;
 mod meta;
 mod missing;
+mod overrides;
 mod purge;
 mod reader;
 mod recent;
@@ -36,15 +38,19 @@ use std::sync::{Arc, RwLock};
 pub use self::files::{StoreFiles, create_private_dir};
 pub use self::gaps::Ages;
 pub use self::meta::{CrawlStatus, Meta};
+pub use self::overrides::{ConfiguredOverrides, OverrideError};
 pub use self::reader::Reader;
 pub use self::retention::ChangeRetention;
 pub use self::snapshot::{
     AccountHit, BookState, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, GroupOfApp, HeldName, HeldScope,
-    PageOf, QuarantineLine, QuarantineRecord, ReleasedName, ScopeBook, ScopeRecord, Snapshot, WayOf,
+    OverrideChange, OverrideGone, PageOf, QuarantineLine, QuarantineRecord, ReleasedName, ScopeBook, ScopeRecord,
+    Snapshot, WayOf,
 };
 pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;
 use crate::core::filter::Filter;
+use crate::core::ids::Timestamp;
+use crate::core::overrides::OverrideSetting;
 use crate::core::reconcile::Brake;
 
 /// What can go wrong with the store. Classified by what the operator can do.
@@ -157,6 +163,8 @@ pub struct Store {
     pub writer: Writer,
     /// Its readers.
     pub reader: Reader,
+    /// What the overrides of the configuration came to; nothing when none were given.
+    pub overrides: ConfiguredOverrides,
 }
 
 /// Coverage as the writer keeps it and readers see it.
@@ -169,10 +177,26 @@ impl Store {
     /// [`StoreError::Locked`] when another process writes it, [`StoreError::Damaged`] and [`StoreError::Newer`] for files
     /// that are left alone, [`StoreError::Io`] for what the file system refuses.
     pub fn open(config: StoreConfig) -> Result<Self, StoreError> {
+        Self::open_as(config, None)
+    }
+
+    /// The same with the overrides of a configuration as of `now`: those of an earlier one that are not among them go.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub fn open_with_overrides(
+        config: StoreConfig,
+        overrides: Vec<OverrideSetting>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        Self::open_as(config, Some((overrides, now)))
+    }
+
+    fn open_as(config: StoreConfig, configured: Option<(Vec<OverrideSetting>, Timestamp)>) -> Result<Self, StoreError> {
         let files = StoreFiles::lock(&config.dir)?;
         let connection = files.open_for_writing()?;
-        let (writer, coverage, revision) = Writer::start(connection, files, &config)?;
+        let (started, coverage, revision) = Writer::start(connection, files, &config, configured)?;
         let reader = Reader::new(Path::new(&config.dir), coverage, revision)?;
-        Ok(Self { writer, reader })
+        Ok(Self { writer: started.writer, reader, overrides: started.overrides })
     }
 }

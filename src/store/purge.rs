@@ -16,7 +16,7 @@ use super::debts::Debts;
 use super::filtered::{self, Dropped, Sieve};
 use super::meta::{self, Meta};
 use super::walks::Books;
-use super::{StoreError, as_i64, columns};
+use super::{StoreError, as_i64, columns, overrides};
 use crate::core::batch::{WalkState, WalkUpdate};
 use crate::core::filter::{Change, Filter, UserVerdict, change};
 use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, Timestamp};
@@ -115,6 +115,7 @@ fn carry_out(
     let mut apply = apply_for(sql, (ids, guard, object_gaps), revision, (newest, now), &mut rows);
     if change.purges_apps {
         let scopes = remove_apps(&mut apply, filter)?;
+        overrides::forget_of_unknown_apps(&mut apply)?;
         let mut books = Books {
             apply: &mut apply,
             crawl: meta.crawl.id,
@@ -253,6 +254,7 @@ fn remove_users(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Result
     dropped.note(apply.sql)?;
     // Rows that name a user whom no list has shown, and names that are held for one.
     apply.remove_rows_of_unknown(Kind::User)?;
+    overrides::forget_of_unknown_users(apply)?;
     apply.sql.execute("DELETE FROM account_history WHERE user NOT IN (SELECT n FROM users)", ())?;
     Ok(())
 }

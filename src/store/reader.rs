@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
+use super::memo::Memo;
 use super::snapshot::Snapshot;
 use super::{SharedCoverage, StoreError, files, writer};
 use crate::core::coverage::Coverage;
@@ -29,11 +30,28 @@ pub struct Reader {
 
 struct Shared {
     dir: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Pooled>>,
     scans: Semaphore,
     coverage: SharedCoverage,
     revision: watch::Receiver<Revision>,
     apps: Mutex<Option<(Revision, Arc<Vec<App>>)>>,
+}
+
+/// A connection, and what it has read since anybody committed.
+struct Pooled {
+    connection: Connection,
+    memo: Memo,
+}
+
+impl Pooled {
+    fn open(dir: &Path) -> Result<Self, StoreError> {
+        Ok(Self { connection: files::open_for_reading(dir)?, memo: Memo::default() })
+    }
+
+    fn read<T>(&mut self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.memo.as_of(&self.connection)?;
+        read(&Snapshot::new(&self.connection, &self.memo))
+    }
 }
 
 impl std::fmt::Debug for Reader {
@@ -48,7 +66,7 @@ impl Reader {
         coverage: SharedCoverage,
         revision: watch::Receiver<Revision>,
     ) -> Result<Self, StoreError> {
-        let first = files::open_for_reading(dir)?;
+        let first = Pooled::open(dir)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
@@ -76,17 +94,20 @@ impl Reader {
 
     /// Reads in one snapshot, in the calling thread: for point reads (well below a millisecond).
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut connection = match self.idle().pop() {
-            Some(connection) => connection,
-            None => files::open_for_reading(&self.shared.dir)?,
+        let idle = self.idle().pop();
+        let mut pooled = match idle {
+            Some(pooled) => pooled,
+            None => Pooled::open(&self.shared.dir)?,
         };
-        let result = {
-            let transaction = connection.transaction()?;
-            read(&Snapshot::new(&transaction)?)
-        };
-        let mut idle = self.idle();
-        if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(connection);
+        // Not rusqlite's own transactions, which have both statements parsed each time: a point read is hardly longer.
+        pooled.connection.prepare_cached("BEGIN")?.execute(())?;
+        let result = pooled.read(read);
+        // A snapshot that cannot be ended ends with its connection.
+        if pooled.connection.prepare_cached("COMMIT")?.execute(()).is_ok() {
+            let mut idle = self.idle();
+            if idle.len() < IDLE_CONNECTIONS_MAX {
+                idle.push(pooled);
+            }
         }
         result
     }
@@ -102,7 +123,7 @@ impl Reader {
         tokio::task::spawn_blocking(move || reader.read(read)).await.map_err(|_| stopped())?
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Pooled>> {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,7 +148,7 @@ impl Reader {
 
     /// All apps as of the snapshot; few, so that a selector need not ask the file each time.
     pub fn apps(&self, snapshot: &Snapshot<'_>) -> Result<Arc<Vec<App>>, StoreError> {
-        let current = snapshot.apps_revision()?;
+        let current = snapshot.apps_revision();
         let mut cached = self.shared.apps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((revision, apps)) = cached.as_ref()
             && *revision == current

@@ -115,6 +115,8 @@ impl Retention {
         let last = as_i64(through.0);
         sql.prepare_cached("DELETE FROM changes WHERE revision <= ?1")?.execute([last])?;
         sql.prepare_cached("DELETE FROM gap_changes WHERE revision <= ?1")?.execute([last])?;
+        sql.prepare_cached("DELETE FROM override_changes WHERE revision <= ?1")?.execute([last])?;
+        sql.prepare_cached("DELETE FROM overrides WHERE gone <= ?1")?.execute([last])?;
         sql.prepare_cached("DELETE FROM revision_times WHERE revision < ?1")?.execute([last])?;
         meta::put_integer(sql, "changes_from", last)?;
         meta.changes_from = through;

@@ -14,7 +14,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 5] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, HELD_BY_USER];
+pub(super) const MIGRATIONS: [&str; 6] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES, HELD_BY_USER];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -118,6 +118,20 @@ CREATE INDEX undecided_by_id ON undecided(kind, id);
 const GROUP_NAMES: &str = "
 -- A document names the groups that it is shared with: each is looked up.
 CREATE INDEX groups_by_name ON groups(name);
+";
+
+const OVERRIDES: &str = "
+-- What operators have decided: in this app this name is this user. source: 1 by call, 2 by configuration. `gone`: the
+-- revision at which it went; it stays until the change log no longer tells of that, without its name where the filter
+-- forbids to keep one. A number may be given again only then.
+CREATE TABLE overrides(n INTEGER PRIMARY KEY, key INTEGER NOT NULL, app INTEGER NOT NULL, kind INTEGER NOT NULL,
+    name TEXT, source INTEGER NOT NULL, user INTEGER NOT NULL, expires_at INTEGER NOT NULL, created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL, reason TEXT NOT NULL, gone INTEGER, UNIQUE(app, kind, name, source));
+CREATE INDEX overrides_by_key ON overrides(key, app) WHERE gone IS NULL;
+CREATE INDEX overrides_by_end ON overrides(expires_at) WHERE gone IS NULL;
+CREATE INDEX overrides_gone ON overrides(gone) WHERE gone IS NOT NULL;
+-- Overrides that were set or went, beside the changes of rows.
+CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(revision, n)) WITHOUT ROWID;
 ";
 
 const HELD_BY_USER: &str = "

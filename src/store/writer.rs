@@ -24,6 +24,7 @@ use super::files::StoreFiles;
 use super::filtered::{Filtered, Sieve};
 use super::gaps::Ages;
 use super::meta::{self, Meta};
+use super::overrides::{self, ConfiguredOverrides, Obeyed, Order, OverrideError};
 use super::purge;
 use super::retention::Retention;
 use super::walks::publish;
@@ -32,6 +33,7 @@ use crate::core::batch::{Batch, CrawlMark, Finished, Receipt};
 use crate::core::coverage::{Coverage, GapKind};
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
 use crate::core::model::Scope;
+use crate::core::overrides::{OverrideName, OverrideRecord, OverrideSetting};
 
 /// Batches that may wait for the writer. More only costs memory: the writer takes all that wait in one go.
 const QUEUE_BATCHES_MAX: usize = 16;
@@ -43,8 +45,11 @@ enum Job {
     Commit(Box<Batch>, oneshot::Sender<Result<Receipt, StoreError>>),
     SetOrg(String, oneshot::Sender<Result<(), StoreError>>),
     Release(Release, oneshot::Sender<Result<Finished, ReleaseError>>),
+    Override(Order, Timestamp, oneshot::Sender<Result<OverrideRecord, OverrideError>>),
     CredentialUsed(Timestamp),
     Age(Timestamp, Ages),
+    /// Looks for what ends by itself.
+    Look(Timestamp),
 }
 
 /// Why a hold was not released.
@@ -78,14 +83,19 @@ impl Writer {
         connection: Connection,
         files: StoreFiles,
         config: &StoreConfig,
-    ) -> Result<(Self, SharedCoverage, watch::Receiver<Revision>), StoreError> {
+        configured: Option<(Vec<OverrideSetting>, Timestamp)>,
+    ) -> Result<(Started, SharedCoverage, watch::Receiver<Revision>), StoreError> {
         let first_request_number = meta::reserve_request_numbers(&connection, meta::REQUEST_NUMBER_BLOCK)?;
         let mut connection = connection;
         let sieve = Sieve::new(config.filter.clone(), Filtered::open(&connection)?);
         let mut memory = Memory::new(config, &connection, sieve)?;
         let newest = RequestNumber(first_request_number.0.saturating_sub(1));
         let is_stained = purge::adopt(&mut connection, &mut memory, &config.filter, newest)?;
-        let meta = Meta::read(&connection)?;
+        let mut meta = Meta::read(&connection)?;
+        let overrides = match configured {
+            Some((settings, now)) => configure(&mut connection, &mut memory, &mut meta, settings, now)?,
+            None => ConfiguredOverrides::default(),
+        };
         let coverage = Arc::new(RwLock::new(read_coverage(&connection)?));
         let (revision_sender, revision) = watch::channel(meta.revision);
         let (jobs, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
@@ -104,7 +114,8 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || worker.run(receiver))
             .map_err(|source| StoreError::Io { path: config.dir.clone(), source })?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread), first_request_number }, coverage, revision))
+        let writer = Self { jobs: Some(jobs), thread: Some(thread), first_request_number };
+        Ok((Started { writer, overrides }, coverage, revision))
     }
 
     /// Queues a batch; waits only while the queue is full. The receipt comes when the batch is durable; batches are
@@ -147,6 +158,33 @@ impl Writer {
         done.await.unwrap_or_else(|_| Err(stopped().into()))
     }
 
+    /// Sets an operator's override at `now`, in the place of one by call of the same app, kind and name; returns it as it is
+    /// kept. The setting is checked already ([`crate::core::overrides::check`]).
+    ///
+    /// # Errors
+    /// App or user are not stored, or there are too many: nothing is changed. [`OverrideError::Store`].
+    pub async fn set_override(
+        &self,
+        setting: OverrideSetting,
+        now: Timestamp,
+    ) -> Result<OverrideRecord, OverrideError> {
+        self.order(Order::Set(setting), now).await
+    }
+
+    /// Takes an override by call back; returns it as it was.
+    ///
+    /// # Errors
+    /// There is none, or it stands in the configuration: nothing is changed. [`OverrideError::Store`].
+    pub async fn delete_override(&self, name: OverrideName, now: Timestamp) -> Result<OverrideRecord, OverrideError> {
+        self.order(Order::Delete(name), now).await
+    }
+
+    async fn order(&self, order: Order, now: Timestamp) -> Result<OverrideRecord, OverrideError> {
+        let (sender, done) = oneshot::channel();
+        self.send(Job::Override(order, now, sender)).await?;
+        done.await.unwrap_or_else(|_| Err(stopped().into()))
+    }
+
     /// Notes when the credential was last used.
     pub async fn credential_used(&self, at: Timestamp) -> Result<(), StoreError> {
         self.send(Job::CredentialUsed(at)).await
@@ -155,6 +193,12 @@ impl Writer {
     /// Opens the gaps of what has grown too old by `now`, and closes that of the log when it has not.
     pub async fn note_ages(&self, now: Timestamp, limits: Ages) -> Result<(), StoreError> {
         self.send(Job::Age(now, limits)).await
+    }
+
+    /// Has overrides that are over by `now` end, and told as gone. Every job does that which brings a time; this one does
+    /// nothing else.
+    pub async fn end_overrides(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.send(Job::Look(now)).await
     }
 
     /// The first number of this process's block; numbers of earlier processes are all smaller.
@@ -166,6 +210,33 @@ impl Writer {
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(job).await.map_err(|_| stopped())
     }
+}
+
+/// A writer that has begun.
+pub(super) struct Started {
+    pub(super) writer: Writer,
+    /// What the overrides of the configuration came to.
+    pub(super) overrides: ConfiguredOverrides,
+}
+
+/// Takes over the overrides of the configuration, before anybody can ask.
+fn configure(
+    connection: &mut Connection,
+    memory: &mut Memory,
+    meta: &mut Meta,
+    settings: Vec<OverrideSetting>,
+    now: Timestamp,
+) -> Result<ConfiguredOverrides, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let before = meta.clone();
+    let (done, outcome) = overrides::configure(&transaction, memory, meta, settings, now)?;
+    let expired = overrides::expire(&transaction, memory, meta, now)?;
+    super::retention::add_lines(&transaction, done.lines + expired.map_or(0, |expired| expired.lines))?;
+    if meta.revision != before.revision {
+        write_counters(&transaction, &before, meta)?;
+    }
+    transaction.commit()?;
+    Ok(outcome)
 }
 
 impl Drop for Writer {
@@ -227,6 +298,7 @@ enum Waiting {
     Nobody,
     Receipt(oneshot::Sender<Result<Receipt, StoreError>>),
     Release(Finished, oneshot::Sender<Result<Finished, ReleaseError>>),
+    Override(Box<OverrideRecord>, oneshot::Sender<Result<OverrideRecord, OverrideError>>),
 }
 
 impl Waiting {
@@ -235,6 +307,7 @@ impl Waiting {
             Waiting::Nobody => {}
             Waiting::Receipt(reply) => drop(reply.send(Ok(receipt))),
             Waiting::Release(finished, reply) => drop(reply.send(Ok(finished))),
+            Waiting::Override(record, reply) => drop(reply.send(Ok(*record))),
         }
     }
 
@@ -244,6 +317,7 @@ impl Waiting {
             Waiting::Nobody => {}
             Waiting::Receipt(reply) => drop(reply.send(Err(error))),
             Waiting::Release(_, reply) => drop(reply.send(Err(error.into()))),
+            Waiting::Override(_, reply) => drop(reply.send(Err(error.into()))),
         }
     }
 }
@@ -334,7 +408,10 @@ impl Worker {
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (mut now, mut has_crawled) = (None, false);
+        // The newest time that any of them brings: overrides end by it.
+        let mut latest = Timestamp::default();
         for job in jobs {
+            latest = latest.max(time_of(&job));
             match job {
                 Job::Commit(batch, reply) => match commit(&transaction, &mut self.memory, &mut self.meta, &batch) {
                     // Refused before anything was written.
@@ -361,11 +438,26 @@ impl Worker {
                         done.push((outcome, Waiting::Release(finished, reply)));
                     }
                 },
+                Job::Override(order, at, reply) => {
+                    match overrides::carry_out(&transaction, &mut self.memory, &mut self.meta, &order, at) {
+                        Err(error) => {
+                            let _ = reply.send(Err(StoreError::Stopped { detail: error.to_string() }.into()));
+                            return Err(error);
+                        }
+                        Ok(Obeyed::Refused(error)) => drop(reply.send(Err(error))),
+                        Ok(Obeyed::Done(outcome, record)) => {
+                            self.retention.note(&transaction, &outcome, at)?;
+                            done.push((outcome, Waiting::Override(record, reply)));
+                        }
+                    }
+                }
                 Job::Age(at, limits) => {
                     let outcome = age(&transaction, &mut self.memory, &mut self.meta, at, limits)?;
                     self.retention.note(&transaction, &outcome, at)?;
                     done.push((outcome, Waiting::Nobody));
                 }
+                // Below, as after every other job.
+                Job::Look(_) => {}
                 Job::SetOrg(org_id, reply) => {
                     let _ = reply.send(bind_org(&transaction, &mut self.meta, org_id));
                 }
@@ -374,6 +466,10 @@ impl Worker {
                     meta::put_integer(&transaction, "credential_used_at", at.as_millis())?;
                 }
             }
+        }
+        if let Some(outcome) = overrides::expire(&transaction, &mut self.memory, &mut self.meta, latest)? {
+            self.retention.note(&transaction, &outcome, latest)?;
+            done.push((outcome, Waiting::Nobody));
         }
         if let Some(now) = now {
             self.retention.prune(&transaction, &mut self.meta, now, has_crawled)?;
@@ -392,7 +488,22 @@ impl Worker {
 fn size(job: &Job) -> usize {
     match job {
         Job::Commit(batch, _) => 1 + batch.rows.len(),
-        Job::SetOrg(..) | Job::Release(..) | Job::CredentialUsed(_) | Job::Age(..) => 1,
+        Job::SetOrg(..)
+        | Job::Release(..)
+        | Job::Override(..)
+        | Job::CredentialUsed(_)
+        | Job::Age(..)
+        | Job::Look(_) => 1,
+    }
+}
+
+/// When a job was given, by this machine's clock, as far as it says.
+fn time_of(job: &Job) -> Timestamp {
+    match job {
+        Job::Commit(batch, _) => batch.now,
+        Job::Release(order, _) => order.now,
+        Job::Override(_, now, _) | Job::Age(now, _) | Job::Look(now) => *now,
+        Job::SetOrg(..) | Job::CredentialUsed(_) => Timestamp::default(),
     }
 }
 
@@ -403,7 +514,8 @@ fn refuse(group: Vec<Job>, detail: &str) {
             Job::Commit(_, reply) => drop(reply.send(Err(error))),
             Job::SetOrg(_, reply) => drop(reply.send(Err(error))),
             Job::Release(_, reply) => drop(reply.send(Err(error.into()))),
-            Job::CredentialUsed(_) | Job::Age(..) => {}
+            Job::Override(_, _, reply) => drop(reply.send(Err(error.into()))),
+            Job::CredentialUsed(_) | Job::Age(..) | Job::Look(_) => {}
         }
     }
 }

@@ -25,7 +25,7 @@ use super::harness::{Place, Running};
 use super::store::{batch, fill, fill_many, hold_users, open, some_user};
 
 /// A server in this process, with an engine that carries out what operators order.
-struct Hosted {
+pub(crate) struct Hosted {
     address: SocketAddr,
     store: Arc<Store>,
     status: watch::Sender<RuntimeStatus>,
@@ -36,7 +36,7 @@ struct Hosted {
 }
 
 impl Hosted {
-    fn start(place: &Path) -> Self {
+    pub(crate) fn start(place: &Path) -> Self {
         Self::start_at(place, SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
@@ -60,7 +60,7 @@ impl Hosted {
         Self { address, store, status, shutdown, tasks, runtime }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -74,7 +74,7 @@ impl Hosted {
         self.commit(batch(100 + u64::from(number), vec![some_user(number as usize)]));
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.shutdown.cancel();
         self.runtime.block_on(async { while self.tasks.join_next().await.is_some() {} });
     }
@@ -84,6 +84,12 @@ async fn engine(store: Arc<Store>, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Read { reply, .. } => drop(reply.send(ReadOutcome::Started)),
+            Command::SetOverride { setting, reply } => {
+                let _ = reply.send(store.writer.set_override(*setting, clock::now()).await);
+            }
+            Command::DeleteOverride { name, reply } => {
+                let _ = reply.send(store.writer.delete_override(name, clock::now()).await);
+            }
             Command::ReleaseHold { scope, expected_missing, reply } => {
                 let released = store.writer.release_hold(scope, expected_missing, clock::now()).await;
                 let answer = match released {
@@ -145,7 +151,7 @@ fn watching_goes_on_where_it_was() {
     let (url, address) = (hosted.url(), hosted.address);
     let mut watching = Watching::start(&place, &["watch", "--from-snapshot", "-o", "jsonl", "--server", &url]);
     let events = watching.events();
-    assert_eq!(events[0]["snapshot_begin"]["row_counts"].as_array().unwrap().len(), 6);
+    assert_eq!(events[0]["snapshot_begin"]["row_counts"].as_array().unwrap().len(), 7);
     let users = events.iter().filter(|event| !event["upsert"]["user"].is_null()).count();
     assert_eq!(users, 4);
     let meta = events.last().unwrap()["checkpoint"]["meta"].clone();

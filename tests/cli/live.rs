@@ -218,3 +218,50 @@ fn an_index_is_built_anew_by_whoever_holds_the_org() {
     ran.assert(0, "", "the search index is made anew, as somebody asked for");
     assert_eq!(people(&place, &["--direct"]), before);
 }
+
+/// Set while the engine crawls and follows, kept over a restart, and gone by itself: with a real engine.
+#[test]
+fn overrides_are_decided_kept_and_over() {
+    let (_server, mut place) = world();
+    place.set("OKTA_IDMAP_FOLLOW__POLL_INTERVAL", "200ms");
+    place.run(&["sync", "-q"]).assert(0, "complete", "");
+    let apps = place.run(&["app", "list", "-o", "json", "--direct"]).json();
+    let accounts = |app: &str| place.run(&["app", "users", app, "--granting-only", "-o", "json", "--direct"]).json();
+    let ids = apps["apps"].as_array().unwrap().iter().map(|app| app["id"].as_str().unwrap().to_owned());
+    let mut with_users = ids.map(|app| (accounts(&app)["accounts"][0]["user"]["id"].clone(), app));
+    let (user, app) = with_users.find(|(user, _)| !user.is_null()).unwrap();
+    let user = user.as_str().unwrap();
+    let serve = || {
+        let mut running = place.start(&["serve"]);
+        let mut line = String::new();
+        BufReader::new(running.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (running, line.trim().strip_prefix("listening on ").unwrap().to_owned())
+    };
+    let (mut running, address) = serve();
+    let set = |name: &str, lasts: &str, address: &str| {
+        let line = ["override", "set", &app, name, user, "--for", lasts, "--reason", "IT-1", "--server", address];
+        place.run(&line).assert(0, user, "");
+    };
+    set("nobody's name", "1h", &address);
+    let resolve = |name: &str, address: &str| place.run(&["resolve", &app, name, "--server", address]);
+    resolve("nobody's name", &address).assert(0, "operator's override", "");
+    running.terminate();
+    let ran = running.wait();
+    ran.assert(0, "", "stopping");
+    assert!(ran.err.contains("Admin.SetOverride") && ran.err.contains("IT-1"), "the call is logged: {ran:?}");
+    assert!(!ran.err.contains("nobody's name"), "without the name: {ran:?}");
+
+    let (mut running, address) = serve();
+    resolve("nobody's name", &address).assert(0, "operator's override", "");
+    set("soon over", "2s", &address);
+    // Each round runs the program: minutes, on any machine.
+    let mut rounds = 0..1_000;
+    let listed = || place.run(&["override", "list", "-o", "csv", "--server", &address]).out;
+    while listed().contains("soon over") {
+        assert!(rounds.next().is_some(), "{}", listed());
+    }
+    resolve("soon over", &address).assert(4, "", "");
+    assert!(listed().contains("nobody's name"));
+    running.terminate();
+    running.wait().assert(0, "", "overrides are over");
+}

@@ -274,10 +274,43 @@ fn gaps_are_told_with_what_to_do() {
     run(&place, "gaps --all show HELD:users").assert(2, "", "belong behind the sub-command");
     run(&place, "gaps --kind nonsense").assert(2, "", "it is one of forbidden, scope-missing");
     run(&place, "gaps quarantined").assert(0, "", "0 records");
-    run(&place, "gaps ambiguous").assert(0, "Jira  twin  T1, user name exactly  2      grace joan", "1 name");
+    run(&place, "gaps ambiguous").assert(
+        0,
+        "Jira  twin  T1, user name exactly  2      0          grace joan",
+        "1 name",
+    );
     run(&place, "gaps ambiguous --app nothing").assert(4, "", "no app \"nothing\"");
     let scopes = run(&place, "gaps scopes -o csv -q");
     assert_eq!((scopes.code, scopes.out.lines().count()), (Some(0), 14), "{scopes:?}");
+}
+
+#[test]
+fn names_of_templates_are_forecast() {
+    let place = filled();
+    let line = "gaps ambiguous --app jira --template";
+    run(&place, line).assert(1, "", "no names can be predicted: the app has no user name template");
+    run(&place, "gaps ambiguous --template").assert(2, "", "--app <APP>");
+    let use_template = |at: u64, template: &str| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = store::open(place.path());
+        runtime.block_on(store::use_template(&store, at, template));
+    };
+    use_template(1_000_000, "substringBefore(user.login, \"@\")");
+    check(
+        &place,
+        line,
+        0,
+        expect![[r#"
+            APP   NAME  COMPARED AS            USERS  AMONG THEM
+            Jira  ada   T1, user name exactly  2      ada@acme.example ada@other.example (not assigned)"#]],
+        expect![[r#"
+            1 name
+            PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log
+            3 users are left out: they lack what the template makes names of
+        "#]],
+    );
+    use_template(2_000_000, "isMemberOfGroupName(\"x\")");
+    run(&place, line).assert(1, "", "the function isMemberOfGroupName, which is not understood (isMemberOfGroupName(");
 }
 
 #[test]

@@ -192,6 +192,15 @@ pub(crate) async fn lose_the_log(store: &Store, at: u64) {
     store.writer.commit(Box::new(lost)).await.unwrap().await.unwrap().unwrap();
 }
 
+/// Gives Jira a user name template, by which a further user would have the name of one who has an account.
+pub(crate) async fn use_template(store: &Store, at: u64, template: &str) {
+    let Row::App(jira) = app("0oa1", "jira", "Jira") else { return };
+    let jira = App { user_name_template: Some(template.into()), ..jira };
+    let ada = user("00u9", "ada@other.example", "", "Ada", UserStatus::Active);
+    let changed = batch(at, vec![Row::App(jira), ada]);
+    store.writer.commit(Box::new(changed)).await.unwrap().await.unwrap().unwrap();
+}
+
 /// A user of this number and no other meaning.
 pub(crate) fn some_user(number: usize) -> Row {
     user(&format!("00usome{number}"), &format!("some{number}"), "", "Some", UserStatus::Active)

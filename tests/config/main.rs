@@ -4,6 +4,7 @@
 //! `messages`, the property tests in `hostile`.
 
 mod hostile;
+mod identities;
 #[cfg(target_os = "linux")]
 mod memory;
 mod messages;
@@ -494,6 +495,7 @@ fn the_effective_configuration_names_its_sources() {
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
+        max_client_answer_bytes = "256MiB" # default
         audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
@@ -579,6 +581,8 @@ fn the_effective_configuration_names_its_sources() {
         app_user_statuses = ["ACTIVE", "PROVISIONED"] # default
         second_email = false # default
         reuse_quarantine = "24h" # default
+        aliases = [] # default
+        overrides = [] # default
 
         [orgs.acme.resolve.name_rules]
         "Jira \"Cloud\"" = "exact" # file okta-idmap.toml:4:1, from [resolve.name_rules]
@@ -605,6 +609,7 @@ fn the_effective_configuration_names_its_sources() {
         max_client_calls = 200 # default
         max_client_watches = 16 # default
         max_client_calls_per_second = 0 # default
+        max_client_answer_bytes = "256MiB" # default
         audit_lookups = false # default
         reflection = true # default
         max_message_bytes = "4MiB" # default
@@ -686,6 +691,8 @@ fn the_effective_configuration_names_its_sources() {
         app_user_statuses = ["ACTIVE", "PROVISIONED"] # default
         second_email = false # default
         reuse_quarantine = "24h" # default
+        aliases = [] # default
+        overrides = [] # default
     "#]]
     .assert_eq(&Case::default().config().effective_toml());
 }

@@ -208,7 +208,7 @@ fn a_token_goes_to_the_server_that_it_is_for() {
     #[track_caller]
     fn check((client, warnings): (ClientConfig, String), server: &str, token: Option<ClientToken>) {
         assert_eq!((client.server.as_str(), &client.token), (server, &token));
-        assert_eq!(client.is_token_withheld, !warnings.is_empty(), "{warnings}");
+        assert_eq!(client.token_withheld.is_some(), !warnings.is_empty(), "{warnings}");
         assert!(warnings.is_empty() || warnings.contains(&format!("is not sent to {server}")), "{warnings}");
     }
     check(client(FILE, &[], Flags::default()), "https://a.example:8450", file("a.token"));
@@ -227,6 +227,21 @@ fn a_token_goes_to_the_server_that_it_is_for() {
     let (inline, _) = client(FILE, &env, server("https://b.example:8450"));
     let Some(ClientToken::Inline(token)) = inline.token else { panic!("it is given") };
     assert_eq!(token.expose(), CANARY);
+    // Whoever writes a file into some directory does not get the token of those who work there.
+    check(client(FILE, &env, Flags::default()), "https://a.example:8450", None);
+    let flags = || Flags { token_file: Some("b.token".into()), ..Flags::default() };
+    check(client(FILE, &[], flags()), "https://a.example:8450", None);
+    let named = [("OKTA_IDMAP_CLIENT__SERVER", "https://a.example:8450")];
+    check(client(FILE, &named, flags()), "https://a.example:8450", file("b.token"));
+    // On this machine, and where nobody names a server, it is the user's own.
+    check(
+        client("client = { server = 'http://localhost:9000' }", &[], flags()),
+        "http://localhost:9000",
+        file("b.token"),
+    );
+    check(client("", &[], flags()), "http://127.0.0.1:8450", file("b.token"));
+    let listen = leak(format!("[server]\nlisten = '192.0.2.1:9000'\n{TLS}[server.tokens]\na = 'read {HASH}'"));
+    check(client(listen, &[], flags()), "https://192.0.2.1:9000", None);
 }
 
 #[test]

@@ -60,7 +60,13 @@ CREATE TABLE undecided(scope TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT N
     PRIMARY KEY(scope, kind, id)) WITHOUT ROWID;
 CREATE INDEX undecided_by_id ON undecided(kind, id);
 CREATE INDEX groups_by_name ON groups(name);
-CREATE INDEX account_history_by_user ON account_history(user, released_at);
+CREATE TABLE overrides(n INTEGER PRIMARY KEY, key INTEGER NOT NULL, app INTEGER NOT NULL, kind INTEGER NOT NULL,
+    name TEXT, source INTEGER NOT NULL, user INTEGER NOT NULL, expires_at INTEGER NOT NULL, created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL, reason TEXT NOT NULL, gone INTEGER, UNIQUE(app, kind, name, source));
+CREATE INDEX overrides_by_key ON overrides(key, app) WHERE gone IS NULL;
+CREATE INDEX overrides_by_end ON overrides(expires_at) WHERE gone IS NULL;
+CREATE INDEX overrides_gone ON overrides(gone) WHERE gone IS NOT NULL;
+CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(revision, n)) WITHOUT ROWID;
 INSERT INTO meta VALUES ('apps_revision', 3);
 INSERT INTO meta VALUES ('change_lines', 10);
 INSERT INTO meta VALUES ('crawl_began', 1770000007000);

@@ -60,9 +60,15 @@ CREATE TABLE undecided(scope TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT N
     PRIMARY KEY(scope, kind, id)) WITHOUT ROWID;
 CREATE INDEX undecided_by_id ON undecided(kind, id);
 CREATE INDEX groups_by_name ON groups(name);
-CREATE INDEX account_history_by_user ON account_history(user, released_at);
+CREATE TABLE overrides(n INTEGER PRIMARY KEY, key INTEGER NOT NULL, app INTEGER NOT NULL, kind INTEGER NOT NULL,
+    name TEXT, source INTEGER NOT NULL, user INTEGER NOT NULL, expires_at INTEGER NOT NULL, created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL, reason TEXT NOT NULL, gone INTEGER, UNIQUE(app, kind, name, source));
+CREATE INDEX overrides_by_key ON overrides(key, app) WHERE gone IS NULL;
+CREATE INDEX overrides_by_end ON overrides(expires_at) WHERE gone IS NULL;
+CREATE INDEX overrides_gone ON overrides(gone) WHERE gone IS NOT NULL;
+CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(revision, n)) WITHOUT ROWID;
 INSERT INTO meta VALUES ('apps_revision', 5);
-INSERT INTO meta VALUES ('change_lines', 26);
+INSERT INTO meta VALUES ('change_lines', 31);
 INSERT INTO meta VALUES ('crawl_began', 1770000008000);
 INSERT INTO meta VALUES ('crawl_completed_at', 1770000007000);
 INSERT INTO meta VALUES ('crawl_fingerprint', 'fingerprint 2');
@@ -78,7 +84,7 @@ INSERT INTO meta VALUES ('log_cursor', 'https://org.example/api/v1/logs?after=2'
 INSERT INTO meta VALUES ('observed_by_our_clock', 1770000030000);
 INSERT INTO meta VALUES ('observed_through', 1770000030000);
 INSERT INTO meta VALUES ('request_number', 2097153);
-INSERT INTO meta VALUES ('revision', 11);
+INSERT INTO meta VALUES ('revision', 16);
 INSERT INTO meta VALUES ('rows_1', 2);
 INSERT INTO meta VALUES ('rows_2', 2);
 INSERT INTO meta VALUES ('rows_3', 1);
@@ -157,3 +163,12 @@ INSERT INTO gap_changes VALUES (9, 'UNSEEN_REFERENCE:app(0oa9)', 1);
 INSERT INTO gap_changes VALUES (10, 'COUNT_MISMATCH:groups', 1);
 INSERT INTO gap_changes VALUES (11, 'COUNT_MISMATCH:groups', 0);
 INSERT INTO revision_times VALUES (1, 1770000003000, 4);
+INSERT INTO overrides VALUES (1, 3381305485516729023, 6, 0, 'New Name', 1, 2, 1770003600000, 1770000020000, 'ada', 'it''s decided', NULL);
+INSERT INTO overrides VALUES (2, 3381305485516729023, 6, 1, 'new name', 1, 1, 1770003600000, 1770000020000, 'ada', 'it''s decided', NULL);
+INSERT INTO overrides VALUES (3, -1551547476415138000, 6, 3, 'näme@example.com', 1, 1, 1770003600000, 1770000020000, 'ada', 'it''s decided', 16);
+INSERT INTO overrides VALUES (4, 7112438664669554557, 6, 2, 'ext-1', 1, 2, 1770003600000, 1770000020000, 'ada', 'it''s decided', NULL);
+INSERT INTO override_changes VALUES (12, 1);
+INSERT INTO override_changes VALUES (13, 2);
+INSERT INTO override_changes VALUES (14, 3);
+INSERT INTO override_changes VALUES (15, 4);
+INSERT INTO override_changes VALUES (16, 3);

@@ -10,4 +10,5 @@ mod keys;
 mod queries;
 mod runner;
 mod settings;
+mod templates;
 mod wire;

@@ -51,6 +51,7 @@ fn shown(step: &v1::EvidenceStep) -> String {
                 row_key::Key::AppUser(key) => format!("{}/{}", key.app_id, key.user_id),
                 row_key::Key::GroupMember(key) => format!("{}/{}", key.group_id, key.user_id),
                 row_key::Key::AppGroup(key) => format!("{}/{}", key.app_id, key.group_id),
+                row_key::Key::Override(key) => format!("override {}", key.number),
             };
             format!("{key}={}", if fact.row.is_some() { "row" } else { "none" })
         }

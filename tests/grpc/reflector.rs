@@ -14,8 +14,9 @@ use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter};
 use okta_idmap::core::ids::{AppId, GroupId, UserId};
 use okta_idmap::core::model::{App, AppStatus, AppUser, AppUserStatus, Key, Row, Scope, User, UserStatus};
 use okta_idmap::core::normalize::NameRule;
+use okta_idmap::core::overrides::{OverrideName, OverrideSetting};
 use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings, NameRuleSetting};
-use okta_idmap::core::resolve::IdentifierKind;
+use okta_idmap::core::resolve::{IdentifierKind, Override};
 use okta_idmap::serve::{OrgView, Orgs, Services};
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
@@ -114,6 +115,8 @@ struct Sim {
     random: fastrand::Rng,
     services: Services,
     coverage: CoveragePolicy,
+    /// How often one was set, taken back or ended.
+    overrides: usize,
 }
 
 impl Sim {
@@ -132,7 +135,7 @@ impl Sim {
         };
         let view = world.view_with(&policy()).with_coverage_policy(coverage);
         let services = Services::new(Orgs::new([view]), now);
-        Self { world, random, services, coverage }
+        Self { world, random, services, coverage, overrides: 0 }
     }
 
     fn view(&self) -> OrgView {
@@ -199,8 +202,37 @@ impl Sim {
         }
     }
 
+    /// An operator decides, takes back what was decided, or time goes on. What is refused changes nothing.
+    async fn change_override(&mut self) {
+        let (app, user) = (self.app_id(), self.user_id());
+        let name: Box<str> = (*self.random.choice(NAMES).unwrap()).into();
+        let kinds =
+            [IdentifierKind::Untyped, IdentifierKind::UserName, IdentifierKind::ExternalId, IdentifierKind::Email];
+        let kind = self.random.choice(kinds).unwrap();
+        // Set two days ago, it may be over by the time of the questions, and is there until the next commit.
+        let set_at = NOW.plus_millis(if self.random.bool() { 0 } else { -2 * 86_400_000 });
+        let expires_at = set_at.plus_millis(self.random.i64(1..4 * 86_400_000));
+        let writer = &self.world.store.writer;
+        let refused = match self.random.u8(..10) {
+            0..=6 => {
+                let entry = Override { app, kind, name, user, expires_at };
+                let setting = OverrideSetting { entry, created_by: "tester".into(), reason: "simulated".into() };
+                writer.set_override(setting, set_at).await.is_err()
+            }
+            7 | 8 => writer.delete_override(OverrideName { app, kind, name }, set_at).await.is_err(),
+            _ => {
+                writer.end_overrides(NOW).await.unwrap();
+                false
+            }
+        };
+        self.overrides += usize::from(!refused);
+    }
+
     /// One thing that happens, now or up to two days ago.
     async fn change(&mut self) {
+        if self.random.u8(..6) == 0 {
+            return self.change_override().await;
+        }
         let mut batch = self.world.batch();
         if self.random.bool() {
             batch.now = NOW.plus_millis(-self.random.i64(0..2 * 86_400_000));
@@ -253,22 +285,25 @@ impl Sim {
     }
 
     /// Where copy and server differ in one of `share` of all answers; `None`: nowhere.
-    async fn difference(&self, copy: &Reflector, outcomes: &mut BTreeSet<i32>, share: usize) -> Option<String> {
-        let from = fastrand::usize(..share);
+    async fn difference(&self, copy: &Reflector, seen: &mut Seen, (from, share): (usize, usize)) -> Option<String> {
         for request in questions().into_iter().skip(from).step_by(share) {
             let expected = self.ask_server(&request).await;
             let found = copy.read(|mirror| mirror.resolve(&request, NOW)).unwrap().unwrap();
             if found != Answer::Local(Box::new(expected.clone())) {
                 return Some(format!("{request:?}\ncopy:   {found:?}\nserver: {expected:?}"));
             }
-            outcomes.insert(expected.resolution.unwrap().outcome);
+            let resolution = expected.resolution.unwrap();
+            seen.overridden |= resolution.tier() == v1::MatchTier::OperatorOverride;
+            seen.outcomes.insert(resolution.outcome);
         }
         None
     }
 
     /// Waits until the copy has everything, and compares. What is read without a commit has no revision of its own: it is in
     /// the next checkpoint but one at the latest.
-    async fn compare(&self, copy: &Reflector, outcomes: &mut BTreeSet<i32>, seed: u64, share: usize) {
+    async fn compare(&mut self, copy: &Reflector, seen: &mut Seen, seed: u64, share: usize) {
+        // Once, so that what differs is asked again.
+        let part = (self.random.usize(..share), share);
         let mut state = copy.state();
         let mut difference = None;
         for _ in 0..4 {
@@ -277,7 +312,7 @@ impl Sim {
             let reached = tokio::time::timeout(PATIENCE, reached).await;
             let reached = reached.unwrap_or_else(|_| panic!("seed {seed}: stays behind: {:?}", copy.state().borrow()));
             let checkpoints = reached.unwrap().checkpoints;
-            difference = self.difference(copy, outcomes, share).await;
+            difference = self.difference(copy, seen, part).await;
             if difference.is_none() {
                 return;
             }
@@ -288,7 +323,14 @@ impl Sim {
     }
 }
 
-async fn simulate(seed: u64, outcomes: &mut BTreeSet<i32>) -> (u64, u64) {
+/// What has come.
+#[derive(Default)]
+struct Seen {
+    outcomes: BTreeSet<i32>,
+    overridden: bool,
+}
+
+async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
     let mut sim = Sim::new(seed).await;
     let mut server = Server::start([sim.view()]).await;
     let door = Door::open(server.address).await;
@@ -306,7 +348,7 @@ async fn simulate(seed: u64, outcomes: &mut BTreeSet<i32>) -> (u64, u64) {
         if round % 3 == 2 {
             sim.close_all_gaps().await;
         }
-        sim.compare(&copy, outcomes, seed, 5).await;
+        sim.compare(&copy, seen, seed, 5).await;
         // Whoever is down, the org goes on.
         let restarts_server = sim.random.bool();
         let restarts_client = sim.random.bool();
@@ -338,10 +380,11 @@ async fn simulate(seed: u64, outcomes: &mut BTreeSet<i32>) -> (u64, u64) {
         door.lead_to(Some(server.address));
         copy = following.unwrap_or_else(start);
     }
-    sim.compare(&copy, outcomes, seed, 1).await;
+    sim.compare(&copy, seen, seed, 1).await;
     let state = copy.state().borrow().clone();
     copy.stop().await;
     server.stop().await;
+    assert!(sim.overrides > 3, "seed {seed}");
     (lists + state.lists, resumes + state.resumes)
 }
 
@@ -352,9 +395,9 @@ async fn a_copy_answers_what_the_server_answers() {
         Some(count) => (0..count).map(|_| fastrand::u64(..)).collect(),
         None => vec![1, 2, 3],
     };
-    let (mut outcomes, mut lists, mut resumes) = (BTreeSet::new(), 0, 0);
+    let (mut seen, mut lists, mut resumes) = (Seen::default(), 0, 0);
     for seed in &seeds {
-        let (listed, resumed) = simulate(*seed, &mut outcomes).await;
+        let (listed, resumed) = simulate(*seed, &mut seen).await;
         (lists, resumes) = (lists + listed, resumes + resumed);
     }
     let count = u64::try_from(seeds.len()).unwrap();
@@ -371,8 +414,9 @@ async fn a_copy_answers_what_the_server_answers() {
         Outcome::AmbiguousApp,
     ];
     for outcome in expected {
-        assert!(outcomes.contains(&outcome.into()), "{outcome:?} never came");
+        assert!(seen.outcomes.contains(&outcome.into()), "{outcome:?} never came");
     }
+    assert!(seen.overridden);
 }
 
 /// An answer, apart from what gaps make of it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use okta_idmap::config::ServerTlsConfig;
 use okta_idmap::core::access::{Access, CertificateName, Role, TokenHash, token_of};
+use okta_idmap::core::model::Row;
 use okta_idmap::serve::{ClientLimits, Orgs, ServerSettings, Tls, serve_http};
 use okta_idmap_proto::v1;
 use prost::Message as _;
@@ -20,7 +21,7 @@ use tonic_types::StatusExt as _;
 
 use super::pki::{Authority, Files, Pair};
 use super::raw::RawCodec;
-use super::world::{Server, World, user_by_id, user_id};
+use super::world::{Server, World, member, user, user_by_id, user_id};
 
 /// Longest wait for something that should come at once.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,7 +98,7 @@ async fn every_rpc_asks_for_its_role() {
         let needs = match path.split(['/', '.']).collect::<Vec<_>>().as_slice() {
             [.., "Health", _] => None,
             [.., "Admin", _] => Some(Role::Admin),
-            [.., "Explain" | "ListQuarantined"] => Some(Role::Explain),
+            [.., "Explain" | "ListQuarantined" | "ListOverrides"] => Some(Role::Explain),
             _ => Some(Role::Read),
         };
         for wrong in [None, Some("Bearer wrong"), Some("Basic YTpi")] {
@@ -468,7 +469,7 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_slow_readers_do_no_harm() {
     let world = World::crawled().await;
-    let client = ClientLimits { calls: 120, watches: 50, calls_per_second: None };
+    let client = ClientLimits { calls: 120, watches: 50, calls_per_second: None, answer_bytes: 256 << 20 };
     let server = Server::start_with([world.view()], ServerSettings { client, ..with(tokens()) }).await;
     let slow = format!("Bearer {}", token(Role::Explain));
     let endpoint = || {
@@ -508,7 +509,7 @@ async fn a_hundred_slow_readers_do_no_harm() {
         for n in 0..200 {
             assert_eq!(look_up(&channel, Some(&read)).await, "OK");
             if n % 20 == 0 {
-                world.put(vec![okta_idmap::core::model::Row::User(super::world::user(3_000 + n))]).await;
+                world.put(vec![Row::User(user(3_000 + n))]).await;
             }
         }
         let mut request = Request::new(snapshot.clone());
@@ -529,6 +530,52 @@ async fn a_hundred_slow_readers_do_no_harm() {
             if ask(channel, snapshot.encode_to_vec(), "/idmap.v1.Changes/Watch").await.is_ok() {
                 break;
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_leaves_untaken_is_bounded() {
+    let world = World::crawled().await;
+    let people = (5_000..6_000).flat_map(|n| [Row::User(user(n)), member("00geng", &user_id(n))]);
+    world.put(people.collect()).await;
+    let client = ClientLimits { calls: 100, watches: 50, calls_per_second: None, answer_bytes: 1 << 20 };
+    let server = Server::start_with([world.view()], ServerSettings { client, ..with(tokens()) }).await;
+    let list = v1::ListGroupMembersRequest { group_id: "00geng".to_owned(), page_size: 1_000, ..Default::default() };
+    let ask = async |channel: &Channel, role: Role| {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let mut request = Request::new(list.encode_to_vec());
+        request.metadata_mut().insert("authorization", format!("Bearer {}", token(role)).parse().unwrap());
+        grpc.server_streaming(request, "/idmap.v1.Lookup/ListGroupMembers".parse().unwrap(), RawCodec).await
+    };
+    let whole = server.channel().await;
+    let mut answer = ask(&whole, Role::Read).await.unwrap().into_inner();
+    let bytes = answer.message().await.unwrap().unwrap().len();
+    assert!(bytes > 16 << 10, "{bytes}: too small to be counted");
+    // One that takes a kibibyte of each answer and no more.
+    let slow = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let slow = slow.initial_stream_window_size(1_024).connect().await.unwrap();
+    let mut unread = Vec::new();
+    let refused = loop {
+        match ask(&slow, Role::Explain).await {
+            Ok(answer) => unread.push(answer),
+            Err(status) => break status,
+        }
+        assert!(unread.len() * bytes <= 1 << 20, "{} answers of {bytes} bytes are held", unread.len());
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(unread.len() * bytes > 800 << 10, "{} answers of {bytes} bytes", unread.len());
+    // Others, and small answers, are not concerned.
+    ask(&whole, Role::Read).await.unwrap();
+    let explain = format!("Bearer {}", token(Role::Explain));
+    assert_eq!(look_up(&slow, Some(&explain)).await, "OK");
+    drop(unread);
+    let back = async {
+        while ask(&slow, Role::Explain).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

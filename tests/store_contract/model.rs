@@ -20,6 +20,7 @@ use okta_idmap::core::reconcile::Brake;
 use okta_idmap::store::{ChangeOp, ChangeRetention, CrawlStatus};
 
 use super::follow::Memory;
+use super::overrides::Decisions;
 
 /// Days for which a released name is remembered; the store's constant is private, and a promise.
 const HISTORY_DAYS: i64 = 366;
@@ -97,6 +98,8 @@ pub(crate) struct Model {
     pub(crate) marks: BTreeMap<(GroupId, UserId), Applied>,
     /// Gaps that were opened (`true`) or closed, by revision.
     pub(crate) gap_log: BTreeMap<Revision, BTreeMap<String, bool>>,
+    /// Operators' overrides.
+    pub(crate) decisions: Decisions,
     /// What a restart forgets.
     pub(crate) memory: Memory,
     /// What the batch under way leaves behind.

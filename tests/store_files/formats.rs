@@ -21,8 +21,9 @@ use okta_idmap::core::model::{
     Quarantined, Row, Scope, User, UserStatus,
 };
 use okta_idmap::core::normalize::{Identifier, NameRule, lookup_key};
+use okta_idmap::core::overrides::{OverrideName, OverrideSetting};
 use okta_idmap::core::pending::{PendingRead, Target};
-use okta_idmap::core::resolve::NameField;
+use okta_idmap::core::resolve::{IdentifierKind, NameField, Override};
 use okta_idmap::store::{Reader, STORE_FILE, Snapshot, Store, StoreConfig, StoreError};
 use rusqlite::Connection;
 
@@ -385,6 +386,29 @@ fn narrowed() -> Vec<Batch> {
     ]
 }
 
+/// Overrides of each source and kind of name, one of them taken back.
+fn decide(store: &Store) {
+    let now = time(20);
+    let setting = |name: &str, kind, user| {
+        let (app, user, expires_at) = (app_id("0oa1"), user_id(user), time(3_600));
+        let entry = Override { app, kind, name: name.into(), user, expires_at };
+        OverrideSetting { entry, created_by: "ada".into(), reason: "it's decided".into() }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for (name, kind, user) in [
+            ("New Name", IdentifierKind::Untyped, "00u2"),
+            ("new name", IdentifierKind::UserName, "00u1"),
+            ("näme@example.com", IdentifierKind::Email, "00u1"),
+            ("ext-1", IdentifierKind::ExternalId, "00u2"),
+        ] {
+            store.writer.set_override(setting(name, kind, user), now).await.unwrap();
+        }
+        let gone = OverrideName { app: app_id("0oa1"), kind: IdentifierKind::Email, name: "näme@example.com".into() };
+        store.writer.delete_override(gone, now).await.unwrap();
+    });
+}
+
 /// The whole file as SQL, in an order that does not depend on how it came to be.
 fn dump(file: &Connection) -> String {
     let pragma = |name: &str| -> i64 { file.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
@@ -489,6 +513,13 @@ fn show_snapshot(snapshot: &Snapshot<'_>) -> Result<BTreeMap<&'static str, Vec<S
     }
     shown.insert("filtered", filtered);
     shown.insert("undecided", lines(snapshot.undecided(ALL)?));
+    let mut overrides = lines(snapshot.overrides(None, None, None, ALL)?.rows);
+    for change in snapshot.override_changes_after(Revision(0), ALL)? {
+        overrides.push(format!("{change:?}: {:?}", snapshot.override_gone(change.number)?));
+    }
+    let named = snapshot.overrides_with_key(&app, lookup_key("NEW NAME").unwrap())?;
+    overrides.push(format!("NEW NAME: {:?}", named.iter().map(|record| record.number).collect::<Vec<_>>()));
+    shown.insert("overrides", overrides);
     for kind in Kind::ALL {
         assert!(!snapshot.keys_after(kind, (-1, -1), ALL)?.is_empty(), "no {kind:?}");
     }
@@ -513,6 +544,9 @@ fn config_of(dir: &Path, filter: &Filter) -> StoreConfig {
 const NOT_RANDOM: &str = "UPDATE meta SET value = '0123456789abcdef' WHERE name = 'store_id';
     UPDATE meta SET value = x'00112233445566778899aabbccddeeff' WHERE name = 'filter_salt'";
 
+/// What is random and made anew where it is missing.
+const NOT_KEPT: &str = "DELETE FROM meta WHERE name = 'page_key'";
+
 fn keep_the_newest() {
     let plain = history().into_iter().chain(followed()).chain(covered()).collect();
     let (mut filled, mut empty) = (BTreeSet::new(), BTreeSet::new());
@@ -525,8 +559,11 @@ fn keep_the_newest() {
         for batch in batches {
             put(&store, batch);
         }
+        if suffix.is_empty() {
+            decide(&store);
+        }
         drop(store);
-        let file = sqlite(&path, "");
+        let file = sqlite(&path, NOT_KEPT);
         for table in tables(&file) {
             let rows: i64 = file.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
             if rows > 0 {

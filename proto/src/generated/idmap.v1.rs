@@ -167,6 +167,18 @@ pub enum ErrorReason {
     OrgIdUnknown = 24,
     /// UNAUTHENTICATED: no credential came with the call, or one that is not known or no longer good.
     CredentialRequired = 25,
+    /// NOT_FOUND: the selector means no app that is stored (Admin).
+    AppUnknown = 26,
+    /// FAILED_PRECONDITION: the selector means several apps: name one by its id (Admin).
+    AppAmbiguous = 27,
+    /// NOT_FOUND: no user of this id is stored: not in the org, not read yet, or kept out by the filter (Admin).
+    UserUnknown = 28,
+    /// NOT_FOUND: there is no such override (Admin.DeleteOverride).
+    OverrideUnknown = 29,
+    /// FAILED_PRECONDITION: the override stands in the server's configuration: take it out there (Admin.DeleteOverride).
+    OverrideConfigured = 30,
+    /// RESOURCE_EXHAUSTED: there are 10000 overrides already (Admin.SetOverride).
+    TooManyOverrides = 31,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -201,6 +213,12 @@ impl ErrorReason {
             Self::NoEngine => "ERROR_REASON_NO_ENGINE",
             Self::OrgIdUnknown => "ERROR_REASON_ORG_ID_UNKNOWN",
             Self::CredentialRequired => "ERROR_REASON_CREDENTIAL_REQUIRED",
+            Self::AppUnknown => "ERROR_REASON_APP_UNKNOWN",
+            Self::AppAmbiguous => "ERROR_REASON_APP_AMBIGUOUS",
+            Self::UserUnknown => "ERROR_REASON_USER_UNKNOWN",
+            Self::OverrideUnknown => "ERROR_REASON_OVERRIDE_UNKNOWN",
+            Self::OverrideConfigured => "ERROR_REASON_OVERRIDE_CONFIGURED",
+            Self::TooManyOverrides => "ERROR_REASON_TOO_MANY_OVERRIDES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -232,6 +250,12 @@ impl ErrorReason {
             "ERROR_REASON_NO_ENGINE" => Some(Self::NoEngine),
             "ERROR_REASON_ORG_ID_UNKNOWN" => Some(Self::OrgIdUnknown),
             "ERROR_REASON_CREDENTIAL_REQUIRED" => Some(Self::CredentialRequired),
+            "ERROR_REASON_APP_UNKNOWN" => Some(Self::AppUnknown),
+            "ERROR_REASON_APP_AMBIGUOUS" => Some(Self::AppAmbiguous),
+            "ERROR_REASON_USER_UNKNOWN" => Some(Self::UserUnknown),
+            "ERROR_REASON_OVERRIDE_UNKNOWN" => Some(Self::OverrideUnknown),
+            "ERROR_REASON_OVERRIDE_CONFIGURED" => Some(Self::OverrideConfigured),
+            "ERROR_REASON_TOO_MANY_OVERRIDES" => Some(Self::TooManyOverrides),
             _ => None,
         }
     }
@@ -254,6 +278,8 @@ pub enum RowKind {
     GroupMember = 5,
     /// An AppGroup: that a group is assigned to an app.
     AppGroup = 6,
+    /// An Override: what an operator decided about a name. Not Okta's. Not in searches.
+    Override = 7,
 }
 impl RowKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -269,6 +295,7 @@ impl RowKind {
             Self::AppUser => "ROW_KIND_APP_USER",
             Self::GroupMember => "ROW_KIND_GROUP_MEMBER",
             Self::AppGroup => "ROW_KIND_APP_GROUP",
+            Self::Override => "ROW_KIND_OVERRIDE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -281,6 +308,44 @@ impl RowKind {
             "ROW_KIND_APP_USER" => Some(Self::AppUser),
             "ROW_KIND_GROUP_MEMBER" => Some(Self::GroupMember),
             "ROW_KIND_APP_GROUP" => Some(Self::AppGroup),
+            "ROW_KIND_OVERRIDE" => Some(Self::Override),
+            _ => None,
+        }
+    }
+}
+/// What an identifier is, as far as the caller knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IdentifierKind {
+    /// Untyped: compared as every kind. If the kinds then lead to different users, the outcome is AMBIGUOUS.
+    Unspecified = 0,
+    /// Login name in the app: compared as user name only.
+    UserName = 1,
+    /// Primary key in the app: compared with external ids only, byte by byte.
+    ExternalId = 2,
+    /// E-mail: compared with the account's own e-mail and the user's login and primary e-mail.
+    Email = 3,
+}
+impl IdentifierKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IDENTIFIER_KIND_UNSPECIFIED",
+            Self::UserName => "IDENTIFIER_KIND_USER_NAME",
+            Self::ExternalId => "IDENTIFIER_KIND_EXTERNAL_ID",
+            Self::Email => "IDENTIFIER_KIND_EMAIL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IDENTIFIER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "IDENTIFIER_KIND_USER_NAME" => Some(Self::UserName),
+            "IDENTIFIER_KIND_EXTERNAL_ID" => Some(Self::ExternalId),
+            "IDENTIFIER_KIND_EMAIL" => Some(Self::Email),
             _ => None,
         }
     }
@@ -570,7 +635,7 @@ pub struct AppGroup {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Row {
     /// The row; always set.
-    #[prost(oneof = "row::Row", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "row::Row", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub row: ::core::option::Option<row::Row>,
 }
 /// Nested message and enum types in `Row`.
@@ -596,13 +661,75 @@ pub mod row {
         /// An app-group assignment.
         #[prost(message, tag = "6")]
         AppGroup(super::AppGroup),
+        /// An operator's override.
+        #[prost(message, tag = "7")]
+        Override(super::Override),
     }
+}
+/// An operator's decision: until it expires, in this app, this name is this user, whatever the rows say (tier
+/// OPERATOR_OVERRIDE). It is not read from Okta. Statuses still have to grant: of a user without an active account nobody is
+/// granted. Two overrides of one name for different users, one by call and one by configuration, make it AMBIGUOUS.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Override {
+    /// Its number in this store: its identity as long as changes of it are told.
+    #[prost(int64, tag = "1")]
+    pub number: i64,
+    /// Where it comes from.
+    #[prost(enumeration = "OverrideSource", tag = "2")]
+    pub source: i32,
+    /// The app instance.
+    #[prost(string, tag = "3")]
+    pub app_id: ::prost::alloc::string::String,
+    /// What the name is; UNSPECIFIED: it answers questions of every kind.
+    #[prost(enumeration = "IdentifierKind", tag = "4")]
+    pub kind: i32,
+    /// The name, as it was given. Compared as the app compares user names; external ids byte by byte, e-mail addresses as such.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// Who it is.
+    #[prost(string, tag = "6")]
+    pub user_id: ::prost::alloc::string::String,
+    /// From when on it counts no more, by the connector's clock.
+    #[prost(message, optional, tag = "7")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was set, by the connector's clock.
+    #[prost(message, optional, tag = "8")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who set it: the caller's name, as the server knows it; `configuration` for one of the configuration. Empty in Changes,
+    /// which needs no role that may see it.
+    #[prost(string, tag = "9")]
+    pub created_by: ::prost::alloc::string::String,
+    /// Why; at most 512 bytes. Empty in Changes.
+    #[prost(string, tag = "10")]
+    pub reason: ::prost::alloc::string::String,
+    /// Whether it is over, and will be gone with the next change or within half a minute.
+    #[prost(bool, tag = "11")]
+    pub expired: bool,
+}
+/// Key of an Override. `number` identifies it; the rest says what documents are to be done again once it is gone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverrideKey {
+    /// As Override.number.
+    #[prost(int64, tag = "1")]
+    pub number: i64,
+    /// As Override.app_id.
+    #[prost(string, tag = "2")]
+    pub app_id: ::prost::alloc::string::String,
+    /// As Override.kind.
+    #[prost(enumeration = "IdentifierKind", tag = "3")]
+    pub kind: i32,
+    /// As Override.name. Empty: the filter keeps the user out by now, and the name is not kept.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// As Override.source.
+    #[prost(enumeration = "OverrideSource", tag = "5")]
+    pub source: i32,
 }
 /// The key of a row of any kind.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RowKey {
     /// The key; always set. INVALID_ARGUMENT in requests without it.
-    #[prost(oneof = "row_key::Key", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "row_key::Key", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub key: ::core::option::Option<row_key::Key>,
 }
 /// Nested message and enum types in `RowKey`.
@@ -628,6 +755,9 @@ pub mod row_key {
         /// Key of an app-group assignment.
         #[prost(message, tag = "6")]
         AppGroup(super::AppGroupKey),
+        /// Key of an operator's override. INVALID_ARGUMENT in requests: it is not read from Okta.
+        #[prost(message, tag = "7")]
+        Override(super::OverrideKey),
     }
 }
 /// Key of an AppUser.
@@ -1008,6 +1138,39 @@ impl AssignmentScope {
         }
     }
 }
+/// Where an override comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OverrideSource {
+    /// Never sent; INVALID_ARGUMENT in filters.
+    Unspecified = 0,
+    /// An operator set it by Admin.SetOverride.
+    Rpc = 1,
+    /// It stands in the configuration of the server, as of its last start.
+    Config = 2,
+}
+impl OverrideSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OVERRIDE_SOURCE_UNSPECIFIED",
+            Self::Rpc => "OVERRIDE_SOURCE_RPC",
+            Self::Config => "OVERRIDE_SOURCE_CONFIG",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OVERRIDE_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OVERRIDE_SOURCE_RPC" => Some(Self::Rpc),
+            "OVERRIDE_SOURCE_CONFIG" => Some(Self::Config),
+            _ => None,
+        }
+    }
+}
 /// Names an account in an app, in the app's own words.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Identifier {
@@ -1150,7 +1313,8 @@ pub struct Resolution {
     /// The one user. Set for RESOLVED and INACTIVE only, so that nobody is granted by overlooking the outcome.
     #[prost(message, optional, tag = "3")]
     pub user: ::core::option::Option<UserRef>,
-    /// The account of that user in that app. Set exactly when `user` is.
+    /// The account of that user in that app. Set exactly when `user` is, but for an override that names somebody who has no
+    /// account there: INACTIVE.
     #[prost(message, optional, tag = "4")]
     pub app_user: ::core::option::Option<AppUser>,
     /// The tier that matched. Set for RESOLVED, INACTIVE, REUSED, and for AMBIGUOUS the best tier of any candidate.
@@ -1228,43 +1392,6 @@ pub struct GroupSubject {
     /// The group; set exactly when `outcome` is FOUND.
     #[prost(message, optional, tag = "2")]
     pub group: ::core::option::Option<Group>,
-}
-/// What an identifier is, as far as the caller knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum IdentifierKind {
-    /// Untyped: compared as every kind. If the kinds then lead to different users, the outcome is AMBIGUOUS.
-    Unspecified = 0,
-    /// Login name in the app: compared as user name only.
-    UserName = 1,
-    /// Primary key in the app: compared with external ids only, byte by byte.
-    ExternalId = 2,
-    /// E-mail: compared with the account's own e-mail and the user's login and primary e-mail.
-    Email = 3,
-}
-impl IdentifierKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "IDENTIFIER_KIND_UNSPECIFIED",
-            Self::UserName => "IDENTIFIER_KIND_USER_NAME",
-            Self::ExternalId => "IDENTIFIER_KIND_EXTERNAL_ID",
-            Self::Email => "IDENTIFIER_KIND_EMAIL",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "IDENTIFIER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
-            "IDENTIFIER_KIND_USER_NAME" => Some(Self::UserName),
-            "IDENTIFIER_KIND_EXTERNAL_ID" => Some(Self::ExternalId),
-            "IDENTIFIER_KIND_EMAIL" => Some(Self::Email),
-            _ => None,
-        }
-    }
 }
 /// The outcome of a resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2283,9 +2410,12 @@ pub struct ListAmbiguitiesRequest {
     /// From the last response; empty for the first page.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// Only this app; unset: all apps.
+    /// Only this app; unset: all apps. Needed for TEMPLATE.
     #[prost(message, optional, tag = "4")]
     pub app: ::core::option::Option<AppSelector>,
+    /// Which names are compared; unset: those that accounts have.
+    #[prost(enumeration = "AmbiguityBasis", tag = "5")]
+    pub basis: i32,
 }
 /// Response of Coverage.ListAmbiguities.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2302,6 +2432,27 @@ pub struct ListAmbiguitiesResponse {
     /// The shared names.
     #[prost(message, repeated, tag = "4")]
     pub ambiguities: ::prost::alloc::vec::Vec<Ambiguity>,
+    /// What came of the template; set exactly when TEMPLATE was asked for and the app is FOUND. Unless it is PREDICTED there
+    /// are no rows, and their absence says nothing.
+    #[prost(message, optional, tag = "5")]
+    pub template: ::core::option::Option<TemplatePrediction>,
+}
+/// What came of an app's user name template.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TemplatePrediction {
+    /// As Okta spells it; empty: there is none.
+    #[prost(string, tag = "1")]
+    pub template: ::prost::alloc::string::String,
+    /// Whether names can be predicted.
+    #[prost(enumeration = "TemplateOutcome", tag = "2")]
+    pub outcome: i32,
+    /// What stands in the way, in words; empty exactly when PREDICTED.
+    #[prost(string, tag = "3")]
+    pub obstacle: ::prost::alloc::string::String,
+    /// Users whose name cannot be predicted and who are in no row: they lack a field or separator that the template needs, or
+    /// the name would be empty or too long.
+    #[prost(uint64, tag = "4")]
+    pub left_out_user_count: u64,
 }
 /// An account name that several users of an app have, so that it resolves to nobody. Tier USER_NAME_NORMALIZED: user names
 /// that differ only in what the app's comparison ignores. A spelling that one user has byte by byte is that user; any other
@@ -2312,18 +2463,24 @@ pub struct Ambiguity {
     #[prost(message, optional, tag = "1")]
     pub app: ::core::option::Option<AppRef>,
     /// The comparison under which the names are equal: EXTERNAL_ID, USER_NAME_EXACT, USER_NAME_NORMALIZED or EMAIL (the
-    /// accounts' own addresses).
+    /// accounts' own addresses). By a template: USER_NAME_EXACT or USER_NAME_NORMALIZED.
     #[prost(enumeration = "MatchTier", tag = "2")]
     pub tier: i32,
-    /// The name in the form in which it is compared.
+    /// The name in the form in which it is compared. By a template, the naming context of a directory, which is not stored, is
+    /// shown as `naming-context.invalid`.
     #[prost(string, tag = "3")]
     pub normalized_value: ::prost::alloc::string::String,
-    /// The users with their raw names, ordered by user id, at most 20.
+    /// The users with their raw names, ordered by user id, at most 20. By a template: without a tier, first those who have an
+    /// account, with the name that it has; `app_user` is unset for those who are not assigned.
     #[prost(message, repeated, tag = "4")]
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
     /// How many users have it; at least 2, counted up to 1000.
     #[prost(uint32, tag = "5")]
     pub candidate_count: u32,
+    /// Overrides in force of this app whose names are equal under the loosest comparison: they may decide it, as
+    /// Coverage.ListOverrides and Lookup.Explain tell.
+    #[prost(uint32, tag = "6")]
+    pub override_count: u32,
 }
 /// Request of Coverage.ListQuarantined.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2375,6 +2532,54 @@ pub struct QuarantinedRecord {
     /// How often it was seen. 0: it was not counted, which this version does not do.
     #[prost(uint64, tag = "6")]
     pub observation_count: u64,
+}
+/// Request of Coverage.ListOverrides.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOverridesRequest {
+    /// Which org; the rest is not minded.
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<RequestContext>,
+    /// Rows per page, at most 1000; 0 means 100.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the last response; empty for the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only of this app; unset: of all.
+    #[prost(message, optional, tag = "4")]
+    pub app: ::core::option::Option<AppSelector>,
+    /// Only of these sources; empty: of any.
+    #[prost(enumeration = "OverrideSource", repeated, tag = "5")]
+    pub sources: ::prost::alloc::vec::Vec<i32>,
+}
+/// Response of Coverage.ListOverrides.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOverridesResponse {
+    /// About the org as a whole.
+    #[prost(message, optional, tag = "1")]
+    pub meta: ::core::option::Option<ResponseMeta>,
+    /// For the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// The app that was asked for; set exactly when one was. Unless it is FOUND there are no rows, but by its id.
+    #[prost(message, optional, tag = "3")]
+    pub app: ::core::option::Option<AppSubject>,
+    /// The overrides.
+    #[prost(message, repeated, tag = "4")]
+    pub overrides: ::prost::alloc::vec::Vec<OperatorOverride>,
+}
+/// An override with both its ends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperatorOverride {
+    /// The override; always set.
+    #[prost(message, optional, tag = "1")]
+    pub row: ::core::option::Option<Override>,
+    /// The app; only its id where it is not stored.
+    #[prost(message, optional, tag = "2")]
+    pub app: ::core::option::Option<AppRef>,
+    /// The user; only the id where none is stored.
+    #[prost(message, optional, tag = "3")]
+    pub user: ::core::option::Option<UserRef>,
 }
 /// How completely a collection was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2496,6 +2701,80 @@ impl GapKind {
             "GAP_KIND_LOG_LOST" => Some(Self::LogLost),
             "GAP_KIND_NOT_READ" => Some(Self::NotRead),
             "GAP_KIND_STALE" => Some(Self::Stale),
+            _ => None,
+        }
+    }
+}
+/// Which names are compared for ambiguities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AmbiguityBasis {
+    /// Not said: NAMES.
+    Unspecified = 0,
+    /// The names that accounts have.
+    Names = 1,
+    /// The names that the app's user name template would give to all users who may use the org and to all who have an account
+    /// in the app, if all were assigned: shown where two or more would be equal under the app's comparison and at least one of
+    /// them has an account. A forecast and never evidence: no answer to any other question rests on it. Names may be set by
+    /// hand, and a suffix that the app appends is not known. Ordered in an order of the server's own. Each page looks through
+    /// all users of the org, for one caller at a time; large pages are better.
+    Template = 2,
+}
+impl AmbiguityBasis {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AMBIGUITY_BASIS_UNSPECIFIED",
+            Self::Names => "AMBIGUITY_BASIS_NAMES",
+            Self::Template => "AMBIGUITY_BASIS_TEMPLATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AMBIGUITY_BASIS_UNSPECIFIED" => Some(Self::Unspecified),
+            "AMBIGUITY_BASIS_NAMES" => Some(Self::Names),
+            "AMBIGUITY_BASIS_TEMPLATE" => Some(Self::Template),
+            _ => None,
+        }
+    }
+}
+/// Whether names can be predicted from a user name template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TemplateOutcome {
+    /// Never sent.
+    Unspecified = 0,
+    /// They are: no rows means that no names would be equal, as far as `meta` says that everything was seen.
+    Predicted = 1,
+    /// The template cannot be evaluated from what is stored, or is not used: nothing is known of names that would be equal.
+    Unpredictable = 2,
+    /// The org has more users than are looked through, 5 million: nothing is known.
+    TooManyUsers = 3,
+}
+impl TemplateOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TEMPLATE_OUTCOME_UNSPECIFIED",
+            Self::Predicted => "TEMPLATE_OUTCOME_PREDICTED",
+            Self::Unpredictable => "TEMPLATE_OUTCOME_UNPREDICTABLE",
+            Self::TooManyUsers => "TEMPLATE_OUTCOME_TOO_MANY_USERS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TEMPLATE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "TEMPLATE_OUTCOME_PREDICTED" => Some(Self::Predicted),
+            "TEMPLATE_OUTCOME_UNPREDICTABLE" => Some(Self::Unpredictable),
+            "TEMPLATE_OUTCOME_TOO_MANY_USERS" => Some(Self::TooManyUsers),
             _ => None,
         }
     }
@@ -2709,7 +2988,9 @@ pub mod coverage_client {
         /// users, nor a name that is the user name of one and the address of another, nor a name of more than 1000. Ordered by
         /// app id, within an app in an order of the server's own. Apps with one account for everybody are left out. Short and
         /// empty pages may have a next token.
-        /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
+        /// By `basis`, names that the app's user name template would make equal: see AMBIGUITY_BASIS_TEMPLATE.
+        /// INVALID_ARGUMENT: malformed app selector, an unknown basis, a template without an app. FAILED_PRECONDITION: page token
+        /// expired. RESOURCE_EXHAUSTED: templates are looked through for others at this moment.
         pub async fn list_ambiguities(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAmbiguitiesRequest>,
@@ -2760,6 +3041,33 @@ pub mod coverage_client {
                 .insert(GrpcMethod::new("idmap.v1.Coverage", "ListQuarantined"));
             self.inner.unary(req, path, codec).await
         }
+        /// Operators' overrides, ordered by number: those by call, and those of the configuration as of the server's start; ones
+        /// that are over until they are removed, within half a minute or so.
+        /// INVALID_ARGUMENT: an unknown source, a malformed app selector. FAILED_PRECONDITION: page token expired.
+        pub async fn list_overrides(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOverridesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOverridesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/idmap.v1.Coverage/ListOverrides",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("idmap.v1.Coverage", "ListOverrides"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2808,7 +3116,9 @@ pub mod coverage_server {
         /// users, nor a name that is the user name of one and the address of another, nor a name of more than 1000. Ordered by
         /// app id, within an app in an order of the server's own. Apps with one account for everybody are left out. Short and
         /// empty pages may have a next token.
-        /// INVALID_ARGUMENT: malformed app selector. FAILED_PRECONDITION: page token expired.
+        /// By `basis`, names that the app's user name template would make equal: see AMBIGUITY_BASIS_TEMPLATE.
+        /// INVALID_ARGUMENT: malformed app selector, an unknown basis, a template without an app. FAILED_PRECONDITION: page token
+        /// expired. RESOURCE_EXHAUSTED: templates are looked through for others at this moment.
         async fn list_ambiguities(
             &self,
             request: tonic::Request<super::ListAmbiguitiesRequest>,
@@ -2823,6 +3133,16 @@ pub mod coverage_server {
             request: tonic::Request<super::ListQuarantinedRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListQuarantinedResponse>,
+            tonic::Status,
+        >;
+        /// Operators' overrides, ordered by number: those by call, and those of the configuration as of the server's start; ones
+        /// that are over until they are removed, within half a minute or so.
+        /// INVALID_ARGUMENT: an unknown source, a malformed app selector. FAILED_PRECONDITION: page token expired.
+        async fn list_overrides(
+            &self,
+            request: tonic::Request<super::ListOverridesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOverridesResponse>,
             tonic::Status,
         >;
     }
@@ -3126,6 +3446,51 @@ pub mod coverage_server {
                     };
                     Box::pin(fut)
                 }
+                "/idmap.v1.Coverage/ListOverrides" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOverridesSvc<T: Coverage>(pub Arc<T>);
+                    impl<
+                        T: Coverage,
+                    > tonic::server::UnaryService<super::ListOverridesRequest>
+                    for ListOverridesSvc<T> {
+                        type Response = super::ListOverridesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOverridesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coverage>::list_overrides(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOverridesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3256,6 +3621,56 @@ pub struct ReindexResponse {
     /// The index as it is now: what searches see, REBUILDING until the new one is there.
     #[prost(message, optional, tag = "3")]
     pub index: ::core::option::Option<IndexStatus>,
+}
+/// Request of Admin.SetOverride.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOverrideRequest {
+    /// Which org; the rest is not minded.
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<RequestContext>,
+    /// The account: the app, the name, and what the name is (UNSPECIFIED: it answers questions of every kind). The app is kept
+    /// by its id; of one that went its id is enough to take an override back, not to set one.
+    #[prost(message, optional, tag = "2")]
+    pub account: ::core::option::Option<AccountSelector>,
+    /// Okta's id of the user whose account it is. No login: logins are reused.
+    #[prost(string, tag = "3")]
+    pub user_id: ::prost::alloc::string::String,
+    /// From when on it counts no more; ahead, and at most 366 days so.
+    #[prost(message, optional, tag = "4")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why, for whoever reads it later; 1 to 512 bytes, no control characters.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Response of Admin.SetOverride.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOverrideResponse {
+    /// About the org as a whole, after it was stored.
+    #[prost(message, optional, tag = "1")]
+    pub meta: ::core::option::Option<ResponseMeta>,
+    /// The override as it is kept.
+    #[prost(message, optional, tag = "2")]
+    pub operator_override: ::core::option::Option<Override>,
+}
+/// Request of Admin.DeleteOverride.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteOverrideRequest {
+    /// Which org; the rest is not minded.
+    #[prost(message, optional, tag = "1")]
+    pub context: ::core::option::Option<RequestContext>,
+    /// The account, as it was set: the same app, the same spelling of the name, the same kind.
+    #[prost(message, optional, tag = "2")]
+    pub account: ::core::option::Option<AccountSelector>,
+}
+/// Response of Admin.DeleteOverride.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteOverrideResponse {
+    /// About the org as a whole, after it was stored.
+    #[prost(message, optional, tag = "1")]
+    pub meta: ::core::option::Option<ResponseMeta>,
+    /// The override as it was.
+    #[prost(message, optional, tag = "2")]
+    pub operator_override: ::core::option::Option<Override>,
 }
 /// Whether a call started anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3463,6 +3878,62 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("idmap.v1.Admin", "Reindex"));
             self.inner.unary(req, path, codec).await
         }
+        /// Decides who an account name is, until a time: tier OPERATOR_OVERRIDE, before every other. In the place of what was set by
+        /// call for the same app, kind and name before. Changes tells of it, so that documents that name the account are done
+        /// again; answers use it from the revision of the response on. Whoever may call this can give a person's documents to
+        /// another: who, when and why are kept with it and logged.
+        /// NOT_FOUND: APP_UNKNOWN, USER_UNKNOWN. INVALID_ARGUMENT: no reason, or an end that is not ahead or more than 366 days so.
+        /// FAILED_PRECONDITION: APP_AMBIGUOUS, NO_ENGINE. RESOURCE_EXHAUSTED: TOO_MANY_OVERRIDES.
+        pub async fn set_override(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOverrideResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/idmap.v1.Admin/SetOverride",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("idmap.v1.Admin", "SetOverride"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes an override back. One of the configuration is taken out there.
+        /// NOT_FOUND: APP_UNKNOWN, OVERRIDE_UNKNOWN. FAILED_PRECONDITION: APP_AMBIGUOUS, OVERRIDE_CONFIGURED, NO_ENGINE.
+        pub async fn delete_override(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteOverrideResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/idmap.v1.Admin/DeleteOverride",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("idmap.v1.Admin", "DeleteOverride"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3507,6 +3978,28 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
+        /// Decides who an account name is, until a time: tier OPERATOR_OVERRIDE, before every other. In the place of what was set by
+        /// call for the same app, kind and name before. Changes tells of it, so that documents that name the account are done
+        /// again; answers use it from the revision of the response on. Whoever may call this can give a person's documents to
+        /// another: who, when and why are kept with it and logged.
+        /// NOT_FOUND: APP_UNKNOWN, USER_UNKNOWN. INVALID_ARGUMENT: no reason, or an end that is not ahead or more than 366 days so.
+        /// FAILED_PRECONDITION: APP_AMBIGUOUS, NO_ENGINE. RESOURCE_EXHAUSTED: TOO_MANY_OVERRIDES.
+        async fn set_override(
+            &self,
+            request: tonic::Request<super::SetOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOverrideResponse>,
+            tonic::Status,
+        >;
+        /// Takes an override back. One of the configuration is taken out there.
+        /// NOT_FOUND: APP_UNKNOWN, OVERRIDE_UNKNOWN. FAILED_PRECONDITION: APP_AMBIGUOUS, OVERRIDE_CONFIGURED, NO_ENGINE.
+        async fn delete_override(
+            &self,
+            request: tonic::Request<super::DeleteOverrideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteOverrideResponse>,
+            tonic::Status,
+        >;
     }
     /// Admin. Errors of every rpc are those listed in common.proto, above all PERMISSION_DENIED without the role `admin`;
     /// those named here are in addition or specific.
@@ -3715,6 +4208,94 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/idmap.v1.Admin/SetOverride" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetOverrideSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::SetOverrideRequest>
+                    for SetOverrideSvc<T> {
+                        type Response = super::SetOverrideResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetOverrideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_override(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetOverrideSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/idmap.v1.Admin/DeleteOverride" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteOverrideSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::DeleteOverrideRequest>
+                    for DeleteOverrideSvc<T> {
+                        type Response = super::DeleteOverrideResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteOverrideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::delete_override(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteOverrideSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3863,7 +4444,7 @@ pub mod change_event {
         /// A row is new or has changed: the whole row as the store has it now.
         #[prost(message, tag = "2")]
         Upsert(super::Row),
-        /// A row is gone: deleted in Okta, or no longer wanted by the filters.
+        /// A row is gone: deleted in Okta, or no longer wanted by the filters; an override taken back, or over.
         #[prost(message, tag = "3")]
         Delete(super::RowKey),
         /// Everything up to here has been sent.
@@ -4611,9 +5192,12 @@ pub struct TierFact {
     /// How many users matched.
     #[prost(uint32, tag = "4")]
     pub candidate_count: u32,
-    /// For OPERATOR_OVERRIDE, when the override lapses. Else unset.
+    /// For OPERATOR_OVERRIDE, when the first of those that match lapses. Else unset.
     #[prost(message, optional, tag = "5")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// For OPERATOR_OVERRIDE, those that match: who set each, when and why; at most 20. Else empty.
+    #[prost(message, repeated, tag = "6")]
+    pub overrides: ::prost::alloc::vec::Vec<Override>,
 }
 /// A row that was looked up by its key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

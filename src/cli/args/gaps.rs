@@ -15,6 +15,7 @@ Examples:
   okta-idmap gaps scopes --state forbidden      the collections of an org, and how completely each was read
   okta-idmap gaps quarantined                   records that Okta sent and that cannot be read
   okta-idmap gaps ambiguous --app jira          account names that several people have, so that nobody gets them
+  okta-idmap gaps ambiguous --app jira --template   those that its user name template would make equal
 
 Exit codes: 0 done, 4 no such gap (show).";
 
@@ -87,6 +88,9 @@ pub(in crate::cli) enum GapsCommand {
         /// Only of this app: its id, or a label or integration name that is unique
         #[arg(long, value_name = "APP")]
         app: Option<String>,
+        /// The names that the app's user name template would give if everybody were assigned, not those that there are
+        #[arg(long, requires = "app")]
+        template: bool,
         /// How many.
         #[command(flatten)]
         limit: Limit,

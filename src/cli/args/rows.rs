@@ -76,4 +76,6 @@ pub(in crate::cli) enum WatchKind {
     GroupMember,
     /// A group that is assigned to an app
     AppGroup,
+    /// What an operator decided about an account name
+    Override,
 }

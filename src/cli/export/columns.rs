@@ -309,7 +309,7 @@ mod tests {
             assert_eq!(row.get_string(at("id")).unwrap(), &format!("0oa{number}"));
             assert_eq!(row.get_list(at("features")).unwrap().len(), number % 3);
             let created = row.get_timestamp_millis(at("created_at")).ok();
-            assert_eq!(created, (number % 2 == 0).then_some(7_005), "{row:?}");
+            assert_eq!(created, number.is_multiple_of(2).then_some(7_005), "{row:?}");
             // UNSPECIFIED is no value.
             assert!(row.get_string(at("status")).is_err(), "{row:?}");
         }

@@ -59,6 +59,8 @@ named!(
     GroupMemberEntry,
     GroupSubject,
     IndexStatus,
+    OperatorOverride,
+    Override,
     QuarantinedRecord,
     ResolveAccountResponse,
     ResolveAclResponse,

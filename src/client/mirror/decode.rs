@@ -16,8 +16,9 @@ use crate::core::model::{
     User, UserStatus,
 };
 use crate::core::normalize::{NORMALIZE_VERSION, NameRule};
+use crate::core::overrides::{OverrideRecord, OverrideSource};
 use crate::core::policy::{AliasSetting, GrantPolicy, GrantPolicySettings, NameRuleSetting};
-use crate::core::resolve::IdentifierKind;
+use crate::core::resolve::{IdentifierKind, Override};
 use crate::serve::kind_to_proto;
 use crate::store::ReleasedName;
 
@@ -133,9 +134,50 @@ fn app_user(row: v1::AppUser) -> Result<AppUser, MirrorError> {
     })
 }
 
+/// A row of Okta, or what an operator decided.
+#[derive(Debug)]
+pub(super) enum Decoded<R, O> {
+    Row(R),
+    Override(O),
+}
+
+fn override_record(row: v1::Override) -> Result<OverrideRecord, MirrorError> {
+    let source = match v1::OverrideSource::try_from(row.source) {
+        Ok(v1::OverrideSource::Rpc) => OverrideSource::Call,
+        Ok(v1::OverrideSource::Config) => OverrideSource::Configuration,
+        Ok(v1::OverrideSource::Unspecified) => return Err(malformed("an override without a source")),
+        Err(_) => return Err(MirrorError::ServerTooNew { what: "a source of overrides" }),
+    };
+    let entry = Override {
+        app: id("app", &row.app_id, AppId::new)?,
+        kind: identifier_kind(row.kind)?,
+        name: row.name.into(),
+        user: id("user", &row.user_id, UserId::new)?,
+        expires_at: when(row.expires_at).ok_or_else(|| malformed("an override without an end"))?,
+    };
+    Ok(OverrideRecord {
+        number: row.number,
+        source,
+        entry,
+        created_at: when(row.created_at).unwrap_or_default(),
+        created_by: row.created_by.into(),
+        reason: row.reason.into(),
+    })
+}
+
+fn identifier_kind(raw: i32) -> Result<IdentifierKind, MirrorError> {
+    match v1::IdentifierKind::try_from(raw) {
+        Ok(v1::IdentifierKind::Unspecified) => Ok(IdentifierKind::Untyped),
+        Ok(v1::IdentifierKind::UserName) => Ok(IdentifierKind::UserName),
+        Ok(v1::IdentifierKind::ExternalId) => Ok(IdentifierKind::ExternalId),
+        Ok(v1::IdentifierKind::Email) => Ok(IdentifierKind::Email),
+        Err(_) => Err(MirrorError::ServerTooNew { what: "a kind of identifier" }),
+    }
+}
+
 /// A row.
-pub(super) fn row(row: v1::Row) -> Result<Option<Row>, MirrorError> {
-    Ok(Some(match row.row {
+pub(super) fn row(row: v1::Row) -> Result<Option<Decoded<Row, OverrideRecord>>, MirrorError> {
+    Ok(Some(Decoded::Row(match row.row {
         Some(Kind::User(row)) => Row::User(user(row)?),
         Some(Kind::Group(row)) => Row::Group(group(row)?),
         Some(Kind::App(row)) => Row::App(app(row)?),
@@ -150,13 +192,14 @@ pub(super) fn row(row: v1::Row) -> Result<Option<Row>, MirrorError> {
             priority: row.priority,
             last_updated: when(row.last_updated_at),
         }),
+        Some(Kind::Override(row)) => return Ok(Some(Decoded::Override(override_record(row)?))),
         None => return Ok(None),
-    }))
+    })))
 }
 
-/// The key of a row.
-pub(super) fn key(key: v1::RowKey) -> Result<Option<Key>, MirrorError> {
-    Ok(Some(match key.key {
+/// The key of a row; of an override, its number.
+pub(super) fn key(key: v1::RowKey) -> Result<Option<Decoded<Key, i64>>, MirrorError> {
+    Ok(Some(Decoded::Row(match key.key {
         Some(KindKey::UserId(user)) => Key::User(id("user", &user, UserId::new)?),
         Some(KindKey::GroupId(group)) => Key::Group(id("group", &group, GroupId::new)?),
         Some(KindKey::AppId(app)) => Key::App(id("app", &app, AppId::new)?),
@@ -169,8 +212,9 @@ pub(super) fn key(key: v1::RowKey) -> Result<Option<Key>, MirrorError> {
         Some(KindKey::AppGroup(key)) => {
             Key::AppGroup(id("app", &key.app_id, AppId::new)?, id("group", &key.group_id, GroupId::new)?)
         }
+        Some(KindKey::Override(key)) => return Ok(Some(Decoded::Override(key.number))),
         None => return Ok(None),
-    }))
+    })))
 }
 
 /// The names that a user had before.
@@ -234,13 +278,7 @@ pub(super) fn policy(wire: v1::ResolutionPolicy) -> Result<Policy, MirrorError> 
 
 fn alias(alias: &v1::AccountAlias) -> Result<AliasSetting, MirrorError> {
     let identifier = alias.identifier.as_ref().ok_or_else(|| malformed("an alias without a name"))?;
-    let kind = match v1::IdentifierKind::try_from(identifier.kind) {
-        Ok(v1::IdentifierKind::Unspecified) => IdentifierKind::Untyped,
-        Ok(v1::IdentifierKind::UserName) => IdentifierKind::UserName,
-        Ok(v1::IdentifierKind::ExternalId) => IdentifierKind::ExternalId,
-        Ok(v1::IdentifierKind::Email) => IdentifierKind::Email,
-        Err(_) => return Err(MirrorError::ServerTooNew { what: "a kind of identifier" }),
-    };
+    let kind = identifier_kind(identifier.kind)?;
     let name = identifier.value.clone();
     Ok(AliasSetting { app: alias.app_id.clone(), kind, name, user: alias.user_id.clone() })
 }

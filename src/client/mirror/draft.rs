@@ -15,11 +15,13 @@ use std::collections::HashMap;
 
 use okta_idmap_proto::v1::{self, change_event::Event};
 
+use super::decode::Decoded;
 use super::table::Table;
 use super::{Mark, Mirror, MirrorError, Policy, decode};
 use crate::core::coverage::{Coverage, CoverageChanges};
 use crate::core::ids::UserId;
 use crate::core::model::{Key, Row};
+use crate::core::overrides::OverrideRecord;
 use crate::store::ReleasedName;
 
 /// Consistent checkpoints after which names are looked through that nobody is in quarantine for any more: about an hour.
@@ -53,7 +55,15 @@ pub struct Draft {
 #[derive(Debug)]
 enum What {
     Listing { table: Box<Table>, is_listed: bool },
-    Following { rows: HashMap<Key, Option<Row>>, held: HashMap<UserId, Vec<ReleasedName>> },
+    Following(Changed),
+}
+
+/// What has changed: of each thing the last that was told, `None` where it is gone.
+#[derive(Debug, Default)]
+struct Changed {
+    rows: HashMap<Key, Option<Row>>,
+    overrides: HashMap<i64, Option<OverrideRecord>>,
+    held: HashMap<UserId, Vec<ReleasedName>>,
 }
 
 impl Draft {
@@ -64,7 +74,7 @@ impl Draft {
 
     /// For a stream that goes on where a copy stands; for at most so many rows.
     pub fn following(rows_max: usize) -> Self {
-        Self::new(What::Following { rows: HashMap::new(), held: HashMap::new() }, rows_max)
+        Self::new(What::Following(Changed::default()), rows_max)
     }
 
     fn new(what: What, rows_max: usize) -> Self {
@@ -75,7 +85,7 @@ impl Draft {
     pub fn waiting(&self) -> usize {
         match &self.what {
             What::Listing { table, .. } => table.len(),
-            What::Following { rows, held } => rows.len() + held.len(),
+            What::Following(changed) => changed.rows.len() + changed.overrides.len() + changed.held.len(),
         }
     }
 
@@ -87,17 +97,25 @@ impl Draft {
         match event.event {
             Some(Event::Upsert(row)) => {
                 let Some(row) = decode::row(row)? else { return Ok(Step::More) };
-                match &mut self.what {
-                    What::Listing { table, .. } => table.put(row),
-                    What::Following { rows, .. } => drop(rows.insert(row.key(), Some(row))),
+                match (&mut self.what, row) {
+                    (What::Listing { table, .. }, Decoded::Row(row)) => table.put(row),
+                    (What::Listing { table, .. }, Decoded::Override(record)) => table.put_override(record),
+                    (What::Following(changed), Decoded::Row(row)) => drop(changed.rows.insert(row.key(), Some(row))),
+                    (What::Following(changed), Decoded::Override(record)) => {
+                        drop(changed.overrides.insert(record.number, Some(record)));
+                    }
                 }
                 self.check_size()
             }
             Some(Event::Delete(key)) => {
                 let Some(key) = decode::key(key)? else { return Ok(Step::More) };
-                match &mut self.what {
-                    What::Listing { table, .. } => table.remove(&key),
-                    What::Following { rows, .. } => drop(rows.insert(key, None)),
+                match (&mut self.what, key) {
+                    (What::Listing { table, .. }, Decoded::Row(key)) => table.remove(&key),
+                    (What::Listing { table, .. }, Decoded::Override(number)) => table.remove_override(number),
+                    (What::Following(changed), Decoded::Row(key)) => drop(changed.rows.insert(key, None)),
+                    (What::Following(changed), Decoded::Override(number)) => {
+                        drop(changed.overrides.insert(number, None))
+                    }
                 }
                 self.check_size()
             }
@@ -105,7 +123,7 @@ impl Draft {
                 let (user, names) = decode::held_names(names)?;
                 match &mut self.what {
                     What::Listing { table, .. } => table.put_held(user, names),
-                    What::Following { held, .. } => drop(held.insert(user, names)),
+                    What::Following(changed) => drop(changed.held.insert(user, names)),
                 }
                 self.check_size()
             }
@@ -183,7 +201,7 @@ impl Draft {
         let mark = Mark { meta, served_at, observed_at, keeps_filtered_names: mark.keeps_filtered_names };
         let policy = self.policy.take().map(decode::policy).transpose()?;
         let coverage = std::mem::take(&mut self.coverage);
-        let what = std::mem::replace(&mut self.what, What::Following { rows: HashMap::new(), held: HashMap::new() });
+        let what = std::mem::replace(&mut self.what, What::Following(Changed::default()));
         self.published = self.published.wrapping_add(1);
         let forgets = self.published.is_multiple_of(FORGET_EVERY);
         let change = match what {
@@ -191,9 +209,9 @@ impl Draft {
                 let policy = policy.ok_or(MirrorError::ServerTooOld)?;
                 Changing::Whole { table, policy, coverage, mark }
             }
-            What::Following { rows, held } => {
+            What::Following(changed) => {
                 let rows_max = self.rows_max;
-                Changing::Part(Part { rows, held, policy, coverage, mark, rows_max, forgets })
+                Changing::Part(Part { changed, policy, coverage, mark, rows_max, forgets })
             }
         };
         Ok(Step::Publish(Box::new(Change(change))))
@@ -219,8 +237,7 @@ enum Changing {
 
 #[derive(Debug)]
 struct Part {
-    rows: HashMap<Key, Option<Row>>,
-    held: HashMap<UserId, Vec<ReleasedName>>,
+    changed: Changed,
     policy: Option<Policy>,
     coverage: Vec<CoverageChanges>,
     mark: Mark,
@@ -267,13 +284,20 @@ impl Part {
         if self.policy.as_ref().is_some_and(|policy| quarantine_of(policy) > quarantine_of(&copy.policy)) {
             return Err(MirrorError::Malformed { what: "the quarantine is longer than it was".to_owned() });
         }
-        for (key, row) in self.rows {
+        let Changed { rows, overrides, held } = self.changed;
+        for (key, row) in rows {
             match row {
                 Some(row) => copy.table.put(row),
                 None => copy.table.remove(&key),
             }
         }
-        for (user, names) in self.held {
+        for (number, record) in overrides {
+            match record {
+                Some(record) => copy.table.put_override(record),
+                None => copy.table.remove_override(number),
+            }
+        }
+        for (user, names) in held {
             copy.table.put_held(user, names);
         }
         for change in self.coverage {

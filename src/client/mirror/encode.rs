@@ -6,7 +6,8 @@ use super::Mirror;
 use super::facts::At;
 use super::table::RowRef;
 use crate::core::coverage::ScopeCoverage;
-use crate::serve::{Shower, kind_to_proto, timestamp};
+use crate::core::ids::Timestamp;
+use crate::serve::{Shower, kind_to_proto, override_row, timestamp};
 use crate::store::ReleasedName;
 
 impl Mirror {
@@ -25,7 +26,7 @@ impl Mirror {
         }
         let at = At { mirror: self, now: self.mark.served_at };
         let shower = Shower::new(&at);
-        let rows = self.table.rows().map(|row| Event::Upsert(v1::Row { row: Some(shown(&shower, &row)) }));
+        let rows = self.table.rows().map(|row| Event::Upsert(v1::Row { row: Some(shown(&shower, at.now, &row)) }));
         let held = self.table.all_held().map(|(user, names)| {
             let names = names.iter().map(released_name).collect();
             Event::HeldNames(v1::HeldNames { user_id: user.to_string(), names })
@@ -46,7 +47,7 @@ impl Mirror {
     }
 }
 
-fn shown(shower: &Shower<'_, At<'_>>, row: &RowRef<'_>) -> v1::row::Row {
+fn shown(shower: &Shower<'_, At<'_>>, now: Timestamp, row: &RowRef<'_>) -> v1::row::Row {
     match row {
         RowRef::User(row) => v1::row::Row::User(shower.user(row)),
         RowRef::Group(row) => v1::row::Row::Group(shower.group(row)),
@@ -58,6 +59,7 @@ fn shown(shower: &Shower<'_, At<'_>>, row: &RowRef<'_>) -> v1::row::Row {
             stale: false,
         }),
         RowRef::AppGroup(row) => v1::row::Row::AppGroup(shower.app_group(row)),
+        RowRef::Override(record) => v1::row::Row::Override(override_row(record, now, false)),
     }
 }
 

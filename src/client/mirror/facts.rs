@@ -5,6 +5,7 @@ use crate::core::coverage::{Asked, OnGap};
 use crate::core::ids::{AppId, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Scope, User};
 use crate::core::normalize::{Identifier, LookupKey, NameRule};
+use crate::core::overrides::OverrideRecord;
 use crate::core::policy::GrantPolicy;
 use crate::core::resolve::NameField;
 use crate::serve::{Facts, Gaps};
@@ -78,6 +79,10 @@ impl Facts for At<'_> {
 
     fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, OnlyServerKnows> {
         Ok(self.mirror.table.held_names(app, key, limit))
+    }
+
+    fn overrides_with_key(&self, app: &AppId, key: LookupKey) -> Result<Vec<OverrideRecord>, OnlyServerKnows> {
+        Ok(self.mirror.table.overrides_with_key(app, key))
     }
 
     fn is_filtered_name(

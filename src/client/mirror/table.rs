@@ -8,6 +8,7 @@ use super::AccountOf;
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Group, Key, Row, User};
 use crate::core::normalize::{LookupKey, lookup_key};
+use crate::core::overrides::OverrideRecord;
 use crate::core::resolve::{keys_of_app_user, keys_of_user};
 use crate::store::{HeldName, ReleasedName};
 
@@ -52,6 +53,9 @@ pub(super) struct Table {
     app_groups: BTreeMap<(AppId, GroupId), AppGroup>,
     held: HashMap<UserId, Vec<ReleasedName>>,
     held_keys: HashMap<Option<AppId>, Keys>,
+    overrides: BTreeMap<i64, OverrideRecord>,
+    /// Numbers of the overrides of an app's names with a key.
+    override_keys: HashMap<(AppId, LookupKey), BTreeSet<i64>>,
     len: usize,
 }
 
@@ -114,6 +118,34 @@ impl Table {
         found.sort_by_key(|held| std::cmp::Reverse(held.released_at));
         found.truncate(limit);
         found
+    }
+
+    /// Overrides of an app whose name has a key, by number.
+    pub(super) fn overrides_with_key(&self, app: &AppId, key: LookupKey) -> Vec<OverrideRecord> {
+        if self.overrides.is_empty() {
+            return Vec::new();
+        }
+        let numbers = self.override_keys.get(&(app.clone(), key)).into_iter().flatten();
+        numbers.filter_map(|number| self.overrides.get(number)).cloned().collect()
+    }
+
+    /// Puts an override in, or in the place of the one with its number.
+    pub(super) fn put_override(&mut self, record: OverrideRecord) {
+        self.remove_override(record.number);
+        self.len += 1;
+        if let Ok(key) = lookup_key(&record.entry.name) {
+            self.override_keys.entry((record.entry.app.clone(), key)).or_default().insert(record.number);
+        }
+        self.overrides.insert(record.number, record);
+    }
+
+    /// Takes an override out, if it is there.
+    pub(super) fn remove_override(&mut self, number: i64) {
+        let Some(record) = self.overrides.remove(&number) else { return };
+        self.len -= 1;
+        if let Ok(key) = lookup_key(&record.entry.name) {
+            take_out(&mut self.override_keys, &(record.entry.app, key), &number);
+        }
     }
 
     /// Puts a row in, or in the place of another.
@@ -238,7 +270,8 @@ impl Table {
         let members = self.members.iter().flat_map(|(group, users)| users.iter().map(move |user| (group, user)));
         let members = members.map(|(group, user)| RowRef::GroupMember(group, user));
         let app_groups = self.app_groups.values().map(RowRef::AppGroup);
-        users.chain(groups).chain(apps).chain(accounts).chain(members).chain(app_groups)
+        let overrides = self.overrides.values().map(RowRef::Override);
+        users.chain(groups).chain(apps).chain(accounts).chain(members).chain(app_groups).chain(overrides)
     }
 
     /// The names that people had before.
@@ -255,6 +288,7 @@ pub(super) enum RowRef<'a> {
     AppUser(&'a AppUser),
     GroupMember(&'a GroupId, &'a UserId),
     AppGroup(&'a AppGroup),
+    Override(&'a OverrideRecord),
 }
 
 fn take_out<K: Eq + std::hash::Hash, V: Ord>(sets: &mut HashMap<K, BTreeSet<V>>, of: &K, value: &V) -> bool {

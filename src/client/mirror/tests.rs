@@ -259,6 +259,49 @@ fn a_policy_in_parts_is_one() {
     assert_eq!((copy.who("boss"), copy.who("chief")), ("Resolved 00u1".to_owned(), "Resolved 00u1".to_owned()));
 }
 
+fn override_row(number: i64, name: &str, user: &str, expires_at: i64) -> Event {
+    let row = v1::Override {
+        number,
+        source: v1::OverrideSource::Rpc.into(),
+        app_id: "0oa1".to_owned(),
+        name: name.to_owned(),
+        user_id: user.to_owned(),
+        expires_at: at(expires_at),
+        ..v1::Override::default()
+    };
+    Event::Upsert(v1::Row { row: Some(v1::row::Row::Override(row)) })
+}
+
+#[test]
+fn an_override_decides_until_it_is_over() {
+    let gone = |number| {
+        let key = v1::row_key::Key::Override(v1::OverrideKey { number, ..v1::OverrideKey::default() });
+        Event::Delete(v1::RowKey { key: Some(key) })
+    };
+    let mut copy = Copy::listed();
+    assert_eq!(copy.take([override_row(7, "boss", "00u1", NOW + 1_000)]), "More");
+    assert_eq!(copy.who("boss"), "NotFound");
+    assert_eq!(copy.take([checkpoint(6)]), "6");
+    assert_eq!(copy.who("boss"), "Resolved 00u1");
+    assert_eq!(copy.who_at("boss", NOW + 999), "Resolved 00u1");
+    assert_eq!(copy.who_at("boss", NOW + 1_000), "NotFound");
+    // The number stays, and the name goes with what was there before.
+    assert_eq!(copy.take([override_row(7, "chief", "00u1", NOW + 1_000), checkpoint(7)]), "More 7");
+    assert_eq!((copy.who("boss"), copy.who("chief")), ("NotFound".to_owned(), "Resolved 00u1".to_owned()));
+    // It is in the copy that is saved.
+    let (mut events, mut again) = (Vec::new(), Copy::listing());
+    copy.mirror.as_ref().unwrap().for_each_event(&mut |event| {
+        events.extend(event.event);
+        true
+    });
+    assert!(again.take(events).ends_with(" 7"));
+    assert_eq!(again.who("chief"), "Resolved 00u1");
+    assert_eq!(copy.take([gone(7), gone(8), checkpoint(8)]), "More More 8");
+    assert_eq!((copy.who("chief"), copy.mirror.unwrap().row_count()), ("NotFound".to_owned(), 4));
+    let mut copy = Copy::listing();
+    assert_eq!(copy.take([override_row(1, "x", "a b", NOW)]), "Malformed");
+}
+
 #[test]
 fn a_longer_quarantine_needs_names_that_were_not_told() {
     let quarantine = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
@@ -358,7 +401,10 @@ fn keys_and_counts_are_those_of_the_rows() {
     let id = |n: usize| UserId::new(&format!("00u{n}")).unwrap();
     let app_id = AppId::new("0oa1").unwrap();
     let decoded = |event: Event| match event {
-        Event::Upsert(row) => decode::row(row).unwrap().unwrap(),
+        Event::Upsert(row) => match decode::row(row).unwrap() {
+            Some(decode::Decoded::Row(row)) => row,
+            other => panic!("{other:?}"),
+        },
         other => panic!("{other:?}"),
     };
     let names = ["a", "A", "b", ""];

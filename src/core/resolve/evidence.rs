@@ -12,7 +12,7 @@ use crate::core::normalize::{Closeness, Comparer, Identifier, LookupKey, NameRul
 use crate::core::policy::GrantPolicy;
 
 /// What the caller knows about an identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum IdentifierKind {
     /// Nothing: every field is asked, and the answers are cross-checked.
     #[default]

@@ -7,7 +7,8 @@ use okta_idmap_proto::v1::{self, change_event::Event};
 use super::super::ask::Call;
 use super::super::errors::Failure;
 use super::super::orgs::OrgView;
-use super::rows::{checkpoint_meta, kind_of, row_count, snapshot_page};
+use super::lines::Told;
+use super::rows::{checkpoint_meta, kind_of, row_counts, snapshot_page};
 use crate::core::ids::Timestamp;
 use crate::core::model::Kind;
 
@@ -49,9 +50,9 @@ pub fn export(
     now: Timestamp,
     mut sink: impl FnMut(ExportPart) -> std::io::Result<()>,
 ) -> Result<(), ExportError> {
-    let wanted: Vec<Kind> = kinds.iter().filter_map(|kind| kind_of(*kind)).collect();
-    let wanted = Kind::ALL.into_iter().filter(|kind| kinds.is_empty() || wanted.contains(kind));
-    let wanted: Vec<Kind> = wanted.collect();
+    let wanted: Vec<Told> = kinds.iter().filter_map(|kind| kind_of(*kind)).collect();
+    let all = Kind::ALL.into_iter().map(Told::Row).chain([Told::Override]);
+    let wanted: Vec<Told> = all.filter(|kind| kinds.is_empty() || wanted.contains(kind)).collect();
     let mut refused = None;
     let mut take = |part| match sink(part) {
         Ok(()) => true,
@@ -62,8 +63,7 @@ pub fn export(
     };
     let read = Call::at(view.clone(), now).point(|ask| {
         let meta = checkpoint_meta(ask)?;
-        let rows = ask.snapshot.meta()?.rows;
-        let row_counts = wanted.iter().map(|kind| row_count(*kind, &rows)).collect();
+        let row_counts = row_counts(ask, wanted.iter().copied())?;
         if !take(ExportPart::Begin { meta, row_counts }) {
             return Ok(());
         }

@@ -15,31 +15,47 @@ use prost::Message as _;
 use crate::core::coverage::GapId;
 use crate::core::ids::Revision;
 use crate::core::model::Kind;
-use crate::store::{Change, ChangeKey};
+use crate::store::{Change, ChangeKey, OverrideChange};
 
 /// Bytes of one message of a stream, about: a few hundred rows, and well below the 4 MiB that clients accept unless told
 /// otherwise.
 pub(super) const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Kinds of rows in the order of `RowKind`, in which snapshots and the lines of one revision come.
-pub(super) const KINDS: [Kind; 6] =
-    [Kind::User, Kind::Group, Kind::App, Kind::AppUser, Kind::GroupMember, Kind::AppGroup];
+/// A kind of what is told: rows of Okta, and what operators decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Rows of this kind.
+    Row(Kind),
+    /// Operators' overrides.
+    Override,
+}
+
+/// Kinds in the order of `RowKind`, in which snapshots and the lines of one revision come.
+pub(super) const KINDS: [Told; 7] = [
+    Told::Row(Kind::User),
+    Told::Row(Kind::Group),
+    Told::Row(Kind::App),
+    Told::Row(Kind::AppUser),
+    Told::Row(Kind::GroupMember),
+    Told::Row(Kind::AppGroup),
+    Told::Override,
+];
 
 /// Place of gaps within a revision: after all rows.
 const GAP_RANK: u8 = 100;
 
 /// Which kinds a caller wants. Empty: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kinds(pub(super) Vec<Kind>);
+pub(super) struct Kinds(pub(super) Vec<Told>);
 
 impl Kinds {
-    /// Whether rows of this kind are wanted.
-    pub(super) fn wants(&self, kind: Kind) -> bool {
+    /// Whether this kind is wanted.
+    pub(super) fn wants(&self, kind: Told) -> bool {
         self.0.is_empty() || self.0.contains(&kind)
     }
 
     /// The wanted kinds, in order.
-    pub(super) fn all(&self) -> impl Iterator<Item = Kind> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Told> {
         KINDS.into_iter().filter(|kind| self.wants(*kind))
     }
 }
@@ -49,6 +65,8 @@ impl Kinds {
 pub(super) enum Subject {
     /// A row.
     Row(ChangeKey),
+    /// An override, by its number.
+    Override(i64),
     /// A gap.
     Gap(GapId),
 }
@@ -81,18 +99,32 @@ pub(super) struct Line {
     pub(super) subject: Subject,
 }
 
-/// Changes of rows and gaps as lines, in order, up to and including `through`.
-pub(super) fn lines(rows: Vec<Change>, gaps: Vec<(Revision, GapId)>, through: Revision) -> Vec<Line> {
-    let rank = |kind: Kind| KINDS.iter().position(|known| *known == kind).and_then(|rank| u8::try_from(rank).ok());
+/// What has changed, as the store has it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changed {
+    pub(super) rows: Vec<Change>,
+    pub(super) overrides: Vec<OverrideChange>,
+    pub(super) gaps: Vec<(Revision, GapId)>,
+}
+
+/// Changes as lines, in order, up to and including `through`.
+pub(super) fn lines(changed: Changed, through: Revision) -> Vec<Line> {
+    let Changed { rows, overrides, gaps } = changed;
+    let rank = |kind: Told| KINDS.iter().position(|known| *known == kind).and_then(|rank| u8::try_from(rank).ok());
     let mut lines: Vec<Line> = rows
         .into_iter()
         .filter(|change| change.revision <= through)
         .map(|change| {
             let ChangeKey { kind, a, b } = change.key;
-            let place = Place { revision: change.revision, rank: rank(kind).unwrap_or_default(), a, b };
+            let place = Place { revision: change.revision, rank: rank(Told::Row(kind)).unwrap_or_default(), a, b };
             Line { place, subject: Subject::Row(change.key) }
         })
         .collect();
+    lines.extend(overrides.into_iter().filter(|change| change.revision <= through).map(|change| {
+        let rank = rank(Told::Override).unwrap_or_default();
+        let place = Place { revision: change.revision, rank, a: change.number, b: 0 };
+        Line { place, subject: Subject::Override(change.number) }
+    }));
     let (mut revision, mut number) = (Revision::default(), 0);
     for (of, gap) in gaps.into_iter().filter(|(of, _)| *of <= through) {
         number = if of == revision { number + 1 } else { 0 };
@@ -126,7 +158,8 @@ pub(super) fn window(lines: &[Line], kinds: &Kinds, limit: usize) -> Window {
     let mut cut_at = None;
     for (index, line) in lines.iter().enumerate() {
         let is_wanted = match &line.subject {
-            Subject::Row(key) => kinds.wants(key.kind),
+            Subject::Row(key) => kinds.wants(Told::Row(key.kind)),
+            Subject::Override(_) => kinds.wants(Told::Override),
             Subject::Gap(_) => true,
         };
         if !is_wanted {
@@ -218,6 +251,7 @@ mod tests {
     fn shown(planned: &[Planned]) -> String {
         let one = |planned: &Planned| match &planned.subject {
             Subject::Row(key) => format!("{}:{}{}", planned.revision, key.kind.name(), key.a),
+            Subject::Override(number) => format!("{}:override{number}", planned.revision),
             Subject::Gap(id) => format!("{}:{id}", planned.revision),
         };
         planned.iter().map(one).collect::<Vec<_>>().join(" ")
@@ -232,7 +266,9 @@ mod tests {
             change(4, Kind::User, 8),
         ];
         let gaps = vec![gap(2, &Scope::Users), gap(2, &Scope::Apps), gap(3, &Scope::Users)];
-        lines(rows, gaps, Revision(3))
+        let of_override = |revision, number| OverrideChange { revision: Revision(revision), number };
+        let overrides = vec![of_override(1, 5), of_override(3, 5), of_override(4, 6)];
+        lines(Changed { rows, overrides, gaps }, Revision(3))
     }
 
     #[test]
@@ -241,24 +277,29 @@ mod tests {
             .into_iter()
             .map(|line| Planned { revision: line.place.revision, subject: line.subject })
             .collect();
-        assert_eq!(shown(&all), "1:user7 1:app9 2:user7 2:group_member3 2:FAILED:users 2:FAILED:apps 3:FAILED:users");
+        assert_eq!(
+            shown(&all),
+            "1:user7 1:app9 1:override5 2:user7 2:group_member3 2:FAILED:users 2:FAILED:apps 3:override5 3:FAILED:users"
+        );
     }
 
     #[test]
     fn a_thing_is_told_once() {
         #[track_caller]
-        fn check(kinds: &[Kind], limit: usize, expected: &str, expected_cut: Option<(u64, u8, i64)>) {
+        fn check(kinds: &[Told], limit: usize, expected: &str, expected_cut: Option<(u64, u8, i64)>) {
             let window = window(&some_lines(), &Kinds(kinds.to_vec()), limit);
             assert_eq!(shown(&window.planned), expected);
             assert_eq!(window.cut_at.map(|place| (place.revision.0, place.rank, place.a)), expected_cut);
         }
-        check(&[], 100, "1:app9 2:user7 2:group_member3 2:FAILED:apps 3:FAILED:users", None);
-        check(&[], 5, "1:app9 2:user7 2:group_member3 2:FAILED:apps 3:FAILED:users", None);
+        let everything = "1:app9 2:user7 2:group_member3 2:FAILED:apps 3:override5 3:FAILED:users";
+        check(&[], 100, everything, None);
+        check(&[], 6, everything, None);
         check(&[], 1, "1:user7", Some((1, 0, 7)));
         // Both lines of the user belong to the window that ends behind the second.
-        check(&[], 2, "1:app9 2:user7", Some((2, 0, 7)));
-        check(&[Kind::App], 1, "1:app9", Some((2, 4, 3)));
-        check(&[Kind::AppGroup], 100, "2:FAILED:apps 3:FAILED:users", None);
+        check(&[], 3, "1:app9 1:override5 2:user7", Some((2, 0, 7)));
+        check(&[Told::Row(Kind::App)], 1, "1:app9", Some((2, 4, 3)));
+        check(&[Told::Row(Kind::AppGroup)], 100, "2:FAILED:apps 3:FAILED:users", None);
+        check(&[Told::Override], 100, "2:FAILED:apps 3:override5 3:FAILED:users", None);
     }
 
     #[test]

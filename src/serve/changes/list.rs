@@ -109,7 +109,7 @@ pub(super) fn list_changes(
     let kinds = read_kinds(&request.kinds)?;
     let binding = bind(ask, Paged::Changes, request);
     let gaps = ask.wide_gaps(Wide::Org)?;
-    let chain = match read_token(ask, &request.page_token, binding)? {
+    let chain = match read_token(ask, &request.page_token, &binding)? {
         Some(token) => {
             let malformed = || Failure::PageTokenInvalid { detail: "it is malformed" };
             let chain = Chain::read(&token).ok_or_else(malformed)?;
@@ -125,7 +125,7 @@ pub(super) fn list_changes(
                 Begin::Snapshot(_) => At::Begin,
                 Begin::After(revision) => At::Log(Place::behind(revision)),
             };
-            let (snapshot_completed_at, observed_through) = ask.snapshot.times()?;
+            let (snapshot_completed_at, observed_through) = ask.snapshot.times();
             Chain { end: ask.snapshot.revision(), observed_through, snapshot_completed_at, at }
         }
     };
@@ -134,7 +134,7 @@ pub(super) fn list_changes(
         let is_standing = ask.snapshot.revision() == chain.end;
         let (mut events, at) = page(ask, &chain, &kinds, limit)?;
         if at != At::Done {
-            let next_page_token = Chain { at, ..chain }.token().encode(binding);
+            let next_page_token = Chain { at, ..chain }.token().encode(&binding);
             return Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token, events });
         }
         // The position to poll on from, and what was observed when the chain stood there.

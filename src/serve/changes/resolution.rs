@@ -1,6 +1,6 @@
 //! What a copy needs beside the rows to resolve accounts as this server does: policy, coverage, held names.
 //!
-//! Entry points: [`policy_events`] at the begin, [`Told`] for each round, [`held_names`] behind the rows of a user,
+//! Entry points: [`policy_events`] at the begin, [`ToldCoverage`] for each round, [`held_names`] behind the rows of a user,
 //! [`held_names_page`] in a snapshot.
 //!
 //! Invariant: what is told of the coverage is never more hopeful than the rows that were sent.
@@ -86,18 +86,18 @@ fn alias(setting: &AliasSetting) -> v1::AccountAlias {
 
 /// What a stream has told of the coverage, and what of it is still to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ToldCoverage {
     position: u64,
 }
 
-impl Default for Told {
+impl Default for ToldCoverage {
     fn default() -> Self {
         // Nobody has been there: everything is told.
         Self { position: u64::MAX }
     }
 }
 
-impl Told {
+impl ToldCoverage {
     /// The coverage at a checkpoint. Only if all rows have been sent, it is told to the end.
     pub(super) fn coverage_events(
         &mut self,
@@ -145,7 +145,7 @@ pub(super) fn mark(ask: &Ask<'_>, is_consistent: bool) -> Result<v1::ResolutionM
     Ok(v1::ResolutionMark {
         consistent: is_consistent,
         served_at: Some(timestamp(ask.now)),
-        observed_at: ask.snapshot.observed_by_our_clock()?.map(timestamp),
+        observed_at: ask.snapshot.observed_by_our_clock().map(timestamp),
         keeps_filtered_names: ask.snapshot.keeps_filtered_names()?,
     })
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::lines::{Kinds, Planned};
-use super::resolution::Told;
+use super::resolution::ToldCoverage;
 use crate::core::ids::Revision;
 
 /// How long a look is handed to others, in milliseconds: it is as old as that when it is sent, and there are ten a second at most
@@ -50,7 +50,7 @@ pub(super) enum Round {
 /// What a round brings to a copy that answers.
 #[derive(Clone, Debug)]
 pub(super) struct ResolutionRound {
-    pub(super) told: Told,
+    pub(super) told: ToldCoverage,
     pub(super) coverage: Vec<v1::ChangeEvent>,
     pub(super) mark: v1::ResolutionMark,
 }
@@ -81,7 +81,7 @@ pub(super) struct Position {
     pub(super) after: Revision,
     pub(super) kinds: Kinds,
     /// What it has been told of the coverage, where it wants that.
-    pub(super) told: Option<Told>,
+    pub(super) told: Option<ToldCoverage>,
 }
 
 #[derive(Debug)]
@@ -188,6 +188,7 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::core::model::Kind;
+    use crate::serve::changes::lines::Told;
 
     fn position(after: u64) -> Position {
         Position { after: Revision(after), kinds: Kinds::default(), told: None }
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(rounds.begun(), 1);
         // Another position, another choice, or something newer is another look.
         assert_eq!(through(&rounds, position(6), 7, 7).await, 7);
-        let kinds = Kinds(vec![Kind::User]);
+        let kinds = Kinds(vec![Told::Row(Kind::User)]);
         assert_eq!(through(&rounds, Position { kinds, ..position(7) }, 7, 7).await, 7);
         assert_eq!(through(&rounds, position(7), 8, 8).await, 8);
         assert_eq!(rounds.begun(), 4);

@@ -4,7 +4,7 @@
 //!
 //! Invariant: everything here reads the one snapshot of its [`Ask`], in bounded pieces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use okta_idmap_proto::limits::ORG_NAME_BYTES_MAX;
 use okta_idmap_proto::v1::{self, change_event::Event, change_start, row, row_key};
@@ -14,8 +14,9 @@ use super::super::coverage::{forgotten_gap, gaps_by_id};
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
+use super::super::overrides::{override_key, override_row};
 use super::super::rows::Shower;
-use super::lines::{self, Kinds, Line, Planned, Reach, Stored, Subject, reach};
+use super::lines::{self, Changed, Kinds, Line, Planned, Reach, Stored, Subject, Told, reach};
 use crate::core::ids::{AppId, GroupId, Revision, UserId};
 use crate::core::model::{Kind, Scope};
 use crate::store::{ChangeKey, Snapshot, StoreError};
@@ -57,26 +58,28 @@ pub(super) fn read_kinds(raw: &[i32]) -> Result<Kinds, Failure> {
     Ok(Kinds(kinds.into_iter().filter_map(kind_of).collect()))
 }
 
-pub(super) fn kind_of(kind: v1::RowKind) -> Option<Kind> {
-    match kind {
-        v1::RowKind::Unspecified => None,
-        v1::RowKind::User => Some(Kind::User),
-        v1::RowKind::Group => Some(Kind::Group),
-        v1::RowKind::App => Some(Kind::App),
-        v1::RowKind::AppUser => Some(Kind::AppUser),
-        v1::RowKind::GroupMember => Some(Kind::GroupMember),
-        v1::RowKind::AppGroup => Some(Kind::AppGroup),
-    }
+pub(super) fn kind_of(kind: v1::RowKind) -> Option<Told> {
+    Some(match kind {
+        v1::RowKind::Unspecified => return None,
+        v1::RowKind::User => Told::Row(Kind::User),
+        v1::RowKind::Group => Told::Row(Kind::Group),
+        v1::RowKind::App => Told::Row(Kind::App),
+        v1::RowKind::AppUser => Told::Row(Kind::AppUser),
+        v1::RowKind::GroupMember => Told::Row(Kind::GroupMember),
+        v1::RowKind::AppGroup => Told::Row(Kind::AppGroup),
+        v1::RowKind::Override => Told::Override,
+    })
 }
 
-fn row_kind(kind: Kind) -> v1::RowKind {
+fn row_kind(kind: Told) -> v1::RowKind {
     match kind {
-        Kind::User => v1::RowKind::User,
-        Kind::Group => v1::RowKind::Group,
-        Kind::App => v1::RowKind::App,
-        Kind::AppUser => v1::RowKind::AppUser,
-        Kind::GroupMember => v1::RowKind::GroupMember,
-        Kind::AppGroup => v1::RowKind::AppGroup,
+        Told::Row(Kind::User) => v1::RowKind::User,
+        Told::Row(Kind::Group) => v1::RowKind::Group,
+        Told::Row(Kind::App) => v1::RowKind::App,
+        Told::Row(Kind::AppUser) => v1::RowKind::AppUser,
+        Told::Row(Kind::GroupMember) => v1::RowKind::GroupMember,
+        Told::Row(Kind::AppGroup) => v1::RowKind::AppGroup,
+        Told::Override => v1::RowKind::Override,
     }
 }
 
@@ -145,8 +148,13 @@ pub(super) fn read_piece(snapshot: &Snapshot<'_>, after: Revision) -> Result<Pie
         Some(last) if !super::gap_changes(snapshot, last, 1)?.is_empty() => last,
         _ => newest,
     };
-    let through = rows_through.min(gaps_through);
-    Ok(Piece { lines: lines::lines(rows, gaps, through), through })
+    let overrides = snapshot.override_changes_after(after, LINES_MAX)?;
+    let overrides_through = match overrides.last().map(|change| change.revision) {
+        Some(last) if !snapshot.override_changes_after(last, 1)?.is_empty() => last,
+        _ => newest,
+    };
+    let through = rows_through.min(gaps_through).min(overrides_through);
+    Ok(Piece { lines: lines::lines(Changed { rows, overrides, gaps }, through), through })
 }
 
 /// The events of planned things, as these are now. What never had an id gives none.
@@ -156,7 +164,7 @@ pub(super) fn events(ask: &Ask<'_>, planned: &[Planned]) -> Result<Vec<v1::Chang
         .iter()
         .filter_map(|planned| match &planned.subject {
             Subject::Gap(id) => Some(id.as_str()),
-            Subject::Row(_) => None,
+            Subject::Row(_) | Subject::Override(_) => None,
         })
         .collect();
     let gaps = if gap_ids.is_empty() { Default::default() } else { gaps_by_id(ask, &gap_ids)? };
@@ -164,6 +172,7 @@ pub(super) fn events(ask: &Ask<'_>, planned: &[Planned]) -> Result<Vec<v1::Chang
     for planned in planned {
         let happened = match &planned.subject {
             Subject::Row(key) => row_event(ask, &shower, *key, false)?,
+            Subject::Override(number) => override_event(ask, *number)?,
             Subject::Gap(id) => {
                 let gap = gaps.get(id.as_str()).cloned().or_else(|| forgotten_gap(ask, id.as_str()));
                 gap.map(|gap| match gap.state() {
@@ -201,6 +210,18 @@ fn row_event(
         Some(row) => Ok(put(row)),
         None => delete_event(snapshot, key),
     }
+}
+
+/// What is to be told of an override. Who set it and why is for those who may see explanations.
+fn override_event(ask: &Ask<'_>, number: i64) -> Result<Option<Event>, Failure> {
+    if let Some(record) = ask.snapshot.override_by_number(number)? {
+        return Ok(put(row::Row::Override(override_row(&record, ask.now, false))));
+    }
+    let gone = ask.snapshot.override_gone(number)?;
+    Ok(gone.map(|gone| {
+        let key = row_key::Key::Override(override_key(number, &gone));
+        Event::Delete(v1::RowKey { key: Some(key) })
+    }))
 }
 
 fn member_event(
@@ -253,16 +274,22 @@ fn delete_event(snapshot: &Snapshot<'_>, key: ChangeKey) -> Result<Option<Event>
     Ok(Some(Event::Delete(v1::RowKey { key: Some(key) })))
 }
 
-/// How many rows of a kind there are.
-pub(super) fn row_count(kind: Kind, rows: &BTreeMap<Kind, u64>) -> v1::RowCount {
-    let row_count = rows.get(&kind).copied().unwrap_or_default();
-    v1::RowCount { kind: row_kind(kind).into(), row_count, ..v1::RowCount::default() }
+/// How many rows of each of these kinds there are.
+pub(super) fn row_counts(ask: &Ask<'_>, kinds: impl Iterator<Item = Told>) -> Result<Vec<v1::RowCount>, Failure> {
+    let rows = ask.snapshot.meta()?.rows;
+    let count = |kind: Told| {
+        let row_count = match kind {
+            Told::Row(kind) => rows.get(&kind).copied().unwrap_or_default(),
+            Told::Override => ask.snapshot.override_count()?,
+        };
+        Ok(v1::RowCount { kind: row_kind(kind).into(), row_count, ..v1::RowCount::default() })
+    };
+    kinds.map(count).collect()
 }
 
 /// The event that begins a snapshot.
 pub(super) fn snapshot_begin(ask: &Ask<'_>, revision: Revision, kinds: &Kinds) -> Result<v1::ChangeEvent, Failure> {
-    let rows = ask.snapshot.meta()?.rows;
-    let row_counts = kinds.all().map(|kind| row_count(kind, &rows)).collect();
+    let row_counts = row_counts(ask, kinds.all())?;
     Ok(event(revision, Event::SnapshotBegin(v1::SnapshotBegin { revision: revision.0, row_counts })))
 }
 
@@ -278,10 +305,19 @@ pub(super) type RowsPage = (Vec<v1::ChangeEvent>, Option<(i64, i64)>);
 pub(super) fn snapshot_page(
     ask: &Ask<'_>,
     revision: Revision,
-    kind: Kind,
+    kind: Told,
     after: (i64, i64),
     limit: usize,
 ) -> Result<RowsPage, Failure> {
+    let kind = match kind {
+        Told::Row(kind) => kind,
+        Told::Override => {
+            let rows = ask.snapshot.overrides(None, None, Some(after.0), limit)?.rows;
+            let shown = |record| put(row::Row::Override(override_row(record, ask.now, false)));
+            let events = rows.iter().filter_map(shown).map(|shown| event(revision, shown)).collect();
+            return Ok((events, rows.last().map(|record| (record.number, 0))));
+        }
+    };
     let keys = ask.snapshot.keys_after(kind, after, limit)?;
     let shower = Shower::new(ask);
     let mut events = Vec::with_capacity(keys.len());

@@ -28,14 +28,13 @@ use tonic::Status;
 
 use super::super::ask::{Ask, Call};
 use super::super::errors::Failure;
-use super::lines::{Kinds, Planned, batches, window};
-use super::resolution::{Told, held_names, held_names_page, mark, policy_events};
+use super::lines::{Kinds, Planned, Told, batches, window};
+use super::resolution::{ToldCoverage, held_names, held_names_page, mark, policy_events};
 use super::rounds::{Looked, Position, ResolutionRound, Round};
 use super::rows::{
     Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
-use crate::core::model::Kind;
 
 /// How long an idle stream waits at most before it says where it stands. What is left to the promised second is for the reading.
 const IDLE_WAIT_MILLIS: u64 = 800;
@@ -95,7 +94,7 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
     Box::pin(async_stream::try_stream! {
         let _permit = permit;
         let mut log = log;
-        let mut told = for_resolution.then(Told::default);
+        let mut told = for_resolution.then(ToldCoverage::default);
         if let (true, Begin::After(revision) | Begin::Snapshot(revision)) = (for_resolution, &begin) {
             let revision = *revision;
             for message in batches(reading.read(move |ask| Ok(policy_events(ask, revision))).await?) {
@@ -228,7 +227,7 @@ impl Reading {
         }
     }
 
-    async fn snapshot_page(&self, revision: Revision, kind: Kind, after: (i64, i64)) -> Result<RowsPage, Status> {
+    async fn snapshot_page(&self, revision: Revision, kind: Told, after: (i64, i64)) -> Result<RowsPage, Status> {
         self.read(move |ask| snapshot_page(ask, revision, kind, after, CHANGE_EVENTS_MAX)).await
     }
 

@@ -14,15 +14,14 @@ use super::super::gaps::Wide;
 use super::super::listing::{SCAN_ROWS_MAX, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 
-use super::super::resolution::tier_to_proto;
+use super::super::resolution::{count, tier_to_proto};
 use super::super::rows::{Shower, app_ref, unseen_user_ref, user_ref};
 use super::super::subjects::{app_subject, find_app};
+use super::COMPARED_MAX;
+use super::template_list::list_by_template;
 use crate::core::model::{App, AppUser};
 use crate::core::normalize::LookupKey;
 use crate::core::resolve::{CANDIDATES_MAX, SharedName, Tier, shared_names};
-
-/// Accounts that are compared for one page.
-const COMPARED_MAX: usize = 3_000;
 
 /// Place of a name among those of one key: its tier and a hash. The first is before all names.
 type NamePlace = (u8, u64);
@@ -75,9 +74,20 @@ pub(super) fn list_ambiguities(
     ask: &Ask<'_>,
     request: &v1::ListAmbiguitiesRequest,
 ) -> Result<v1::ListAmbiguitiesResponse, Failure> {
+    match v1::AmbiguityBasis::try_from(request.basis) {
+        Ok(v1::AmbiguityBasis::Unspecified | v1::AmbiguityBasis::Names) => list_by_names(ask, request),
+        Ok(v1::AmbiguityBasis::Template) => list_by_template(ask, request),
+        Err(_) => {
+            let detail = format!("{} is not allowed here", request.basis);
+            Err(Failure::FieldInvalid { field: "basis", detail })
+        }
+    }
+}
+
+fn list_by_names(ask: &Ask<'_>, request: &v1::ListAmbiguitiesRequest) -> Result<v1::ListAmbiguitiesResponse, Failure> {
     let page_size = door::page_size(request.page_size)?;
     let binding = bind(ask, Paged::Ambiguities, request);
-    let token = read_token(ask, &request.page_token, binding)?;
+    let token = read_token(ask, &request.page_token, &binding)?;
     let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
     let place = token.map(|token| Place::read(&token.position)).transpose()?;
     let shower = Shower::new(ask);
@@ -99,12 +109,13 @@ pub(super) fn list_ambiguities(
         let mut page = Page { ask, limit, scan_rows: SCAN_ROWS_MAX, ambiguities: Vec::new(), scanned: 0, compared: 0 };
         let next = page.fill(&apps, place.as_ref())?;
         let next_page_token =
-            next.map(|place| PageToken { start, position: place.write() }.encode(binding)).unwrap_or_default();
+            next.map(|place| PageToken { start, position: place.write() }.encode(&binding)).unwrap_or_default();
         Ok(v1::ListAmbiguitiesResponse {
             meta: Some(ask.meta(&gaps)),
             next_page_token,
             app: subject.clone(),
             ambiguities: page.ambiguities,
+            template: None,
         })
     })
 }
@@ -176,12 +187,14 @@ impl Page<'_> {
         let names = shared_names(&accounts, self.ask.policy().name_rule(app));
         let mut names: Vec<(NamePlace, &SharedName<'_>)> = names.iter().map(|name| (place_of(name), name)).collect();
         names.sort_by_key(|(place, _)| *place);
+        let overrides = self.ask.snapshot.overrides_with_key(&app.id, key)?;
+        let overrides = overrides.iter().filter(|record| self.ask.now < record.entry.expires_at).count();
         let mut last = shown;
         for (place, name) in names.into_iter().filter(|(place, _)| *place > shown) {
             if self.ambiguities.len() >= self.limit {
                 return Ok(Some(last));
             }
-            let ambiguity = self.to_proto(app, name)?;
+            let ambiguity = v1::Ambiguity { override_count: count(overrides), ..self.to_proto(app, name)? };
             self.ambiguities.push(ambiguity);
             last = place;
         }
@@ -202,7 +215,8 @@ impl Page<'_> {
             tier,
             normalized_value: name.name.as_str().to_owned(),
             candidates,
-            candidate_count: u32::try_from(name.holders.len()).unwrap_or(u32::MAX),
+            candidate_count: count(name.holders.len()),
+            override_count: 0,
         })
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
     let page_size = door::page_size(request.page_size)?;
     let filters = Filters::read(request)?;
     let binding = bind(ask, Paged::Gaps, request);
-    let token = read_token(ask, &request.page_token, binding)?;
+    let token = read_token(ask, &request.page_token, &binding)?;
     let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
     let after = match token {
         Some(token) => {
@@ -140,7 +140,7 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
         let gaps = shown.iter().map(|(id, gap)| to_proto(ask, &held, id, gap)).collect::<Result<Vec<_>, Failure>>()?;
         let next_page_token = match shown.last() {
             Some((id, _)) if has_more || shown.len() < page.len() => {
-                PageToken { start, position: id.as_bytes().to_vec() }.encode(binding)
+                PageToken { start, position: id.as_bytes().to_vec() }.encode(&binding)
             }
             _ => String::new(),
         };

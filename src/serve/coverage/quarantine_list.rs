@@ -36,7 +36,7 @@ pub(super) fn list_quarantined(
     let page_size = door::page_size(request.page_size)?;
     let kinds: Vec<v1::ScopeKind> = door::enumeration("scope_kinds", &request.scope_kinds)?;
     let binding = bind(ask, Paged::Quarantined, request);
-    let token = read_token(ask, &request.page_token, binding)?;
+    let token = read_token(ask, &request.page_token, &binding)?;
     let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
     let after = token.map(|token| read_place(&token.position)).transpose()?;
     let lines = ask.snapshot.quarantine_lines(RECORDS_MAX)?.into_iter();
@@ -53,7 +53,7 @@ pub(super) fn list_quarantined(
         let records = shown.iter().map(|(_, line)| to_proto(ask, line)).collect::<Result<Vec<_>, Failure>>()?;
         let next_page_token = match shown.last() {
             Some((place, _)) if shown.len() < rest.len() => {
-                PageToken { start, position: write_place(place) }.encode(binding)
+                PageToken { start, position: write_place(place) }.encode(&binding)
             }
             _ => String::new(),
         };

@@ -184,7 +184,7 @@ pub(super) fn list_scopes(ask: &Ask<'_>, request: &v1::ListScopesRequest) -> Res
     let kinds: Vec<v1::ScopeKind> = door::enumeration("kinds", &request.kinds)?;
     let states: Vec<v1::ScopeState> = door::enumeration("states", &request.states)?;
     let binding = bind(ask, Paged::Scopes, request);
-    let token = read_token(ask, &request.page_token, binding)?;
+    let token = read_token(ask, &request.page_token, &binding)?;
     let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
     let after = token.map(|token| read_place(&token.position)).transpose()?;
     let all = known(ask)?;
@@ -202,7 +202,7 @@ pub(super) fn list_scopes(ask: &Ask<'_>, request: &v1::ListScopesRequest) -> Res
         let scopes = shown.iter().map(|(_, known)| to_proto(ask, known)).collect::<Result<Vec<_>, Failure>>()?;
         let next_page_token = match shown.last() {
             Some((place, _)) if has_more || shown.len() < page.len() => {
-                PageToken { start, position: write_place(place) }.encode(binding)
+                PageToken { start, position: write_place(place) }.encode(&binding)
             }
             _ => String::new(),
         };

@@ -110,7 +110,7 @@ fn detail(row: &row::Row) -> String {
             let scope = short(row.scope().as_str_name(), "ASSIGNMENT_SCOPE_", &row.scope_raw);
             format!("; status {status}, assignment {scope}{}", changed(&row.last_updated_at))
         }
-        row::Row::Group(_) | row::Row::GroupMember(_) | row::Row::AppGroup(_) => String::new(),
+        row::Row::Group(_) | row::Row::GroupMember(_) | row::Row::AppGroup(_) | row::Row::Override(_) => String::new(),
     }
 }
 

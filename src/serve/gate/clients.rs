@@ -1,4 +1,4 @@
-//! What one client may take: calls at a time, streams at a time, calls in a second. Entry point: [`ClientState::enter`].
+//! What one client may take: calls and streams at a time, calls in a second, bytes that it leaves untaken. Entry point: [`ClientState::enter`].
 //!
 //! Invariant: a place is taken before a call is looked at and given back when the last byte of its answer is, so that a client
 //! that does not read its answers runs out of places of its own, and of nobody else's.
@@ -22,6 +22,8 @@ pub struct ClientLimits {
     pub watches: usize,
     /// Calls in a second. `None`: any number.
     pub calls_per_second: Option<u32>,
+    /// Bytes of answers that it has not taken yet; small answers are not counted.
+    pub answer_bytes: usize,
 }
 
 /// What one client takes.
@@ -29,6 +31,7 @@ pub struct ClientLimits {
 pub(in crate::serve) struct ClientState {
     calls: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    answers: Answers,
     /// Connections over which no known client has called yet; of strangers only.
     unproven: Arc<Semaphore>,
     rate: Option<Rate>,
@@ -39,6 +42,43 @@ pub(in crate::serve) struct ClientState {
 pub(in crate::serve) struct Places {
     _call: Option<OwnedSemaphorePermit>,
     _watch: Option<OwnedSemaphorePermit>,
+    answers: Option<Answers>,
+}
+
+impl Places {
+    /// Takes room for a piece of an answer until the client has taken it. Who has no limits has room.
+    ///
+    /// # Errors
+    /// [`Failure::Overloaded`]: the client leaves too much untaken already.
+    pub(in crate::serve) fn room_for(&self, bytes: usize) -> Result<Room, Failure> {
+        match &self.answers {
+            Some(answers) => answers.take(bytes),
+            None => Ok(Room::default()),
+        }
+    }
+}
+
+/// Bytes of an answer that is not counted: most look-ups are smaller, and as many as a client may have open are some megabytes.
+pub(in crate::serve) const SMALL_ANSWER_BYTES: usize = 16 << 10;
+
+/// What a client's untaken answers may hold, in KiB.
+#[derive(Clone, Debug)]
+struct Answers(Arc<Semaphore>);
+
+/// Room that a piece of an answer takes.
+#[derive(Debug, Default)]
+pub(in crate::serve) struct Room(#[expect(dead_code, reason = "given back when dropped")] Option<OwnedSemaphorePermit>);
+
+impl Answers {
+    fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / 1_024).min(Semaphore::MAX_PERMITS))))
+    }
+
+    fn take(&self, bytes: usize) -> Result<Room, Failure> {
+        let kibibytes = u32::try_from(bytes.div_ceil(1_024)).map_err(|_| Failure::Overloaded)?;
+        let taken = Arc::clone(&self.0).try_acquire_many_owned(kibibytes);
+        taken.map(|taken| Room(Some(taken))).map_err(|_| Failure::Overloaded)
+    }
 }
 
 impl ClientState {
@@ -46,6 +86,7 @@ impl ClientState {
         Self {
             calls: Arc::new(Semaphore::new(limits.calls)),
             watches: Arc::new(Semaphore::new(limits.watches)),
+            answers: Answers::new(limits.answer_bytes),
             unproven: Arc::new(Semaphore::new(0)),
             rate: limits.calls_per_second.map(Rate::new),
         }
@@ -67,7 +108,7 @@ impl ClientState {
         let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().map_err(|_| Failure::Overloaded);
         let call = take(&self.calls)?;
         let watch = if is_watch { Some(take(&self.watches)?) } else { None };
-        Ok(Places { _call: Some(call), _watch: watch })
+        Ok(Places { _call: Some(call), _watch: watch, answers: Some(self.answers.clone()) })
     }
 }
 
@@ -146,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: ClientLimits = ClientLimits { calls: 3, watches: 1, calls_per_second: None };
+    const LIMITS: ClientLimits = ClientLimits { calls: 3, watches: 1, calls_per_second: None, answer_bytes: 1 << 20 };
 
     #[test]
     fn places_are_taken_and_given_back() {
@@ -159,6 +200,19 @@ mod tests {
         assert!(client.enter(false).is_ok());
         drop(watch);
         assert!(client.enter(true).is_ok());
+    }
+
+    #[test]
+    fn large_answers_take_room_of_their_client() {
+        let client = ClientState::new(LIMITS);
+        let [one, other] = [client.enter(false).unwrap(), client.enter(false).unwrap()];
+        let taken = [one.room_for(600 << 10).unwrap(), other.room_for(400 << 10).unwrap()];
+        assert!(one.room_for(25 << 10).is_err() && other.room_for(1 << 30).is_err(), "24 KiB are left");
+        assert!(one.room_for(24 << 10).is_ok());
+        drop(taken);
+        assert!(one.room_for(1 << 20).is_ok());
+        assert!(one.room_for((1 << 20) + 1).is_err(), "more than there ever is");
+        assert!(Places::default().room_for(1 << 30).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

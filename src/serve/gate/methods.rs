@@ -24,6 +24,13 @@ pub(super) struct Method {
     pub(super) is_watch: bool,
 }
 
+impl Method {
+    /// Whether the answer is one message, which is made whole before anything of it is sent.
+    pub(super) fn is_single(&self) -> bool {
+        !self.is_watch && self.path.starts_with("/idmap.v1.")
+    }
+}
+
 const fn method(path: &'static str, need: Need) -> Method {
     Method { path, need, is_watch: false }
 }
@@ -39,14 +46,17 @@ const METHODS: &[Method] = &[
     method("/grpc.health.v1.Health/Watch", NOTHING),
     method("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READ),
     method("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", READ),
+    method("/idmap.v1.Admin/DeleteOverride", ADMIN),
     method("/idmap.v1.Admin/Reindex", ADMIN),
     method("/idmap.v1.Admin/ReleaseHold", ADMIN),
+    method("/idmap.v1.Admin/SetOverride", ADMIN),
     method("/idmap.v1.Admin/TriggerSync", ADMIN),
     method("/idmap.v1.Changes/ListChanges", READ),
     Method { path: "/idmap.v1.Changes/Watch", need: READ, is_watch: true },
     method("/idmap.v1.Coverage/GetStatus", READ),
     method("/idmap.v1.Coverage/ListAmbiguities", READ),
     method("/idmap.v1.Coverage/ListGaps", READ),
+    method("/idmap.v1.Coverage/ListOverrides", EXPLAIN),
     method("/idmap.v1.Coverage/ListQuarantined", EXPLAIN),
     method("/idmap.v1.Coverage/ListScopes", READ),
     method("/idmap.v1.Lookup/BatchResolve", READ),
@@ -125,6 +135,7 @@ mod tests {
         }
         check("/idmap.v1.Lookup/Explain", Some(EXPLAIN));
         check("/idmap.v1.Coverage/ListQuarantined", Some(EXPLAIN));
+        check("/idmap.v1.Coverage/ListOverrides", Some(EXPLAIN));
         check("/idmap.v1.Lookup/GetUser", Some(READ));
         check("/idmap.v1.Lookup/getuser", None);
         check("/idmap.v1.Lookup/GetUser/", None);

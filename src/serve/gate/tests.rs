@@ -6,7 +6,7 @@ use super::*;
 use crate::core::access::{CertificateName, TokenHash};
 
 const NOW: Timestamp = Timestamp::from_millis(1_770_000_000_000);
-const LIMITS: ClientLimits = ClientLimits { calls: 2, watches: 1, calls_per_second: None };
+const LIMITS: ClientLimits = ClientLimits { calls: 2, watches: 1, calls_per_second: None, answer_bytes: 1 << 20 };
 
 const READ: &str = "oidm_read-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const EXPLAIN: &str = "oidm_explain-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -50,7 +50,7 @@ fn headers(authorizations: &[&str]) -> HeaderMap {
 fn pass(gate: &Gate, path: &str, authorizations: &[&str], peer: &Peer) -> String {
     let method = method_of(path).unwrap();
     match gate.0.admit(method, &headers(authorizations), peer) {
-        Ok((caller, _)) => format!("{:?}", caller.name),
+        Ok(admitted) => format!("{:?}", admitted.caller.name),
         Err(failure) => format!("{:?} {}", failure.status().code(), failure.name()),
     }
 }
@@ -162,7 +162,7 @@ fn passing(gate: &Gate, path: &str, authorizations: &[&str], peer: &Peer) -> usi
     let mut held = Vec::new();
     while held.len() < 10 {
         match gate.0.admit(method, &headers(authorizations), peer) {
-            Ok((_, places)) => held.push(places),
+            Ok(admitted) => held.push(admitted.places),
             Err(failure) => {
                 assert_eq!(failure.status().code(), Code::ResourceExhausted);
                 break;
@@ -203,4 +203,100 @@ fn refusals_are_told_once_a_second() {
     assert_eq!(log.may_tell(NOW.plus_millis(1_000)), Some(2));
     // A clock that is set back silences nothing for long.
     assert_eq!(log.may_tell(NOW.plus_millis(-60_000)), Some(0));
+}
+
+/// An answer that goes on for ever.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = tonic::codegen::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Status>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_ends_with_the_certificate() {
+    let gate = gate(known());
+    let peer = peer("192.0.2.1", Some(("DNS=search.example", 5_000)));
+    let read = format!("Bearer {READ}");
+    // By the token somebody stays known, whatever the certificate of the connection.
+    let by_token = gate.0.admit(method_of(WATCH).unwrap(), &headers(&[&read]), &peer).unwrap();
+    assert!(gate.0.end_at(by_token.until).is_none());
+    let admitted = gate.0.admit(method_of(WATCH).unwrap(), &headers(&[]), &peer).unwrap();
+    let end = gate.0.end_at(admitted.until);
+    let mut held = Held { end, ..refusal(Status::ok("")).into_body() };
+    held.body = Body::new(Endless);
+    let mut frame = async || std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut held), cx)).await;
+    let begun = tokio::time::Instant::now();
+    let ended = frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_millis(5_001));
+    let status = Status::from_header_map(&ended).unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().starts_with("the client certificate has expired"), "{status}");
+    let details = tonic_types::StatusExt::get_error_details(&status);
+    assert_eq!(details.error_info().unwrap().reason, "CREDENTIAL_REQUIRED");
+    assert!(frame().await.is_none());
+    // What has lapsed already, or is good for longer than a timer runs.
+    assert!(
+        gate.0.end_at(Some(NOW.plus_millis(-1))).is_some()
+            && gate.0.end_at(Some(Timestamp::from_millis(i64::MAX))).is_some()
+    );
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_are_bounded() {
+    let gate = gate(known());
+    let peer = peer("192.0.2.1", None);
+    let read = format!("Bearer {READ}");
+    let answer = |bytes: usize| {
+        let admitted = gate.0.admit(method_of(GET).unwrap(), &headers(&[&read]), &peer).unwrap();
+        let piece = http_body::Frame::data(tonic::codegen::Bytes::from(vec![7; bytes]));
+        let mut held = Held { places: Arc::new(admitted.places), ..refusal(Status::ok("")).into_body() };
+        held.body = Body::new(Pieces(vec![piece]));
+        held.make_ready().map(|()| held)
+    };
+    let mut first = answer(700 << 10).unwrap();
+    assert_eq!(answer(400 << 10).map(drop).unwrap_err().name(), "OVERLOADED");
+    drop(answer(300 << 10).unwrap());
+    let next = async |held: &mut Held| std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(held), cx)).await;
+    // Handed out, and not taken yet.
+    let handed_out = next(&mut first).await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(handed_out.len(), 700 << 10);
+    assert!(next(&mut first).await.is_none());
+    drop(first);
+    assert!(answer(400 << 10).is_err());
+    drop(handed_out);
+    assert!(answer(1 << 20).is_ok());
+    // Small ones are let through in any case, and a stream ends where a piece finds no room.
+    let full = answer(1 << 20).unwrap();
+    assert!(answer(16 << 10).is_ok());
+    drop(full);
+    let mut stream = answer(0).unwrap();
+    let _full = answer(1 << 20).unwrap();
+    stream.body = Body::new(Pieces(vec![http_body::Frame::data(vec![7; 20 << 10].into())]));
+    stream.ready = None;
+    let trailers = next(&mut stream).await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::ResourceExhausted);
+    assert!(next(&mut stream).await.is_none());
+}
+
+/// A body of pieces.
+struct Pieces(Vec<http_body::Frame<tonic::codegen::Bytes>>);
+
+impl http_body::Body for Pieces {
+    type Data = tonic::codegen::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Status>>> {
+        Poll::Ready(self.0.pop().map(Ok))
+    }
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::apply::{Apply, N, Put};
 use super::super::columns::app_id;
-use super::super::{StoreError, missing};
+use super::super::{StoreError, missing, overrides};
 use super::follow_up::{add_rows, forget_undecided, lists_waiting_for, note_dropped, note_undecided};
 use super::hashes::{Filtered, account_names, forget, user_names};
 use crate::core::filter::{Filter, UserVerdict};
@@ -159,6 +159,11 @@ impl Sieve {
         Ok(known.zip(user.last_updated).is_some_and(|(known, seen)| seen.as_millis() < known))
     }
 
+    /// Whether a user is known to be kept out.
+    pub(in crate::store) fn is_filtered_user(&self, sql: &Connection, user: &UserId) -> Result<bool, StoreError> {
+        Ok(self.hashes.find(sql, Kind::User, user.as_str())?.is_some())
+    }
+
     fn drop_user(&self, apply: &mut Apply<'_>, user: &User, leavings: &mut Leavings) -> Result<Sifted, StoreError> {
         let key = Key::User(user.id.clone());
         let n = apply.find(Kind::User, user.id.as_str())?;
@@ -195,6 +200,10 @@ impl Sieve {
             leavings.has_purged = true;
         } else if apply.is_reread {
             apply.guard.reread(key, apply.at, apply.now);
+        }
+        // Also of somebody who was never stored: a configuration may name them.
+        if let Some(n) = n {
+            leavings.has_purged |= overrides::forget_of_user(apply, n)?;
         }
         self.hashes.put_names(apply.sql, owner, None, &user_names(user))?;
         for scope in lists_waiting_for(apply.sql, Kind::User, user.id.as_str())? {

@@ -114,7 +114,7 @@ impl Snapshot<'_> {
 
     /// Accounts in an app, counted up to `cap`.
     pub fn count_app_users(&self, app: &AppId, cap: u32) -> Result<u64, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(0) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(0) };
         let sql = "SELECT count(*) FROM (SELECT 1 FROM app_users WHERE app = ?1 LIMIT ?2)";
         self.count(sql, params![app, cap])
     }

@@ -16,14 +16,25 @@ use crate::core::model::{App, AppGroup, AppUser, Group, Kind, Scope, User};
 impl Snapshot<'_> {
     /// Users, in the order in which they were first seen.
     pub fn users(&self, after: Option<i64>, limit: usize) -> Result<PageOf<User>, StoreError> {
+        Ok(page(self.numbered_users(after, limit.saturating_add(1))?, limit))
+    }
+
+    /// Users behind a surrogate, with their own, in their order.
+    pub fn numbered_users(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, User)>, StoreError> {
         let sql = const_format(&[
             "SELECT u.n, ",
             USER_COLUMNS,
             " FROM users u JOIN ids i ON i.n = u.n WHERE u.n > ?1 ORDER BY u.n LIMIT ?2",
         ]);
         let after = after.unwrap_or(-1);
-        let rows = self.rows(&sql, params![after, size(limit) + 1], |row| Ok((row.get(0)?, read_user(row, 1)?)))?;
-        Ok(page(rows, limit))
+        self.rows(&sql, params![after, size(limit)], |row| Ok((row.get(0)?, read_user(row, 1)?)))
+    }
+
+    /// Surrogates of the users of an app, in their order.
+    pub fn user_numbers_of_app(&self, app: &AppId, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
+        let sql = "SELECT user FROM app_users WHERE app = ?1 ORDER BY user LIMIT ?2";
+        self.rows(sql, params![app, size(limit)], |row| row.get(0))
     }
 
     /// Groups.
@@ -53,7 +64,7 @@ impl Snapshot<'_> {
 
     /// App users of an app.
     pub fn app_users(&self, app: &AppId, after: Option<i64>, limit: usize) -> Result<PageOf<AppUser>, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(page(Vec::new(), limit)) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(page(Vec::new(), limit)) };
         self.app_users_by_n(app, after, limit)
     }
 
@@ -95,11 +106,15 @@ impl Snapshot<'_> {
 
     /// Surrogate of the built-in group of all users, where it is visible.
     pub(super) fn everyone(&self) -> Result<Option<i64>, StoreError> {
-        self.one(
+        if let Some(known) = self.memo.everyone.get() {
+            return Ok(*known);
+        }
+        let everyone = self.one(
             "SELECT n FROM groups WHERE group_type = 'BUILT_IN' AND name = 'Everyone' ORDER BY n LIMIT 1",
             (),
             |row| row.get(0),
-        )
+        )?;
+        Ok(*self.memo.everyone.get_or_init(|| everyone))
     }
 
     /// Groups of a user, `Everyone` included.
@@ -167,7 +182,7 @@ impl Snapshot<'_> {
 
     /// App-group assignments of an app.
     pub fn app_groups(&self, app: &AppId, after: Option<i64>, limit: usize) -> Result<PageOf<AppGroup>, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(page(Vec::new(), limit)) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(page(Vec::new(), limit)) };
         let after = after.unwrap_or(-1);
         let rows = self.rows(
             "SELECT x.grp, ai.id, gi.id, x.priority, x.last_updated FROM app_groups x JOIN ids ai ON ai.n = x.app
@@ -180,7 +195,7 @@ impl Snapshot<'_> {
 
     /// Groups that grant the app to the user: the app's groups of which the user is a member, best priority first.
     pub fn granting_groups(&self, app: &AppId, user: &UserId) -> Result<Vec<AppGroup>, StoreError> {
-        let (Some(app), Some(user)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) else {
+        let (Some(app), Some(user)) = (self.n_of_app(app)?, self.n(Kind::User, user.as_str())?) else {
             return Ok(Vec::new());
         };
         let is_listed = self.user_by_n(user)?.is_some();
@@ -224,12 +239,16 @@ impl Snapshot<'_> {
 
     /// Number of groups and the youngest of them: as long as no group is removed, the same mark means the same groups.
     pub fn groups_mark(&self) -> Result<(u64, i64), StoreError> {
+        if let Some(known) = self.memo.groups_mark.get() {
+            return Ok(*known);
+        }
         let count =
             self.one("SELECT value FROM meta WHERE name = ?1", [super::super::meta::rows_name(Kind::Group)], |row| {
                 row.get::<_, i64>(0)
             })?;
         let youngest = self.one("SELECT max(n) FROM groups", (), |row| row.get::<_, Option<i64>>(0))?.flatten();
-        Ok((count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(), youngest.unwrap_or_default()))
+        let count = count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default();
+        Ok(*self.memo.groups_mark.get_or_init(|| (count, youngest.unwrap_or_default())))
     }
 
     /// Rows of one scope.
@@ -241,18 +260,14 @@ impl Snapshot<'_> {
             Scope::GroupMembers(group) => {
                 ("SELECT count(*) FROM group_members WHERE grp = ?1", Some(self.n(Kind::Group, group.as_str())?))
             }
-            Scope::AppUsers(app) => {
-                ("SELECT count(*) FROM app_users WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
-            }
-            Scope::AppGroups(app) => {
-                ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n(Kind::App, app.as_str())?))
-            }
+            Scope::AppUsers(app) => ("SELECT count(*) FROM app_users WHERE app = ?1", Some(self.n_of_app(app)?)),
+            Scope::AppGroups(app) => ("SELECT count(*) FROM app_groups WHERE app = ?1", Some(self.n_of_app(app)?)),
             // Of an object: itself.
             Scope::User(user) => ("SELECT count(*) FROM users WHERE n = ?1", Some(self.n(Kind::User, user.as_str())?)),
             Scope::Group(group) => {
                 ("SELECT count(*) FROM groups WHERE n = ?1", Some(self.n(Kind::Group, group.as_str())?))
             }
-            Scope::App(app) => ("SELECT count(*) FROM apps WHERE n = ?1", Some(self.n(Kind::App, app.as_str())?)),
+            Scope::App(app) => ("SELECT count(*) FROM apps WHERE n = ?1", Some(self.n_of_app(app)?)),
             Scope::Log => return Ok(0),
         };
         let n = n.map(|n| n.unwrap_or(-1));

@@ -7,30 +7,37 @@ mod books;
 mod filtered;
 mod follow;
 mod lists;
+mod overrides;
 mod scopes;
 mod unseen;
 mod ways;
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use self::books::{Change, ChangeKey, ChangeOp, GapChange, QuarantineRecord, ScopeRecord};
 pub use self::follow::{FollowRecord, HeldScope};
+pub use self::overrides::{OverrideChange, OverrideGone};
 pub use self::scopes::{BookState, QuarantineLine, ScopeBook};
 pub use self::ways::{GroupOfApp, WayOf};
 use super::StoreError;
 use super::columns::{
-    APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, app_id, kind_code, read_app,
-    read_app_user, read_group, read_user, user_id,
+    ACCOUNT_COLUMNS, APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS,
+    app_id, kind_code, read_account, read_app, read_app_user, read_group, read_user, user_id,
 };
-use super::meta::Meta;
+use super::memo::Memo;
+use super::meta::{self, Meta};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Group, Kind, User};
 use crate::core::normalize::LookupKey;
+use crate::core::secret::Secret;
 
 /// A consistent view of the store.
 pub struct Snapshot<'a> {
-    sql: &'a Transaction<'a>,
-    revision: Revision,
+    /// In a transaction.
+    sql: &'a Connection,
+    memo: &'a Memo,
 }
 
 /// A page of a list.
@@ -90,6 +97,10 @@ pub struct ReleasedName {
     pub released_at: Timestamp,
 }
 
+/// Where the columns of the user and of the account begin in the row of an [`AccountHit`].
+const USER_AT: usize = 2;
+const ACCOUNT_AT: usize = USER_AT + USER_COLUMN_COUNT;
+
 fn size(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -102,13 +113,14 @@ fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> PageOf<T> {
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn new(sql: &'a Transaction<'a>) -> Result<Self, StoreError> {
-        Ok(Self { sql, revision: Meta::read_revision(sql)? })
+    /// The snapshot of the transaction that is open on `sql`; `memo` is as of it.
+    pub(super) fn new(sql: &'a Connection, memo: &'a Memo) -> Self {
+        Self { sql, memo }
     }
 
     /// The revision of this snapshot.
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.memo.head.revision
     }
 
     /// All single values.
@@ -116,28 +128,36 @@ impl<'a> Snapshot<'a> {
         Meta::read(self.sql)
     }
 
+    /// What page tokens are sealed with; `None` in a store that was last written by an earlier version.
+    pub fn page_key(&self) -> Result<Option<Secret>, StoreError> {
+        meta::read_page_key(self.sql)
+    }
+
     /// Times of the last complete crawl and of the log position: what every answer tells.
-    pub fn times(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
-        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
-        let mut time = |name: &str| -> Result<Option<Timestamp>, StoreError> {
-            let value: Option<i64> = select.query_row([name], |row| row.get(0)).optional()?;
-            Ok(value.map(Timestamp::from_millis))
-        };
-        Ok((time("crawl_completed_at")?, time("observed_through")?))
+    pub fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.memo.head.crawl_completed_at, self.memo.head.observed_through)
     }
 
     /// The moment up to which the log has been followed, by this machine's clock: how old the position is, whatever the two
     /// clocks say.
-    pub fn observed_by_our_clock(&self) -> Result<Option<Timestamp>, StoreError> {
-        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = 'observed_by_our_clock'")?;
-        let value: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
-        Ok(value.map(Timestamp::from_millis))
+    pub fn observed_by_our_clock(&self) -> Option<Timestamp> {
+        self.memo.head.observed_by_our_clock
     }
 
-    pub(super) fn apps_revision(&self) -> Result<Revision, StoreError> {
-        let mut select = self.sql.prepare_cached("SELECT value FROM meta WHERE name = 'apps_revision'")?;
-        let value: Option<i64> = select.query_row((), |row| row.get(0)).optional()?;
-        Ok(Revision(value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default()))
+    pub(super) fn apps_revision(&self) -> Revision {
+        self.memo.head.apps_revision
+    }
+
+    /// Surrogate of an app.
+    fn n_of_app(&self, id: &AppId) -> Result<Option<i64>, StoreError> {
+        if let Some(n) = self.memo.apps.borrow().get(id) {
+            return Ok(Some(*n));
+        }
+        let n = self.n(Kind::App, id.as_str())?;
+        if let Some(n) = n {
+            self.memo.apps.borrow_mut().insert(id.clone(), n);
+        }
+        Ok(n)
     }
 
     fn n(&self, kind: Kind, id: &str) -> Result<Option<i64>, StoreError> {
@@ -201,7 +221,7 @@ impl<'a> Snapshot<'a> {
 
     /// An app by id.
     pub fn app(&self, id: &AppId) -> Result<Option<App>, StoreError> {
-        match self.n(Kind::App, id.as_str())? {
+        match self.n_of_app(id)? {
             Some(n) => self.app_by_n(n),
             None => Ok(None),
         }
@@ -222,7 +242,7 @@ impl<'a> Snapshot<'a> {
 
     /// An app user.
     pub fn app_user(&self, app: &AppId, user: &UserId) -> Result<Option<AppUser>, StoreError> {
-        match (self.n(Kind::App, app.as_str())?, self.n(Kind::User, user.as_str())?) {
+        match (self.n_of_app(app)?, self.n(Kind::User, user.as_str())?) {
             (Some(app), Some(user)) => self.app_user_by_n(app, user),
             _ => Ok(None),
         }
@@ -239,32 +259,48 @@ impl<'a> Snapshot<'a> {
 
     /// Everybody who may be meant by a name in an app, at most `limit`.
     pub fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
-        // Two point reads of clustered keys; one statement for both would sort in a temporary table each time.
-        let key = key.to_stored();
+        let Some(app_n) = self.n_of_app(app)? else { return Ok(Vec::new()) };
+        // Two point reads of clustered keys; `UNION` would sort in a temporary table each time.
         let mut users: Vec<i64> = self.rows(
-            "SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3",
-            params![app, key, size(limit)],
+            "SELECT * FROM (SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3)
+             UNION ALL SELECT * FROM (SELECT user FROM user_keys WHERE key = ?2 LIMIT ?3)",
+            params![app_n, key.to_stored(), size(limit)],
             |row| row.get(0),
         )?;
-        let of_okta: Vec<i64> =
-            self.rows("SELECT user FROM user_keys WHERE key = ?1 LIMIT ?2", params![key, size(limit)], |row| {
-                row.get(0)
-            })?;
-        users.extend(of_okta);
         users.sort_unstable();
         users.dedup();
         users.truncate(limit);
-        let hit = |user: i64| -> Result<AccountHit, StoreError> {
-            Ok(AccountHit { user: self.user_by_n(user)?, app_user: self.app_user_by_n(app, user)? })
-        };
-        users.into_iter().map(hit).collect()
+        users.into_iter().map(|user| self.account_hit((app, app_n), user)).collect()
+    }
+
+    /// A user and the account in an app, by surrogates.
+    fn account_hit(&self, (app, app_n): (&AppId, i64), user: i64) -> Result<AccountHit, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            const_format(&[
+                "SELECT u.n, x.user, ",
+                USER_COLUMNS,
+                ", ",
+                ACCOUNT_COLUMNS,
+                " FROM ids i LEFT JOIN users u ON u.n = i.n LEFT JOIN app_users x ON x.app = ?1 AND x.user = i.n \
+                 LEFT JOIN ids gi ON gi.n = x.via_group WHERE i.n = ?2",
+            ])
+        });
+        let hit = self.one(&SQL, [app_n, user], |row| {
+            let has = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.is_some());
+            let (is_listed, has_account) = (has(0)?, has(1)?);
+            let id = user_id(row, USER_AT)?;
+            Ok(AccountHit {
+                user: if is_listed { Some(read_user(row, USER_AT)?) } else { None },
+                app_user: if has_account { Some(read_account(row, ACCOUNT_AT, app.clone(), id)?) } else { None },
+            })
+        })?;
+        Ok(hit.unwrap_or(AccountHit { user: None, app_user: None }))
     }
 
     /// Keys of names in an app that several users may have, from `from` on in the order of the keys. Reads about `rows_max`
     /// rows, at least two.
     pub fn shared_keys(&self, app: &AppId, from: i64, rows_max: usize) -> Result<SharedKeys, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(SharedKeys::default()) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(SharedKeys::default()) };
         let rows_max = rows_max.max(2);
         let keys: Vec<i64> = self.rows(
             "SELECT key FROM account_keys WHERE app = ?1 AND key >= ?2 ORDER BY key LIMIT ?3",
@@ -288,7 +324,7 @@ impl<'a> Snapshot<'a> {
 
     /// Accounts of an app that have a name with this key, at most `limit`.
     pub fn accounts_by_key(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AppUser>, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(Vec::new()) };
         let users: Vec<i64> = self.rows(
             "SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3",
             params![app, key.to_stored(), size(limit)],
@@ -309,7 +345,13 @@ impl<'a> Snapshot<'a> {
 
     /// Who had a name before, in the app or as login or e-mail.
     pub fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, StoreError> {
-        let app = self.n(Kind::App, app.as_str())?.unwrap_or(-1);
+        let app = self.n_of_app(app)?.unwrap_or(-1);
+        // Hardly any name has a past; to find and sort that of none would take longer.
+        let has_past = "SELECT EXISTS (SELECT 1 FROM account_history WHERE app = 0 AND key = ?2)
+             OR EXISTS (SELECT 1 FROM account_history WHERE app = ?1 AND key = ?2)";
+        if !self.one(has_past, [app, key.to_stored()], |row| row.get(0))?.unwrap_or(false) {
+            return Ok(Vec::new());
+        }
         let mut names = Vec::new();
         for of in [0, app] {
             names.extend(self.rows(

@@ -39,13 +39,16 @@ pub struct WayOf {
 impl Snapshot<'_> {
     /// Okta's id of the org, once it has told it.
     pub fn org_id(&self) -> Result<Option<OrgId>, StoreError> {
+        if let Some(known) = self.memo.org_id.get() {
+            return Ok(known.clone());
+        }
         let raw = self.one("SELECT value FROM meta WHERE name = 'org_id'", (), |row| row.get::<_, String>(0))?;
-        Ok(raw.and_then(|raw| OrgId::new(&raw).ok()))
+        Ok(self.memo.org_id.get_or_init(|| raw.and_then(|raw| OrgId::new(&raw).ok())).clone())
     }
 
     /// Groups of an app with exactly this name, at most `limit`, in a stable order.
     pub fn groups_named(&self, app: &AppId, name: &str, limit: usize) -> Result<Vec<Group>, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(Vec::new()) };
         let sql = const_format(&[
             "SELECT ",
             GROUP_COLUMNS,
@@ -59,7 +62,7 @@ impl Snapshot<'_> {
 
     /// A group that is assigned to an app and that no list shows, if there is one.
     pub fn unseen_group_of(&self, app: &AppId) -> Result<Option<GroupId>, StoreError> {
-        let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(None) };
+        let Some(app) = self.n_of_app(app)? else { return Ok(None) };
         self.one(
             "SELECT i.id FROM app_groups x JOIN ids i ON i.n = x.grp
              WHERE x.app = ?1 AND NOT EXISTS (SELECT 1 FROM groups g WHERE g.n = x.grp) LIMIT 1",
@@ -70,7 +73,7 @@ impl Snapshot<'_> {
 
     /// How a group belongs to an app, whether or not the list of groups shows it.
     pub fn is_group_of_app(&self, app: &AppId, group: &GroupId) -> Result<GroupOfApp, StoreError> {
-        let (Some(app), Some(group)) = (self.n(Kind::App, app.as_str())?, self.n(Kind::Group, group.as_str())?) else {
+        let (Some(app), Some(group)) = (self.n_of_app(app)?, self.n(Kind::Group, group.as_str())?) else {
             return Ok(GroupOfApp::default());
         };
         let has = |sql: &str| Ok::<_, StoreError>(self.one(sql, [app, group], |row| row.get::<_, i64>(0))?.is_some());
