@@ -7,10 +7,12 @@
 //! | [`okta`] | the typed read-only client |
 //! | [`engine`] | the shell: crawls, follows, keeps the index, ends together |
 //! | [`serve`] | the gRPC services over store and index; health and metrics |
+//! | [`client`] | typed calls for Rust programs, and a copy that answers by itself |
 //! | [`cli`] | the command line |
 //! | [`store`] | SQLite: one writer, many readers, every change under a revision |
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod core;
 pub mod engine;

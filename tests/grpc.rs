@@ -10,10 +10,14 @@ mod acl;
 mod admin;
 #[path = "grpc/changes.rs"]
 mod changes;
+#[path = "grpc/client.rs"]
+mod client;
 #[path = "grpc/completeness.rs"]
 mod completeness;
 #[path = "grpc/coverage.rs"]
 mod coverage;
+#[path = "grpc/door.rs"]
+mod door;
 #[path = "grpc/explain.rs"]
 mod explain;
 #[path = "grpc/failures.rs"]
@@ -32,6 +36,8 @@ mod patience;
 mod pki;
 #[path = "grpc/raw.rs"]
 mod raw;
+#[path = "grpc/reflector.rs"]
+mod reflector;
 #[path = "grpc/search.rs"]
 mod search;
 #[path = "grpc/security.rs"]

@@ -5,16 +5,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
-use okta_idmap_proto::v1::admin_client::AdminClient;
 use okta_idmap_proto::v1::admin_server::Admin;
-use okta_idmap_proto::v1::changes_client::ChangesClient;
 use okta_idmap_proto::v1::changes_server::Changes as _;
-use okta_idmap_proto::v1::coverage_client::CoverageClient;
 use okta_idmap_proto::v1::coverage_server::Coverage;
-use okta_idmap_proto::v1::lookup_client::LookupClient;
 use okta_idmap_proto::v1::lookup_server::Lookup;
-use okta_idmap_proto::v1::search_client::SearchClient;
 use okta_idmap_proto::v1::search_server::Search;
 use okta_idmap_proto::v1::{self, ErrorReason};
 use tonic::{Code, Request, Status, Streaming};
@@ -23,9 +17,10 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 use super::args::Global;
-use super::dial::{Dial, Wire};
+use super::dial::{Dial, Dialled};
 use super::failure::Failure;
 use super::run;
+use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigErrors, OrgConfig};
 
 /// The services, as objects of this process.
@@ -37,16 +32,8 @@ pub(super) struct Services {
     pub(super) admin: Arc<dyn Admin>,
 }
 
-struct Clients {
-    lookup: LookupClient<Wire>,
-    search: SearchClient<Wire>,
-    coverage: CoverageClient<Wire>,
-    changes: ChangesClient<Wire>,
-    admin: AdminClient<Wire>,
-}
-
 enum Target {
-    Server(Box<Clients>),
+    Server(Box<Client>),
     Direct(Services),
 }
 
@@ -126,7 +113,7 @@ impl Backend {
     /// Follows the changes, where a server answers.
     pub(super) async fn watch(&self, request: v1::WatchRequest) -> Result<Streaming<v1::WatchResponse>, Status> {
         match &self.target {
-            Target::Server(clients) => Ok(clients.changes.clone().watch(request).await?.into_inner()),
+            Target::Server(client) => client.watch(request).await.map_err(status_of),
             Target::Direct(_) => Err(Status::unimplemented("only a server can be watched")),
         }
     }
@@ -134,29 +121,17 @@ impl Backend {
     async fn server(url: &str, dial: &Dial) -> anyhow::Result<Self> {
         let unreachable =
             || format!("no okta-idmap server answers at {url}: start `okta-idmap serve`, or use --direct");
-        let channel = dial.connect().await.with_context(unreachable)?;
-        let (bearer, patience) = (&dial.bearer, dial.patience);
+        let Dialled { channel, client } = dial.connect().await.with_context(unreachable)?;
+        let patience = dial.patience;
         // Something else may listen there: only who knows the health service, or refuses it in gRPC's words, is one. The
         // token is not shown to anybody else.
-        let mut health = HealthClient::new(channel.clone());
+        let mut health = HealthClient::new(channel);
         let asked = tokio::time::timeout(patience, health.check(HealthCheckRequest::default())).await;
         match asked.map_err(|_| anyhow!("it does not answer")).with_context(unreachable)? {
             Err(status) if status.code() != Code::NotFound => return Err(status_error(&status).context(unreachable())),
             _ => tracing::debug!(server = %url, "asking the server"),
         }
-        let clients = Clients {
-            lookup: LookupClient::with_interceptor(channel.clone(), bearer.clone())
-                .max_decoding_message_size(RESPONSE_BYTES_MAX),
-            search: SearchClient::with_interceptor(channel.clone(), bearer.clone())
-                .max_decoding_message_size(RESPONSE_BYTES_MAX),
-            changes: ChangesClient::with_interceptor(channel.clone(), bearer.clone())
-                .max_decoding_message_size(RESPONSE_BYTES_MAX),
-            admin: AdminClient::with_interceptor(channel.clone(), bearer.clone())
-                .max_decoding_message_size(RESPONSE_BYTES_MAX),
-            coverage: CoverageClient::with_interceptor(channel, bearer.clone())
-                .max_decoding_message_size(RESPONSE_BYTES_MAX),
-        };
-        Ok(Self { target: Target::Server(Box::new(clients)), name: format!("server {url}") })
+        Ok(Self { target: Target::Server(Box::new(client)), name: format!("server {url}") })
     }
 
     fn direct(config: &Config, orgs: &[&OrgConfig]) -> Result<Self, Failure> {
@@ -190,11 +165,12 @@ macro_rules! calls {
                 #[doc = concat!("To ", $what, ".")]
                 pub(super) async fn $name(&self, request: v1::$request) -> Result<v1::$response, Failure> {
                     let answer = match &self.target {
-                        // A clone of a client shares its connection.
-                        Target::Server(clients) => clients.$service.clone().$name(request).await,
-                        Target::Direct(services) => services.$service.$name(Request::new(request)).await,
+                        Target::Server(client) => client.$name(request).await.map_err(status_of),
+                        Target::Direct(services) => {
+                            services.$service.$name(Request::new(request)).await.map(tonic::Response::into_inner)
+                        }
                     };
-                    answer.map(tonic::Response::into_inner).map_err(|status| self.failed($what, &status))
+                    answer.map_err(|status| self.failed($what, &status))
                 }
             )*
         }
@@ -230,6 +206,14 @@ calls! {
     admin.set_override(SetOverrideRequest) -> SetOverrideResponse: "set the override",
     admin.delete_override(DeleteOverrideRequest) -> DeleteOverrideResponse: "take the override back",
     admin.reindex(ReindexRequest) -> ReindexResponse: "build the search index anew",
+}
+
+/// The status that a call ended with.
+fn status_of(error: ClientError) -> Status {
+    match error.refusal() {
+        Some(refusal) => refusal.status().clone(),
+        None => Status::unavailable(error.to_string()),
+    }
 }
 
 /// What a server said: its message, or the name of the code where it said nothing; which orgs there are where it asks.

@@ -212,7 +212,12 @@ async fn stream(
     shutdown: &CancellationToken,
 ) -> Result<Ended, Failure> {
     let kinds = row_kinds(&args.kinds).into_iter().map(i32::from).collect();
-    let request = v1::WatchRequest { context: context.request_context()?, start: Some(place.start()), kinds };
+    let request = v1::WatchRequest {
+        context: context.request_context()?,
+        start: Some(place.start()),
+        kinds,
+        for_resolution: false,
+    };
     let opened = tokio::select! {
         () = shutdown.cancelled() => return Ok(Ended::Stopped),
         opened = backend.watch(request) => opened,
@@ -234,7 +239,7 @@ async fn stream(
         printer.print(&message.events)?;
         for event in &message.events {
             match &event.event {
-                Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })) => place.reached(meta),
+                Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), .. })) => place.reached(meta),
                 Some(Event::TooOld(too_old)) => return Ok(Ended::TooOld(words::too_old(too_old))),
                 _ => {}
             }
@@ -300,7 +305,7 @@ impl Printer {
 
     /// A line where a checkpoint says something else of the completeness than the one before. Programs have it in every one.
     fn completeness(&mut self, event: &v1::ChangeEvent) -> Option<String> {
-        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })) = &event.event else { return None };
+        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), .. })) = &event.event else { return None };
         let count = usize::try_from(meta.gap_count).unwrap_or(usize::MAX);
         let partial = match meta.completeness() {
             v1::Completeness::Complete => String::new(),
@@ -315,7 +320,7 @@ impl Printer {
     }
 
     fn is_news(&mut self, event: &v1::ChangeEvent) -> bool {
-        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })) = &event.event else { return true };
+        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), .. })) = &event.event else { return true };
         let position = (meta.revision, meta.store_id.clone());
         if self.printed.as_ref() == Some(&position) {
             return false;
@@ -339,6 +344,8 @@ fn line(event: &v1::ChangeEvent) -> Option<String> {
         }
         Event::SnapshotEnd(_) => ("snapshot", "complete".to_owned()),
         Event::TooOld(too_old) => ("too old", words::too_old(too_old)),
+        // Not asked for.
+        Event::Policy(_) | Event::Coverage(_) | Event::HeldNames(_) => return None,
     };
     Some(clean(&format!("{:>9}  {what:<10}  {detail}", event.revision)))
 }
@@ -386,7 +393,7 @@ mod tests {
 
     fn checkpoint(revision: u64) -> v1::ChangeEvent {
         let meta = v1::ResponseMeta { revision, store_id: "s".to_owned(), ..Default::default() };
-        event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) }))
+        event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: None }))
     }
 
     #[test]
@@ -432,7 +439,8 @@ mod tests {
                 gap_count: u32::try_from(gap_ids.len()).unwrap(),
                 ..Default::default()
             };
-            let shown = printer.completeness(&event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta) })));
+            let shown =
+                printer.completeness(&event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: None })));
             assert_eq!(shown.as_deref(), expected);
         };
         check(&[], None);

@@ -16,8 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::ids::Timestamp;
 use super::model::{Kind, Scope};
 
+mod journal;
 mod words;
 
+pub use self::journal::{CoverageChanges, ScopeCoverage};
 pub use self::words::{hides, missing_oauth_scope, remedy, remedy_of};
 
 /// Why something may be missing (product terms).
@@ -319,6 +321,8 @@ pub struct Coverage {
     departed: VecDeque<(u64, Scope)>,
     /// Generation of the youngest closing that is not remembered any more.
     closings_forgotten_through: u64,
+    /// What changed lately, for those who keep a copy.
+    journal: journal::Journal,
 }
 
 /// The collection that an object stands in.
@@ -334,6 +338,7 @@ const fn collection_of(kind: Kind) -> Option<Scope> {
 impl Coverage {
     /// Notes that `scope` was read to its end at `at`.
     pub fn completed(&mut self, scope: Scope, at: Timestamp) {
+        self.journal.note(scope.clone());
         if self.complete.insert(scope.clone(), at).is_none() {
             self.remember_closing(scope, GapKind::NotRead);
         }
@@ -341,12 +346,14 @@ impl Coverage {
 
     /// Notes that `scope` counts as read since its object was created: whoever sees the object sees a scope that is complete.
     pub fn born(&mut self, scope: Scope, at: Timestamp) {
+        self.journal.note(scope.clone());
         self.generation += u64::from(self.complete.insert(scope, at).is_none());
     }
 
     /// Notes that the object of a scope is gone. Whoever still sees it, in rows of before, sees a scope that was complete.
     pub fn gone(&mut self, scope: &Scope) {
         if self.complete.remove(scope).is_some() {
+            self.journal.note(scope.clone());
             self.generation += 1;
             if self.departed.len() >= RECENT_CLOSINGS_MAX {
                 self.departed.pop_front();
@@ -362,6 +369,7 @@ impl Coverage {
 
     /// Forgets a scope that nobody reads any more.
     pub fn forget(&mut self, scope: &Scope) {
+        self.journal.note(scope.clone());
         let was_complete = self.complete.remove(scope).is_some();
         self.objects.remove(scope);
         for kind in self.open.remove(scope).unwrap_or_default() {
@@ -375,8 +383,11 @@ impl Coverage {
         if scope.object().is_some() {
             self.objects.insert(scope.clone());
         }
-        let is_new = self.open.entry(scope).or_default().insert(kind);
-        self.generation += u64::from(is_new);
+        let is_new = self.open.entry(scope.clone()).or_default().insert(kind);
+        if is_new {
+            self.generation += 1;
+            self.journal.note(scope);
+        }
     }
 
     /// Notes that a gap is closed.
@@ -388,6 +399,7 @@ impl Coverage {
             self.objects.remove(scope);
         }
         if was_open {
+            self.journal.note(scope.clone());
             self.remember_closing(scope.clone(), kind);
         }
     }

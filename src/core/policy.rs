@@ -183,6 +183,25 @@ impl GrantPolicy {
         })
     }
 
+    /// The settings that make this policy again.
+    pub fn settings(&self) -> GrantPolicySettings {
+        let rules = self.name_rules.iter();
+        let alias = |alias: &Alias| AliasSetting {
+            app: alias.app.to_string(),
+            kind: alias.kind,
+            name: alias.name.to_string(),
+            user: alias.user.to_string(),
+        };
+        GrantPolicySettings {
+            user_statuses: self.user_statuses.iter().map(|status| status.as_str().to_owned()).collect(),
+            app_user_statuses: self.app_user_statuses.iter().map(|status| status.as_str().to_owned()).collect(),
+            name_rules: rules.map(|(app, rule)| NameRuleSetting { app: app.to_string(), rule: *rule }).collect(),
+            second_email: self.second_email,
+            quarantine_millis: self.quarantine_millis,
+            aliases: self.aliases.values().flatten().map(alias).collect(),
+        }
+    }
+
     /// Whether a user with this status may see anything. An unknown status never grants.
     pub fn user_grants(&self, status: &UserStatus) -> bool {
         self.user_statuses.contains(status)

@@ -140,7 +140,7 @@ async fn set_override(
     let name = call.scan(move |ask| name_of(ask, account.as_ref(), false)).await?;
     let record = control.set_override(order.setting(name, caller)).await?.map_err(refusal)?;
     tell(call, "Admin.SetOverride", &record);
-    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(ask, &record, true)));
+    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(&record, ask.now, true)));
     let (meta, row) = call.scan(shown).await?;
     Ok(v1::SetOverrideResponse { meta: Some(meta), operator_override: Some(row) })
 }
@@ -153,7 +153,7 @@ async fn delete_override(
     let name = call.scan(move |ask| name_of(ask, account.as_ref(), true)).await?;
     let record = control.delete_override(name).await?.map_err(refusal)?;
     tell(call, "Admin.DeleteOverride", &record);
-    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(ask, &record, true)));
+    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(&record, ask.now, true)));
     let (meta, row) = call.scan(shown).await?;
     Ok(v1::DeleteOverrideResponse { meta: Some(meta), operator_override: Some(row) })
 }

@@ -173,11 +173,8 @@ impl Call {
 
     /// As [`Call::point`], and whether a later answer may be better.
     pub(super) fn point_then<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Answered<T> {
-        let generation = self.view.reader().coverage().generation();
-        self.view
-            .reader()
-            .read(|snapshot| Ok(self.checked(snapshot, generation, answer)))
-            .unwrap_or_else(Answered::from)
+        let known = self.known();
+        self.view.reader().read(|snapshot| Ok(self.checked(snapshot, known, answer))).unwrap_or_else(Answered::from)
     }
 
     /// Answers on a blocking thread: for everything that reads many rows.
@@ -206,20 +203,25 @@ impl Call {
             Ok(place) => place,
             Err(failure) => return Answered::refused(failure),
         };
-        let generation = self.view.reader().coverage().generation();
+        let known = self.known();
         let call = self.clone();
-        let answered = self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, generation, answer))).await;
+        let answered = self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, known, answer))).await;
         answered.unwrap_or_else(Answered::from)
+    }
+
+    fn known(&self) -> Known {
+        let coverage = self.view.reader().coverage();
+        Known { generation: coverage.generation(), position: coverage.position() }
     }
 
     fn checked<T>(
         &self,
         snapshot: &Snapshot<'_>,
-        generation: u64,
+        known: Known,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
     ) -> Answered<T> {
         let mut is_early = false;
-        match self.answered(snapshot, generation, answer, &mut is_early) {
+        match self.answered(snapshot, known, answer, &mut is_early) {
             Ok(answer) => Answered { answer: Ok(answer), is_early },
             Err(failure) => Answered::refused(failure),
         }
@@ -228,7 +230,7 @@ impl Call {
     fn answered<T>(
         &self,
         snapshot: &Snapshot<'_>,
-        generation: u64,
+        known: Known,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>,
         is_early: &mut bool,
     ) -> Result<T, Failure> {
@@ -241,7 +243,8 @@ impl Call {
             view: &self.view,
             snapshot,
             now: self.now,
-            generation,
+            generation: known.generation,
+            coverage_position: known.position,
             snapshot_completed_at,
             observed_through,
             observed_by_our_clock,
@@ -253,6 +256,13 @@ impl Call {
         *is_early = ask.is_early.get();
         answer
     }
+}
+
+/// How far the coverage was before a snapshot.
+#[derive(Clone, Copy)]
+struct Known {
+    generation: u64,
+    position: u64,
 }
 
 /// An answer, and whether it is worth asking again in a moment.
@@ -289,6 +299,8 @@ pub(super) struct Ask<'a> {
     pub(super) snapshot: &'a Snapshot<'a>,
     pub(super) now: Timestamp,
     generation: u64,
+    /// The position in the coverage's changes before the snapshot.
+    pub(super) coverage_position: u64,
     pub(super) snapshot_completed_at: Option<Timestamp>,
     observed_through: Option<Timestamp>,
     observed_by_our_clock: Option<Timestamp>,

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `lines` | decisions: what a piece of the log becomes, whether a start can be served |
 //! | `rows` | events from the store |
+//! | `resolution` | what answers are made of beside the rows |
 //! | `watch`, `rounds` | the stream; what several streams read together |
 //! | `list` | the pages |
 //! | `export` | everything at one revision, for a process that has the store |
@@ -13,6 +14,7 @@
 mod export;
 mod lines;
 mod list;
+mod resolution;
 mod rounds;
 mod rows;
 mod watch;
@@ -51,8 +53,9 @@ impl ChangesService {
         }
         let permit = Arc::clone(self.0.streams()).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
         let begin = call.scan(move |ask| begin(ask, &start)).await?;
-        let (clock, phase) = (self.0.clock(), watch::phase_of(connection));
-        Ok(watch::stream(Opening { call: call.undemanding(), begin, kinds, permit, drain, clock, phase }))
+        let (clock, phase, for_resolution) = (self.0.clock(), watch::phase_of(connection), request.for_resolution);
+        let call = call.undemanding();
+        Ok(watch::stream(Opening { call, begin, kinds, for_resolution, permit, drain, clock, phase }))
     }
 }
 

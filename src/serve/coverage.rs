@@ -15,6 +15,7 @@ mod quarantine_list;
 mod scope_list;
 mod template_list;
 
+pub(crate) use self::gap_list::kind_to_proto;
 pub(super) use self::gap_list::{forgotten_gap, gaps_by_id};
 pub(super) use self::org_status::{get_status, index_status};
 pub(super) use self::scope_list::{ScopeStates, count_by_state};

@@ -17,7 +17,7 @@ use crate::core::model::{App, Scope};
 
 /// Gaps that could change an answer. Empty means that the answer is complete.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gaps {
+pub(crate) struct Gaps {
     /// Those of a handful of collections.
     few: BTreeSet<String>,
     /// Those of all accounts, or of all memberships, sorted; shared, because an unreadable org has one per group.
@@ -26,7 +26,7 @@ pub(super) struct Gaps {
 
 impl Gaps {
     /// Adds those of a completeness.
-    pub(super) fn add(&mut self, completeness: &Completeness) {
+    pub(crate) fn add(&mut self, completeness: &Completeness) {
         self.few.extend(completeness.gap_ids().iter().map(|id| id.as_str().to_owned()));
     }
 
@@ -64,7 +64,7 @@ impl Gaps {
     }
 
     /// Completeness, the first `limit` ids, and how many there are.
-    pub(super) fn shown(&self, limit: usize) -> (v1::Completeness, Vec<String>, u32) {
+    pub(crate) fn shown(&self, limit: usize) -> (v1::Completeness, Vec<String>, u32) {
         if self.is_empty() {
             return (v1::Completeness::Complete, Vec::new(), 0);
         }

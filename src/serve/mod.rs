@@ -19,6 +19,7 @@ mod coverage;
 mod door;
 mod errors;
 mod explain;
+mod facts;
 #[cfg(test)]
 mod filter_tests;
 mod gaps;
@@ -74,6 +75,13 @@ pub use self::status::{
     RuntimeStatus, StatusSource,
 };
 pub use self::tls::{Tls, TlsError};
+
+pub(crate) use self::coverage::kind_to_proto;
+pub(crate) use self::facts::Facts;
+pub(crate) use self::gaps::Gaps;
+pub(crate) use self::overrides::override_row;
+pub(crate) use self::resolution::{AccountQuery, Wanted, resolve_among};
+pub(crate) use self::rows::{Shower, timestamp};
 
 use self::ask::{Ask, Call};
 use self::gate::Caller;

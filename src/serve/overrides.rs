@@ -121,8 +121,8 @@ const fn source_to_proto(source: OverrideSource) -> v1::OverrideSource {
     }
 }
 
-/// The row. `with_story`: who set it and why, for those who may see that.
-pub(super) fn override_row(ask: &Ask<'_>, record: &OverrideRecord, with_story: bool) -> v1::Override {
+/// The row at a time. `with_story`: who set it and why, for those who may see that.
+pub(crate) fn override_row(record: &OverrideRecord, now: Timestamp, with_story: bool) -> v1::Override {
     let entry = &record.entry;
     let story = |text: &str| if with_story { text.to_owned() } else { String::new() };
     v1::Override {
@@ -136,7 +136,7 @@ pub(super) fn override_row(ask: &Ask<'_>, record: &OverrideRecord, with_story: b
         created_at: Some(timestamp(record.created_at)),
         created_by: story(&record.created_by),
         reason: story(&record.reason),
-        expired: entry.expires_at <= ask.now,
+        expired: entry.expires_at <= now,
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn operator_override(ask: &Ask<'_>, record: &OverrideRecord) -> Resul
     let app = ask.apps()?.iter().find(|app| app.id == entry.app).map(app_ref);
     let user = ask.snapshot.user(&entry.user)?.filter(|user| !ask.withholds_user(&user.id));
     Ok(v1::OperatorOverride {
-        row: Some(override_row(ask, record, true)),
+        row: Some(override_row(record, ask.now, true)),
         app: Some(app.unwrap_or_else(|| v1::AppRef { id: entry.app.to_string(), ..v1::AppRef::default() })),
         user: Some(user_or_id(user.as_ref(), &entry.user)),
     })

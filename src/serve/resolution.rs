@@ -1,6 +1,7 @@
-//! Who an account belongs to: rows out of the snapshot, the decision of [`crate::core::resolve`], and its wording.
+//! Who an account belongs to: rows out of the [`Facts`], the decision of [`crate::core::resolve`], and its wording.
 //!
-//! Entry points: [`AccountQuery::read`] at the door, [`resolve_account`].
+//! Entry points: [`AccountQuery::read`] at the door, [`resolve_account`] in the server, [`resolve_among`] for whoever has the
+//! facts.
 //!
 //! Invariants:
 //! - Nothing is decided here: the outcome is that of the core.
@@ -13,6 +14,7 @@ use super::apps::AppQuery;
 use super::ask::Ask;
 use super::door;
 use super::errors::Failure;
+use super::facts::Facts;
 use super::gaps::Gaps;
 use super::rows::{self, Shower, app_ref, app_status, app_user_status, timestamp, user_ref, user_status};
 use crate::core::acl::Verdict;
@@ -32,14 +34,14 @@ const HISTORY_LINES_MAX: usize = 1_000;
 
 /// An account selector that has passed the door.
 #[derive(Clone, Debug)]
-pub(super) struct AccountQuery<'a> {
+pub(crate) struct AccountQuery<'a> {
     pub(super) app: AppQuery<'a>,
     pub(super) identifier: Identifier<'a>,
     pub(super) kind: IdentifierKind,
 }
 
 impl<'a> AccountQuery<'a> {
-    pub(super) fn read(selector: Option<&'a v1::AccountSelector>) -> Result<Self, Failure> {
+    pub(crate) fn read(selector: Option<&'a v1::AccountSelector>) -> Result<Self, Failure> {
         let selector = selector.ok_or(Failure::FieldMissing { field: "account" })?;
         let app = AppQuery::read("account.app", selector.app.as_ref())?;
         let identifier = selector.identifier.as_ref().ok_or(Failure::FieldMissing { field: "account.identifier" })?;
@@ -51,21 +53,21 @@ impl<'a> AccountQuery<'a> {
 
 /// What a caller wants to see of a resolution beside the outcome.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) candidates: bool,
-    pub(super) granting_groups: bool,
+pub(crate) struct Wanted {
+    pub(crate) candidates: bool,
+    pub(crate) granting_groups: bool,
     /// Gap ids in the resolution at most.
-    pub(super) gap_ids_max: usize,
+    pub(crate) gap_ids_max: usize,
 }
 
 /// A resolution and what it leads to.
-pub(super) struct Resolved {
-    pub(super) resolution: v1::Resolution,
-    pub(super) gaps: Gaps,
+pub(crate) struct Resolved {
+    pub(crate) resolution: v1::Resolution,
+    pub(crate) gaps: Gaps,
     /// The one user, of RESOLVED and INACTIVE.
-    pub(super) user: Option<(UserId, Option<User>)>,
+    pub(crate) user: Option<(UserId, Option<User>)>,
     /// What the account grants in an access list.
-    pub(super) verdict: Verdict,
+    pub(crate) verdict: Verdict,
 }
 
 /// A decision, and what it rests on.
@@ -87,33 +89,53 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     }
 }
 
+/// Resolves one account by facts from anywhere, among these apps. Granting groups are not told.
+pub(crate) fn resolve_among<F: Facts>(
+    facts: &F,
+    apps: &[App],
+    query: &AccountQuery<'_>,
+    wanted: Wanted,
+) -> Result<Resolved, F::Error> {
+    match query.app.select(apps) {
+        AppSelection::One(app) => decide(facts, query, app, |decision| {
+            let Decision { decided, gaps, .. } = &decision;
+            let user = shown_user(decided).map(|found| (found.user_id.clone(), found.user.cloned()));
+            let verdict = Verdict::of_account(decided, gaps.is_empty());
+            let shown = show(facts, app, decided, wanted, decision.hits)?;
+            Ok(finish(shown, decision.gaps, wanted, user, verdict))
+        }),
+        selection => Ok(without_app(facts, &selection, wanted)),
+    }
+}
+
 /// Decides about an account of an app, and hands the decision on.
-pub(super) fn decide<T>(
-    ask: &Ask<'_>,
+pub(super) fn decide<F: Facts, T>(
+    ask: &F,
     query: &AccountQuery<'_>,
     app: &App,
-    answer: impl FnOnce(Decision<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    answer: impl FnOnce(Decision<'_>) -> Result<T, F::Error>,
+) -> Result<T, F::Error> {
     let mut gaps = ask.gaps(&[Scope::Users, Scope::AppUsers(app.id.clone())]);
     gaps.merge(app_gaps(ask, &query.app, app));
     let key = query.identifier.lookup_key();
     let aliases = ask.policy().aliases_with_key(key);
-    let records = ask.snapshot.overrides_with_key(&app.id, key)?;
+    let records = ask.overrides_with_key(&app.id, key)?;
     let overrides: Vec<Override> = records.iter().map(|record| record.entry.clone()).collect();
-    let hit = |user_id: &UserId| -> Result<AccountHit, Failure> {
-        Ok(AccountHit { user: ask.snapshot.user(user_id)?, app_user: ask.snapshot.app_user(&app.id, user_id)? })
+    let hit = |user_id: &UserId| -> Result<AccountHit, F::Error> {
+        Ok(AccountHit { user: ask.user(user_id)?, app_user: ask.app_user(&app.id, user_id)? })
     };
     // First, so that they are weighed however many share the name. Who is named by an override that is over is nobody.
-    let by_override = overrides.iter().filter(|entry| ask.now < entry.expires_at);
+    let now = ask.now();
+    let by_override = overrides.iter().filter(|entry| now < entry.expires_at);
     let mut hits = by_override.map(|entry| hit(&entry.user)).collect::<Result<Vec<_>, _>>()?;
-    let of_name = ask.snapshot.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
+    let of_name = ask.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
     let is_nobodys = of_name.is_empty();
     hits.extend(of_name);
     for alias in aliases.iter().filter(|alias| alias.app == app.id) {
         hits.push(hit(&alias.user)?);
     }
     let history: Vec<AccountHolder> =
-        ask.snapshot.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
+        ask.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
     let candidates: Vec<Candidate<'_>> = hits.iter().filter_map(candidate).collect();
     // Asked for only where no row has the name; somebody who is stored is not filtered.
     let is_filtered = is_nobodys && is_filtered(ask, app, query)?;
@@ -132,7 +154,7 @@ pub(super) fn decide<T>(
             ids => Completeness::Partial(ids),
         },
         policy: ask.policy(),
-        now: ask.now,
+        now: ask.now(),
     };
     let mut decided = resolve(&input);
     withhold(ask, app, &hits, &mut decided, &gap_ids);
@@ -160,7 +182,7 @@ pub(super) fn show_decision(ask: &Ask<'_>, decision: Decision<'_>, wanted: Wante
 }
 
 /// The gaps of the selection of an app. A label or name may be that of an app that is not shown as well; an id is not.
-pub(super) fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
+pub(super) fn app_gaps(ask: &impl Facts, query: &AppQuery<'_>, app: &App) -> Gaps {
     if query.is_id_of(app) {
         ask.gaps_of_known(&[Scope::Apps, Scope::App(app.id.clone())])
     } else {
@@ -169,7 +191,7 @@ pub(super) fn app_gaps(ask: &Ask<'_>, query: &AppQuery<'_>, app: &App) -> Gaps {
 }
 
 /// Takes back what rests on rows that the policy keeps back. A refusal stays one: without the rows it would be weaker.
-fn withhold<'a>(ask: &Ask<'_>, app: &App, hits: &[AccountHit], decided: &mut Resolution<'a>, gap_ids: &'a [String]) {
+fn withhold<'a>(ask: &impl Facts, app: &App, hits: &[AccountHit], decided: &mut Resolution<'a>, gap_ids: &'a [String]) {
     let user_of = |hit: &AccountHit| {
         let of_account = hit.app_user.as_ref().map(|row| row.user.clone());
         of_account.or_else(|| hit.user.as_ref().map(|user| user.id.clone()))
@@ -182,9 +204,9 @@ fn withhold<'a>(ask: &Ask<'_>, app: &App, hits: &[AccountHit], decided: &mut Res
 }
 
 /// Whether the name is known to be that of somebody whom the filter keeps out.
-fn is_filtered(ask: &Ask<'_>, app: &App, query: &AccountQuery<'_>) -> Result<bool, Failure> {
+fn is_filtered<F: Facts>(ask: &F, app: &App, query: &AccountQuery<'_>) -> Result<bool, F::Error> {
     let fields = asked_fields(query.kind, ask.policy().name_rule(app), ask.policy());
-    Ok(ask.snapshot.is_filtered_name(Some(&app.id), query.identifier, &fields)?)
+    ask.is_filtered_name(app, query.identifier, &fields)
 }
 
 fn finish(
@@ -202,7 +224,7 @@ fn finish(
 }
 
 /// The selector means no app, or several.
-pub(super) fn without_app(ask: &Ask<'_>, selection: &AppSelection<'_>, wanted: Wanted) -> Resolved {
+pub(super) fn without_app(ask: &impl Facts, selection: &AppSelection<'_>, wanted: Wanted) -> Resolved {
     let gaps = ask.gaps(&[Scope::Apps]);
     let mut shown = v1::Resolution::default();
     match selection {
@@ -286,13 +308,13 @@ pub(super) fn tier_to_proto(tier: Tier) -> v1::MatchTier {
     }
 }
 
-fn show(
-    ask: &Ask<'_>,
+fn show<F: Facts>(
+    ask: &F,
     app: &App,
     decided: &Resolution<'_>,
     wanted: Wanted,
     hits: usize,
-) -> Result<v1::Resolution, Failure> {
+) -> Result<v1::Resolution, F::Error> {
     let shower = Shower::new(ask);
     let mut shown = v1::Resolution {
         outcome: outcome_to_proto(&decided.outcome).into(),
@@ -317,7 +339,7 @@ fn show(
             };
             if wanted.candidates {
                 for candidate in counted.take(SHOWN_MAX) {
-                    let user = ask.snapshot.user(candidate.user_id)?;
+                    let user = ask.user(candidate.user_id)?;
                     shown.candidates.push(v1::Candidate {
                         user: Some(user_or_id(user.as_ref(), candidate.user_id)),
                         app_user: candidate.app_user.map(|row| shower.app_user(row)),
@@ -340,7 +362,7 @@ pub(super) fn user_or_id(user: Option<&User>, id: &UserId) -> v1::UserRef {
     user.map_or_else(|| rows::unseen_user_ref(id), user_ref)
 }
 
-fn warnings(decided: &Resolution<'_>, shower: &Shower<'_>, app: &App) -> Vec<i32> {
+fn warnings<F: Facts>(decided: &Resolution<'_>, shower: &Shower<'_, F>, app: &App) -> Vec<i32> {
     let mut warnings: Vec<i32> = decided
         .warnings
         .iter()
@@ -410,11 +432,11 @@ pub(super) fn inactive_reasons(
     reasons.iter().map(inactive_reason).collect()
 }
 
-pub(super) fn holders_to_proto(
-    ask: &Ask<'_>,
+pub(super) fn holders_to_proto<F: Facts>(
+    ask: &F,
     found: &Found<'_>,
     holders: &[&AccountHolder],
-) -> Result<Vec<v1::AccountHolder>, Failure> {
+) -> Result<Vec<v1::AccountHolder>, F::Error> {
     let mut latest_first = holders.to_vec();
     latest_first.sort_by_key(|holder| (std::cmp::Reverse(holder.released_at), &holder.user));
     let present = found.user.map_or_else(|| rows::unseen_user_ref(found.user_id), user_ref);
@@ -429,7 +451,7 @@ pub(super) fn holders_to_proto(
             break;
         }
         known.push(&holder.user);
-        let user = ask.snapshot.user(&holder.user)?;
+        let user = ask.user(&holder.user)?;
         let user = Some(user_or_id(user.as_ref(), &holder.user));
         shown.push(v1::AccountHolder { user, released_at: Some(timestamp(holder.released_at)) });
     }

@@ -6,14 +6,14 @@
 
 use okta_idmap_proto::v1;
 
-use super::ask::Ask;
+use super::facts::Facts;
 use crate::core::ids::{Timestamp, UserId};
 use crate::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupType, Scope, User, UserStatus,
 };
 
 /// Milliseconds as a protobuf timestamp.
-pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let millis = time.as_millis();
     let nanos = i32::try_from(millis.rem_euclid(1_000)).unwrap_or_default() * 1_000_000;
     prost_types::Timestamp { seconds: millis.div_euclid(1_000), nanos }
@@ -136,13 +136,13 @@ pub(super) fn group_ref(group: &Group) -> v1::GroupRef {
 }
 
 /// Shows rows of one answer.
-pub(super) struct Shower<'a> {
-    ask: &'a Ask<'a>,
+pub(crate) struct Shower<'a, F> {
+    ask: &'a F,
     is_any_stale: bool,
 }
 
-impl<'a> Shower<'a> {
-    pub(super) fn new(ask: &'a Ask<'a>) -> Self {
+impl<'a, F: Facts> Shower<'a, F> {
+    pub(crate) fn new(ask: &'a F) -> Self {
         Self { ask, is_any_stale: ask.is_any_stale() }
     }
 
@@ -151,7 +151,7 @@ impl<'a> Shower<'a> {
         self.is_any_stale && self.ask.is_stale(&scope())
     }
 
-    pub(super) fn user(&self, user: &User) -> v1::User {
+    pub(crate) fn user(&self, user: &User) -> v1::User {
         let (status, status_raw) = user_status(&user.status);
         v1::User {
             id: user.id.as_str().to_owned(),
@@ -171,7 +171,7 @@ impl<'a> Shower<'a> {
         }
     }
 
-    pub(super) fn group(&self, group: &Group) -> v1::Group {
+    pub(crate) fn group(&self, group: &Group) -> v1::Group {
         let (kind, group_type_raw) = group_type(&group.group_type);
         v1::Group {
             id: group.id.as_str().to_owned(),
@@ -187,7 +187,7 @@ impl<'a> Shower<'a> {
         }
     }
 
-    pub(super) fn app(&self, app: &App) -> v1::App {
+    pub(crate) fn app(&self, app: &App) -> v1::App {
         let (status, status_raw) = app_status(&app.status);
         v1::App {
             id: app.id.as_str().to_owned(),
@@ -209,7 +209,7 @@ impl<'a> Shower<'a> {
         }
     }
 
-    pub(super) fn app_user(&self, row: &AppUser) -> v1::AppUser {
+    pub(crate) fn app_user(&self, row: &AppUser) -> v1::AppUser {
         let (status, status_raw) = app_user_status(&row.status);
         let (scope, scope_raw) = assignment_scope(&row.scope);
         v1::AppUser {
@@ -234,7 +234,7 @@ impl<'a> Shower<'a> {
         }
     }
 
-    pub(super) fn app_group(&self, row: &AppGroup) -> v1::AppGroup {
+    pub(crate) fn app_group(&self, row: &AppGroup) -> v1::AppGroup {
         v1::AppGroup {
             app_id: row.app.as_str().to_owned(),
             group_id: row.group.as_str().to_owned(),

@@ -56,7 +56,7 @@ pub(super) struct SelectedUser {
 
 impl SelectedUser {
     /// What the answer says about it.
-    pub(super) fn to_proto(&self, shower: &Shower<'_>) -> v1::UserSubject {
+    pub(super) fn to_proto(&self, shower: &Shower<'_, Ask<'_>>) -> v1::UserSubject {
         v1::UserSubject {
             outcome: self.outcome.into(),
             user: self.user.as_ref().map(|user| shower.user(user)),
@@ -171,7 +171,7 @@ pub(super) fn find_app<'a>(
 }
 
 /// What the answer says about the app.
-pub(super) fn app_subject(outcome: SubjectOutcome, app: Option<&App>, shower: &Shower<'_>) -> v1::AppSubject {
+pub(super) fn app_subject(outcome: SubjectOutcome, app: Option<&App>, shower: &Shower<'_, Ask<'_>>) -> v1::AppSubject {
     v1::AppSubject { outcome: outcome.into(), app: app.map(|app| shower.app(app)) }
 }
 
@@ -188,7 +188,11 @@ pub(super) fn find_group(ask: &Ask<'_>, id: &GroupId) -> Result<(SubjectOutcome,
 }
 
 /// What the answer says about the group.
-pub(super) fn group_subject(outcome: SubjectOutcome, group: Option<&Group>, shower: &Shower<'_>) -> v1::GroupSubject {
+pub(super) fn group_subject(
+    outcome: SubjectOutcome,
+    group: Option<&Group>,
+    shower: &Shower<'_, Ask<'_>>,
+) -> v1::GroupSubject {
     v1::GroupSubject { outcome: outcome.into(), group: group.map(|group| shower.group(group)) }
 }
 

@@ -43,7 +43,8 @@ pub use self::reader::Reader;
 pub use self::retention::ChangeRetention;
 pub use self::snapshot::{
     AccountHit, BookState, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, GroupOfApp, HeldName, HeldScope,
-    OverrideChange, OverrideGone, PageOf, QuarantineLine, QuarantineRecord, ScopeBook, ScopeRecord, Snapshot, WayOf,
+    OverrideChange, OverrideGone, PageOf, QuarantineLine, QuarantineRecord, ReleasedName, ScopeBook, ScopeRecord,
+    Snapshot, WayOf,
 };
 pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;

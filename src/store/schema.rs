@@ -14,7 +14,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 5] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES];
+pub(super) const MIGRATIONS: [&str; 6] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES, HELD_BY_USER];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -132,6 +132,11 @@ CREATE INDEX overrides_by_end ON overrides(expires_at) WHERE gone IS NULL;
 CREATE INDEX overrides_gone ON overrides(gone) WHERE gone IS NOT NULL;
 -- Overrides that were set or went, beside the changes of rows.
 CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(revision, n)) WITHOUT ROWID;
+";
+
+const HELD_BY_USER: &str = "
+-- Copies are told which names a user had, with each change of the user.
+CREATE INDEX account_history_by_user ON account_history(user, released_at);
 ";
 
 /// The version that this program writes.

@@ -76,6 +76,7 @@ fn shown(event: &v1::ChangeEvent, base: u64) -> String {
         }
         Event::SnapshotEnd(_) => "end".to_owned(),
         Event::TooOld(too_old) => format!("too old {:?}", too_old.reason()),
+        Event::Policy(_) | Event::Coverage(_) | Event::HeldNames(_) => panic!("not asked for: {event:?}"),
     };
     format!("+{} {what}", event.revision - base)
 }
@@ -114,6 +115,7 @@ impl Mirror {
                 self.checkpoint = checkpoint.meta.as_ref().unwrap().revision;
             }
             Event::GapOpened(_) | Event::GapClosed(_) => {}
+            Event::Policy(_) | Event::Coverage(_) | Event::HeldNames(_) => panic!("not asked for"),
             Event::TooOld(too_old) => panic!("{too_old:?}"),
         }
     }
@@ -121,7 +123,7 @@ impl Mirror {
 
 async fn watch(server: &Server, start: Option<v1::ChangeStart>, kinds: &[v1::RowKind]) -> Streaming<v1::WatchResponse> {
     let kinds = kinds.iter().map(|kind| (*kind).into()).collect();
-    let request = v1::WatchRequest { context: None, start, kinds };
+    let request = v1::WatchRequest { start, kinds, ..Default::default() };
     server.changes().await.watch(request).await.unwrap().into_inner()
 }
 
@@ -395,7 +397,7 @@ async fn refused(server: &Server, start: Option<v1::ChangeStart>, kinds: Vec<i32
     let mut client = server.changes().await;
     let list = v1::ListChangesRequest { start: start.clone(), kinds: kinds.clone(), ..Default::default() };
     let listed = client.list_changes(list).await.unwrap_err();
-    let watched = client.watch(v1::WatchRequest { context: None, start, kinds }).await.unwrap_err();
+    let watched = client.watch(v1::WatchRequest { start, kinds, ..Default::default() }).await.unwrap_err();
     let [listed, watched] = [listed, watched].map(|status| {
         let details = status.get_error_details();
         let field = details.bad_request().map_or("-", |bad| bad.field_violations[0].field.as_str()).to_owned();
@@ -423,7 +425,7 @@ async fn starts_are_checked() {
     assert_eq!(refused(&server, ahead, Vec::new()).await, "FailedPrecondition REVISION_NOT_REACHED -");
     // Demands hold at the begin.
     let context = Some(v1::RequestContext { at_least_revision: base + 1, ..Default::default() });
-    let request = v1::WatchRequest { context, start: snapshot(), kinds: Vec::new() };
+    let request = v1::WatchRequest { context, start: snapshot(), ..Default::default() };
     assert_eq!(server.changes().await.watch(request).await.unwrap_err().code(), Code::FailedPrecondition);
 }
 
@@ -439,13 +441,16 @@ async fn too_old(server: &Server, start: Option<v1::ChangeStart>) -> v1::TooOld 
 }
 
 /// Forgets the change log up to a revision, as the writer does after very many of them.
-fn forget_changes(world: &World, through: u64) {
+pub(crate) fn forget_changes(world: &World, through: u64) {
     let path = world.dir.path().join("acme").join(okta_idmap::store::STORE_FILE);
     #[expect(clippy::disallowed_methods, reason = "the test plays the passing of 200,000 revisions")]
-    let sql = rusqlite::Connection::open(path).unwrap();
+    let mut sql = rusqlite::Connection::open(path).unwrap();
     let through = i64::try_from(through).unwrap();
-    sql.execute("DELETE FROM changes WHERE revision <= ?1", [through]).unwrap();
-    sql.execute("REPLACE INTO meta(name, value) VALUES ('changes_from', ?1)", [through]).unwrap();
+    // Both or neither, as the writer does it: whoever follows must not find the one without the other.
+    let both = sql.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    both.execute("DELETE FROM changes WHERE revision <= ?1", [through]).unwrap();
+    both.execute("REPLACE INTO meta(name, value) VALUES ('changes_from', ?1)", [through]).unwrap();
+    both.commit().unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Receipt, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Gap, GapKind};
+use okta_idmap::core::filter::Filter;
 use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};
 use okta_idmap::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Row, Scope,
@@ -200,8 +201,12 @@ pub(crate) struct World {
 impl World {
     /// A store that nothing was read into.
     pub(crate) fn empty() -> Self {
+        Self::empty_with(Filter::default())
+    }
+
+    fn empty_with(filter: Filter) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = open_store(&dir.path().join("acme"));
+        let store = open_store_with(&dir.path().join("acme"), filter);
         let (status, _) = watch::channel(RuntimeStatus::default());
         let next_request = std::cell::Cell::new(store.writer.first_request_number().0);
         Self { dir, store, search: SearchHandle::default(), status, next_request }
@@ -209,7 +214,12 @@ impl World {
 
     /// The made-up org after a complete crawl.
     pub(crate) async fn crawled() -> Self {
-        let world = Self::empty();
+        Self::crawled_with(Filter::default()).await
+    }
+
+    /// The same under a filter.
+    pub(crate) async fn crawled_with(filter: Filter) -> Self {
+        let world = Self::empty_with(filter);
         world.store.writer.bind_org("00oacme".to_owned()).await.unwrap();
         world.begin_crawl(1).await;
         for (scope, rows) in collections() {
@@ -320,12 +330,16 @@ impl World {
 }
 
 pub(crate) fn open_store(dir: &Path) -> Store {
+    open_store_with(dir, Filter::default())
+}
+
+fn open_store_with(dir: &Path, filter: Filter) -> Store {
     let config = StoreConfig {
         dir: dir.to_owned(),
         brake: Brake::default(),
         credential: "c".to_owned(),
         changes: ChangeRetention::default(),
-        filter: okta_idmap::core::filter::Filter::default(),
+        filter,
     };
     Store::open(config).unwrap()
 }

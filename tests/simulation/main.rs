@@ -1,7 +1,7 @@
 //! The connector follows a simulated org that changes while everything that can go wrong does: in the end store, index and
 //! org are the same.
 //!
-//! Entry points: [`runs::following`] and [`runs::nets`], one run under one seed; the tests below run many. A failure prints
+//! Entry points: [`runs::following`], [`runs::nets`] and [`copy::goes_along`], one run under one seed; the tests below run many. A failure prints
 //! its seed and what happened in it:
 //!
 //! ```text
@@ -15,6 +15,9 @@
 #![expect(clippy::disallowed_methods, reason = "the org lives in real time while it is followed")]
 
 mod converge;
+mod copy;
+#[path = "../grpc/door.rs"]
+mod door;
 mod engine;
 mod filters;
 #[path = "../e2e/harness.rs"]
@@ -40,6 +43,12 @@ const SEEDS_DEFAULT: u64 = 200;
 #[test]
 fn following_the_log_shows_everything() {
     seeds::run_all("following", SEEDS_DEFAULT, runs::following);
+}
+
+/// A copy in a client goes along, over restarts on both sides, and answers what the server answers.
+#[test]
+fn a_copy_goes_along() {
+    seeds::run_all("copy", SEEDS_DEFAULT / 40, copy::goes_along);
 }
 
 /// Events are lost and some changes have none: the safety nets and the next full crawl find them.

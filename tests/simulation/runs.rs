@@ -14,7 +14,7 @@ use crate::story::Story;
 use crate::weather::{self, Harm};
 
 /// No full crawl comes by itself within a run.
-const NEVER: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// Interval of safety nets and crawls where a run is about them.
 const NET_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,20 +55,20 @@ fn filter(world: &mut World, random: &mut Rng, story: &Story) -> (Users, Groups)
 }
 
 /// Everything of a run.
-struct Run {
-    random: Rng,
-    story: Story,
-    world: World,
+pub(crate) struct Run {
+    pub(crate) random: Rng,
+    pub(crate) story: Story,
+    pub(crate) world: World,
     settings: OrgSettings,
     watcher: Watcher,
     /// `None` only while it is being replaced.
     engine: Option<Engine>,
     /// Whether something was hidden: no event says that it is back.
-    was_hidden: bool,
+    pub(crate) was_hidden: bool,
 }
 
 impl Run {
-    async fn begin(seed: u64, story: Story, nets: Option<Duration>, crawl: Duration) -> Self {
+    pub(crate) async fn begin(seed: u64, story: Story, nets: Option<Duration>, crawl: Duration) -> Self {
         let mut random = Rng::with_seed(seed);
         let users = random.usize(20..=120);
         // Real time: events have a second and a place in time beside the answers, as they have at Okta.
@@ -89,7 +89,7 @@ impl Run {
         Self { random, story, world, settings, watcher, engine, was_hidden: false }
     }
 
-    fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         self.engine.as_ref().unwrap()
     }
 
@@ -114,7 +114,7 @@ impl Run {
     }
 
     /// Some changes with pauses between them, troubles before and perhaps a restart within.
-    async fn burst(&mut self, change: fn(&mut Org, &mut Rng) -> Option<&'static str>) {
+    pub(crate) async fn burst(&mut self, change: fn(&mut Org, &mut Rng) -> Option<&'static str>) {
         if self.random.u8(0..5) < 3 {
             for _ in 0..self.random.u8(1..=2) {
                 let (trouble, harm) = weather::bring(&mut self.random, &mut self.world.server.sim());
@@ -146,19 +146,19 @@ impl Run {
     }
 
     /// Nothing changes any more and nothing goes wrong.
-    fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         let mut sim = self.world.server.sim();
         weather::clear(&mut sim);
         sim.org.run_all_jobs();
         self.story.tell("calm");
     }
 
-    async fn converge(&mut self, crawl_after: u64) {
+    pub(crate) async fn converge(&mut self, crawl_after: u64) {
         let engine = self.engine.as_ref().unwrap();
         self.watcher.converge(&self.world, &mut || engine.has_ended(), crawl_after).await;
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.engine.take().unwrap().stop().await;
         self.watcher.assert_index();
         assert_requests(&self.world);

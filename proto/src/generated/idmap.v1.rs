@@ -4383,6 +4383,10 @@ pub struct WatchRequest {
     /// Only rows of these kinds; empty: all. Gap events and checkpoints come in any case.
     #[prost(enumeration = "RowKind", repeated, tag = "3")]
     pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Also everything that answers are made of beside the rows, so that a copy resolves accounts as this server does: the
+    /// events `policy`, `coverage` and `held_names`, and `Checkpoint.resolution`.
+    #[prost(bool, tag = "4")]
+    pub for_resolution: bool,
 }
 /// One message of the stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4430,7 +4434,7 @@ pub struct ChangeEvent {
     #[prost(uint64, tag = "1")]
     pub revision: u64,
     /// What happened; always set. Clients ignore events whose case they do not know.
-    #[prost(oneof = "change_event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "change_event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 20, 21, 22")]
     pub event: ::core::option::Option<change_event::Event>,
 }
 /// Nested message and enum types in `ChangeEvent`.
@@ -4462,6 +4466,15 @@ pub mod change_event {
         /// The start cannot be served: nothing else follows.
         #[prost(message, tag = "9")]
         TooOld(super::TooOld),
+        /// What grants and how names are compared, at the begin of a stream `for_resolution`.
+        #[prost(message, tag = "20")]
+        Policy(super::ResolutionPolicy),
+        /// What was read completely and what is open has changed; in streams `for_resolution`.
+        #[prost(message, tag = "21")]
+        Coverage(super::CoverageChange),
+        /// The names that a user had before; in streams `for_resolution`.
+        #[prost(message, tag = "22")]
+        HeldNames(super::HeldNames),
     }
 }
 /// Everything up to `meta.revision` of the store `meta.store_id` has been sent: the position to resume from. The only
@@ -4471,6 +4484,151 @@ pub struct Checkpoint {
     /// Where the copy stands once everything before this event is applied, and what the connector cannot see at present.
     #[prost(message, optional, tag = "1")]
     pub meta: ::core::option::Option<ResponseMeta>,
+    /// Set in streams `for_resolution`.
+    #[prost(message, optional, tag = "2")]
+    pub resolution: ::core::option::Option<ResolutionMark>,
+}
+/// What a copy that resolves accounts needs to know at a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolutionMark {
+    /// Whether the copy is exactly the store at this revision. If not, some rows are of later revisions, which are still to
+    /// come: answers made now could be ones that the server never gave.
+    #[prost(bool, tag = "1")]
+    pub consistent: bool,
+    /// The server's time when the checkpoint was made.
+    #[prost(message, optional, tag = "2")]
+    pub served_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Time up to which the log has been followed, by the server's clock. Unset: not known.
+    #[prost(message, optional, tag = "3")]
+    pub observed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether names of people whom the filter keeps out are known, as hashes that do not leave the server: for a name that
+    /// nobody has, only the server can tell FILTERED from the other outcomes.
+    #[prost(bool, tag = "4")]
+    pub keeps_filtered_names: bool,
+}
+/// What grants and how names are compared, as the server is configured. Comes anew with each stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResolutionPolicy {
+    /// The next event is another `policy`, which goes on with the lists.
+    #[prost(bool, tag = "1")]
+    pub more: bool,
+    /// Version of the comparison of names. Who compares by another version would answer differently.
+    #[prost(uint32, tag = "2")]
+    pub normalize_version: u32,
+    /// Statuses of users that grant, in Okta's spelling.
+    #[prost(string, repeated, tag = "3")]
+    pub user_statuses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Statuses of app users that grant, in Okta's spelling.
+    #[prost(string, repeated, tag = "4")]
+    pub app_user_statuses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether second e-mails are evidence.
+    #[prost(bool, tag = "5")]
+    pub second_email: bool,
+    /// How long a released name does not resolve to its next holder.
+    #[prost(message, optional, tag = "6")]
+    pub quarantine: ::core::option::Option<::prost_types::Duration>,
+    /// How apps compare user names, where not as usual.
+    #[prost(message, repeated, tag = "7")]
+    pub name_rules: ::prost::alloc::vec::Vec<AppNameRule>,
+    /// Configured aliases.
+    #[prost(message, repeated, tag = "8")]
+    pub aliases: ::prost::alloc::vec::Vec<AccountAlias>,
+    /// Age from which on a collection is STALE. Unset: never.
+    #[prost(message, optional, tag = "9")]
+    pub stale_after: ::core::option::Option<::prost_types::Duration>,
+    /// The same for the position in the log. Unset: never.
+    #[prost(message, optional, tag = "10")]
+    pub log_stale_after: ::core::option::Option<::prost_types::Duration>,
+    /// Whether rows that can no longer be read again are kept back.
+    #[prost(bool, tag = "11")]
+    pub withholds: bool,
+    /// If not: after what age they are. Unset: never.
+    #[prost(message, optional, tag = "12")]
+    pub max_stale: ::core::option::Option<::prost_types::Duration>,
+    /// Grows when answers begin to depend on something that streams did not have before. Who knows only a smaller one would
+    /// answer differently.
+    #[prost(uint32, tag = "13")]
+    pub facts_version: u32,
+}
+/// How an app compares user names.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AppNameRule {
+    /// Id, label or integration name of the app or apps.
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    /// The rule, as in the configuration: `default`, `exact`, `ignore_case`.
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+}
+/// A configured alias: in this app, this name is this user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountAlias {
+    /// The app instance.
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// What the name is, and the name.
+    #[prost(message, optional, tag = "2")]
+    pub identifier: ::core::option::Option<Identifier>,
+    /// Who it is.
+    #[prost(string, tag = "3")]
+    pub user_id: ::prost::alloc::string::String,
+}
+/// What is known of collections and single objects.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CoverageChange {
+    /// These are all there are: what is known of others is no longer so.
+    #[prost(bool, tag = "1")]
+    pub full: bool,
+    /// The next event is another `coverage`, which goes on with this one.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// The scopes that have changed.
+    #[prost(message, repeated, tag = "3")]
+    pub scopes: ::prost::alloc::vec::Vec<ScopeCoverage>,
+}
+/// What is known of one collection or object.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScopeCoverage {
+    /// Which, in the words of gap ids: `app_users(0oa1)`, `user(00u1)`.
+    #[prost(string, tag = "1")]
+    pub scope: ::prost::alloc::string::String,
+    /// When it was last read to its end. Unset: never, or nobody reads it any more.
+    #[prost(message, optional, tag = "2")]
+    pub completed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Its open gaps.
+    #[prost(enumeration = "GapKind", repeated, tag = "3")]
+    pub open_gaps: ::prost::alloc::vec::Vec<i32>,
+    /// This is all. If not, add these gaps to those that are known, and change nothing else: the rest is told again, once the
+    /// rows that it is about have been sent.
+    #[prost(bool, tag = "4")]
+    pub settled: bool,
+}
+/// All names that a user had before and lost within the quarantine, of Okta and of all apps. Comes with each change of the
+/// user or one of its accounts, and takes the place of what was told before.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeldNames {
+    /// The user.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// The names; empty: there are none.
+    #[prost(message, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<ReleasedName>,
+}
+/// A name that a user had before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleasedName {
+    /// The app. Empty: it was a login or e-mail of the user in Okta.
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// `user_name`, `external_id` or `email` of an account, `login`, `email` or `second_email` of a user.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// The name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// When it was seen to be released.
+    #[prost(message, optional, tag = "4")]
+    pub released_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A snapshot begins. It is read in pieces while the store goes on; the changes since `revision` follow its end, and
 /// only with the checkpoint after these the copy is consistent.

@@ -143,7 +143,7 @@ pub(super) fn list_changes(
         meta.snapshot_completed_at = chain.snapshot_completed_at.map(super::super::rows::timestamp);
         let is_consistent = is_standing || !matches!(start, Start::Snapshot);
         if is_consistent {
-            let checkpoint = v1::Checkpoint { meta: Some(meta.clone()) };
+            let checkpoint = v1::Checkpoint { meta: Some(meta.clone()), resolution: None };
             events.push(event(chain.end, Event::Checkpoint(checkpoint)));
         }
         Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token: String::new(), events })

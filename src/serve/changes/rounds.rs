@@ -6,7 +6,7 @@
 //! - A look is a task of nobody's: a stream that is not polled, or ends, keeps no other one waiting.
 //! - What is shared was read for the same position and kinds, in a snapshot that has all that the asker knows of, and no longer
 //!   ago than [`SHARE_MILLIS`].
-//! - What is kept is bounded: [`KEPT_MAX`] looks, none of more than a message.
+//! - What is kept is bounded: [`KEPT_MAX`] looks, none of more than a message, for copies that answer of about ten.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::lines::{Kinds, Planned};
+use super::resolution::ToldCoverage;
 use crate::core::ids::Revision;
 
 /// How long a look is handed to others, in milliseconds: it is as old as that when it is sent, and there are ten a second at most
@@ -41,7 +42,17 @@ pub(super) enum Round {
         through: Revision,
         /// Whether that was everything there was.
         is_caught_up: bool,
+        /// What answers are made of beside the rows, where that is wanted.
+        resolution: Option<Box<ResolutionRound>>,
     },
+}
+
+/// What a round brings to a copy that answers.
+#[derive(Clone, Debug)]
+pub(super) struct ResolutionRound {
+    pub(super) told: ToldCoverage,
+    pub(super) coverage: Vec<v1::ChangeEvent>,
+    pub(super) mark: v1::ResolutionMark,
 }
 
 impl Round {
@@ -69,6 +80,8 @@ pub(super) enum Looked {
 pub(super) struct Position {
     pub(super) after: Revision,
     pub(super) kinds: Kinds,
+    /// What it has been told of the coverage, where it wants that.
+    pub(super) told: Option<ToldCoverage>,
 }
 
 #[derive(Debug)]
@@ -178,7 +191,7 @@ mod tests {
     use crate::serve::changes::lines::Told;
 
     fn position(after: u64) -> Position {
-        Position { after: Revision(after), kinds: Kinds::default() }
+        Position { after: Revision(after), kinds: Kinds::default(), told: None }
     }
 
     fn round(through: u64) -> Looked {
@@ -188,6 +201,7 @@ mod tests {
             checkpoint: v1::ResponseMeta::default(),
             through: Revision(through),
             is_caught_up: true,
+            resolution: None,
         }))
     }
 

@@ -191,7 +191,12 @@ fn put(row: row::Row) -> Option<Event> {
 }
 
 /// What is to be told of a row; `is_there`: the caller has just seen it.
-fn row_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool) -> Result<Option<Event>, Failure> {
+fn row_event(
+    ask: &Ask<'_>,
+    shower: &Shower<'_, Ask<'_>>,
+    key: ChangeKey,
+    is_there: bool,
+) -> Result<Option<Event>, Failure> {
     let snapshot = ask.snapshot;
     let found = match key.kind {
         Kind::User => snapshot.user_by_n(key.a)?.map(|user| row::Row::User(shower.user(&user))),
@@ -210,7 +215,7 @@ fn row_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool)
 /// What is to be told of an override. Who set it and why is for those who may see explanations.
 fn override_event(ask: &Ask<'_>, number: i64) -> Result<Option<Event>, Failure> {
     if let Some(record) = ask.snapshot.override_by_number(number)? {
-        return Ok(put(row::Row::Override(override_row(ask, &record, false))));
+        return Ok(put(row::Row::Override(override_row(&record, ask.now, false))));
     }
     let gone = ask.snapshot.override_gone(number)?;
     Ok(gone.map(|gone| {
@@ -219,7 +224,12 @@ fn override_event(ask: &Ask<'_>, number: i64) -> Result<Option<Event>, Failure> 
     }))
 }
 
-fn member_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool) -> Result<Option<Event>, Failure> {
+fn member_event(
+    ask: &Ask<'_>,
+    shower: &Shower<'_, Ask<'_>>,
+    key: ChangeKey,
+    is_there: bool,
+) -> Result<Option<Event>, Failure> {
     let (Some(group_id), Some(user_id)) = (ask.snapshot.id_of(key.a)?, ask.snapshot.id_of(key.b)?) else {
         return Ok(None);
     };
@@ -231,7 +241,7 @@ fn member_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bo
     Ok(put(row::Row::GroupMember(v1::GroupMember { group_id, user_id, stale })))
 }
 
-fn app_group_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey) -> Result<Option<Event>, Failure> {
+fn app_group_event(ask: &Ask<'_>, shower: &Shower<'_, Ask<'_>>, key: ChangeKey) -> Result<Option<Event>, Failure> {
     let (Some(app_id), Some(group_id)) = (ask.snapshot.id_of(key.a)?, ask.snapshot.id_of(key.b)?) else {
         return Ok(None);
     };
@@ -303,7 +313,7 @@ pub(super) fn snapshot_page(
         Told::Row(kind) => kind,
         Told::Override => {
             let rows = ask.snapshot.overrides(None, None, Some(after.0), limit)?.rows;
-            let shown = |record| put(row::Row::Override(override_row(ask, record, false)));
+            let shown = |record| put(row::Row::Override(override_row(record, ask.now, false)));
             let events = rows.iter().filter_map(shown).map(|shown| event(revision, shown)).collect();
             return Ok((events, rows.last().map(|record| (record.number, 0))));
         }

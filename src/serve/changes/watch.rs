@@ -29,7 +29,8 @@ use tonic::Status;
 use super::super::ask::{Ask, Call};
 use super::super::errors::Failure;
 use super::lines::{Kinds, Planned, Told, batches, window};
-use super::rounds::{Looked, Position, Round};
+use super::resolution::{ToldCoverage, held_names, held_names_page, mark, policy_events};
+use super::rounds::{Looked, Position, ResolutionRound, Round};
 use super::rows::{
     Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
@@ -43,6 +44,10 @@ const _: () = assert!(IDLE_WAIT_MILLIS < CHECKPOINT_INTERVAL_MS_MAX);
 /// them costs as much as for one.
 const COLLECT_MILLIS: u64 = 50;
 
+/// Changes that are read in one snapshot for a copy that has to be consistent, about two megabytes: a commit or two of a
+/// busy crawl.
+const EVENTS_AT_ONCE_MAX: usize = 5_000;
+
 /// How long a stream waits when too many reads are queued: it can, other than a call.
 const CROWDED_WAIT_MILLIS: u64 = 250;
 
@@ -54,6 +59,8 @@ pub(super) struct Opening {
     pub(super) call: Call,
     pub(super) begin: Begin,
     pub(super) kinds: Kinds,
+    /// Whether everything is sent that answers are made of.
+    pub(super) for_resolution: bool,
     /// Place among the streams, given back at the end.
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) drain: CancellationToken,
@@ -80,13 +87,20 @@ impl Drop for EndLog {
 
 /// The stream.
 pub(super) fn stream(opening: Opening) -> WatchStream {
-    let Opening { call, begin, kinds, permit, drain, clock, phase } = opening;
+    let Opening { call, begin, kinds, for_resolution, permit, drain, clock, phase } = opening;
     let log = EndLog { org: call.view().name().to_owned(), begun: Instant::now(), events: 0 };
     let mut revisions = call.view().reader().revisions();
     let reading = Reading { call, drain, clock, phase };
     Box::pin(async_stream::try_stream! {
         let _permit = permit;
         let mut log = log;
+        let mut told = for_resolution.then(ToldCoverage::default);
+        if let (true, Begin::After(revision) | Begin::Snapshot(revision)) = (for_resolution, &begin) {
+            let revision = *revision;
+            for message in batches(reading.read(move |ask| Ok(policy_events(ask, revision))).await?) {
+                yield message;
+            }
+        }
         let mut after = match begin {
             Begin::After(revision) => revision,
             Begin::TooOld(event) => {
@@ -108,6 +122,14 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
                         }
                     }
                 }
+                let mut position = for_resolution.then_some(i64::MIN);
+                while let Some(at) = position {
+                    let (names, next) = reading.read(move |ask| held_names_page(ask, revision, at)).await?;
+                    position = next;
+                    for message in batches(names) {
+                        yield message;
+                    }
+                }
                 yield v1::WatchResponse { events: vec![snapshot_end(revision)] };
                 revision
             }
@@ -116,30 +138,39 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
         loop {
             // Before the read, so that what is committed meanwhile wakes the wait below.
             let known = *revisions.borrow_and_update();
-            let round = reading.round(after, known, &kinds).await?;
-            let (mut ready, rest, mut checkpoint, through, is_caught_up) = match Arc::unwrap_or_clone(round) {
+            let round = reading.round(Position { after, kinds: kinds.clone(), told }, known).await?;
+            let (mut ready, rest, mut checkpoint, through, is_caught_up, resolution) = match Arc::unwrap_or_clone(round) {
                 Round::TooOld(event) => {
                     yield v1::WatchResponse { events: vec![*event] };
                     return;
                 }
-                Round::Changes { first, rest, checkpoint, through, is_caught_up } => {
-                    (first, rest, checkpoint, through, is_caught_up)
+                Round::Changes { first, rest, checkpoint, through, is_caught_up, resolution } => {
+                    (first, rest, checkpoint, through, is_caught_up, resolution)
                 }
             };
+            let mut is_whole = is_caught_up;
             for chunk in rest.chunks(CHANGE_EVENTS_MAX) {
                 for message in batches(std::mem::take(&mut ready)) {
                     log.events += message.events.len();
                     yield message;
                 }
-                ready = reading.events(chunk.to_vec()).await?;
+                let (events, of) = reading.events(chunk.to_vec(), for_resolution).await?;
+                is_whole &= of == through;
+                ready = events;
             }
+            let mark = resolution.map(|round| {
+                told = Some(round.told);
+                ready.extend(round.coverage);
+                v1::ResolutionMark { consistent: is_whole, ..round.mark }
+            });
             if is_caught_up {
                 observed_through = checkpoint.observed_through;
             } else {
                 checkpoint.observed_through = observed_through;
             }
             checkpoint.revision = through.0;
-            ready.push(event(through, Event::Checkpoint(v1::Checkpoint { meta: Some(checkpoint) })));
+            let checkpoint = v1::Checkpoint { meta: Some(checkpoint), resolution: mark };
+            ready.push(event(through, Event::Checkpoint(checkpoint)));
             for message in batches(ready) {
                 log.events += message.events.len();
                 yield message;
@@ -200,8 +231,13 @@ impl Reading {
         self.read(move |ask| snapshot_page(ask, revision, kind, after, CHANGE_EVENTS_MAX)).await
     }
 
-    async fn events(&self, planned: Vec<Planned>) -> Result<Vec<v1::ChangeEvent>, Status> {
-        self.read(move |ask| events(ask, &planned)).await
+    /// Events, and the revision that they show.
+    async fn events(
+        &self,
+        planned: Vec<Planned>,
+        for_resolution: bool,
+    ) -> Result<(Vec<v1::ChangeEvent>, Revision), Status> {
+        self.read(move |ask| Ok((events_of(ask, &planned, for_resolution)?, ask.snapshot.revision()))).await
     }
 
     /// The call at this time: a stream may go on for weeks.
@@ -212,30 +248,28 @@ impl Reading {
     }
 
     /// A look at the log, together with all streams that stand at the same place.
-    async fn round(&self, after: Revision, known: Revision, kinds: &Kinds) -> Result<Arc<Round>, Status> {
+    async fn round(&self, position: Position, known: Revision) -> Result<Arc<Round>, Status> {
         loop {
             let look = || {
-                let (call, kinds) = (self.call_now(), kinds.clone());
+                let (call, position) = (self.call_now(), position.clone());
                 async move {
-                    match call.scan(move |ask| look_at(ask, after, &kinds)).await {
+                    match call.scan(move |ask| look_at(ask, &position)).await {
                         Ok(round) => Looked::Round(Arc::new(round)),
                         Err(Failure::Overloaded) => Looked::Crowded,
                         Err(_) => Looked::Failed,
                     }
                 }
             };
-            let position = Position { after, kinds: kinds.clone() };
             let looked = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Err(Failure::NotServing(None).status()),
-                looked = self.call.view().rounds().look(position, known, look) => looked,
+                looked = self.call.view().rounds().look(position.clone(), known, look) => looked,
             };
             match looked {
                 Looked::Round(round) => return Ok(round),
                 Looked::Crowded => tokio::time::sleep(Duration::from_millis(CROWDED_WAIT_MILLIS)).await,
                 Looked::Failed => {
-                    let kinds = kinds.clone();
-                    return self.read(move |ask| look_at(ask, after, &kinds)).await.map(Arc::new);
+                    return self.read(move |ask| look_at(ask, &position)).await.map(Arc::new);
                 }
             }
         }
@@ -262,20 +296,40 @@ impl Reading {
 }
 
 /// One look: what changed since, as it is now, and where that leaves a stream.
-fn look_at(ask: &Ask<'_>, after: Revision, kinds: &Kinds) -> Result<Round, Failure> {
-    if let Some(event) = dropped(ask, after)? {
+fn look_at(ask: &Ask<'_>, position: &Position) -> Result<Round, Failure> {
+    let Position { after, kinds, told } = position;
+    if let Some(event) = dropped(ask, *after)? {
         return Ok(Round::TooOld(Box::new(event)));
     }
-    let piece = read_piece(ask.snapshot, after)?;
+    let piece = read_piece(ask.snapshot, *after)?;
     let mut planned = window(&piece.lines, kinds, usize::MAX).planned;
-    let rest = planned.split_off(planned.len().min(CHANGE_EVENTS_MAX));
+    let at_once = if told.is_some() { EVENTS_AT_ONCE_MAX } else { CHANGE_EVENTS_MAX };
+    let rest = planned.split_off(planned.len().min(at_once));
+    let through = piece.through;
+    let is_caught_up = through == ask.snapshot.revision();
+    let resolution = match *told {
+        Some(mut told) => {
+            let coverage = told.coverage_events(ask, through, is_caught_up);
+            Some(Box::new(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? }))
+        }
+        None => None,
+    };
     Ok(Round::Changes {
-        first: events(ask, &planned)?,
+        first: events_of(ask, &planned, resolution.is_some())?,
         rest,
         checkpoint: checkpoint_meta(ask)?,
-        through: piece.through,
-        is_caught_up: piece.through == ask.snapshot.revision(),
+        through,
+        is_caught_up,
+        resolution,
     })
+}
+
+fn events_of(ask: &Ask<'_>, planned: &[Planned], for_resolution: bool) -> Result<Vec<v1::ChangeEvent>, Failure> {
+    let mut made = events(ask, planned)?;
+    if for_resolution {
+        made.extend(held_names(ask, planned)?);
+    }
+    Ok(made)
 }
 
 /// How long, at an age of the org, until it is time for a checkpoint of this phase: never longer than the interval.

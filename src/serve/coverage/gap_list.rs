@@ -51,7 +51,7 @@ impl Known {
     }
 }
 
-pub(super) fn kind_to_proto(kind: GapKind) -> v1::GapKind {
+pub(crate) fn kind_to_proto(kind: GapKind) -> v1::GapKind {
     match kind {
         GapKind::Forbidden => v1::GapKind::Forbidden,
         GapKind::ScopeMissing => v1::GapKind::ScopeMissing,

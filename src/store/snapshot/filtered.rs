@@ -44,6 +44,12 @@ impl Snapshot<'_> {
         Ok(has(None)? || (app.is_some() && has(app)?))
     }
 
+    /// Whether names of anybody who is kept out are known.
+    pub fn keeps_filtered_names(&self) -> Result<bool, StoreError> {
+        let found = self.rows("SELECT 1 FROM filtered_names LIMIT 1", (), |_| Ok(()))?;
+        Ok(!found.is_empty() && Filtered::read(self.sql)?.is_some())
+    }
+
     /// Records that the filter has dropped, by kind, as of the last complete reads.
     pub fn filtered_counts(&self) -> Result<BTreeMap<Kind, u64>, StoreError> {
         let counts = self.rows(

@@ -24,7 +24,7 @@ pub use self::ways::{GroupOfApp, WayOf};
 use super::StoreError;
 use super::columns::{
     ACCOUNT_COLUMNS, APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS,
-    kind_code, read_account, read_app, read_app_user, read_group, read_user, user_id,
+    app_id, kind_code, read_account, read_app, read_app_user, read_group, read_user, user_id,
 };
 use super::memo::Memo;
 use super::meta::{self, Meta};
@@ -82,6 +82,19 @@ pub struct HeldName {
     pub released_at: Timestamp,
     /// Whether it is a name of the user's own account in Okta rather than of one in the app.
     pub of_okta: bool,
+}
+
+/// A name that a certain user had before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleasedName {
+    /// The app; `None`: a login or e-mail of the user in Okta.
+    pub app: Option<AppId>,
+    /// As [`HeldName::kind`].
+    pub kind: String,
+    /// The name as it was.
+    pub name: String,
+    /// When the holder was seen to have lost it.
+    pub released_at: Timestamp,
 }
 
 /// Where the columns of the user and of the account begin in the row of an [`AccountHit`].
@@ -359,6 +372,40 @@ impl<'a> Snapshot<'a> {
         names.sort_by_key(|held| std::cmp::Reverse(held.released_at));
         names.truncate(limit);
         Ok(names)
+    }
+
+    /// The names that a user, by surrogate, has lost after a time; the latest ones first, at most `limit`.
+    pub fn names_released_by(
+        &self,
+        user: i64,
+        after: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ReleasedName>, StoreError> {
+        self.rows(
+            "SELECT i.id, h.kind, h.name, h.released_at FROM account_history h LEFT JOIN ids i ON i.n = h.app
+             WHERE h.user = ?1 AND h.released_at > ?2 AND (h.app = 0 OR i.n IS NOT NULL)
+             ORDER BY h.released_at DESC LIMIT ?3",
+            params![user, after.as_millis(), size(limit)],
+            |row| {
+                let of_app = row.get_ref(0)? != rusqlite::types::ValueRef::Null;
+                let app = if of_app { Some(app_id(row, 0)?) } else { None };
+                Ok(ReleasedName {
+                    app,
+                    kind: row.get(1)?,
+                    name: row.get(2)?,
+                    released_at: Timestamp::from_millis(row.get(3)?),
+                })
+            },
+        )
+    }
+
+    /// Users, by surrogate, who have lost a name after a time; those behind `from`, in order, at most `limit`.
+    pub fn users_who_released(&self, from: i64, after: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
+        self.rows(
+            "SELECT DISTINCT user FROM account_history WHERE user > ?1 AND released_at > ?2 ORDER BY user LIMIT ?3",
+            params![from, after.as_millis(), size(limit)],
+            |row| row.get(0),
+        )
     }
 }
 

@@ -1,0 +1,179 @@
+//! A copy of an org in memory that answers as its server does. Pure: no IO, no clock, no tasks.
+//!
+//! Entry points: [`Mirror::resolve`] for whoever asks; [`Draft`] for whoever follows a stream `Changes.Watch` with
+//! `for_resolution`.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `table` | the rows and the keys under which names are found |
+//! | `draft` | events that are not shown yet, and when they are |
+//! | `decode`, `encode` | messages to rows, checked; the copy as the events that would make it again |
+//! | `facts` | the copy as what the server's own resolution reads |
+//!
+//! What a copy cannot tell: whether a name that nobody has belongs to somebody whom the server's filter keeps out. The
+//! hashes of these names do not leave the server, so the answer is [`Answer::OnlyServerKnows`] then.
+//!
+//! Invariants:
+//! - A mirror is the server's store at one revision: it is only changed from one consistent checkpoint to another.
+//! - What it answers is decided by the server's own code, from the same rows, coverage and policy.
+//! - It grows up to a limit of rows, and never beyond.
+
+mod decode;
+mod draft;
+mod encode;
+mod facts;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use okta_idmap_proto::limits::GAP_IDS_MAX;
+use okta_idmap_proto::v1;
+
+pub use self::draft::{Change, Draft, Step};
+use self::facts::At;
+use self::table::Table;
+use super::error::Refusal;
+use crate::core::coverage::{Coverage, CoveragePolicy};
+use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
+use crate::core::model::{AppUser, User};
+use crate::core::policy::GrantPolicy;
+use crate::serve::{AccountQuery, Wanted, resolve_among};
+
+/// What answers are made of, as this version knows it: see `ResolutionPolicy.facts_version`.
+pub(crate) const FACTS_VERSION: u32 = 1;
+
+/// Why a copy cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MirrorError {
+    /// The org is larger than the copy may be.
+    #[error("the org has more than {limit} rows, which is the limit of this copy: raise it, or ask the server")]
+    TooManyRows {
+        /// The limit.
+        limit: usize,
+    },
+    /// The server does not send what answers are made of.
+    #[error("the server is too old to be copied: update it")]
+    ServerTooOld,
+    /// The server answers by rules or from facts that this version does not have.
+    #[error("the server answers by newer rules ({what}) than this client knows: update the client")]
+    ServerTooNew {
+        /// Which.
+        what: &'static str,
+    },
+    /// An event makes no sense.
+    #[error("the server sent an event that makes no sense: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// What grants and what is too old, as the server is configured.
+#[derive(Clone, Debug)]
+struct Policy {
+    grant: Arc<GrantPolicy>,
+    coverage: CoveragePolicy,
+    /// As it came, for the file.
+    wire: v1::ResolutionPolicy,
+}
+
+/// Where a copy stands.
+#[derive(Clone, Debug)]
+struct Mark {
+    meta: v1::ResponseMeta,
+    served_at: Timestamp,
+    observed_at: Option<Timestamp>,
+    keeps_filtered_names: bool,
+}
+
+/// What a copy says to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// What the server says at the same revision.
+    Local(Box<v1::ResolveAccountResponse>),
+    /// Nobody has the name, but it may be that of somebody whom the filter keeps out: only the server can tell.
+    OnlyServerKnows,
+}
+
+/// A user's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountOf<'a> {
+    /// The app.
+    pub app: &'a AppId,
+    /// The account.
+    pub row: &'a AppUser,
+}
+
+/// One consistent state of an org.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    table: Table,
+    coverage: Coverage,
+    policy: Policy,
+    mark: Mark,
+}
+
+impl Mirror {
+    /// The revision that this is a copy of, in the store of [`Mirror::store_id`].
+    pub fn revision(&self) -> u64 {
+        self.mark.meta.revision
+    }
+
+    /// The store.
+    pub fn store_id(&self) -> &str {
+        &self.mark.meta.store_id
+    }
+
+    /// What the last checkpoint said of the org as a whole.
+    pub fn meta(&self) -> &v1::ResponseMeta {
+        &self.mark.meta
+    }
+
+    /// The server's time when this state was told.
+    pub fn served_at(&self) -> Timestamp {
+        self.mark.served_at
+    }
+
+    /// Rows and held names in the copy.
+    pub fn row_count(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Who an account belongs to, at a time by the server's clock: what `Lookup.ResolveAccount` answers at the same revision
+    /// and time, granting groups left out. The context of the request is not looked at.
+    ///
+    /// # Errors
+    /// A request that the server would refuse, as it would refuse it.
+    pub fn resolve(&self, request: &v1::ResolveAccountRequest, now: Timestamp) -> Result<Answer, Box<Refusal>> {
+        let query = AccountQuery::read(request.account.as_ref());
+        let query = query.map_err(|failure| Box::new(Refusal::from(failure.status())))?;
+        let wanted =
+            Wanted { candidates: request.include_candidates, granting_groups: false, gap_ids_max: GAP_IDS_MAX };
+        let at = At { mirror: self, now };
+        let Ok(resolved) = resolve_among(&at, self.table.apps(), &query, wanted) else {
+            return Ok(Answer::OnlyServerKnows);
+        };
+        let (completeness, gap_ids, gap_count) = resolved.gaps.shown(GAP_IDS_MAX);
+        let meta = v1::ResponseMeta { completeness: completeness.into(), gap_ids, gap_count, ..self.mark.meta.clone() };
+        let answer = v1::ResolveAccountResponse { meta: Some(meta), resolution: Some(resolved.resolution) };
+        Ok(Answer::Local(Box::new(answer)))
+    }
+
+    /// A user's row.
+    pub fn user(&self, user: &UserId) -> Option<&User> {
+        self.table.user(user)
+    }
+
+    /// A user's accounts in the order of the apps. Rows only: what they grant says [`Mirror::resolve`], and what may be
+    /// missing [`Mirror::meta`].
+    pub fn accounts_of(&self, user: &UserId) -> impl Iterator<Item = AccountOf<'_>> {
+        self.table.accounts_of(user)
+    }
+
+    /// The groups that list a user as a member, in order; `Everyone` lists nobody. Rows only.
+    pub fn groups_of(&self, user: &UserId) -> impl Iterator<Item = &GroupId> {
+        self.table.groups_of(user)
+    }
+}

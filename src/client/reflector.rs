@@ -1,0 +1,474 @@
+//! A copy that follows its server: lists, follows, resumes, lists again.
+//!
+//! Entry points: [`Reflector::start`], then [`Reflector::resolve`].
+//!
+//! ```text
+//!  file ──▶ resume at (store, revision) ──changes──▶ consistent checkpoint ──▶ everybody sees it
+//!    none └▶ list ────────────────────────▲  │  stream ends, or is silent: wait, resume
+//!             ▲──── too old, another store ──┘  store is behind us, nonsense: list
+//! ```
+//!
+//! Invariants:
+//! - Readers see consistent states only, and keep the last one while a new list is made.
+//! - What cannot be told from the copy, or from one that is too old, is asked of the server, never guessed.
+//! - One task per reflector, which ends with it; everything that it keeps has a limit.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use okta_idmap_proto::v1::{self, ErrorReason};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{Client, account};
+use super::error::{ClientError, Refusal};
+use super::mirror::{Answer, Change, Draft, Mirror, MirrorError, Step};
+use super::retry::Retry;
+use super::saved::{self, SaveError, Source};
+
+/// How a copy is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReflectorSettings {
+    /// The org, by its name in the server's configuration. Empty: the only one.
+    pub org: String,
+    /// Where the copy is kept for the next start; `None`: nowhere. Holds personal data: only its owner can read it.
+    pub file: Option<PathBuf>,
+    /// Rows of the copy at most, some 900 bytes each; twice that while a new list is made. Beyond it the copy is given up, and
+    /// the server asked.
+    pub rows_max: usize,
+    /// A stream that says nothing for so long is begun anew. A server says where it stands every second.
+    pub silence_max: Duration,
+    /// How old, by the last checkpoint, a copy may be for [`Reflector::resolve`] to answer from it.
+    pub age_max: Duration,
+    /// The waits between attempts to reach the server; they are repeated for ever.
+    pub retry: Retry,
+    /// How often the file is written, at most; it is also written at the end.
+    pub save_every: Duration,
+}
+
+impl Default for ReflectorSettings {
+    fn default() -> Self {
+        Self {
+            org: String::new(),
+            file: None,
+            rows_max: 10_000_000,
+            silence_max: Duration::from_secs(30),
+            age_max: Duration::from_secs(60),
+            retry: Retry {
+                attempts_max: u32::MAX,
+                wait_min: Duration::from_millis(500),
+                wait_max: Duration::from_secs(30),
+            },
+            save_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What a reflector is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reads the file, or waits for the server.
+    Connecting,
+    /// Takes all rows.
+    Listing,
+    /// Takes changes.
+    Following,
+    /// The copy cannot be kept: see [`ReflectorState::problem`]. Tried again from time to time.
+    Failed,
+    /// Has ended.
+    Stopped,
+}
+
+/// How a reflector is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReflectorState {
+    /// What it does.
+    pub phase: Phase,
+    /// Revision of the copy; `None`: there is none yet.
+    pub revision: Option<u64>,
+    /// Consistent states that were taken from the server since the start.
+    pub checkpoints: u64,
+    /// How often all rows were asked for since the start.
+    pub lists: u64,
+    /// How often a stream was begun where the copy stood, since the start.
+    pub resumes: u64,
+    /// Why the last stream ended, or the file could not be used; for people.
+    pub problem: Option<String>,
+}
+
+/// Why a reflector has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReflectorError {
+    /// There is no copy yet, or none that is young enough.
+    #[error("there is no copy that is recent enough")]
+    NotReady,
+    /// The question makes no sense.
+    #[error(transparent)]
+    Question(#[from] Box<Refusal>),
+    /// The server was asked, and did not answer.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+}
+
+/// What everybody sees.
+#[derive(Debug, Default)]
+struct Seen {
+    mirror: Option<Mirror>,
+    /// When the server told it; `None`: it is from the file, and nobody has confirmed it.
+    told_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    seen: RwLock<Seen>,
+    state: watch::Sender<ReflectorState>,
+}
+
+impl Shared {
+    fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, tell: impl FnOnce(&mut ReflectorState)) {
+        self.state.send_modify(tell);
+    }
+}
+
+/// A copy of an org that keeps itself up to date. Dropped, it ends at once; [`Reflector::stop`] saves before.
+#[derive(Debug)]
+pub struct Reflector {
+    client: Client,
+    settings: ReflectorSettings,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Reflector {
+    /// Begins to follow. Must be called within a tokio runtime with a clock.
+    pub fn start(client: Client, settings: ReflectorSettings) -> Self {
+        let state = ReflectorState {
+            phase: Phase::Connecting,
+            revision: None,
+            checkpoints: 0,
+            lists: 0,
+            resumes: 0,
+            problem: None,
+        };
+        let shared = Arc::new(Shared { seen: RwLock::default(), state: watch::Sender::new(state) });
+        let stop = CancellationToken::new();
+        let follower = Follower {
+            source: Source { url: client.url().to_owned(), org: settings.org.clone() },
+            client: client.clone(),
+            settings: settings.clone(),
+            shared: Arc::clone(&shared),
+            stop: stop.clone(),
+            saved: None,
+            saved_at: None,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follower.run());
+        Self { client, settings, shared, stop, tasks }
+    }
+
+    /// How it is, and when that changes.
+    pub fn state(&self) -> watch::Receiver<ReflectorState> {
+        self.shared.state.subscribe()
+    }
+
+    /// Waits until the copy is as the server had it since the start of this reflector.
+    ///
+    /// # Errors
+    /// [`ReflectorError::NotReady`] after `patience`.
+    pub async fn ready(&self, patience: Duration) -> Result<(), ReflectorError> {
+        let mut state = self.state();
+        let ready = state.wait_for(|state| state.checkpoints > 0);
+        match tokio::time::timeout(patience, ready).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ReflectorError::NotReady),
+        }
+    }
+
+    /// Looks at the copy, whatever its age; `None`: there is none. Nothing is published while `look` runs: keep it short.
+    pub fn read<T>(&self, look: impl FnOnce(&Mirror) -> T) -> Option<T> {
+        self.shared.seen().mirror.as_ref().map(look)
+    }
+
+    /// Who has `name` in `app`? The app is an id, a label or an integration name; the name is compared as every kind.
+    ///
+    /// # Errors
+    /// As [`Reflector::resolve`].
+    pub async fn who(&self, app: &str, name: &str) -> Result<v1::ResolveAccountResponse, ReflectorError> {
+        self.resolve(&v1::ResolveAccountRequest { account: Some(account(app, name)), ..Default::default() }).await
+    }
+
+    /// Who an account belongs to: from the copy if it can tell, else by the server.
+    ///
+    /// # Errors
+    /// [`ReflectorError::Question`], [`ReflectorError::Server`].
+    pub async fn resolve(
+        &self,
+        request: &v1::ResolveAccountRequest,
+    ) -> Result<v1::ResolveAccountResponse, ReflectorError> {
+        match self.resolve_here(request) {
+            Ok(Answer::Local(answer)) => return Ok(*answer),
+            Ok(Answer::OnlyServerKnows) | Err(ReflectorError::NotReady) => {}
+            Err(error) => return Err(error),
+        }
+        let mut request = request.clone();
+        let context = request.context.get_or_insert_default();
+        if context.org.is_empty() {
+            context.org.clone_from(&self.settings.org);
+        }
+        Ok(self.client.resolve_account(request).await?)
+    }
+
+    /// The same from the copy alone. Granting groups and demands on the answer are for the server.
+    ///
+    /// # Errors
+    /// [`ReflectorError::NotReady`] without a copy that is young enough, [`ReflectorError::Question`].
+    pub fn resolve_here(&self, request: &v1::ResolveAccountRequest) -> Result<Answer, ReflectorError> {
+        let seen = self.shared.seen();
+        let age = seen.told_at.map(|at| at.elapsed()).filter(|age| *age <= self.settings.age_max);
+        let (Some(mirror), Some(age)) = (&seen.mirror, age) else { return Err(ReflectorError::NotReady) };
+        if request.include_granting_groups || !self.meets(request.context.as_ref(), mirror) {
+            return Ok(Answer::OnlyServerKnows);
+        }
+        let now = mirror.served_at().plus_millis(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        Ok(mirror.resolve(request, now)?)
+    }
+
+    fn meets(&self, context: Option<&v1::RequestContext>, mirror: &Mirror) -> bool {
+        let Some(context) = context else { return true };
+        (context.org.is_empty() || context.org == mirror.meta().org)
+            && context.at_least_revision <= mirror.revision()
+            && context.max_staleness.is_none()
+            && (context.store_id.is_empty() || context.store_id == mirror.store_id())
+    }
+
+    /// Ends, and saves the copy where it has a file.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Why a stream ended.
+enum End {
+    /// The reflector is to stop.
+    Stopped,
+    /// Something that passes: the position stays.
+    Broken(String),
+    /// The position cannot be served any more.
+    ListAgain(String),
+    /// The copy cannot be kept like this.
+    Failed(MirrorError),
+}
+
+/// The task.
+struct Follower {
+    source: Source,
+    client: Client,
+    settings: ReflectorSettings,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    /// What is in the file: revision and store.
+    saved: Option<(u64, String)>,
+    saved_at: Option<Instant>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        self.load().await;
+        let mut must_list = self.position().is_none();
+        // Streams in a row that have brought nothing.
+        let mut attempt = 0_u32;
+        loop {
+            let before = self.shared.state.borrow().checkpoints;
+            let end = self.follow(must_list).await;
+            let has_gained = self.shared.state.borrow().checkpoints > before;
+            attempt = if has_gained { 1 } else { attempt.saturating_add(1) };
+            must_list = self.position().is_none() || (must_list && !has_gained);
+            let (phase, problem) = match end {
+                End::Stopped => break,
+                End::Broken(problem) => (Phase::Connecting, problem),
+                End::ListAgain(problem) => {
+                    must_list = true;
+                    (Phase::Connecting, problem)
+                }
+                End::Failed(error) => {
+                    must_list = true;
+                    // The same would happen again.
+                    attempt = u32::MAX;
+                    (Phase::Failed, error.to_string())
+                }
+            };
+            tracing::debug!(url = self.source.url, org = self.source.org, problem, "the copy waits for its server");
+            self.shared.tell(|state| (state.phase, state.problem) = (phase, Some(problem)));
+            let wait = self.settings.retry.backoff(attempt, fastrand::u64(..));
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+            attempt = if attempt == u32::MAX { 1 } else { attempt };
+        }
+        self.save().await;
+        self.shared.tell(|state| state.phase = Phase::Stopped);
+    }
+
+    /// Where the copy stands.
+    fn position(&self) -> Option<v1::ChangePosition> {
+        let seen = self.shared.seen();
+        let mirror = seen.mirror.as_ref()?;
+        Some(v1::ChangePosition { revision: mirror.revision(), store_id: mirror.store_id().to_owned() })
+    }
+
+    /// One stream, until it ends.
+    async fn follow(&mut self, must_list: bool) -> End {
+        use v1::change_start::Start;
+        let rows_max = self.settings.rows_max;
+        let (start, mut draft) = match self.position() {
+            Some(position) if !must_list => (Start::After(position), Draft::following(rows_max)),
+            _ => (Start::Snapshot(v1::SnapshotStart {}), Draft::listing(rows_max)),
+        };
+        let is_list = matches!(start, Start::Snapshot(_));
+        let request = v1::WatchRequest {
+            context: Some(v1::RequestContext { org: self.source.org.clone(), ..Default::default() }),
+            start: Some(v1::ChangeStart { start: Some(start) }),
+            kinds: Vec::new(),
+            for_resolution: true,
+        };
+        let opened = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return End::Stopped,
+            opened = tokio::time::timeout(self.settings.silence_max, self.client.watch(request)) => opened,
+        };
+        let mut stream = match opened {
+            Err(_) => return End::Broken("the server does not answer".to_owned()),
+            Ok(Err(error)) => return end_of(&error),
+            Ok(Ok(stream)) => stream,
+        };
+        self.shared.tell(|state| {
+            state.phase = if is_list { Phase::Listing } else { Phase::Following };
+            *(if is_list { &mut state.lists } else { &mut state.resumes }) += 1;
+        });
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return End::Stopped,
+                message = tokio::time::timeout(self.settings.silence_max, stream.message()) => message,
+            };
+            let message = match message {
+                Err(_) => return End::Broken("the stream is silent".to_owned()),
+                Ok(Err(status)) => return end_of(&ClientError::from(status)),
+                Ok(Ok(None)) => return End::Broken("the stream has ended".to_owned()),
+                Ok(Ok(Some(message))) => message,
+            };
+            for event in message.events {
+                match self.take(&mut draft, event) {
+                    Ok(true) => {}
+                    Ok(false) => return End::ListAgain("the server has dropped the changes, or its store".to_owned()),
+                    Err(MirrorError::Malformed { what }) => return End::ListAgain(what),
+                    Err(error) => return End::Failed(error),
+                }
+            }
+            let is_due = self.saved_at.is_none_or(|at| at.elapsed() >= self.settings.save_every);
+            if is_due {
+                self.save().await;
+            }
+        }
+    }
+
+    /// Takes an event; `false`: the position cannot be served.
+    fn take(&self, draft: &mut Draft, event: v1::ChangeEvent) -> Result<bool, MirrorError> {
+        match draft.apply(event)? {
+            Step::More | Step::Alive => Ok(true),
+            Step::ListAgain => Ok(false),
+            Step::Publish(change) => {
+                let revision = self.publish(*change)?;
+                self.shared.tell(|state| {
+                    (state.phase, state.revision, state.problem) = (Phase::Following, revision, None);
+                    state.checkpoints += 1;
+                });
+                Ok(true)
+            }
+        }
+    }
+
+    fn publish(&self, change: Change) -> Result<Option<u64>, MirrorError> {
+        // A large copy takes its time to go: nobody has to wait for that.
+        let mut replaced = None;
+        let mut seen = self.shared.seen.write().unwrap_or_else(PoisonError::into_inner);
+        if change.is_whole() {
+            replaced = seen.mirror.take();
+        }
+        let made = change.make(&mut seen.mirror);
+        if matches!(made, Err(MirrorError::TooManyRows { .. })) {
+            replaced = seen.mirror.take();
+        }
+        let revision = seen.mirror.as_ref().map(Mirror::revision);
+        if made.is_ok() {
+            seen.told_at = Some(Instant::now());
+        }
+        drop(seen);
+        drop(replaced);
+        made.map(|()| revision)
+    }
+
+    async fn load(&mut self) {
+        let Some(path) = self.settings.file.clone() else { return };
+        let (source, rows_max) = (self.source.clone(), self.settings.rows_max);
+        let loaded = tokio::task::spawn_blocking(move || saved::load(&path, &source, rows_max)).await;
+        match loaded {
+            Ok(Ok(Some(mirror))) => {
+                let revision = mirror.revision();
+                self.saved = Some((revision, mirror.store_id().to_owned()));
+                self.saved_at = Some(Instant::now());
+                let seen = Seen { mirror: Some(mirror), told_at: None };
+                *self.shared.seen.write().unwrap_or_else(PoisonError::into_inner) = seen;
+                self.shared.tell(|state| state.revision = Some(revision));
+            }
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => self.note(&error),
+        }
+    }
+
+    /// Writes the file, if there is one and something new for it. Nothing is published meanwhile.
+    async fn save(&mut self) {
+        let Some(path) = self.settings.file.clone() else { return };
+        let position = self.position().map(|position| (position.revision, position.store_id));
+        if position.is_none() || position == self.saved {
+            return;
+        }
+        self.saved_at = Some(Instant::now());
+        let (source, shared) = (self.source.clone(), Arc::clone(&self.shared));
+        let saving = tokio::task::spawn_blocking(move || match shared.seen().mirror.as_ref() {
+            Some(mirror) => saved::save(&path, &source, mirror),
+            None => Ok(()),
+        });
+        match saving.await {
+            Ok(Ok(())) => self.saved = position,
+            Ok(Err(error)) => self.note(&error),
+            Err(_) => {}
+        }
+    }
+
+    fn note(&self, error: &SaveError) {
+        tracing::warn!(error = %error, "the file of the copy cannot be used");
+        self.shared.tell(|state| state.problem = Some(error.to_string()));
+    }
+}
+
+/// What a refused stream means for the position.
+fn end_of(error: &ClientError) -> End {
+    match error.reason() {
+        Some(reason @ (ErrorReason::RevisionNotReached | ErrorReason::StoreReplaced)) => {
+            End::ListAgain(format!("{}: {error}", reason.reason()))
+        }
+        _ => End::Broken(error.to_string()),
+    }
+}
