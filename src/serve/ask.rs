@@ -202,13 +202,17 @@ impl Call {
         &self,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Answered<T> {
-        let _place = match self.view.place_in_queue() {
+        let place = match self.view.place_in_queue() {
             Ok(place) => place,
             Err(failure) => return Answered::refused(failure),
         };
         let generation = self.view.reader().coverage().generation();
         let call = self.clone();
-        let answered = self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, generation, answer))).await;
+        let scan = move |snapshot: &Snapshot<'_>| {
+            let _place = place;
+            Ok(call.checked(snapshot, generation, answer))
+        };
+        let answered = self.view.reader().scan(scan).await;
         answered.unwrap_or_else(Answered::from)
     }
 
