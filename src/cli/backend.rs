@@ -18,7 +18,7 @@ use tonic_types::StatusExt as _;
 
 use super::args::Global;
 use super::dial::{Dial, Dialled};
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
 use super::run;
 use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigErrors, OrgConfig};
@@ -226,7 +226,8 @@ fn status_error(status: &Status) -> anyhow::Error {
     {
         text.push_str(&format!("; name one with --org: {orgs}"));
     }
-    match ErrorReason::from_reason(details.error_info().map(|info| info.reason.as_str()).unwrap_or_default()) {
+    let reason = ErrorReason::from_reason(details.error_info().map(|info| info.reason.as_str()).unwrap_or_default());
+    match reason {
         Some(ErrorReason::PageTokenExpired) => text.push_str("; the list changed while it was read, run it again"),
         Some(ErrorReason::CredentialRequired) => {
             text.push_str("; the command line takes a token from client.token_file or --token-file");
@@ -234,7 +235,7 @@ fn status_error(status: &Status) -> anyhow::Error {
         Some(ErrorReason::IndexRebuilding) => text.push_str("; try again when it is done"),
         _ => {}
     }
-    anyhow!(text)
+    anyhow::Error::new(Refusal { text, reason })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::warn_if_partial;
 use super::output::text::guarded;
-use super::output::{row_columns, to_json};
+use super::output::{row_columns, to_json, warn};
 use super::run::{self, OrgView};
 use super::signals::or_dropped;
 use super::watch::row_kinds;
@@ -159,18 +159,17 @@ struct Target {
 }
 
 impl Target {
-    fn open(place: &Path) -> anyhow::Result<Self> {
+    fn open(asked: &Path) -> anyhow::Result<Self> {
+        let place = regular(asked).with_context(|| format!("--to {}", asked.display()))?;
         let name = place.file_name().ok_or_else(|| anyhow!("--to {}: is no file", place.display()))?;
-        if place.is_dir() {
-            return Err(anyhow!("--to {}: is a directory", place.display()));
-        }
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
-        hidden.push(format!(".{}", std::process::id()));
+        // Process ids come again, in a container always: a rest that a killed export has left must not be in the way.
+        hidden.push(format!(".{:016x}", fastrand::u64(..)));
         let unfinished = place.with_file_name(hidden);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
         let file = file.with_context(|| format!("create {}", unfinished.display()))?;
-        Ok(Self { place: place.to_owned(), unfinished, file })
+        Ok(Self { place, unfinished, file })
     }
 
     fn writer(&self) -> anyhow::Result<File> {
@@ -180,10 +179,31 @@ impl Target {
     /// Puts the whole file in its place, so that it is there after a power cut as well, or another one that was there before.
     fn appear(self) -> anyhow::Result<()> {
         self.file.sync_all().with_context(|| format!("write {}", self.unfinished.display()))?;
-        fs::rename(&self.unfinished, &self.place).with_context(|| format!("write {}", self.place.display()))?;
         let dir = self.place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.with_context(|| format!("write the directory of {}", self.place.display()))
+        let dir = File::open(dir);
+        fs::rename(&self.unfinished, &self.place).with_context(|| format!("write {}", self.place.display()))?;
+        // The file is there, and whole: that is no failure any more.
+        if let Err(error) = dir.and_then(|dir| dir.sync_all()) {
+            warn(&format!(
+                "{} is there; whether it still is after a power cut could not be made sure: {error}",
+                self.place.display()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where a file is to be put: where a link leads, and where there is nothing yet or a file that may be replaced.
+fn regular(place: &Path) -> anyhow::Result<PathBuf> {
+    let is_link = fs::symlink_metadata(place).is_ok_and(|found| found.is_symlink());
+    let place = if is_link { place.canonicalize().context("the link leads nowhere")? } else { place.to_owned() };
+    match fs::metadata(&place) {
+        Ok(found) if found.is_dir() => Err(anyhow!("is a directory")),
+        Ok(found) if !found.is_file() => {
+            Err(anyhow!("is no regular file; without --to an export goes to standard output"))
+        }
+        // What cannot be looked at is told by whoever makes the file.
+        _ => Ok(place),
     }
 }
 
@@ -328,7 +348,20 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         Target::open(&place).unwrap().appear().unwrap();
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(names, [place]);
-        assert!(Target::open(dir.path()).is_err(), "a directory");
+        assert_eq!(names, [place.clone()]);
+        // What a link leads to is replaced, not the link; nor is what is no file.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("export.jsonl", &link).unwrap();
+        Target::open(&link).unwrap().appear().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let to_nothing = dir.path().join("to_nothing");
+        std::os::unix::fs::symlink("nothing", &to_nothing).unwrap();
+        for wrong in [dir.path(), &to_nothing, Path::new("/dev/null")] {
+            let error = Target::open(wrong).map(drop).unwrap_err().to_string();
+            assert!(error.starts_with("--to /"), "{error}");
+        }
+        // Two at a time, or one behind another that was killed, do not meet.
+        let _one = Target::open(&place).unwrap();
+        assert!(Target::open(&place).is_ok());
     }
 }

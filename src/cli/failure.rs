@@ -8,6 +8,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use okta_idmap_proto::v1::ErrorReason;
+
 use super::output::text::clean;
 use crate::config::ConfigErrors;
 
@@ -57,6 +59,21 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What was answered instead of what was asked for, in words, and the reason that programs go by.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) text: String,
+    pub(super) reason: Option<ErrorReason>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Refusal {}
+
 /// Why a command cannot go on.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -77,6 +94,16 @@ impl Failure {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::Failed(_) => Exit::Failed,
             Self::ClosedOutput => Exit::Done,
+        }
+    }
+
+    /// Whether a call was refused for this reason.
+    pub(super) fn is_refusal(&self, reason: ErrorReason) -> bool {
+        match self {
+            Self::Usage(error) | Self::Failed(error) => {
+                error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.reason == Some(reason))
+            }
+            Self::Config(_) | Self::ClosedOutput => false,
         }
     }
 

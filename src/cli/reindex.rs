@@ -29,7 +29,8 @@ pub(super) async fn run(context: &Context, args: ReindexArgs) -> Result<Exit, Fa
         let answer = backend.reindex(v1::ReindexRequest { context: context.request_context()? }).await?;
         let outcome = words::start_outcome(answer.outcome);
         if args.wait {
-            (outcome, wait(context, &backend, args.timeout).await?)
+            let before = answer.index.unwrap_or_default().build_count;
+            (outcome, wait(context, &backend, before, args.timeout).await?)
         } else {
             context.output.note("the server goes on with it: `okta-idmap status` shows when the index follows again");
             (outcome, answer.index.unwrap_or_default())
@@ -51,8 +52,9 @@ pub(super) async fn run(context: &Context, args: ReindexArgs) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// Waits until searches see the new index. A build that failed is begun again by the server, so it is waited for as well.
-async fn wait(context: &Context, backend: &Backend, limit: Duration) -> Result<v1::IndexStatus, Failure> {
+/// Waits until searches see the new index, which is a newer one than `before` say. Where an index is damaged the server begins
+/// again, so that is waited for as well.
+async fn wait(context: &Context, backend: &Backend, before: u64, limit: Duration) -> Result<v1::IndexStatus, Failure> {
     let (started, mut told) = (Instant::now(), Instant::now());
     let end = started + limit;
     let mut last = v1::IndexState::Rebuilding;
@@ -61,9 +63,9 @@ async fn wait(context: &Context, backend: &Backend, limit: Duration) -> Result<v
         let answer = timeout_at(end, backend.get_status(request)).await.map_err(|_| late(last, limit))??;
         let index = answer.status.and_then(|status| status.index).unwrap_or_default();
         match index.state() {
-            v1::IndexState::Following => return Ok(index),
+            v1::IndexState::Following => return Ok(newer(index, before)?),
             v1::IndexState::Failed if last != v1::IndexState::Failed => {
-                context.output.note("the build has failed; the server begins it again, and its log says why");
+                context.output.note("the index has failed; the server opens it again, and its log says why");
             }
             _ => {}
         }
@@ -80,7 +82,29 @@ async fn wait(context: &Context, backend: &Backend, limit: Duration) -> Result<v
     }
 }
 
+/// An index that is followed, if it is not the one of before.
+fn newer(index: v1::IndexStatus, before: u64) -> anyhow::Result<v1::IndexStatus> {
+    if index.build_count > before {
+        return Ok(index);
+    }
+    Err(anyhow!(
+        "the new index was not made, and searches see the one before: the build has failed, as the server's log says, or \
+         the server was started again meanwhile"
+    ))
+}
+
 fn late(state: v1::IndexState, limit: Duration) -> anyhow::Error {
     let (state, seconds) = (words::index_state(state.into()), limit.as_secs());
     anyhow!("the index is {state} after {seconds} s and is not waited for any longer; the server goes on with it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_of_before_is_no_new_one() {
+        let is_new = |build_count: u64| newer(v1::IndexStatus { build_count, ..Default::default() }, 3).is_ok();
+        assert_eq!([4, 3, 1].map(is_new), [true, false, false]);
+    }
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, IDENTIFIER_BYTES_MAX};
-use okta_idmap_proto::v1;
+use okta_idmap_proto::v1::{self, ErrorReason};
 
 use super::args::{IdentifierForm, ResolveArgs};
+use super::backend::Backend;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::lists::{Metas, warn_if_partial};
@@ -69,48 +70,74 @@ fn user_of(result: &v1::BatchResolveResult) -> v1::UserRef {
     resolution_of(result).user.unwrap_or_default()
 }
 
-/// Resolves the lines of a file, a thousand at a time.
+/// Resolves the lines of a file, a thousand at a time, or fewer where the answers are long.
 async fn many(context: &Context, args: &ResolveArgs, path: &Path) -> Result<Exit, Failure> {
     let mut lines = Identifiers::open(path)?;
     let backend = context.backend().await?;
     let mut list = context.output.list("results", COLUMNS)?;
     let (mut metas, mut count, mut resolved) = (Metas::default(), 0_u64, 0_u64);
+    let mut at_once = BATCH_ITEMS_MAX;
     loop {
-        let portion = lines.take(BATCH_ITEMS_MAX)?;
+        let portion = lines.take(at_once)?;
         if portion.is_empty() {
             break;
         }
-        // The names come back by their places: one may be longer than what is sent back as it is.
-        let items = portion.iter().map(|identifier| v1::BatchResolveItem {
-            correlation_id: String::new(),
-            account: Some(account(args, identifier)),
-        });
-        let request = v1::BatchResolveRequest {
-            context: context.request_context()?,
-            items: items.collect(),
-            include_candidates: args.candidates,
-            include_granting_groups: args.groups,
-        };
-        let answer = backend.batch_resolve(request).await?;
-        if answer.results.len() != portion.len() {
-            return Err(
-                anyhow!("{} accounts were asked for, and {} answered", portion.len(), answer.results.len()).into()
-            );
+        let mut rest = portion.as_slice();
+        while !rest.is_empty() {
+            let (asked, later) = rest.split_at(at_once.min(rest.len()));
+            let answer = match batch(context, &backend, args, asked).await {
+                Err(failure) if asked.len() > 1 && failure.is_refusal(ErrorReason::ResponseTooLarge) => {
+                    at_once = asked.len().div_ceil(2);
+                    continue;
+                }
+                answer => answer?,
+            };
+            rest = later;
+            metas.add(answer.meta);
+            for (mut result, identifier) in answer.results.into_iter().zip(asked) {
+                result.correlation_id.clone_from(identifier);
+                count += 1;
+                resolved += u64::from(resolution_of(&result).outcome() == v1::ResolutionOutcome::Resolved);
+                list.row(&result, to_json)?;
+            }
+            list.page_end()?;
         }
-        metas.add(answer.meta);
-        for (mut result, identifier) in answer.results.into_iter().zip(portion) {
-            result.correlation_id = identifier;
-            count += 1;
-            resolved += u64::from(resolution_of(&result).outcome() == v1::ResolutionOutcome::Resolved);
-            list.row(&result, to_json)?;
-        }
-        list.page_end()?;
+        at_once = (2 * at_once).min(BATCH_ITEMS_MAX);
     }
     list.finish(&[("meta", metas.to_json())])?;
     context.output.note(&format!("{resolved} of {count} RESOLVED"));
     metas.warn();
     Ok(if resolved == count { Exit::Done } else { Exit::NotFound })
 }
+
+/// Resolves a few in one call: as many results, in the same order.
+async fn batch(
+    context: &Context,
+    backend: &Backend,
+    args: &ResolveArgs,
+    identifiers: &[String],
+) -> Result<v1::BatchResolveResponse, Failure> {
+    // The names come back by their places: one may be longer than what is sent back as it is.
+    let items = identifiers.iter().map(|identifier| v1::BatchResolveItem {
+        correlation_id: String::new(),
+        account: Some(account(args, identifier)),
+    });
+    let request = v1::BatchResolveRequest {
+        context: context.request_context()?,
+        items: items.collect(),
+        include_candidates: args.candidates,
+        include_granting_groups: args.groups,
+    };
+    let answer = backend.batch_resolve(request).await?;
+    let (asked, answered) = (identifiers.len(), answer.results.len());
+    if asked != answered {
+        return Err(anyhow!("{asked} accounts were asked for, and {answered} answered").into());
+    }
+    Ok(answer)
+}
+
+/// What some programs begin a file with; part of no identifier.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The identifiers of a file: its lines, without the empty ones.
 struct Identifiers {
@@ -136,7 +163,8 @@ impl Identifiers {
         while found.len() < count {
             let mut line = Vec::new();
             // One byte more than may be sent, and the end of the line, tell that a line is too long.
-            let limit = u64::try_from(IDENTIFIER_BYTES_MAX + 2).unwrap_or(u64::MAX);
+            let mark_bytes = if self.line == 0 { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+            let limit = u64::try_from(IDENTIFIER_BYTES_MAX + 2 + mark_bytes).unwrap_or(u64::MAX);
             let read = (&mut self.lines).take(limit).read_until(b'\n', &mut line);
             if read.with_context(|| format!("read {}", self.name))? == 0 {
                 break;
@@ -144,6 +172,7 @@ impl Identifiers {
             self.line += 1;
             let place = || format!("{}, line {}", self.name, self.line);
             let line = String::from_utf8(line).map_err(|_| anyhow!("{}: is not UTF-8", place()))?;
+            let line = if self.line == 1 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line) } else { &line };
             let identifier = line.trim_end_matches(['\n', '\r']);
             if identifier.len() > IDENTIFIER_BYTES_MAX {
                 return Err(anyhow!("{}: longer than {IDENTIFIER_BYTES_MAX} bytes", place()));
@@ -251,6 +280,20 @@ fn with_rest(mut lines: Vec<String>, count: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identifiers_are_lines() {
+        let read = |text: &str| {
+            let lines = Box::new(io::Cursor::new(text.to_owned()));
+            Identifiers { lines, name: "f".to_owned(), line: 0 }.take(9).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("\u{feff}ada\r\n\n\u{feff}jdoe").unwrap(), ["ada", "\u{feff}jdoe"]);
+        let longest = "x".repeat(IDENTIFIER_BYTES_MAX);
+        assert_eq!(read(&format!("\u{feff}{longest}\r\n{longest}")).unwrap(), [&*longest, &*longest]);
+        for text in [format!("{longest}y"), format!("\u{feff}{longest}y\n"), format!("{longest}\ny{longest}\n")] {
+            assert!(read(&text).unwrap_err().contains("longer than"));
+        }
+    }
 
     #[test]
     fn what_is_shown_of_a_resolution() {

@@ -175,6 +175,7 @@ pub(super) async fn reindex(config: &Config, org: &OrgConfig) -> Result<v1::Inde
         revision_lag: 0,
         entry_count: built.entries,
         schema_version: okta_idmap_index::SCHEMA_VERSION,
+        build_count: 1,
     })
 }
 

@@ -32,6 +32,9 @@ const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Silence after which a stream is given up: the server promises a word every second.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// Why there is nothing from a position on: the store was put back to an earlier state, and what was applied since is not in it.
+const STORE_IS_BEHIND: &str = "the store is behind the revision to go on from";
+
 /// How a stream ended.
 enum Ended {
     /// On request.
@@ -123,7 +126,12 @@ async fn pages(
             start: Some(start.clone()),
             kinds: row_kinds(&args.kinds).into_iter().map(i32::from).collect(),
         };
-        let page = backend.list_changes(request).await?;
+        let page = match backend.list_changes(request).await {
+            Err(failure) if *place != Place::Snapshot && failure.is_refusal(ErrorReason::RevisionNotReached) => {
+                return Ok(Some(STORE_IS_BEHIND.to_owned()));
+            }
+            page => page?,
+        };
         printer.print(&page.events)?;
         let too_old = page.events.iter().find_map(|event| match &event.event {
             Some(Event::TooOld(too_old)) => Some(words::too_old(too_old)),
@@ -257,9 +265,8 @@ async fn next(messages: &mut Streaming<v1::WatchResponse>) -> Result<Option<v1::
 fn judged(backend: &Backend, status: &Status) -> Result<Ended, Failure> {
     let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
     match status.code() {
-        // The store was put back to an earlier state: what was applied since is not in it.
         Code::FailedPrecondition if ErrorReason::from_reason(&reason) == Some(ErrorReason::RevisionNotReached) => {
-            Ok(Ended::TooOld("the store is behind the revision to go on from".to_owned()))
+            Ok(Ended::TooOld(STORE_IS_BEHIND.to_owned()))
         }
         Code::InvalidArgument
         | Code::NotFound

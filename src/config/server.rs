@@ -143,8 +143,8 @@ impl ServerConfig {
         // Each open call may hold a message of max_message_bytes and an answer of 16 MiB.
         const CLIENT_CALLS: Integer<usize> = Integer { default: 200, bounds: 1..=100_000 };
         const CLIENT_WATCHES: Integer<usize> = Integer { default: 16, bounds: 1..=100_000 };
-        // One answer must fit; 256 MiB are sixteen of the largest, or thousands of pages.
-        const ANSWERS: Size = Size { default: 256 << 20, bounds: 16 << 20..=2 << 30 };
+        // One answer of 16 MiB with what goes around it must fit; 256 MiB are sixteen of the largest, or thousands of pages.
+        const ANSWERS: Size = Size { default: 256 << 20, bounds: 17 << 20..=2 << 30 };
         // A core answers some ten thousand point reads a second; more than a million is no limit.
         const CALLS_PER_SECOND: Integer<u32> = Integer { default: 0, bounds: 0..=1_000_000 };
         let listen = reader.take("server", "listen", &LISTEN, None);

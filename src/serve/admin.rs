@@ -223,11 +223,11 @@ async fn release_hold(call: &Call, request: &v1::ReleaseHoldRequest) -> Result<v
 }
 
 async fn reindex(call: &Call) -> Result<v1::ReindexResponse, Failure> {
-    let outcome = match control(call)?.rebuild_index()? {
-        true => v1::StartOutcome::Started,
-        false => v1::StartOutcome::AlreadyRunning,
-    };
-    let (meta, index) = call.scan(|ask| Ok((org_meta(ask)?, index_status(ask)))).await?;
+    let (is_new, builds) = control(call)?.rebuild_index()?;
+    let outcome = if is_new { v1::StartOutcome::Started } else { v1::StartOutcome::AlreadyRunning };
+    let (meta, mut index) = call.scan(|ask| Ok((org_meta(ask)?, index_status(ask)))).await?;
+    // A small one may be whole by now.
+    index.build_count = builds;
     Ok(v1::ReindexResponse { meta: Some(meta), outcome: outcome.into(), index: Some(index) })
 }
 

@@ -199,13 +199,17 @@ impl Call {
         &self,
         answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Answered<T> {
-        let _place = match self.view.place_in_queue() {
+        let place = match self.view.place_in_queue() {
             Ok(place) => place,
             Err(failure) => return Answered::refused(failure),
         };
         let known = self.known();
         let call = self.clone();
-        let answered = self.view.reader().scan(move |snapshot| Ok(call.checked(snapshot, known, answer))).await;
+        let scan = move |snapshot: &Snapshot<'_>| {
+            let _place = place;
+            Ok(call.checked(snapshot, known, answer))
+        };
+        let answered = self.view.reader().scan(scan).await;
         answered.unwrap_or_else(Answered::from)
     }
 

@@ -112,29 +112,51 @@ pub enum ReindexState {
 /// The wish for another search index of an org, between those who ask and the one who makes it. Cheap to clone; all clones
 /// are the same wish.
 #[derive(Clone, Debug)]
-pub struct Reindex(watch::Sender<ReindexState>);
+pub struct Reindex(watch::Sender<Wish>);
+
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    state: ReindexState,
+    /// How often the index has become whole.
+    builds: u64,
+}
 
 impl Default for Reindex {
     fn default() -> Self {
-        Self(watch::Sender::new(ReindexState::Filling))
+        Self(watch::Sender::new(Wish { state: ReindexState::Filling, builds: 0 }))
     }
 }
 
 impl Reindex {
     /// How it stands.
     pub fn state(&self) -> ReindexState {
-        *self.0.borrow()
+        self.0.borrow().state
     }
 
-    /// Asks for another index; `false` when it is under way or asked for already.
-    fn ask(&self) -> bool {
-        self.moves(|state| (state == ReindexState::Idle).then_some(ReindexState::Asked))
+    /// How often the index has become whole since the process started, by a build or because it was found so at the start. A
+    /// build that is given up does not count.
+    pub fn builds(&self) -> u64 {
+        self.0.borrow().builds
+    }
+
+    /// Asks for another index; `false` when it is under way or asked for already. With the number of builds before it.
+    fn ask(&self) -> (bool, u64) {
+        let mut builds = 0;
+        let is_new = self.0.send_if_modified(|wish| {
+            builds = wish.builds;
+            let is_new = wish.state == ReindexState::Idle;
+            if is_new {
+                wish.state = ReindexState::Asked;
+            }
+            is_new
+        });
+        (is_new, builds)
     }
 
     /// Waits until somebody asks.
     pub async fn asked(&self) {
         // The sender is here: it does not close.
-        let _ = self.0.subscribe().wait_for(|state| *state == ReindexState::Asked).await;
+        let _ = self.0.subscribe().wait_for(|wish| wish.state == ReindexState::Asked).await;
     }
 
     /// Begins what was asked for; `false` when nobody did.
@@ -144,7 +166,13 @@ impl Reindex {
 
     /// There is an index that is whole. What was asked for since is still to be done.
     pub fn done(&self) {
-        self.moves(|state| (state != ReindexState::Asked).then_some(ReindexState::Idle));
+        self.0.send_if_modified(|wish| {
+            let is_news = matches!(wish.state, ReindexState::Filling | ReindexState::Rebuilding);
+            if is_news {
+                *wish = Wish { state: ReindexState::Idle, builds: wish.builds + 1 };
+            }
+            is_news
+        });
     }
 
     /// It could not be made.
@@ -158,9 +186,9 @@ impl Reindex {
     }
 
     fn moves(&self, next: impl FnOnce(ReindexState) -> Option<ReindexState>) -> bool {
-        self.0.send_if_modified(|state| match next(*state) {
+        self.0.send_if_modified(|wish| match next(wish.state) {
             Some(next) => {
-                *state = next;
+                wish.state = next;
                 true
             }
             None => false,
@@ -229,11 +257,11 @@ impl Control {
         self.ask(|reply| Command::Read { target, reply }).await
     }
 
-    /// Has the search index built anew; `false` when that is under way or asked for already.
+    /// Has the search index built anew; `false` when that is under way or asked for already. With how often it was whole before.
     ///
     /// # Errors
     /// [`Failure::NotServing`] when the engine has ended.
-    pub(super) fn rebuild_index(&self) -> Result<bool, Failure> {
+    pub(super) fn rebuild_index(&self) -> Result<(bool, u64), Failure> {
         if self.commands.is_closed() { Err(Failure::NotServing(None)) } else { Ok(self.reindex.ask()) }
     }
 
@@ -274,24 +302,24 @@ mod tests {
     #[tokio::test]
     async fn one_index_is_made_at_a_time() {
         let reindex = Reindex::default();
-        assert!(!reindex.ask(), "the first one is on its way");
+        assert!(!reindex.ask().0, "the first one is on its way");
         reindex.done();
         assert!(!reindex.begin(), "nobody asked");
-        assert!(reindex.ask());
-        assert!(!reindex.ask());
+        assert!(reindex.ask().0);
+        assert!(!reindex.ask().0);
         reindex.asked().await;
         assert!(reindex.begin() && !reindex.begin());
-        assert!(!reindex.ask());
+        assert!(!reindex.ask().0);
         // It failed: what was asked for is made in another way, and counts until it is there.
         reindex.lost();
         assert_eq!(reindex.state(), ReindexState::Rebuilding);
         reindex.done();
         assert_eq!(reindex.state(), ReindexState::Idle);
         reindex.lost();
-        assert!(!reindex.ask());
+        assert!(!reindex.ask().0);
         reindex.done();
         // Who asks between the last look and the end is not forgotten.
-        assert!(reindex.ask());
+        assert!(reindex.ask().0);
         reindex.done();
         assert_eq!(reindex.state(), ReindexState::Asked);
     }

@@ -14,7 +14,8 @@
 //! - Nothing of a request's body is read before its caller may pass.
 //! - A token that is sent decides alone: beside a wrong one no certificate counts.
 //! - No credential is logged, and none gets further than here.
-//! - An answer that goes on, as a stream of changes does, ends with the certificate by which its caller was let in.
+//! - An answer that goes on, as a stream of changes does, ends with the certificate by which its caller was let in: nothing is
+//!   made for it any more. A client that has left what was made before unread holds its place until it reads or is gone.
 
 mod clients;
 mod methods;
@@ -354,7 +355,7 @@ pub(super) struct Held {
     places: Arc<Places>,
 }
 
-/// A piece of an answer that is large enough to be counted.
+/// A piece of an answer. The places of its call and its room are given back when it has been sent.
 struct Piece {
     data: Bytes,
     _room: Room,
@@ -380,22 +381,26 @@ impl Held {
         Ok(())
     }
 
-    /// The piece with the room that it takes, which goes with its last byte: the HTTP library takes over whole pieces, and the
-    /// end behind them, long before the client does.
+    /// The piece with the places of its call and, unless it is small, the room that it takes; they go with its last byte: the
+    /// HTTP library takes over whole pieces, and the end behind them, long before the client does.
     fn counted(&self, frame: Frame) -> Result<Frame, Failure> {
         let data = match frame.into_data() {
-            Ok(data) if data.len() > SMALL_ANSWER_BYTES => data,
-            Ok(data) => return Ok(http_body::Frame::data(data)),
+            Ok(data) => data,
             Err(frame) => return Ok(frame),
         };
-        let room = self.places.room_for(data.len()).inspect_err(|_| self.stats.refuse_call(CallRefusal::Limit))?;
+        let room = if data.len() > SMALL_ANSWER_BYTES {
+            self.places.room_for(data.len()).inspect_err(|_| self.stats.refuse_call(CallRefusal::Limit))?
+        } else {
+            Room::default()
+        };
         let piece = Piece { data, _room: room, _places: Arc::clone(&self.places) };
         Ok(http_body::Frame::data(Bytes::from_owner(piece)))
     }
 
-    /// Ends with a failure. Whatever it held is given back now, not when the client has taken the end.
+    /// Ends with a failure. Whatever it held is given back now, not when the client has taken the end; pieces that were handed
+    /// out keep the places until they are sent.
     fn cut(&mut self, failure: &Failure) -> Option<Frame> {
-        (self.end, self.body, self.ready) = (None, Body::empty(), None);
+        (self.end, self.body, self.ready, self.places) = (None, Body::empty(), None, Arc::default());
         let mut trailers = HeaderMap::new();
         // What cannot be put into headers ends without a word, which clients take for an error as well.
         failure.status().add_header(&mut trailers).is_ok().then(|| http_body::Frame::trailers(trailers))

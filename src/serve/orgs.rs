@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use okta_idmap_index as index;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::changes::Rounds;
 use super::control::Control;
@@ -70,8 +70,8 @@ struct Shared {
     store_id: String,
     reader: Reader,
     search: SearchHandle,
-    searches: Semaphore,
-    queue: Semaphore,
+    searches: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
     whole_scans: Semaphore,
     policy: Arc<GrantPolicy>,
     status: StatusSource,
@@ -103,9 +103,9 @@ impl OrgView {
         let page_key = secret.as_ref().map(PageKey::of).or_else(PageKey::random);
         let page_key =
             page_key.ok_or_else(|| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
-        let searches = Semaphore::new(SEARCHES_MAX);
+        let searches = Arc::new(Semaphore::new(SEARCHES_MAX));
         let wide = WideCache::default();
-        let queue = Semaphore::new(QUEUE_MAX);
+        let queue = Arc::new(Semaphore::new(QUEUE_MAX));
         let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
         let (name, rounds) = (name.into(), Rounds::default());
         let shared = Shared {
@@ -177,16 +177,17 @@ impl OrgView {
         &self.shared.status
     }
 
-    pub(super) fn searches(&self) -> &Semaphore {
+    pub(super) fn searches(&self) -> &Arc<Semaphore> {
         &self.shared.searches
     }
 
-    /// A place among those who wait for a blocking thread, given back when it is dropped.
+    /// A place among those who wait for a blocking thread or have one, given back when it is dropped: it goes with the work,
+    /// which does not end when nobody waits for it any more.
     ///
     /// # Errors
     /// [`Failure::Overloaded`] when too many wait already.
-    pub(super) fn place_in_queue(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        self.shared.queue.try_acquire().map_err(|_| Failure::Overloaded)
+    pub(super) fn place_in_queue(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.shared.queue).try_acquire_owned().map_err(|_| Failure::Overloaded)
     }
 
     /// What seals page tokens.

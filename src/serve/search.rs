@@ -168,10 +168,14 @@ async fn blocking<T: Send + 'static>(
     call: &Call,
     work: impl FnOnce(&Call) -> Result<Answered<T>, Failure> + Send + 'static,
 ) -> Result<Answered<T>, Failure> {
-    let _place = call.view().place_in_queue()?;
-    let _permit = call.view().searches().acquire().await.map_err(|_| Failure::NotServing(None))?;
+    let place = call.view().place_in_queue()?;
+    let permit = Arc::clone(call.view().searches()).acquire_owned().await.map_err(|_| Failure::NotServing(None))?;
     let call_there = call.clone();
-    tokio::task::spawn_blocking(move || work(&call_there)).await.map_err(|_| Failure::NotServing(None))?
+    let work = move || {
+        let _places = (place, permit);
+        work(&call_there)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::NotServing(None))?
 }
 
 impl Services {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
+use super::ask::Call;
 use super::{CredentialKind, OrgView, Orgs, SearchHandle, Services, StatusSource};
 use crate::core::batch::Batch;
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
@@ -126,6 +127,37 @@ fn rows() -> Vec<Row> {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_scan_that_nobody_waits_for_holds_its_place() {
+    let world = World::new();
+    let view = world.view();
+    let free = || std::iter::from_fn(|| view.place_in_queue().ok()).collect::<Vec<_>>().len();
+    let whole = free();
+    let call = Call::timeless(view.clone());
+    let ((go, gone), (begins, begun)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel());
+    runtime().block_on(async {
+        let scan = call.scan(move |_| {
+            begins.send(()).unwrap();
+            // Until the other end is dropped.
+            let _ = gone.recv();
+            Ok(())
+        });
+        {
+            let mut scan = std::pin::pin!(scan);
+            assert!(futures_util::poll!(scan.as_mut()).is_pending());
+            begun.recv().unwrap();
+        }
+        assert_eq!(free(), whole - 1);
+        drop(go);
+        let ended = async {
+            while free() < whole {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.unwrap();
+    });
 }
 
 #[test]

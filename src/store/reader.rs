@@ -31,7 +31,7 @@ pub struct Reader {
 struct Shared {
     dir: PathBuf,
     idle: Mutex<Vec<Pooled>>,
-    scans: Semaphore,
+    scans: Arc<Semaphore>,
     coverage: SharedCoverage,
     revision: watch::Receiver<Revision>,
     apps: Mutex<Option<(Revision, Arc<Vec<App>>)>>,
@@ -71,7 +71,7 @@ impl Reader {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
                 idle: Mutex::new(vec![first]),
-                scans: Semaphore::new(SCANS_MAX),
+                scans: Arc::new(Semaphore::new(SCANS_MAX)),
                 coverage,
                 revision,
                 apps: Mutex::new(None),
@@ -112,15 +112,20 @@ impl Reader {
         result
     }
 
-    /// Reads in one snapshot on a blocking thread: for scans.
+    /// Reads in one snapshot on a blocking thread: for scans. Whoever stops waiting stops no scan that has begun: it holds its
+    /// place, and whatever `read` holds, to its end.
     pub async fn scan<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let stopped = || StoreError::Stopped { detail: "the process is shutting down".to_owned() };
-        let _permit = self.shared.scans.acquire().await.map_err(|_| stopped())?;
+        let place = Arc::clone(&self.shared.scans).acquire_owned().await.map_err(|_| stopped())?;
         let reader = self.clone();
-        tokio::task::spawn_blocking(move || reader.read(read)).await.map_err(|_| stopped())?
+        let scan = move || {
+            let _place = place;
+            reader.read(read)
+        };
+        tokio::task::spawn_blocking(scan).await.map_err(|_| stopped())?
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Pooled>> {

@@ -170,25 +170,32 @@ async fn an_index_is_built_once_for_all_who_ask() {
     let reindex = control.reindex().clone();
     let server = Server::start([world.view().with_control(control)]).await;
     let (mut admin, mut search) = (server.admin().await, server.search().await);
-    let mut ask = async |expected: v1::StartOutcome, state: v1::IndexState| {
+    let mut ask = async |expected: v1::StartOutcome, builds: u64| {
         let answer = admin.reindex(v1::ReindexRequest::default()).await.unwrap().into_inner();
         let index = answer.index.unwrap();
-        assert_eq!((answer.outcome, index.state()), (expected.into(), state));
+        let found = (answer.outcome, index.state(), index.build_count);
+        assert_eq!(found, (expected.into(), v1::IndexState::Rebuilding, builds));
         assert!(index.revision > 0 && index.entry_count > 0, "what searches see: {index:?}");
         assert_eq!(answer.meta.unwrap().revision, world.revision());
         let request = v1::SearchRequest { query: "kind:user".to_owned(), ..Default::default() };
         assert!(!search.search(request).await.unwrap().into_inner().hits.is_empty());
     };
-    ask(v1::StartOutcome::AlreadyRunning, v1::IndexState::Rebuilding).await;
+    ask(v1::StartOutcome::AlreadyRunning, 0).await;
     reindex.done();
-    ask(v1::StartOutcome::Started, v1::IndexState::Rebuilding).await;
-    ask(v1::StartOutcome::AlreadyRunning, v1::IndexState::Rebuilding).await;
+    ask(v1::StartOutcome::Started, 1).await;
+    ask(v1::StartOutcome::AlreadyRunning, 1).await;
     assert!(reindex.begin());
-    ask(v1::StartOutcome::AlreadyRunning, v1::IndexState::Rebuilding).await;
+    ask(v1::StartOutcome::AlreadyRunning, 1).await;
+    // What is given up is no new index.
+    reindex.given_up();
+    ask(v1::StartOutcome::Started, 1).await;
+    assert!(reindex.begin());
+    reindex.done();
     reindex.done();
     let status = server.coverage().await.get_status(v1::GetStatusRequest::default()).await.unwrap().into_inner();
-    assert_eq!(status.status.unwrap().index.unwrap().state(), v1::IndexState::Following);
-    ask(v1::StartOutcome::Started, v1::IndexState::Rebuilding).await;
+    let index = status.status.unwrap().index.unwrap();
+    assert_eq!((index.state(), index.build_count), (v1::IndexState::Following, 2));
+    ask(v1::StartOutcome::Started, 2).await;
     let context = Some(v1::RequestContext { org: "nobody".to_owned(), ..Default::default() });
     assert_eq!(shown(&admin.reindex(v1::ReindexRequest { context }).await.unwrap_err()), "NotFound ORG_UNKNOWN");
 }

@@ -1927,6 +1927,10 @@ pub struct IndexStatus {
     /// Version of its schema.
     #[prost(uint32, tag = "5")]
     pub schema_version: u32,
+    /// How often it has become whole since this process started: found so at the start, or built. A build that failed, after which
+    /// the index of before is followed again, does not count.
+    #[prost(uint64, tag = "6")]
+    pub build_count: u64,
 }
 /// One of Okta's rate-limit buckets, as its headers last told.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2478,7 +2482,7 @@ pub struct Ambiguity {
     #[prost(uint32, tag = "5")]
     pub candidate_count: u32,
     /// Overrides in force of this app whose names are equal under the loosest comparison: they may decide it, as
-    /// Coverage.ListOverrides and Lookup.Explain tell.
+    /// Coverage.ListOverrides and Lookup.Explain tell. By a template with a naming context, 0: the real names are not known.
     #[prost(uint32, tag = "6")]
     pub override_count: u32,
 }
@@ -3619,7 +3623,9 @@ pub struct ReindexResponse {
     /// Whether anything was started.
     #[prost(enumeration = "StartOutcome", tag = "2")]
     pub outcome: i32,
-    /// The index as it is now: what searches see, REBUILDING until the new one is there.
+    /// The index as it is now: what searches see, REBUILDING until the new one is there. Its `build_count` is that of before: when
+    /// it is FOLLOWING with a greater one the new index is there, with the same or a smaller one the build has failed or the server
+    /// was started again.
     #[prost(message, optional, tag = "3")]
     pub index: ::core::option::Option<IndexStatus>,
 }

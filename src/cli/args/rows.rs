@@ -32,7 +32,7 @@ completeness in the metadata of the file. A file appears when it is whole, or no
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
-    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group; CSV and Parquet need exactly one
+    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group, override; CSV and Parquet need exactly one
     #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
     pub(in crate::cli) kinds: Vec<WatchKind>,
     /// Write to this file, which appears when it is whole [default: standard output]
@@ -56,7 +56,7 @@ pub(in crate::cli) struct WatchArgs {
     /// End when everything up to now has been printed, and say where to go on
     #[arg(long, requires = "begin")]
     pub(in crate::cli) once: bool,
-    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group
+    /// Only rows of these kinds: user, group, app, app-user, group-member, app-group, override
     #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
     pub(in crate::cli) kinds: Vec<WatchKind>,
 }

@@ -6,9 +6,10 @@
 //! - A look is a task of nobody's: a stream that is not polled, or ends, keeps no other one waiting.
 //! - What is shared was read for the same position and kinds, in a snapshot that has all that the asker knows of, and no longer
 //!   ago than [`SHARE_MILLIS`].
-//! - What is kept is bounded: [`KEPT_MAX`] looks, none of more than a message, for copies that answer of about ten.
+//! - What is kept is bounded: [`KEPT_MAX`] looks, none of more than a message (for copies that answer of about ten) and none
+//!   longer than [`SHARE_MILLIS`] after it was made. A look that nobody else may have is that of its waiters alone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use okta_idmap_proto::v1;
@@ -56,11 +57,19 @@ pub(super) struct ResolutionRound {
 }
 
 impl Round {
+    /// Whether it is small enough to be handed out again.
+    fn is_shared(&self) -> bool {
+        match self {
+            Self::TooOld(_) => true,
+            Self::Changes { rest, .. } => rest.is_empty(),
+        }
+    }
+
     /// Whether it has everything up to a revision, and can be handed out again.
     fn serves(&self, known: Revision) -> bool {
         match self {
             Self::TooOld(_) => true,
-            Self::Changes { rest, through, .. } => rest.is_empty() && *through >= known,
+            Self::Changes { through, .. } => self.is_shared() && *through >= known,
         }
     }
 }
@@ -75,6 +84,12 @@ pub(super) enum Looked {
     Failed,
 }
 
+impl Looked {
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Round(round) if round.is_shared())
+    }
+}
+
 /// Where a stream stands, and what it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -86,6 +101,7 @@ pub(super) struct Position {
 
 #[derive(Debug)]
 struct Look {
+    number: u64,
     position: Position,
     begun: Instant,
     looked: watch::Receiver<Option<Looked>>,
@@ -106,7 +122,7 @@ impl Look {
 /// The looks of one org.
 #[derive(Debug, Default)]
 pub(in crate::serve) struct Rounds {
-    recent: Mutex<Recent>,
+    recent: Arc<Mutex<Recent>>,
     begun: Begun,
 }
 
@@ -123,9 +139,20 @@ impl Default for Begun {
 struct Recent {
     looks: Vec<Look>,
     tasks: JoinSet<()>,
-    /// How many were begun, for the tests.
-    #[cfg(test)]
-    begun: usize,
+    /// How many were begun.
+    begun: u64,
+}
+
+/// Nothing panics while it is held.
+fn locked(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
+    recent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a look away, if it and the org are still there.
+fn forget(recent: &Weak<Mutex<Recent>>, number: u64) {
+    if let Some(recent) = recent.upgrade() {
+        locked(&recent).looks.retain(|look| look.number != number);
+    }
 }
 
 impl Rounds {
@@ -155,32 +182,43 @@ impl Rounds {
         known: Revision,
         read: impl FnOnce() -> F,
     ) -> watch::Receiver<Option<Looked>> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = locked(&self.recent);
         if let Some(look) = recent.looks.iter().rev().find(|look| look.serves(&position, known)) {
             return look.looked.clone();
         }
         while recent.tasks.try_join_next().is_some() {}
-        recent.looks.retain(|look| look.begun.elapsed() < Duration::from_millis(SHARE_MILLIS));
         if recent.looks.len() >= KEPT_MAX {
             recent.looks.remove(0);
         }
+        recent.begun += 1;
+        let (number, begun) = (recent.begun, Instant::now());
         let (sender, looked) = watch::channel(None);
-        let read = read();
+        let (read, kept) = (read(), Arc::downgrade(&self.recent));
         recent.tasks.spawn(async move {
             let found = read.await;
+            let is_shared = found.is_shared();
+            if !is_shared {
+                forget(&kept, number);
+            }
             sender.send_replace(Some(found));
+            drop(sender);
+            if is_shared {
+                tokio::time::sleep_until(begun + Duration::from_millis(SHARE_MILLIS)).await;
+                forget(&kept, number);
+            }
         });
-        recent.looks.push(Look { position, begun: Instant::now(), looked: looked.clone() });
-        #[cfg(test)]
-        {
-            recent.begun += 1;
-        }
+        recent.looks.push(Look { number, position, begun, looked: looked.clone() });
         looked
     }
 
     #[cfg(test)]
-    fn begun(&self) -> usize {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).begun
+    fn begun(&self) -> u64 {
+        locked(&self.recent).begun
+    }
+
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        locked(&self.recent).looks.len()
     }
 }
 
@@ -188,7 +226,7 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::core::model::Kind;
-    use crate::serve::changes::lines::Told;
+    use crate::serve::changes::lines::{Subject, Told};
 
     fn position(after: u64) -> Position {
         Position { after: Revision(after), kinds: Kinds::default(), told: None }
@@ -234,7 +272,32 @@ mod tests {
         for after in 0..1_000 {
             through(&rounds, position(after), 0, after).await;
         }
-        assert!(rounds.recent.lock().unwrap().looks.len() <= KEPT_MAX);
+        assert!((1..=KEPT_MAX).contains(&rounds.kept()));
+        tokio::time::sleep(Duration::from_millis(2 * SHARE_MILLIS)).await;
+        assert_eq!(rounds.kept(), 0, "nobody asks any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_else_may_have_is_not_kept() {
+        let rounds = Rounds::default();
+        let planned = Planned { revision: Revision(7), subject: Subject::Override(1) };
+        let large = Looked::Round(Arc::new(Round::Changes {
+            first: Vec::new(),
+            rest: vec![planned],
+            checkpoint: v1::ResponseMeta::default(),
+            through: Revision(7),
+            resolution: None,
+            is_caught_up: true,
+        }));
+        let (one, other) = (large.clone(), large);
+        // Both wait before it is made.
+        let looks = (
+            rounds.look(position(1), Revision(7), async move || one),
+            rounds.look(position(1), Revision(7), async move || other),
+        );
+        let (one, other) = tokio::join!(looks.0, looks.1);
+        assert!(matches!((one, other), (Looked::Round(_), Looked::Round(_))));
+        assert_eq!((rounds.begun(), rounds.kept()), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -221,6 +221,7 @@ pub(in crate::serve) fn index_status(ask: &Ask<'_>) -> v1::IndexStatus {
         revision_lag: ask.snapshot.revision().0.saturating_sub(revision),
         entry_count: reader.map_or(0, |reader| reader.doc_count()),
         schema_version: okta_idmap_index::SCHEMA_VERSION,
+        build_count: ask.view.control().map_or(0, |control| control.reindex().builds()),
     }
 }
 

@@ -279,7 +279,8 @@ impl Page<'_> {
             app_user: holder.account.as_ref().map(|account| shower.app_user(account)),
             tier: v1::MatchTier::Unspecified.into(),
         };
-        // All spellings that the app's rule makes equal have one key.
+        // All spellings that the app's rule makes equal have one key. Where the template asks for a naming context, which nobody
+        // here knows, the name is not the real one, and overrides of the real one are not counted.
         let key = holders.first().and_then(|first| Identifier::new(&first.raw).ok()).map(|raw| raw.lookup_key());
         let overrides =
             key.map(|key| self.ask.snapshot.overrides_with_key(&self.app.id, key)).transpose()?.unwrap_or_default();

@@ -286,6 +286,31 @@ async fn answers_that_nobody_takes_are_bounded() {
     assert!(next(&mut stream).await.is_none());
 }
 
+#[tokio::test]
+async fn a_small_answer_holds_its_place_until_it_is_taken() {
+    let gate = gate(known());
+    let (peer, read) = (peer("192.0.2.1", None), format!("Bearer {READ}"));
+    let enter = || gate.0.admit(method_of(GET).unwrap(), &headers(&[&read]), &peer).map(|admitted| admitted.places);
+    let held_by = |places: Places| {
+        let body = Body::new(Pieces(vec![http_body::Frame::data(tonic::codegen::Bytes::from_static(b"small"))]));
+        Held { body, places: Arc::new(places), ..refusal(Status::ok("")).into_body() }
+    };
+    let mut held = held_by(enter().unwrap());
+    held.make_ready().unwrap();
+    let handed_out = std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut held), cx)).await;
+    let handed_out = handed_out.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(&*handed_out, b"small");
+    drop(held);
+    let other = enter().unwrap();
+    assert!(enter().is_err(), "of two places one is held by what is not sent yet");
+    drop(handed_out);
+    let mut cut = held_by(enter().unwrap());
+    assert!(enter().is_err());
+    cut.cut(&Failure::Overloaded).unwrap();
+    assert!(enter().is_ok(), "an answer that is cut holds nothing");
+    drop(other);
+}
+
 /// A body of pieces.
 struct Pieces(Vec<http_body::Frame<tonic::codegen::Bytes>>);
 
