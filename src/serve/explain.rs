@@ -181,7 +181,7 @@ fn tier_step(
         candidates,
         candidate_count: count(tier.matching.len()),
         expires_at: overrides.iter().map(|record| record.entry.expires_at).min().map(timestamp),
-        overrides: overrides.iter().take(CANDIDATES_MAX).map(|record| override_row(ask, record, true)).collect(),
+        overrides: overrides.iter().take(CANDIDATES_MAX).map(|record| override_row(ask.now, record, true)).collect(),
     };
     let is_asked = matches!(tier.answer, TierAnswer::Silent | TierAnswer::OneUser | TierAnswer::SeveralUsers);
     let gaps = if is_asked { gaps } else { &Gaps::default() };

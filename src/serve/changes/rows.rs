@@ -210,7 +210,7 @@ fn row_event(ask: &Ask<'_>, shower: &Shower<'_>, key: ChangeKey, is_there: bool)
 /// What is to be told of an override. Who set it and why is for those who may see explanations.
 fn override_event(ask: &Ask<'_>, number: i64) -> Result<Option<Event>, Failure> {
     if let Some(record) = ask.snapshot.override_by_number(number)? {
-        return Ok(put(row::Row::Override(override_row(ask, &record, false))));
+        return Ok(put(row::Row::Override(override_row(ask.now, &record, false))));
     }
     let gone = ask.snapshot.override_gone(number)?;
     Ok(gone.map(|gone| {
@@ -303,7 +303,7 @@ pub(super) fn snapshot_page(
         Told::Row(kind) => kind,
         Told::Override => {
             let rows = ask.snapshot.overrides(None, None, Some(after.0), limit)?.rows;
-            let shown = |record| put(row::Row::Override(override_row(ask, record, false)));
+            let shown = |record| put(row::Row::Override(override_row(ask.now, record, false)));
             let events = rows.iter().filter_map(shown).map(|shown| event(revision, shown)).collect();
             return Ok((events, rows.last().map(|record| (record.number, 0))));
         }
