@@ -103,6 +103,7 @@ pub(super) fn refusal(error: OverrideError) -> Failure {
         OverrideError::Unknown => Failure::OverrideUnknown,
         OverrideError::Configured => Failure::OverrideConfigured,
         OverrideError::TooMany => Failure::TooManyOverrides,
+        OverrideError::TooManyOfName => Failure::TooManyOverridesOfName,
         OverrideError::Store(error) => Failure::from(error),
     }
 }

@@ -116,5 +116,7 @@ fn a_configuration_decides() {
     place.run(&["resolve", "jira", "twin", "--direct"]).assert(0, "joan", "");
     let far = entry("00u2", &ahead(400));
     place.set("OKTA_IDMAP_RESOLVE__OVERRIDES", &far);
-    place.run(&set).assert(1, "", "orgs.acme.resolve.overrides: entry 1: the end is more than 366 days ahead");
+    let told = "orgs.acme.resolve.overrides: entry 1: the end is more than 366 days ahead";
+    place.run(&set).assert(0, "", told);
+    place.run(&["override", "list", "--source", "config", "--direct"]).assert(0, "", "0 overrides");
 }
