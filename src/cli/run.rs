@@ -148,7 +148,7 @@ pub(super) async fn order<R>(
     let ordered = order(services_of(Orgs::new(vec![view])));
     tokio::select! {
         ordered = Box::pin(ordered) => ordered,
-        () = engine::serve::obey_overrides(&writer, &mut commands) => {
+        () = engine::orders::obey_overrides(&writer, &mut commands) => {
             Err(anyhow::anyhow!("the store's writer has ended").into())
         }
     }

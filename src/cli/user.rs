@@ -4,6 +4,7 @@
 //! is looked for in the search index and counts only when exactly one user has it. This names a user for a person at a
 //! terminal; it is no evidence for a mapping.
 
+use anyhow::anyhow;
 use okta_idmap_proto::limits::{SEARCH_HITS_MAX, SEARCH_PAGE_SIZE_MAX};
 use okta_idmap_proto::v1;
 use v1::membership_question::Target;
@@ -47,15 +48,23 @@ pub(super) async fn run(context: &Context, command: &UserCommand) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// The user that a name means; `None` once it was told that there is none, or not exactly one.
+/// The user whom a name means beyond doubt; `None` once it was told that there is none, or not exactly one.
+///
+/// # Errors
+/// Somebody is found, but not everybody who could have the name is known.
 pub(super) async fn find_one(context: &Context, backend: &Backend, name: &str) -> Result<Option<v1::User>, Failure> {
-    let response = find(context, backend, name).await?;
+    let Sought { response, is_certain } = seek(context, backend, name).await?;
     let subject = response.user.clone().unwrap_or_default();
     match subject
         .user
         .filter(|_| response.user.as_ref().is_some_and(|user| user.outcome() == v1::SubjectOutcome::Found))
     {
-        Some(user) => Ok(Some(user)),
+        Some(user) if is_certain => Ok(Some(user)),
+        Some(user) => Err(Failure::Usage(anyhow!(
+            "{name} may be the name of somebody else, since not everybody is known or searched; if {} is meant, name \
+             the user by id",
+            user.id
+        ))),
         None => missing(context, name, &response).map(|_| None),
     }
 }
@@ -73,6 +82,17 @@ fn missing(context: &Context, name: &str, response: &v1::GetUserResponse) -> Res
 /// Looks for a user by everything that may be meant; the answer is that of the attempt that found somebody, else that of
 /// the attempt by login.
 async fn find(context: &Context, backend: &Backend, name: &str) -> Result<v1::GetUserResponse, Failure> {
+    Ok(seek(context, backend, name).await?.response)
+}
+
+/// What was found under a name.
+struct Sought {
+    response: v1::GetUserResponse,
+    /// Whether nobody else can have the name: it is an id, or everybody is known and was looked at.
+    is_certain: bool,
+}
+
+async fn seek(context: &Context, backend: &Backend, name: &str) -> Result<Sought, Failure> {
     let get = async |selector| {
         let user = Some(v1::UserSelector { selector: Some(selector) });
         backend.get_user(v1::GetUserRequest { context: context.request_context()?, user }).await
@@ -83,17 +103,21 @@ async fn find(context: &Context, backend: &Backend, name: &str) -> Result<v1::Ge
     if may_be_id(name) {
         let by_id = get(Selector::UserId(name.to_owned())).await?;
         if is_found(&by_id) {
-            return Ok(by_id);
+            return Ok(Sought { response: by_id, is_certain: true });
         }
     }
     let by_login = get(Selector::Login(name.to_owned())).await?;
+    let knows_everybody = by_login.meta.as_ref().is_some_and(|meta| meta.completeness() == v1::Completeness::Complete);
     if is_found(&by_login) || !name.contains('@') {
-        return Ok(by_login);
+        return Ok(Sought { response: by_login, is_certain: knows_everybody });
     }
     let by_email = ids_by_email(context, backend, name).await?;
     let outcome = match (by_email.ids.as_slice(), by_email.is_certain) {
-        ([id], _) => return get(Selector::UserId(id.clone())).await,
-        ([], true) => return Ok(by_login),
+        ([id], is_searched) => {
+            let response = get(Selector::UserId(id.clone())).await?;
+            return Ok(Sought { response, is_certain: is_searched && knows_everybody });
+        }
+        ([], true) => return Ok(Sought { response: by_login, is_certain: knows_everybody }),
         ([], false) => {
             warn("the search index is behind the store, so somebody with this e-mail address may be missed: try again");
             v1::SubjectOutcome::UnknownGap
@@ -104,7 +128,7 @@ async fn find(context: &Context, backend: &Backend, name: &str) -> Result<v1::Ge
         }
     };
     let user = v1::UserSubject { outcome: outcome.into(), ..Default::default() };
-    Ok(v1::GetUserResponse { user: Some(user), ..by_login })
+    Ok(Sought { response: v1::GetUserResponse { user: Some(user), ..by_login }, is_certain: false })
 }
 
 /// Whether a text can be an id of Okta's: letters and digits only.

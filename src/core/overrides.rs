@@ -11,6 +11,10 @@ use std::collections::BTreeSet;
 use super::ids::{AppId, Timestamp};
 use super::resolve::{IdentifierKind, Override};
 
+/// Overrides whose names are equal under the loosest comparison, of one app; by call, while there are as many none is added. Each
+/// question about such a name reads all of them.
+pub const OVERRIDES_OF_NAME_MAX: usize = 20;
+
 /// Overrides by call, and overrides by configuration, of one org at most. Operators decide single cases; whoever needs more
 /// has a rule, which belongs into Okta or into an alias. Each is a row of some 200 bytes.
 pub const OVERRIDES_MAX: usize = 10_000;

@@ -22,10 +22,10 @@
 //! |---|---|---|
 //! | 1 | the app has one shared account | `SHARED` |
 //! | 2 | overrides name several users | `AMBIGUOUS` |
-//! | 3 | an override names one | lines 8 and 9 for that user, at T6 |
+//! | 3 | an override names one | `AMBIGUOUS` if another user has the name at T0 and no override is of external ids; else lines 8 and 9 for that user, at T6 |
 //! | 4 | more than [`CANDIDATES_MAX`] candidates | `AMBIGUOUS` |
-//! | 5 | users of T0, of T1 (else T2) and of T3 together, else those of T4, else those of T5: two or more | `AMBIGUOUS`, even if only one is active |
-//! | 6 | nobody | `FILTERED` if filtered, else `UNKNOWN_GAP` if coverage is partial, else `NOT_FOUND` |
+//! | 5 | users of T0, of T1 (else T2) and of T3 together, else (if the name is not filtered) those of T4, else those of T5: two or more | `AMBIGUOUS`, even if only one is active |
+//! | 6 | nobody, or those of T4 or T5 while the name is filtered | `FILTERED` if filtered, else `UNKNOWN_GAP` if coverage is partial, else `NOT_FOUND` |
 //! | 7 | another user held the name (in any field that is asked, same comparison) and released it within the quarantine, or in the future | `REUSED` |
 //! | 8 | user, app user or app does not grant, or is missing | `INACTIVE`, with every reason |
 //! | 9 | else | `RESOLVED` |
@@ -146,14 +146,10 @@ pub fn resolve<'a>(input: &ResolveInput<'a>) -> Resolution<'a> {
     add_aliases(input, question, &mut weighed);
     let (outcome, winners) = match overriding.as_slice() {
         [] => decide(input, question, &weighed),
-        [user_id] => (grant(input, overridden(input, user_id)), vec![*user_id]),
+        [user_id] => decide_overridden(input, question, &weighed, user_id),
         _ => (Outcome::Ambiguous(Ambiguity::SharedName(Tier::Override)), overriding.clone()),
     };
-    for entry in &mut weighed {
-        if overriding.binary_search(&entry.user_id).is_ok() {
-            entry.tiers.insert(Tier::Override);
-        }
-    }
+    mark_overriding(&mut weighed, &overriding);
     Resolution {
         outcome,
         warnings: warnings(&weighed, &winners),
@@ -167,6 +163,38 @@ fn assert_rows_belong_together(input: &ResolveInput<'_>) {
         let Some(app_user) = candidate.app_user() else { continue };
         assert!(app_user.app == input.app.id, "candidate of app {} for app {}", app_user.app, input.app.id);
         assert!(app_user.user == *candidate.user_id(), "app user of {} with {}", app_user.user, candidate.user_id());
+    }
+}
+
+/// Line 3: an override names one user. What it says of names in general is no word against the external id of somebody else,
+/// by which apps mean one account and no other.
+fn decide_overridden<'a>(
+    input: &ResolveInput<'a>,
+    question: Question<'_>,
+    weighed: &[Weighed<'a>],
+    user_id: &'a UserId,
+) -> (Outcome<'a>, Vec<&'a UserId>) {
+    let mut users = vec![user_id];
+    if answering(input, question).all(|entry| entry.kind != IdentifierKind::ExternalId) {
+        let holds = |entry: &&Weighed<'a>| entry.app_user.is_some() && entry.tiers.contains(Tier::ExternalId);
+        users.extend(weighed.iter().filter(holds).map(|entry| entry.user_id));
+        users.sort();
+        users.dedup();
+    }
+    match users.as_slice() {
+        [_] => (grant(input, overridden(input, user_id)), users),
+        _ => (Outcome::Ambiguous(Ambiguity::Conflict(Tier::Override)), users),
+    }
+}
+
+/// Adds tier T6. Of a user whom only an override names there may be no row at all: it is a candidate nevertheless.
+fn mark_overriding<'a>(weighed: &mut Vec<Weighed<'a>>, overriding: &[&'a UserId]) {
+    for user_id in overriding {
+        let index = weighed.binary_search_by(|entry| entry.user_id.cmp(user_id)).unwrap_or_else(|index| {
+            weighed.insert(index, Weighed::bare(user_id));
+            index
+        });
+        weighed[index].tiers.insert(Tier::Override);
     }
 }
 
@@ -187,9 +215,14 @@ fn decide<'a>(
     winners.extend(holders_of(Tier::Email));
     winners.sort_by_key(|entry| entry.user_id);
     winners.dedup_by_key(|entry| entry.user_id);
+    let has_own_name = !winners.is_empty();
     let winners = or_else(or_else(winners, Tier::Alias), Tier::SecondEmail);
 
     let ids = winners.iter().map(|entry| entry.user_id).collect();
+    if input.is_filtered && !has_own_name {
+        // It is somebody's own name, and that is not whom a borrowed one means.
+        return (Outcome::Filtered, ids);
+    }
     let Some(tier) = winners.iter().filter_map(|entry| entry.tiers.best()).min() else {
         return (absent(input), ids);
     };

@@ -427,6 +427,9 @@ impl Running<'_> {
 
     /// What an operator asks for.
     async fn obey(&mut self, command: Command) -> Option<Input> {
+        if !command.begin() {
+            return None;
+        }
         match command {
             Command::ReleaseHold { scope, expected_missing, reply } => {
                 let released = self.writer.release_hold(scope.clone(), expected_missing, clock::now()).await;
@@ -437,22 +440,21 @@ impl Running<'_> {
                     }
                     Err(error) => (Err(refusal(error)), None),
                 };
-                // Who asked may have gone away; what was done is done.
-                let _ = reply.send(answer);
+                reply.send(answer);
                 input
             }
             Command::SetOverride { setting, reply } => {
-                let _ = reply.send(self.writer.set_override(*setting, clock::now()).await);
+                reply.send(self.writer.set_override(*setting, clock::now()).await);
                 None
             }
             Command::DeleteOverride { name, reply } => {
-                let _ = reply.send(self.writer.delete_override(name, clock::now()).await);
+                reply.send(self.writer.delete_override(name, clock::now()).await);
                 None
             }
             Command::Read { target, reply } => {
                 let is_running = target == Target::Everything && self.state.is_crawling();
                 let outcome = if is_running { ReadOutcome::AlreadyRunning } else { ReadOutcome::Started };
-                let _ = reply.send(outcome);
+                reply.send(outcome);
                 (!is_running).then_some(Input::Asked(target))
             }
         }
@@ -461,7 +463,8 @@ impl Running<'_> {
     /// Tells how it goes, and notes the use of the credential.
     async fn tell(&mut self, view: Option<&watch::Sender<FollowView>>) -> Result<(), EngineError> {
         let now = clock::now();
-        if now.millis_since(self.progress_at) >= PROGRESS_MILLIS {
+        // A clock that was put back must not silence any of this.
+        if now.millis_since(self.progress_at).abs() >= PROGRESS_MILLIS {
             self.progress_at = now;
             if self.state.is_crawling() {
                 self.progress.send_replace(self.progress());
@@ -479,13 +482,13 @@ impl Running<'_> {
                 is_new
             });
         }
-        if self.age_noted_at.is_none_or(|at| now.millis_since(at) >= AGE_MILLIS) {
+        if self.age_noted_at.is_none_or(|at| now.millis_since(at).abs() >= AGE_MILLIS) {
             self.age_noted_at = Some(now);
             let policy = self.org.settings().coverage;
             let ages = Ages { scope_millis: policy.stale_after_millis, log_millis: policy.log_stale_after_millis };
             self.writer.note_ages(now, ages).await?;
         }
-        let is_noted = self.credential_noted_at.is_some_and(|at| now.millis_since(at) < CREDENTIAL_NOTE_MILLIS);
+        let is_noted = self.credential_noted_at.is_some_and(|at| now.millis_since(at).abs() < CREDENTIAL_NOTE_MILLIS);
         if !is_noted && let Some(at) = self.org.client().credential_last_used() {
             self.credential_noted_at = Some(now);
             self.writer.credential_used(at).await?;

@@ -14,6 +14,7 @@ pub mod failure;
 mod gap_log;
 pub mod index;
 pub mod machine;
+pub mod orders;
 pub mod org;
 pub mod probe;
 pub mod progress;

@@ -276,16 +276,21 @@ fn policy(org: &OrgConfig) -> Result<GrantPolicy, crate::core::policy::PolicyErr
     })
 }
 
-/// The overrides of the configuration. Only here it is known how far ahead their ends are; what is over is no mistake.
+/// The overrides of the configuration. Only here it is known how far ahead their ends are; what is over is no mistake. One that ends
+/// too far ahead is left out and told: if it is the clock that is wrong, the rest can still be served.
 fn overrides_of(org: &OrgConfig, now: Timestamp) -> Result<Vec<OverrideSetting>, String> {
-    let overrides = &org.resolve.overrides;
-    for (index, setting) in overrides.iter().enumerate() {
-        let fault = check(&setting.reason, setting.entry.expires_at, now).err();
-        if let Some(fault) = fault.filter(|fault| !matches!(fault, OverrideFault::Over(_))) {
-            return Err(format!("orgs.{}.resolve.overrides: entry {}: {fault}", org.name, index + 1));
+    let mut overrides = Vec::new();
+    for (index, setting) in org.resolve.overrides.iter().enumerate() {
+        let place = || format!("orgs.{}.resolve.overrides: entry {}", org.name, index + 1);
+        match check(&setting.reason, setting.entry.expires_at, now) {
+            Ok(()) | Err(OverrideFault::Over(_)) => overrides.push(setting.clone()),
+            Err(fault) if fault.is_of_end() => {
+                tracing::error!(org = %org.name, "{}: {fault}; it is left out (is the clock right?)", place());
+            }
+            Err(fault) => return Err(format!("{}: {fault}", place())),
         }
     }
-    Ok(overrides.clone())
+    Ok(overrides)
 }
 
 /// The policy of an org, for look-ups without a runtime.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::gap_log::GapLog;
 use super::index::Follower;
 use super::machine::{self, CrawlOutcome, FollowView, Outside};
+use super::orders::{attend, obey_override};
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, OrgSettings, clock};
 use crate::core::coverage::ReadFailure;
@@ -28,8 +29,8 @@ use crate::core::sync::{LogState, LogStatus};
 use crate::core::token;
 use crate::serve::{
     BucketStatus, Command, Control, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus,
-    KindProgress, OrgView, Orgs, ReadOutcome, Reindex, ReindexState, Released, RuntimeStatus, SearchHandle,
-    ServerSettings, Services, StatusSource,
+    KindProgress, OrgView, Orgs, QUEUE_COMMANDS_MAX, ReadOutcome, Reindex, ReindexState, Released, RuntimeStatus,
+    SearchHandle, ServerSettings, Services, StatusSource,
 };
 use crate::store::Writer;
 
@@ -47,9 +48,6 @@ const TOKEN_WARNING_MILLIS: i64 = 6 * 3600 * 1000;
 
 /// How often the status is made anew.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How often it is looked for overrides that are over while nothing is read.
-const OVERRIDES_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a failed index waits before it is opened again.
 const INDEX_RETRY_WAIT: Duration = Duration::from_secs(10);
@@ -177,23 +175,44 @@ async fn sleep(duration: Duration, stop: &CancellationToken) -> bool {
     }
 }
 
-/// Crawls and follows one org until shutdown. What ends it for a while (a dead credential, an unreachable org) is tried
-/// again, ever more rarely.
+/// Crawls and follows one org until shutdown, and carries out orders about overrides meanwhile, whatever is going on: they need
+/// nothing but the store.
 async fn keep_current(
     org: Arc<OrgRuntime>,
     writer: Writer,
     progress: watch::Sender<Progress>,
     view: watch::Sender<FollowView>,
+    commands: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+) -> Result<(), EngineError> {
+    let (others, forwarded) = mpsc::channel(QUEUE_COMMANDS_MAX);
+    let ended = CancellationToken::new();
+    let reading = async {
+        let outcome = keep_reading(&org, &writer, progress, view, forwarded, stop).await;
+        ended.cancel();
+        outcome
+    };
+    let (outcome, ()) = tokio::join!(reading, attend(&writer, commands, others, &ended));
+    outcome
+}
+
+/// Crawls and follows one org until shutdown. What ends it for a while (a dead credential, an unreachable org) is tried
+/// again, ever more rarely.
+async fn keep_reading(
+    org: &OrgRuntime,
+    writer: &Writer,
+    progress: watch::Sender<Progress>,
+    view: watch::Sender<FollowView>,
     mut commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
-    let mut wait = if org.settings().follow.enabled { Duration::ZERO } else { first_wait(&org)? };
+    let mut wait = if org.settings().follow.enabled { Duration::ZERO } else { first_wait(org)? };
     let mut retry_wait = RETRY_WAIT_MIN;
     loop {
         if !wait.is_zero() {
             let next_crawl_at = Some(clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
             view.send_modify(|view| (view.is_crawling, view.next_crawl_at) = (false, next_crawl_at));
-            if !wait_or_obey(wait, &writer, &mut commands, &stop).await {
+            if !wait_or_obey(wait, writer, &mut commands, &stop).await {
                 return Ok(());
             }
         }
@@ -201,11 +220,11 @@ async fn keep_current(
         let outcome = match org.settings().follow_limits() {
             Some(limits) => {
                 let outside = Outside { commands: &mut commands, view: &view };
-                machine::follow(&org, &writer, limits, &progress, outside, &stop).await?
+                machine::follow(org, writer, limits, &progress, outside, &stop).await?
             }
             None => {
                 view.send_modify(|view| (view.is_crawling, view.next_crawl_at) = (true, None));
-                machine::run(&org, &writer, &progress, &stop).await?
+                machine::run(org, writer, &progress, &stop).await?
             }
         };
         progress.send_replace(Progress::default());
@@ -253,49 +272,25 @@ async fn wait_or_obey(
         tokio::select! {
             () = stop.cancelled() => return false,
             () = &mut end => return true,
-            () = tokio::time::sleep(OVERRIDES_INTERVAL) => {
-                // A writer that has stopped is found by whoever reads next.
-                let _ = writer.end_overrides(clock::now()).await;
-            }
             Some(command) = commands.recv() => match command {
+                Command::SetOverride { .. } | Command::DeleteOverride { .. } => obey_override(writer, command).await,
+                command if !command.begin() => {}
                 Command::ReleaseHold { scope, expected_missing, reply } => {
                     let released = writer.release_hold(scope, expected_missing, clock::now()).await;
-                    let _ = reply.send(
+                    reply.send(
                         released.map(|finished| Released { removed: finished.removed }).map_err(machine::refusal),
                     );
-                }
-                Command::SetOverride { setting, reply } => {
-                    let _ = reply.send(writer.set_override(*setting, clock::now()).await);
-                }
-                Command::DeleteOverride { name, reply } => {
-                    let _ = reply.send(writer.delete_override(name, clock::now()).await);
                 }
                 Command::Read { target, reply } => {
                     let detail = "nothing can be read now; see the status".to_owned();
                     let is_wait = target == Target::Everything;
-                    let _ = reply.send(ReadOutcome::Refused { detail });
+                    reply.send(ReadOutcome::Refused { detail });
                     // A full crawl is what comes next anyway.
                     if is_wait {
                         return true;
                     }
                 }
             },
-        }
-    }
-}
-
-/// Carries out orders about overrides for as long as somebody can give some, where nothing is read from Okta. Other orders get
-/// no answer.
-pub async fn obey_overrides(writer: &Writer, commands: &mut mpsc::Receiver<Command>) {
-    while let Some(command) = commands.recv().await {
-        match command {
-            Command::SetOverride { setting, reply } => {
-                let _ = reply.send(writer.set_override(*setting, clock::now()).await);
-            }
-            Command::DeleteOverride { name, reply } => {
-                let _ = reply.send(writer.delete_override(name, clock::now()).await);
-            }
-            Command::ReleaseHold { .. } | Command::Read { .. } => {}
         }
     }
 }

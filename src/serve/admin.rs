@@ -22,11 +22,11 @@ use super::coverage::{gaps_by_id, index_status};
 use super::errors::Failure;
 use super::gaps::{Wide, unseen_user_of};
 use super::gate::Caller;
-use super::overrides::{SetOrder, name_of, override_row, refusal};
+use super::overrides::{SetOrder, Tried, name_of, override_row, refusal, user_of};
 use super::{CallLog, Services, door};
 use crate::core::coverage::{GapId, GapKind};
 use crate::core::model::Scope;
-use crate::core::overrides::OverrideRecord;
+use crate::core::overrides::OverrideName;
 use crate::core::pending::Target;
 
 /// The service `Admin`.
@@ -106,56 +106,139 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::SetOverrideRequest>,
     ) -> Result<Response<v1::SetOverrideResponse>, Status> {
-        let caller = Caller::of(&request);
-        let request = request.into_inner();
-        let order = SetOrder::read(&request, (self.0.clock)());
-        let what = order.as_ref().map_or_else(|_| String::new(), SetOrder::words);
-        let name = creator(&caller);
-        self.logged("Admin.SetOverride", caller, request.context.as_ref(), what, async |call| {
-            set_override(call, order?, request.account.clone(), &name).await
-        })
-        .await
+        let (caller, request) = (Caller::of(&request), request.into_inner());
+        undropped(self.clone().set(caller, request)).await
     }
 
     async fn delete_override(
         &self,
         request: Request<v1::DeleteOverrideRequest>,
     ) -> Result<Response<v1::DeleteOverrideResponse>, Status> {
-        let caller = Caller::of(&request);
-        let request = request.into_inner();
-        self.logged("Admin.DeleteOverride", caller, request.context.as_ref(), String::new(), async |call| {
-            delete_override(call, request.account.clone()).await
-        })
-        .await
+        let (caller, request) = (Caller::of(&request), request.into_inner());
+        undropped(self.clone().delete(caller, request)).await
     }
 }
 
-async fn set_override(
-    call: &Call,
-    order: SetOrder,
-    account: Option<v1::AccountSelector>,
-    caller: &str,
-) -> Result<v1::SetOverrideResponse, Failure> {
-    let control = control(call)?;
-    let name = call.scan(move |ask| name_of(ask, account.as_ref(), false)).await?;
-    let record = control.set_override(order.setting(name, caller)).await?.map_err(refusal)?;
-    tell(call, "Admin.SetOverride", &record);
-    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(&record, ask.now, true)));
-    let (meta, row) = call.scan(shown).await?;
-    Ok(v1::SetOverrideResponse { meta: Some(meta), operator_override: Some(row) })
+/// Goes on to its end, also when the client hangs up meanwhile: what is decided is logged.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "its end is waited for, unless the caller goes, and then nobody is to end it"
+)]
+async fn undropped<R: Send + 'static>(
+    call: impl Future<Output = Result<R, Status>> + Send + 'static,
+) -> Result<R, Status> {
+    match tokio::spawn(call).await {
+        Ok(answered) => answered,
+        Err(error) => {
+            tracing::error!(%error, "an admin call broke off");
+            Err(Status::internal("the call broke off; look whether it was carried out"))
+        }
+    }
 }
 
-async fn delete_override(
+impl AdminService {
+    async fn set(
+        self,
+        caller: Caller,
+        request: v1::SetOverrideRequest,
+    ) -> Result<Response<v1::SetOverrideResponse>, Status> {
+        let rpc = "Admin.SetOverride";
+        let order = SetOrder::read(&request, (self.0.clock)());
+        let mut tried = Tried::of(request.account.as_ref(), &request.user_id).with(order.as_ref().ok());
+        let call = self.begin(rpc, &caller, request.context.as_ref(), &tried)?;
+        let answered = self.set_override_of(&call, order, request.account, &creator(&caller), &mut tried).await;
+        finish(rpc, caller, &call, &tried, answered)
+    }
+
+    async fn delete(
+        self,
+        caller: Caller,
+        request: v1::DeleteOverrideRequest,
+    ) -> Result<Response<v1::DeleteOverrideResponse>, Status> {
+        let rpc = "Admin.DeleteOverride";
+        let mut tried = Tried::of(request.account.as_ref(), "");
+        let call = self.begin(rpc, &caller, request.context.as_ref(), &tried)?;
+        let answered = self.delete_override_of(&call, request.account, &mut tried).await;
+        finish(rpc, caller, &call, &tried, answered)
+    }
+
+    fn begin(
+        &self,
+        rpc: &'static str,
+        caller: &Caller,
+        context: Option<&v1::RequestContext>,
+        tried: &Tried,
+    ) -> Result<Call, Status> {
+        Call::begin_undemanding(&self.0, context).map_err(|failure| {
+            tried.tell(rpc, "", caller, failure.name());
+            failure.status()
+        })
+    }
+
+    async fn set_override_of(
+        &self,
+        call: &Call,
+        order: Result<SetOrder, Failure>,
+        account: Option<v1::AccountSelector>,
+        creator: &str,
+        tried: &mut Tried,
+    ) -> Result<v1::SetOverrideResponse, Failure> {
+        let (order, control) = (order?, control(call)?);
+        let (name, before) = about(call, account, false, tried).await?;
+        let record = control.set_override(order.setting(name, creator)).await?.map_err(refusal)?;
+        tried.done(&record);
+        let row = override_row(&record, (self.0.clock)(), true);
+        let meta = call.scan(org_meta).await.unwrap_or(before);
+        Ok(v1::SetOverrideResponse { meta: Some(meta), operator_override: Some(row) })
+    }
+
+    async fn delete_override_of(
+        &self,
+        call: &Call,
+        account: Option<v1::AccountSelector>,
+        tried: &mut Tried,
+    ) -> Result<v1::DeleteOverrideResponse, Failure> {
+        let control = control(call)?;
+        let (name, before) = about(call, account, true, tried).await?;
+        let about = name.clone();
+        let record = control.delete_override(name).await?.map_err(refusal)?;
+        tried.is_about(&about, Some(record.entry.user.clone()));
+        tried.done(&record);
+        let row = override_row(&record, (self.0.clock)(), true);
+        let meta = call.scan(org_meta).await.unwrap_or(before);
+        Ok(v1::DeleteOverrideResponse { meta: Some(meta), operator_override: Some(row) })
+    }
+}
+
+/// What an order is about, and the meta data of before: for an answer when there is no better one, since what is stored must
+/// not be told as failed.
+async fn about(
     call: &Call,
     account: Option<v1::AccountSelector>,
-) -> Result<v1::DeleteOverrideResponse, Failure> {
-    let control = control(call)?;
-    let name = call.scan(move |ask| name_of(ask, account.as_ref(), true)).await?;
-    let record = control.delete_override(name).await?.map_err(refusal)?;
-    tell(call, "Admin.DeleteOverride", &record);
-    let shown = move |ask: &Ask<'_>| Ok((org_meta(ask)?, override_row(&record, ask.now, true)));
-    let (meta, row) = call.scan(shown).await?;
-    Ok(v1::DeleteOverrideResponse { meta: Some(meta), operator_override: Some(row) })
+    may_be_gone: bool,
+    tried: &mut Tried,
+) -> Result<(OverrideName, v1::ResponseMeta), Failure> {
+    let read = move |ask: &Ask<'_>| {
+        let name = name_of(ask, account.as_ref(), may_be_gone)?;
+        let former = user_of(ask, &name)?;
+        Ok((name, former, org_meta(ask)?))
+    };
+    let (name, former, meta) = call.scan(read).await?;
+    tried.is_about(&name, former);
+    Ok((name, meta))
+}
+
+fn finish<R>(
+    rpc: &'static str,
+    caller: Caller,
+    call: &Call,
+    tried: &Tried,
+    answered: Result<R, Failure>,
+) -> Result<Response<R>, Status> {
+    tried.tell(rpc, call.view().name(), &caller, answered.as_ref().map_or_else(Failure::name, |_| "OK"));
+    // Logged here, whether look-ups are or not.
+    let caller = Caller { is_audited: false, ..caller };
+    CallLog { rpc, started: Instant::now(), caller }.finish(call, answered)
 }
 
 /// Who a decision is kept as the one of.
@@ -166,13 +249,6 @@ fn creator(caller: &Caller) -> String {
         Some(address) if caller.name.is_empty() => format!("a caller at {}", address.ip()),
         Some(_) => caller.name.to_string(),
     }
-}
-
-/// The log line of a decision: ids only, since a name may be that of a person.
-fn tell(call: &Call, rpc: &'static str, record: &OverrideRecord) {
-    let (org, entry) = (call.view().name(), &record.entry);
-    let (app, user, expires_at) = (entry.app.as_str(), entry.user.as_str(), entry.expires_at.to_iso());
-    tracing::info!(rpc, org, number = record.number, app, user, expires_at, "override");
 }
 
 async fn trigger_sync(call: &Call, target: Target) -> Result<v1::TriggerSyncResponse, Failure> {

@@ -5,8 +5,11 @@
 //!
 //! Invariants:
 //! - The queue is bounded, and a full one refuses at once: an engine that hangs holds no caller up.
-//! - A caller waits at most [`REPLY_MILLIS_MAX`] for a reply; a command whose caller has gone may still be carried out.
+//! - A caller waits at most [`REPLY_MILLIS_MAX`] for the engine to begin, and from then on until it is done. Whoever was told
+//!   that it is not served can rely on it: what they asked for is not carried out later.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,8 +23,62 @@ use crate::store::OverrideError;
 /// Commands that wait for the engine at most. Operators and their scripts give a few; more is a script gone wrong.
 pub const QUEUE_COMMANDS_MAX: usize = 64;
 
-/// How long a caller waits for a reply, in milliseconds. A release is one transaction behind those that are queued.
+/// How long a caller waits for the engine to begin, in milliseconds. A release is one transaction behind those that are queued.
 pub const REPLY_MILLIS_MAX: u64 = 30_000;
+
+const WAITS: u8 = 0;
+const BEGUN: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// The way back to who gave a command.
+#[derive(Debug)]
+pub struct Reply<T> {
+    sender: oneshot::Sender<T>,
+    state: Arc<AtomicU8>,
+}
+
+/// The end of a [`Reply`] that its caller keeps.
+struct Answer<T> {
+    receiver: oneshot::Receiver<T>,
+    state: Arc<AtomicU8>,
+}
+
+fn reply_channel<T>() -> (Reply<T>, Answer<T>) {
+    let (sender, receiver) = oneshot::channel();
+    let state = Arc::new(AtomicU8::new(WAITS));
+    (Reply { sender, state: Arc::clone(&state) }, Answer { receiver, state })
+}
+
+/// Leaves the state of waiting; only one of both ends can.
+fn leave(state: &AtomicU8, next: u8) -> bool {
+    state.compare_exchange(WAITS, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
+impl<T> Reply<T> {
+    /// Called before the command is carried out; `false`: the caller has given up, and it must not be.
+    pub fn begin(&self) -> bool {
+        !self.sender.is_closed() && leave(&self.state, BEGUN)
+    }
+
+    /// Tells the caller. One who has gone away hears nothing; what was done is done.
+    pub fn send(self, answer: T) {
+        let _ = self.sender.send(answer);
+    }
+}
+
+impl<T> Answer<T> {
+    async fn wait(mut self) -> Result<T, Failure> {
+        let limit = Duration::from_millis(REPLY_MILLIS_MAX);
+        let answered = match tokio::time::timeout(limit, &mut self.receiver).await {
+            Ok(answered) => answered,
+            Err(_) if leave(&self.state, WITHDRAWN) => return Err(Failure::NotServing(None)),
+            // It is being carried out: what became of it is to be told.
+            Err(_) => self.receiver.await,
+        };
+        // Else the engine ended.
+        answered.map_err(|_| Failure::NotServing(None))
+    }
+}
 
 /// A command to the engine of one org.
 #[derive(Debug)]
@@ -33,29 +90,40 @@ pub enum Command {
         /// How many rows the operator saw missing: only exactly these are released.
         expected_missing: u64,
         /// What became of it, once it is stored.
-        reply: oneshot::Sender<Result<Released, ReleaseRefusal>>,
+        reply: Reply<Result<Released, ReleaseRefusal>>,
     },
     /// Keep an operator's override.
     SetOverride {
         /// The override, checked.
         setting: Box<OverrideSetting>,
         /// As it is kept, once it is stored.
-        reply: oneshot::Sender<Result<OverrideRecord, OverrideError>>,
+        reply: Reply<Result<OverrideRecord, OverrideError>>,
     },
     /// Take an override back.
     DeleteOverride {
         /// Which.
         name: OverrideName,
         /// As it was, once it is gone.
-        reply: oneshot::Sender<Result<OverrideRecord, OverrideError>>,
+        reply: Reply<Result<OverrideRecord, OverrideError>>,
     },
     /// Read something again.
     Read {
         /// What.
         target: Target,
         /// Whether it was put in the queue.
-        reply: oneshot::Sender<ReadOutcome>,
+        reply: Reply<ReadOutcome>,
     },
+}
+
+impl Command {
+    /// See [`Reply::begin`].
+    pub fn begin(&self) -> bool {
+        match self {
+            Command::ReleaseHold { reply, .. } => reply.begin(),
+            Command::SetOverride { reply, .. } | Command::DeleteOverride { reply, .. } => reply.begin(),
+            Command::Read { reply, .. } => reply.begin(),
+        }
+    }
 }
 
 /// A hold is over.
@@ -231,7 +299,7 @@ impl Control {
     ///
     /// # Errors
     /// [`Failure::Overloaded`] when the queue is full, [`Failure::NotServing`] when the engine does not reply.
-    pub(super) async fn set_override(
+    pub(crate) async fn set_override(
         &self,
         setting: OverrideSetting,
     ) -> Result<Result<OverrideRecord, OverrideError>, Failure> {
@@ -242,7 +310,7 @@ impl Control {
     ///
     /// # Errors
     /// See [`Control::set_override`].
-    pub(super) async fn delete_override(
+    pub(crate) async fn delete_override(
         &self,
         name: OverrideName,
     ) -> Result<Result<OverrideRecord, OverrideError>, Failure> {
@@ -253,7 +321,7 @@ impl Control {
     ///
     /// # Errors
     /// [`Failure::Overloaded`] when the queue is full, [`Failure::NotServing`] when the engine does not reply.
-    pub(super) async fn read(&self, target: Target) -> Result<ReadOutcome, Failure> {
+    pub(crate) async fn read(&self, target: Target) -> Result<ReadOutcome, Failure> {
         self.ask(|reply| Command::Read { target, reply }).await
     }
 
@@ -265,17 +333,13 @@ impl Control {
         if self.commands.is_closed() { Err(Failure::NotServing(None)) } else { Ok(self.reindex.ask()) }
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Failure> {
-        let (reply, answer) = oneshot::channel();
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Failure> {
+        let (reply, answer) = reply_channel();
         self.commands.try_send(command(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::NotServing(None),
         })?;
-        match tokio::time::timeout(Duration::from_millis(REPLY_MILLIS_MAX), answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            // The engine ended, or is so busy that its work is better not waited for.
-            Ok(Err(_)) | Err(_) => Err(Failure::NotServing(None)),
-        }
+        answer.wait().await
     }
 }
 
@@ -291,10 +355,26 @@ mod tests {
         assert_eq!((failure.name(), begun.elapsed().as_millis()), ("NOT_SERVING", u128::from(REPLY_MILLIS_MAX)));
         // The one before is still in the queue.
         for _ in 1..QUEUE_COMMANDS_MAX {
-            let (reply, _) = oneshot::channel();
+            let (reply, _) = reply_channel();
             control.commands.try_send(Command::Read { target: Target::Everything, reply }).unwrap();
         }
         assert_eq!(control.read(Target::Everything).await.unwrap_err().name(), "OVERLOADED");
+        let (mut receiver, mut count) = (receiver, 0);
+        while let Ok(command) = receiver.try_recv() {
+            count += 1;
+            assert!(!command.begin(), "its caller was told that nobody serves");
+        }
+        assert_eq!(count, QUEUE_COMMANDS_MAX);
+        // What has begun is waited for.
+        let late = async {
+            let command = receiver.recv().await.unwrap();
+            assert!(command.begin());
+            tokio::time::sleep(Duration::from_millis(REPLY_MILLIS_MAX * 2)).await;
+            let Command::Read { reply, .. } = command else { panic!("{command:?}") };
+            reply.send(ReadOutcome::Started);
+        };
+        let (outcome, ()) = tokio::join!(control.read(Target::Everything), late);
+        assert_eq!(outcome.unwrap(), ReadOutcome::Started);
         drop(receiver);
         assert_eq!(control.release(Scope::Users, 1).await.unwrap_err().name(), "NOT_SERVING");
     }

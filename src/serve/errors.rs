@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::core::ids::{Revision, Timestamp};
+use crate::core::overrides::OVERRIDES_OF_NAME_MAX;
 use crate::store::StoreError;
 
 /// Why a call has no answer. Doubts about the data are answers, not failures.
@@ -178,6 +179,12 @@ pub enum Failure {
     /// There are too many overrides.
     #[error("there are {OVERRIDES_MAX} overrides by call already: take back those that are not needed any more")]
     TooManyOverrides,
+    /// There are too many overrides of one name.
+    #[error(
+        "the app has {OVERRIDES_OF_NAME_MAX} overrides of this name in other spellings and kinds already: take back those \
+         that are not needed any more"
+    )]
+    TooManyOverridesOfName,
     /// No credential came with the call, or not a good one.
     #[error(
         "{detail}: this server answers clients that it knows, by `authorization: Bearer <token>` or by certificate"
@@ -269,7 +276,9 @@ impl Failure {
             Self::UserUnknown => Shown::new(NotFound, ErrorReason::UserUnknown),
             Self::OverrideUnknown => Shown::new(NotFound, ErrorReason::OverrideUnknown),
             Self::OverrideConfigured => Shown::new(FailedPrecondition, ErrorReason::OverrideConfigured),
-            Self::TooManyOverrides => Shown::new(ResourceExhausted, ErrorReason::TooManyOverrides),
+            Self::TooManyOverrides | Self::TooManyOverridesOfName => {
+                Shown::new(ResourceExhausted, ErrorReason::TooManyOverrides)
+            }
             Self::CredentialRequired { .. } => Shown::new(Code::Unauthenticated, ErrorReason::CredentialRequired),
             Self::RoleRequired { role, .. } => {
                 Shown::new(Code::PermissionDenied, ErrorReason::RoleRequired).with("role", role)

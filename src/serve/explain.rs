@@ -111,19 +111,17 @@ fn decision_steps(ask: &Ask<'_>, decision: &Decision<'_>, steps: &mut Steps) -> 
         let overrides = if tier.tier == Tier::Override { answering(decision) } else { Vec::new() };
         tier_step(ask, app, (&tier, &overrides), &of_accounts, steps)?;
     }
-    match decided.found() {
-        Some(found) => found_steps(ask, decision, found, steps)?,
-        // The filter is asked only where no row shares the name.
-        None if !input.candidates.is_empty() => {}
-        None => {
-            let filtered = input.is_filtered;
-            let summary = if filtered {
-                "the filter keeps out somebody of that name"
-            } else {
-                "the filter knows nobody of that name"
-            };
-            steps.add(summary.to_owned(), Fact::Filter(v1::FilterFact { filtered }), &Gaps::default());
-        }
+    if decision.is_filter_asked {
+        let filtered = input.is_filtered;
+        let summary = if filtered {
+            "the filter keeps out somebody of that name"
+        } else {
+            "the filter knows nobody of that name"
+        };
+        steps.add(summary.to_owned(), Fact::Filter(v1::FilterFact { filtered }), &Gaps::default());
+    }
+    if let Some(found) = decided.found() {
+        found_steps(ask, decision, found, steps)?;
     }
     steps.coverage(ask, &[Scope::Apps, Scope::Users, Scope::AppUsers(app.id.clone())])
 }

@@ -10,9 +10,11 @@ use super::apps::AppQuery;
 use super::ask::Ask;
 use super::door;
 use super::errors::Failure;
+use super::gate::Caller;
 use super::resolution::{AccountQuery, user_or_id};
 use super::rows::{app_ref, timestamp};
 use crate::core::ids::{AppId, Timestamp, UserId};
+use crate::core::normalize::lookup_key;
 use crate::core::overrides::{
     LIFE_MILLIS_MAX, OVERRIDES_MAX, OverrideName, OverrideRecord, OverrideSetting, OverrideSource, REASON_BYTES_MAX,
     check,
@@ -58,9 +60,9 @@ impl SetOrder {
         OverrideSetting { entry, created_by: caller.into(), reason: self.reason }
     }
 
-    /// For the log of admin calls: ids and the reason, no name.
+    /// For the log of admin calls: end and reason, no name.
     pub(super) fn words(&self) -> String {
-        format!("user {} until {}: {:?}", self.user, self.expires_at, self.reason)
+        format!("until {}: {:?}", self.expires_at, self.reason)
     }
 }
 
@@ -101,7 +103,69 @@ pub(super) fn refusal(error: OverrideError) -> Failure {
         OverrideError::Unknown => Failure::OverrideUnknown,
         OverrideError::Configured => Failure::OverrideConfigured,
         OverrideError::TooMany => Failure::TooManyOverrides,
+        OverrideError::TooManyOfName => Failure::TooManyOverridesOfName,
         OverrideError::Store(error) => Failure::from(error),
+    }
+}
+
+/// Whom the override by call of this very name names now.
+pub(super) fn user_of(ask: &Ask<'_>, name: &OverrideName) -> Result<Option<UserId>, Failure> {
+    let Ok(key) = lookup_key(&name.name) else { return Ok(None) };
+    let records = ask.snapshot.overrides_with_key(&name.app, key)?.into_iter();
+    let is_it =
+        |record: &OverrideRecord| record.source == OverrideSource::Call && OverrideName::of(&record.entry) == *name;
+    Ok(records.filter(is_it).map(|record| record.entry.user).next())
+}
+
+/// What the log tells of a decision: ids, since a name may be that of a person. Empty where it is not known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tried {
+    app: String,
+    kind: &'static str,
+    number: i64,
+    user: String,
+    former_user: String,
+    what: String,
+}
+
+impl Tried {
+    /// As it is asked for. What is no id is left out.
+    pub(super) fn of(account: Option<&v1::AccountSelector>, user: &str) -> Self {
+        use v1::app_selector::Selector;
+        let app = account.and_then(|account| account.app.as_ref()).and_then(|app| app.selector.as_ref());
+        let app = match app {
+            Some(Selector::AppId(id) | Selector::Any(id)) => {
+                AppId::new(id).map(|id| id.to_string()).unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        let kind = account.and_then(|account| account.identifier.as_ref()).map(v1::Identifier::kind);
+        let user = UserId::new(user).map(|id| id.to_string()).unwrap_or_default();
+        Self { app, kind: kind.unwrap_or_default().as_str_name(), user, ..Self::default() }
+    }
+
+    /// Until when, and why.
+    pub(super) fn with(mut self, order: Option<&SetOrder>) -> Self {
+        self.what = order.map(SetOrder::words).unwrap_or_default();
+        self
+    }
+
+    /// What it is about.
+    pub(super) fn is_about(&mut self, name: &OverrideName, former: Option<UserId>) {
+        self.app = name.app.to_string();
+        self.former_user = former.map(|user| user.to_string()).unwrap_or_default();
+    }
+
+    /// It is done.
+    pub(super) fn done(&mut self, record: &OverrideRecord) {
+        self.number = record.number;
+    }
+
+    /// The line.
+    pub(super) fn tell(&self, rpc: &str, org: &str, caller: &Caller, outcome: &str) {
+        let Self { app, kind, number, user, former_user, what } = self;
+        let (caller, peer) = (&*caller.name, caller.peer());
+        tracing::info!(rpc, org, caller, peer, app, kind, number, user, former_user, what, outcome, "admin call");
     }
 }
 
@@ -188,7 +252,7 @@ mod tests {
             reason: "JIRA-7".to_owned(),
             ..Default::default()
         };
-        check(good.clone(), now, "user 00u1 until 1970-01-01T00:33:20.005Z: \"JIRA-7\"");
+        check(good.clone(), now, "until 1970-01-01T00:33:20.005Z: \"JIRA-7\"");
         let with = |change: fn(&mut v1::SetOverrideRequest)| {
             let mut request = good.clone();
             change(&mut request);

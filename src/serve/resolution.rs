@@ -76,6 +76,8 @@ pub(super) struct Decision<'a> {
     /// Those of the input, with who set them and why.
     pub(super) overrides: &'a [OverrideRecord],
     pub(super) decided: Resolution<'a>,
+    /// Whether it mattered if the filter keeps somebody of that name out.
+    pub(super) is_filter_asked: bool,
     /// Those who share the key of the name.
     hits: usize,
     pub(super) gaps: Gaps,
@@ -129,7 +131,6 @@ pub(super) fn decide<F: Facts, T>(
     let by_override = overrides.iter().filter(|entry| now < entry.expires_at);
     let mut hits = by_override.map(|entry| hit(&entry.user)).collect::<Result<Vec<_>, _>>()?;
     let of_name = ask.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
-    let is_nobodys = of_name.is_empty();
     hits.extend(of_name);
     for alias in aliases.iter().filter(|alias| alias.app == app.id) {
         hits.push(hit(&alias.user)?);
@@ -137,10 +138,8 @@ pub(super) fn decide<F: Facts, T>(
     let history: Vec<AccountHolder> =
         ask.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
     let candidates: Vec<Candidate<'_>> = hits.iter().filter_map(candidate).collect();
-    // Asked for only where no row has the name; somebody who is stored is not filtered.
-    let is_filtered = is_nobodys && is_filtered(ask, app, query)?;
     let gap_ids = gaps.to_ids();
-    let input = ResolveInput {
+    let mut input = ResolveInput {
         app,
         identifier: query.identifier,
         kind: query.kind,
@@ -148,7 +147,7 @@ pub(super) fn decide<F: Facts, T>(
         history: &history,
         aliases,
         overrides: &overrides,
-        is_filtered,
+        is_filtered: false,
         completeness: match gap_ids.as_slice() {
             [] => Completeness::Complete,
             ids => Completeness::Partial(ids),
@@ -157,12 +156,17 @@ pub(super) fn decide<F: Facts, T>(
         now: ask.now(),
     };
     let mut decided = resolve(&input);
+    let is_filter_asked = is_for_filter(&decided);
+    if is_filter_asked && is_filtered(ask, app, query)? {
+        input.is_filtered = true;
+        decided = resolve(&input);
+    }
     withhold(ask, app, &hits, &mut decided, &gap_ids);
     // Of whom only an override tells, no row speaks: there is nothing that is not shown.
     if let Some(Found { user_id, user: None, app_user: Some(_), .. }) = decided.found() {
         gaps.add_unseen_user(user_id);
     }
-    answer(Decision { input: &input, overrides: &records, decided, hits: hits.len(), gaps })
+    answer(Decision { input: &input, overrides: &records, decided, is_filter_asked, hits: hits.len(), gaps })
 }
 
 /// The answer that a decision makes.
@@ -200,6 +204,15 @@ fn withhold<'a>(ask: &impl Facts, app: &App, hits: &[AccountHit], decided: &mut 
         matches!(decided.outcome, Outcome::Resolved(_) | Outcome::Inactive { .. } | Outcome::Reused { .. });
     if rests_on_rows && hits.iter().filter_map(user_of).any(|user| ask.withholds_account(&app.id, &user)) {
         decided.outcome = Outcome::UnknownGap { gap_ids };
+    }
+}
+
+/// Whether the filter has a say: where nobody who is stored has the name as one of their own. Somebody who is stored is not
+/// filtered.
+fn is_for_filter(decided: &Resolution<'_>) -> bool {
+    match decided.tier() {
+        None => matches!(decided.outcome, Outcome::NotFound | Outcome::UnknownGap { .. }),
+        Some(tier) => matches!(tier, Tier::Alias | Tier::SecondEmail),
     }
 }
 

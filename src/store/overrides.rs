@@ -19,7 +19,7 @@ use crate::core::ids::Timestamp;
 use crate::core::model::{Key, Kind};
 use crate::core::normalize::lookup_key;
 use crate::core::overrides::{
-    OVERRIDES_MAX, OverrideName, OverrideRecord, OverrideSetting, OverrideSource, configured,
+    OVERRIDES_MAX, OVERRIDES_OF_NAME_MAX, OverrideName, OverrideRecord, OverrideSetting, OverrideSource, configured,
 };
 use crate::core::resolve::{IdentifierKind, Override};
 
@@ -44,6 +44,9 @@ pub enum OverrideError {
     /// There are [`OVERRIDES_MAX`] already.
     #[error("there are {OVERRIDES_MAX} overrides already")]
     TooMany,
+    /// The app has [`OVERRIDES_OF_NAME_MAX`] of names like this already.
+    #[error("there are {OVERRIDES_OF_NAME_MAX} overrides of such names already")]
+    TooManyOfName,
     /// The store cannot do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -265,8 +268,13 @@ fn set(apply: &mut Apply<'_>, setting: &OverrideSetting, now: Timestamp) -> Outc
         return Ok(Err(OverrideError::UserUnknown));
     }
     let known = number_of(apply, &OverrideName::of(entry), OverrideSource::Call)?;
-    if !known.is_some_and(|(_, is_there)| is_there) && count(apply.sql, OverrideSource::Call)? >= OVERRIDES_MAX {
-        return Ok(Err(OverrideError::TooMany));
+    if !known.is_some_and(|(_, is_there)| is_there) {
+        if count(apply.sql, OverrideSource::Call)? >= OVERRIDES_MAX {
+            return Ok(Err(OverrideError::TooMany));
+        }
+        if count_alike(apply, entry)? >= OVERRIDES_OF_NAME_MAX {
+            return Ok(Err(OverrideError::TooManyOfName));
+        }
     }
     let Some(n) = put(apply, setting, OverrideSource::Call, now)? else { return Ok(Err(OverrideError::Name)) };
     Ok(find(apply.sql, n)?.ok_or(OverrideError::Unknown))
@@ -289,6 +297,14 @@ fn delete(apply: &mut Apply<'_>, name: &OverrideName) -> Outcome {
 fn count(sql: &Connection, source: OverrideSource) -> Result<usize, StoreError> {
     let mut select = sql.prepare_cached("SELECT count(*) FROM overrides WHERE gone IS NULL AND source = ?1")?;
     let count: i64 = select.query_row([source_code(source)], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+fn count_alike(apply: &mut Apply<'_>, entry: &Override) -> Result<usize, StoreError> {
+    let Ok(key) = lookup_key(&entry.name) else { return Ok(0) };
+    let app = apply.app_n(&entry.app)?;
+    let sql = "SELECT count(*) FROM overrides WHERE gone IS NULL AND key = ?1 AND app = ?2";
+    let count: i64 = apply.sql.prepare_cached(sql)?.query_row(params![key.to_stored(), app], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
@@ -535,6 +551,21 @@ mod tests {
     }
 
     #[test]
+    fn a_name_has_few_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(config(dir.path(), Filter::default())).unwrap();
+        put(&store, 1, vec![app(), user("00u1", "a@example.com")], false);
+        let spelt = |index: usize| (0..5).map(|at| if index >> at & 1 == 1 { 'A' } else { 'a' }).collect::<String>();
+        let set = |name: &str| block_on(store.writer.set_override(setting(name, "00u1", "ada"), NOW));
+        for index in 0..OVERRIDES_OF_NAME_MAX {
+            set(&spelt(index)).unwrap();
+        }
+        assert!(matches!(set(&spelt(OVERRIDES_OF_NAME_MAX)), Err(OverrideError::TooManyOfName)));
+        set(&spelt(0)).unwrap();
+        set("other").unwrap();
+    }
+
+    #[test]
     fn there_is_an_end_to_them() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path(), Filter::default());
@@ -545,7 +576,7 @@ mod tests {
         let files = StoreFiles::lock(dir.path()).unwrap();
         let sql = files.open_for_writing().unwrap();
         let many = "WITH RECURSIVE c(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM c WHERE i < ?1)
-                    INSERT INTO overrides SELECT i, 1, app, kind, 'name' || i, source, user, expires_at, created_at,
+                    INSERT INTO overrides SELECT i, i, app, kind, 'name' || i, source, user, expires_at, created_at,
                     created_by, reason, NULL FROM c, overrides WHERE n = 1";
         sql.execute(many, [i64::try_from(OVERRIDES_MAX).unwrap()]).unwrap();
         let sieve = Sieve::new(config.filter.clone(), Filtered::open(&sql).unwrap());

@@ -83,12 +83,12 @@ impl Hosted {
 async fn engine(store: Arc<Store>, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Read { reply, .. } => drop(reply.send(ReadOutcome::Started)),
+            Command::Read { reply, .. } => reply.send(ReadOutcome::Started),
             Command::SetOverride { setting, reply } => {
-                let _ = reply.send(store.writer.set_override(*setting, clock::now()).await);
+                reply.send(store.writer.set_override(*setting, clock::now()).await);
             }
             Command::DeleteOverride { name, reply } => {
-                let _ = reply.send(store.writer.delete_override(name, clock::now()).await);
+                reply.send(store.writer.delete_override(name, clock::now()).await);
             }
             Command::ReleaseHold { scope, expected_missing, reply } => {
                 let released = store.writer.release_hold(scope, expected_missing, clock::now()).await;
@@ -98,7 +98,7 @@ async fn engine(store: Arc<Store>, mut commands: mpsc::Receiver<Command>) {
                     Err(ReleaseError::Changed { missing }) => Err(ReleaseRefusal::Changed { missing }),
                     Err(ReleaseError::Store(error)) => Err(ReleaseRefusal::Failed { detail: error.to_string() }),
                 };
-                let _ = reply.send(answer);
+                reply.send(answer);
             }
         }
     }

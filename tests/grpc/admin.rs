@@ -45,7 +45,7 @@ async fn reads_reach_the_engine() {
             seen.push(target.name());
             let is_strange = target.name() == "app(0oaodd)";
             let outcome = if is_strange { ReadOutcome::Refused { detail: "an odd one".to_owned() } } else { outcome };
-            reply.send(outcome).unwrap();
+            reply.send(outcome);
         }
         seen
     });
@@ -119,7 +119,7 @@ async fn holds_are_released_as_they_were_seen() {
             if answer.is_ok() {
                 world.close_gap(Scope::Users, GapKind::Held).await;
             }
-            reply.send(answer).unwrap();
+            reply.send(answer);
         }
     };
     let operator = async {

@@ -42,10 +42,10 @@ impl Desk {
             while let Some(command) = self.commands.recv().await {
                 match command {
                     Command::SetOverride { setting, reply } => {
-                        drop(reply.send(world.store.writer.set_override(*setting, NOW).await));
+                        reply.send(world.store.writer.set_override(*setting, NOW).await);
                     }
                     Command::DeleteOverride { name, reply } => {
-                        drop(reply.send(world.store.writer.delete_override(name, NOW).await));
+                        reply.send(world.store.writer.delete_override(name, NOW).await);
                     }
                     other => panic!("{other:?}"),
                 }
@@ -430,9 +430,9 @@ async fn a_restart_keeps_them_and_takes_over_the_configuration() {
     let mut admin = server.admin().await;
     let engine = async {
         let Some(Command::DeleteOverride { name, reply }) = commands.recv().await else { panic!() };
-        drop(reply.send(world.store.writer.delete_override(name, NOW).await));
+        reply.send(world.store.writer.delete_override(name, NOW).await);
         let Some(Command::DeleteOverride { name, reply }) = commands.recv().await else { panic!() };
-        drop(reply.send(world.store.writer.delete_override(name, NOW).await));
+        reply.send(world.store.writer.delete_override(name, NOW).await);
     };
     let operator = async {
         admin.delete_override(delete("0oaus", "dup")).await.unwrap();

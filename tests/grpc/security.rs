@@ -439,6 +439,13 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
     });
     request.metadata_mut().insert("authorization", admin.parse().unwrap());
     v1::admin_client::AdminClient::new(channel.clone()).trigger_sync(request).await.unwrap_err();
+    let mut request = Request::new(v1::SetOverrideRequest {
+        account: super::world::account("0oaus", "needle", v1::IdentifierKind::UserName),
+        user_id: "00u0002".to_owned(),
+        ..Default::default()
+    });
+    request.metadata_mut().insert("authorization", admin.parse().unwrap());
+    v1::admin_client::AdminClient::new(channel.clone()).set_override(request).await.unwrap_err();
     assert_eq!(look_up(&channel, Some("Bearer wrong-and-never-shown")).await, "CREDENTIAL_REQUIRED");
 
     // Who has a token and tries more than it may is told by name, whoever else is refused in the same second.
@@ -452,7 +459,10 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
         assert!(looked_up.iter().all(|line| line.contains(part)), "no {part} in {looked_up:?}");
     }
     let started = log.lines_with("admin call");
-    assert_eq!(started.len(), 1, "{started:?}");
+    assert_eq!(started.len(), 2, "{started:?}");
+    for part in ["caller=\"admin\"", "peer=\"127", "app=\"0oaus\"", "USER_NAME", "user=\"00u0002\"", "FIELD_MISSING"] {
+        assert!(started[1].contains(part), "no {part} in {started:?}");
+    }
     for part in ["caller=\"admin\"", "what=\"everything\"", "outcome=\"NO_ENGINE\""] {
         assert!(started[0].contains(part), "no {part} in {started:?}");
     }
@@ -460,7 +470,7 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(refused[0].contains("CREDENTIAL_REQUIRED") && refused[0].contains("caller=\"\""), "{refused:?}");
     assert!(refused[1].contains("ROLE_REQUIRED") && refused[1].contains("caller=\"explain\""), "{refused:?}");
-    for secret in ["@", "wrong-and", &token(Role::Explain)] {
+    for secret in ["@", "needle", "wrong-and", &token(Role::Explain)] {
         assert_eq!(log.lines_with(secret), [""; 0]);
     }
     server.stop().await;

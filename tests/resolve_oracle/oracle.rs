@@ -94,17 +94,26 @@ pub(crate) fn expect(world: &World, question: &Question, now: i64) -> String {
         .map(|entry| entry.user)
         .collect();
     if !overridden.is_empty() {
-        let outcome = if overridden.len() > 1 {
-            format!("AMBIGUOUS T6{}", warn(world, question, &overridden))
-        } else {
-            only(world, question, &overridden, "T6")
-        };
-        // Overrides may name people without any record; those cannot be shown as candidates.
-        let shown = overridden.iter().filter(|user| {
-            world.people.get(**user).is_some_and(|person| !person.is_unseen || person.records[question.app].is_some())
+        let is_of_ids = world.overrides.iter().any(|entry| {
+            entry.app == question.app
+                && now < entry.expires_at
+                && answers(entry, question, rule)
+                && entry.kind == IdentifierKind::ExternalId
         });
-        let shown: Vec<String> = shown.map(|user| format!(" +u{user}")).collect();
-        return if overridden.len() > 1 { outcome + &shown.concat() } else { outcome };
+        let mut meant = overridden.clone();
+        if overridden.len() == 1 && asks_ids && !is_of_ids {
+            // Somebody else's external id is a word against it.
+            meant.extend((0..world.people.len()).filter(|user| {
+                let record = world.people[*user].records[question.app].as_ref();
+                record.is_some_and(|record| is(record.external_id, NameRule::Exact))
+            }));
+        }
+        if meant.len() == 1 {
+            return only(world, question, &meant, "T6");
+        }
+        // Overrides may name people without any record.
+        let shown: Vec<String> = meant.iter().map(|user| format!(" +u{user}")).collect();
+        return format!("AMBIGUOUS T6{}{}", warn(world, question, &meant), shown.concat());
     }
 
     let with_record = |matches: &dyn Fn(&Person, &Record) -> bool| -> Users {
@@ -142,6 +151,9 @@ pub(crate) fn expect(world: &World, question: &Question, now: i64) -> String {
         () => (t5, "T5"),
     };
     let warnings = warn(world, question, &users);
+    if question.is_filtered && ["T4", "T5"].contains(&tier) {
+        return format!("FILTERED{warnings}");
+    }
     if users.is_empty() {
         return match (question.is_filtered, question.is_partial) {
             (true, _) => format!("FILTERED{warnings}"),

@@ -177,7 +177,8 @@ pub enum ErrorReason {
     OverrideUnknown = 29,
     /// FAILED_PRECONDITION: the override stands in the server's configuration: take it out there (Admin.DeleteOverride).
     OverrideConfigured = 30,
-    /// RESOURCE_EXHAUSTED: there are 10000 overrides already (Admin.SetOverride).
+    /// RESOURCE_EXHAUSTED: there are 10000 overrides already, or 20 of the app for spellings and kinds of one name
+    /// (Admin.SetOverride).
     TooManyOverrides = 31,
 }
 impl ErrorReason {
@@ -1478,7 +1479,8 @@ pub enum MatchTier {
     Alias = 5,
     /// T5: the user's secondary e-mail, which the user may edit; off unless configured.
     SecondEmail = 6,
-    /// T6: an operator's override, audited and expiring. While it is valid it decides alone.
+    /// T6: an operator's override, audited and expiring. While it is valid it decides alone, but AMBIGUOUS where
+    /// the name is exactly the external id (T0) of another user and the override is not of the kind EXTERNAL_ID.
     OperatorOverride = 7,
 }
 impl MatchTier {

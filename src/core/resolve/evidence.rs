@@ -277,6 +277,13 @@ pub(super) struct Weighed<'a> {
     pub(super) near: Option<(Closeness, NameField)>,
 }
 
+impl<'a> Weighed<'a> {
+    /// Of a user without rows.
+    pub(super) fn bare(user_id: &'a UserId) -> Self {
+        Self { user_id, user: None, app_user: None, tiers: TierSet::default(), near: None }
+    }
+}
+
 /// The question, as far as evidence goes.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {

@@ -447,6 +447,15 @@ fn overrides_decide_alone() {
     check(&overridden(Untyped, "x", "u9", 1), UserName, "x", "INACTIVE u9 T6 user unseen not assigned");
     check(&overridden(Untyped, "x", "u2", 1).overridden(Untyped, "x", "u1", 1), UserName, "x", "AMBIGUOUS T6 shared");
     check(&overridden(Untyped, "x", "u2", 1).overridden(UserName, "x", "u2", 1), UserName, "x", "RESOLVED u2 T6");
+    // The external id of somebody else is a word against it, unless the override is about external ids.
+    let ids = |kind, user: &str| {
+        world(&[person("u1").external_id("7"), person("u2").user_name("7")]).overridden(kind, "7", user, 1)
+    };
+    check(&ids(Untyped, "u2"), Untyped, "7", "AMBIGUOUS T6 conflict");
+    check(&ids(Untyped, "u2"), ExternalId, "7", "AMBIGUOUS T6 conflict");
+    check(&ids(Untyped, "u2"), UserName, "7", "RESOLVED u2 T6");
+    check(&ids(Untyped, "u1"), Untyped, "7", "RESOLVED u1 T6");
+    check(&ids(ExternalId, "u2"), Untyped, "7", "RESOLVED u2 T6");
     let held = overridden(UserName, "x", "u2", 1).held("u1", NameField::UserName, "x", 1);
     check(&held, UserName, "x", "RESOLVED u2 T6"); // The operator knows.
     let other_app = overridden(UserName, "x", "u2", 1).with(|world| world.overrides[0].app = AppId::new("a2").unwrap());
@@ -461,6 +470,13 @@ fn absence_is_a_claim() {
     check(&gaps(world(&[])), UserName, "x", "UNKNOWN_GAP g1 g2 ?");
     check(&filtered(world(&[])), UserName, "x", "FILTERED");
     check(&gaps(filtered(world(&[]))), UserName, "x", "FILTERED ?");
+    // A name that somebody else has as an own one is not lent: neither by an alias nor by a second e-mail.
+    let lent = world(&[person("u1")]).alias("a1", Untyped, "x", "u1");
+    check(&lent, UserName, "x", "RESOLVED u1 T4");
+    check(&filtered(lent.alias("a1", Untyped, "x", "u2")), UserName, "x", "FILTERED");
+    let second = world(&[person("u1").second_email("x@x.example")]).with(|world| world.settings.second_email = true);
+    check(&second, Email, "x@x.example", "RESOLVED u1 T5");
+    check(&filtered(second), Email, "x@x.example", "FILTERED");
     // Somebody is found all the same, but another holder could be hidden.
     check(&gaps(filtered(world(&[person("u1").user_name("x")]))), UserName, "x", "RESOLVED u1 T1 ?");
     check(&gaps(world(&[person("u1").user_name("X")])), UserName, "x", "UNKNOWN_GAP g1 g2 ~case u1 user_name ?");

@@ -51,9 +51,12 @@ pub fn explain_tiers<'r, 'a>(
     let is_silent = |tiers: &[Tier]| tiers.iter().all(|tier| matching(*tier).is_empty());
     let is_weighed = !matches!(resolution.outcome, Outcome::Shared { .. } | Outcome::Ambiguous(Ambiguity::TooMany));
     let is_overridden = resolution.tier() == Some(Tier::Override);
+    let is_contradicted = matches!(resolution.outcome, Outcome::Ambiguous(Ambiguity::Conflict(Tier::Override)));
     let own_names = [Tier::ExternalId, Tier::UserNameExact, Tier::UserNameNormalized, Tier::Email];
     let is_asked = |tier: Tier| match tier {
         Tier::Override => true,
+        // The one tier that can speak against an override.
+        Tier::ExternalId if is_contradicted => true,
         _ if is_overridden => false,
         Tier::ExternalId | Tier::UserNameExact | Tier::Email => true,
         Tier::UserNameNormalized => is_silent(&[Tier::UserNameExact]),

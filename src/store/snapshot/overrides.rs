@@ -41,10 +41,22 @@ impl Snapshot<'_> {
     /// Overrides of an app whose name has this key, over or not. All of them, since one that is left out could be the one that
     /// contradicts; they are as few as overrides may be.
     pub fn overrides_with_key(&self, app: &AppId, key: LookupKey) -> Result<Vec<OverrideRecord>, StoreError> {
-        // Almost always none: one point read says so.
+        // Almost always none in the whole store.
+        if !self.has_overrides()? {
+            return Ok(Vec::new());
+        }
         let Some(app) = self.n(Kind::App, app.as_str())? else { return Ok(Vec::new()) };
         let sql = select("AND o.key = ?1 AND o.app = ?2 ORDER BY o.n");
         self.rows(&sql, params![key.to_stored(), app], read_record)
+    }
+
+    fn has_overrides(&self) -> Result<bool, StoreError> {
+        if let Some(known) = self.memo.has_overrides.get() {
+            return Ok(*known);
+        }
+        let sql = "SELECT EXISTS(SELECT 1 FROM overrides WHERE gone IS NULL)";
+        let has_some = self.one(sql, (), |row| row.get(0))?.unwrap_or_default();
+        Ok(*self.memo.has_overrides.get_or_init(|| has_some))
     }
 
     /// Overrides by number, over or not; of one app or of all, of one source or of both.

@@ -1,0 +1,114 @@
+//! Orders that need the store alone, carried out whatever else is going on.
+//!
+//! Entry points: [`attend`] beside the reading of an org, [`obey_overrides`] where nothing is read.
+//!
+//! Invariant: what its caller has given up is not carried out, and what has begun is finished.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use crate::serve::Command;
+use crate::store::Writer;
+
+/// How often it is looked for overrides that are over.
+const OVERRIDES_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Carries out orders about overrides and hands the others on, until `ended`; what has begun is finished. Looks for overrides
+/// that are over.
+pub(super) async fn attend(
+    writer: &Writer,
+    mut commands: mpsc::Receiver<Command>,
+    others: mpsc::Sender<Command>,
+    ended: &CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(OVERRIDES_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let command = tokio::select! {
+            biased;
+            () = ended.cancelled() => return,
+            _ = ticks.tick() => {
+                // A writer that has stopped is found by whoever reads next.
+                let _ = writer.end_overrides(clock::now()).await;
+                continue;
+            }
+            Some(command) = commands.recv() => command,
+        };
+        match command {
+            Command::SetOverride { .. } | Command::DeleteOverride { .. } => obey_override(writer, command).await,
+            // A full queue drops it, which its caller sees at once.
+            Command::ReleaseHold { .. } | Command::Read { .. } => drop(others.try_send(command)),
+        }
+    }
+}
+
+/// Carries out an order about an override, unless its caller has given up; another order gets no answer.
+pub(super) async fn obey_override(writer: &Writer, command: Command) {
+    if !command.begin() {
+        return;
+    }
+    match command {
+        Command::SetOverride { setting, reply } => {
+            reply.send(writer.set_override(*setting, clock::now()).await);
+        }
+        Command::DeleteOverride { name, reply } => {
+            reply.send(writer.delete_override(name, clock::now()).await);
+        }
+        Command::ReleaseHold { .. } | Command::Read { .. } => {}
+    }
+}
+
+/// Carries out orders about overrides for as long as somebody can give some, where nothing is read from Okta. Other orders get
+/// no answer.
+pub async fn obey_overrides(writer: &Writer, commands: &mut mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        obey_override(writer, command).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::filter::Filter;
+    use crate::core::ids::{AppId, UserId};
+    use crate::core::overrides::{OverrideName, OverrideSetting};
+    use crate::core::pending::Target;
+    use crate::core::reconcile::Brake;
+    use crate::core::resolve::{IdentifierKind, Override};
+    use crate::serve::Control;
+    use crate::store::{ChangeRetention, OverrideError, Store, StoreConfig};
+
+    /// During a crawl nobody may listen to other orders for hours.
+    #[tokio::test]
+    async fn overrides_wait_for_no_crawl() {
+        let dir = tempfile::tempdir().unwrap();
+        let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
+        let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter: Filter::default() };
+        let store = Store::open(config).unwrap();
+        let (control, commands) = Control::channel();
+        let (others, mut forwarded) = mpsc::channel::<Command>(1);
+        let ended = CancellationToken::new();
+        let operator = async {
+            let asked = control.read(Target::Everything);
+            tokio::pin!(asked);
+            assert!(futures_util::poll!(&mut asked).is_pending());
+            let (app, user) = (AppId::new("0oa1").unwrap(), UserId::new("00u1").unwrap());
+            let (kind, expires_at) = (IdentifierKind::Untyped, clock::now().plus_millis(60_000));
+            let entry = Override { app, kind, name: "x".into(), user, expires_at };
+            let name = OverrideName::of(&entry);
+            let setting = OverrideSetting { entry, created_by: "ada".into(), reason: "IT-1".into() };
+            // Carried out by the store, which holds nothing.
+            let refused = control.set_override(setting).await.unwrap().unwrap_err();
+            assert!(matches!(refused, OverrideError::AppUnknown), "{refused}");
+            let refused = control.delete_override(name).await.unwrap().unwrap_err();
+            assert!(matches!(refused, OverrideError::Unknown), "{refused}");
+            // The other order is still there for whoever reads next.
+            assert!(forwarded.recv().await.unwrap().begin());
+            ended.cancel();
+        };
+        tokio::join!(operator, attend(&store.writer, commands, others, &ended));
+    }
+}
