@@ -5,7 +5,8 @@
 //! | module | what it decides |
 //! |---|---|
 //! | `scheduler` | who goes first |
-//! | `bucket` | how much of a window is left, and when it ends |
+//! | `bucket` | how much of a window is left |
+//! | `window` | when it ends |
 //! | `circuit` | whether a bucket keeps failing, and who asks meanwhile |
 //! | `clock` | Okta's clock against ours |
 //! | `foreign` | what others are going to take |
@@ -17,6 +18,7 @@ mod clock;
 mod foreign;
 mod parallel;
 mod scheduler;
+mod window;
 
 pub use bucket::BucketRate;
 pub use circuit::{Change, Circuit, Health, Outage, Standing, Turn};

@@ -215,8 +215,9 @@ proptest! {
     fn hostile_requests_are_answered_or_refused(
         requests in proptest::collection::vec((0_usize..23, message_bytes()), 1..20)
     ) {
-        let services = &WORLD.services;
-        let runtime = runtime();
+        // One for all cases: each would have threads of its own.
+        static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(runtime);
+        let (services, runtime) = (&WORLD.services, &*RUNTIME);
         let (lookup, search, coverage) = (services.lookup(), services.search(), services.coverage());
         let (changes, admin) = (services.changes(), services.admin());
         for (rpc, bytes) in requests {

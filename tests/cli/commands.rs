@@ -82,7 +82,7 @@ fn check_syntax(shell: &str, script: &str) {
 }
 
 /// A command for each rpc. A new rpc has no line here, and fails until it has a command.
-const COMMANDS: [(&str, &str); 26] = [
+const COMMANDS: [(&str, &str); 29] = [
     ("Lookup.ResolveAccount", "resolve jira ada"),
     ("Lookup.BatchResolve", "resolve jira --from names.txt"),
     ("Lookup.ResolveAcl", "acl jira --account ada"),
@@ -109,6 +109,9 @@ const COMMANDS: [(&str, &str); 26] = [
     ("Admin.TriggerSync", "trigger users"),
     ("Admin.ReleaseHold", "release HELD:users --yes"),
     ("Admin.Reindex", "reindex"),
+    ("Coverage.ListOverrides", "override list"),
+    ("Admin.SetOverride", "override set 0oa1 ada 00u1 --for 1d --reason test"),
+    ("Admin.DeleteOverride", "override delete 0oa1 ada"),
 ];
 
 /// Called only where something is held: `follow::holds_are_released_at_a_server` has it release something.

@@ -301,8 +301,8 @@ fn names_of_templates_are_forecast() {
         line,
         0,
         expect![[r#"
-            APP   NAME  COMPARED AS            USERS  AMONG THEM
-            Jira  ada   T1, user name exactly  2      ada@acme.example ada@other.example (not assigned)"#]],
+            APP   NAME  COMPARED AS            USERS  OVERRIDES  AMONG THEM
+            Jira  ada   T1, user name exactly  2      0          ada@acme.example ada@other.example (not assigned)"#]],
         expect![[r#"
             1 name
             PARTIAL: what these gaps hide may be missing: FORBIDDEN:app_users(0oa2), NOT_READ:app_users(0oa2), NOT_READ:log

@@ -195,6 +195,7 @@ async fn forecasts_come_in_pages() {
             assert!(answer.ambiguities.len() <= usize::try_from(page_size).unwrap());
             found.extend(answer.ambiguities.into_iter().map(|row| row.normalized_value));
             pages += 1;
+            assert!(pages <= NAMES, "it ends");
             if answer.next_page_token.is_empty() {
                 break;
             }

@@ -2420,7 +2420,7 @@ pub struct ListAmbiguitiesRequest {
 /// Response of Coverage.ListAmbiguities.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListAmbiguitiesResponse {
-    /// About the org as a whole.
+    /// About the org as a whole; by a template for which no users are looked through, about the app.
     #[prost(message, optional, tag = "1")]
     pub meta: ::core::option::Option<ResponseMeta>,
     /// For the next page; empty on the last one.
@@ -2713,11 +2713,12 @@ pub enum AmbiguityBasis {
     Unspecified = 0,
     /// The names that accounts have.
     Names = 1,
-    /// The names that the app's user name template would give to all users who may use the org and to all who have an account
+    /// The names that the app's user name template would give to all users whose status grants and to all who have an account
     /// in the app, if all were assigned: shown where two or more would be equal under the app's comparison and at least one of
     /// them has an account. A forecast and never evidence: no answer to any other question rests on it. Names may be set by
-    /// hand, and a suffix that the app appends is not known. Ordered in an order of the server's own. Each page looks through
-    /// all users of the org, for one caller at a time; large pages are better.
+    /// hand, a suffix that the app appends is not known, and users whom the configuration leaves out are not looked at. Ordered
+    /// in an order of the server's own. Each page looks through all users of the org, for one caller at a time: large pages
+    /// are better.
     Template = 2,
 }
 impl AmbiguityBasis {

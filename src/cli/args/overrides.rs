@@ -26,14 +26,17 @@ Exit codes: 0 done, 1 failed or refused, 2 usage, 4 no such app or user.";
 #[derive(Clone, Debug, Subcommand)]
 pub(in crate::cli) enum OverrideCommand {
     /// Decide who an account name is, until a time; in the place of what was decided before
+    #[command(after_help = EXAMPLES)]
     Set(SetArgs),
     /// Take a decision back
+    #[command(after_help = EXAMPLES)]
     Delete {
         /// The account, as it was set.
         #[command(flatten)]
         account: AccountArgs,
     },
     /// The decisions that there are, by command and by configuration
+    #[command(after_help = EXAMPLES)]
     List {
         /// Only of this app: its id, or a label or integration name that is unique
         #[arg(long, value_name = "APP")]

@@ -9,21 +9,13 @@
 //!   after that answer until its own answer tells better.
 //! - Where a new window may have begun or not, one request finds out, and the others wait for its answer.
 //! - No header, however wrong, blocks a bucket for more than [`WAIT_MILLIS_MAX`].
-//!
-//! The end of a window is known by `Reset` to two seconds only. It is narrowed by what answers show: a request that was
-//! answered out of the old window was sent before its end, one answered out of the new window came back after its begin,
-//! and all windows of a bucket have the same length, whether they follow upon each other or begin with a request.
-
-use std::collections::VecDeque;
 
 use super::clock::{ServerClock, Span};
-use super::foreign::{Foreign, Look};
+use super::foreign::Foreign;
+use super::window::{ANY_LENGTH, Ends, Lengths, Window};
 use super::{
     Admission, Moment, RESERVE_PERCENT_MAX, RateConfig, RateHeaders, Refusal, Urgency, WAIT_MILLIS_MAX, WAIT_MILLIS_MIN,
 };
-
-/// An end that is known to that many milliseconds is not looked for any further.
-const END_WIDTH_MILLIS: i64 = 30;
 
 /// The longest way that counts, in milliseconds: an answer that took longer was long in the making.
 const WAY_MILLIS_MAX: i64 = 5_000;
@@ -33,15 +25,6 @@ const STEP_MILLIS_MIN: i64 = 10;
 
 /// Length of a window by the documentation, in milliseconds (facts 6.1).
 const WINDOW_MILLIS: i64 = 60_000;
-
-/// Lengths of windows that are possible, in milliseconds.
-const ANY_LENGTH: Span = Span::new(1, 90_000);
-
-/// Where a window can end against its `Reset`, in milliseconds.
-const ANY_CUT: Span = Span::new(-1_000, 1_000);
-
-/// Ends that must be where they were expected before that is believed again after one that was not.
-const REGULAR_ENDS: i32 = 20;
 
 /// With more than this part of a window left at its end, requests are what is scarce, and not the budget.
 const MUCH_LEFT_SHARE: u64 = 4;
@@ -60,62 +43,12 @@ const KEEP_FOR_END_LIMIT_MIN: u64 = 10;
 const KEEP_TWO_LIMIT_MIN: u64 = 20;
 const KEEP_TWO_WIDTH_SHARE: i64 = 20;
 
-/// Where a window may have ended so large a part of its length before the whole second that is expected, that is tried.
-const TRY_WIDTH_SHARE: i64 = 40;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Window {
-    limit: u64,
-    /// As Okta gave it: the same number means the same window.
-    reset_unix_s: i64,
-    /// What the newest answer left.
-    shown: u64,
-    /// When that answer came, and when its request was at Okta, more or less.
-    shown_at: i64,
-    shown_as_of: i64,
-    /// Between which moments the window began.
-    start: Span,
-    /// When the last request was sent that was answered out of this window: it ended later.
-    last_sent: i64,
-    /// When it began if it began with a request of ours: in the first window of all, as its answer looked like.
-    opened: Option<Span>,
-    /// Requests of ours that it has counted: answered, and perhaps counted.
-    counted: u64,
-    perhaps_counted: u64,
-    /// When the newest of the latter were sent: they may have been counted by the next window.
-    perhaps_sent: VecDeque<i64>,
-}
-
-/// The end of a window.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    /// The best guess.
-    likely: Span,
-    /// When a request goes to find it.
-    look_at: i64,
-    /// When another one does before, if two are left.
-    try_at: Option<i64>,
-    /// After this it is over by all that was learnt.
-    over: i64,
-    /// After this it is over by its `Reset` alone.
-    surely_over: i64,
-}
-
 /// What is known of one bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketRate {
     config: RateConfig,
     window: Option<Window>,
-    /// Between which lengths those of its windows are.
-    length: Span,
-    /// Where windows end against their `Reset`, if they are regular and last whole seconds, and how well that has proved.
-    cut: Span,
-    regularity: i32,
-    /// The same for windows that begin with a request: how long they are after it, how well that has proved, and how well that they
-    /// last whole seconds.
-    after_opened: Span,
-    openness: i32,
-    wholeness: i32,
+    lengths: Lengths,
     foreign: Foreign,
     /// How long answers took of late, at the most; fading.
     way_millis: i64,
@@ -137,12 +70,7 @@ impl BucketRate {
         Self {
             config,
             window: None,
-            length: ANY_LENGTH,
-            cut: ANY_CUT,
-            regularity: 0,
-            after_opened: ANY_LENGTH,
-            openness: 0,
-            wholeness: 0,
+            lengths: Lengths::default(),
             foreign: Foreign::default(),
             way_millis: 0,
             is_explored: false,
@@ -163,7 +91,7 @@ impl BucketRate {
             return Admission::AfterAnswer;
         }
         let Some(window) = &self.window else { return Admission::Go };
-        let ends = self.ends(window, clock);
+        let ends = self.lengths.ends(window, clock);
         let now = now.millis();
         if now >= ends.over {
             self.admit_into_new(window, ends, now)
@@ -227,7 +155,7 @@ impl BucketRate {
         }
         // What is kept becomes less as time passes.
         let to_end = ends.likely.from.saturating_sub(now);
-        let length = self.length_at_least(to_end);
+        let length = self.lengths.length.from.max(to_end).max(1);
         let too_few = keep.saturating_sub(left).saturating_add(1).clamp(1, keep.max(1));
         let step = (to_end.saturating_mul(too_few) / keep.max(1)).max(STEP_MILLIS_MIN);
         let at = now.saturating_add(step).min(ends.likely.from);
@@ -246,7 +174,7 @@ impl BucketRate {
 
     /// When a request is due that shows what others take.
     fn look_at(&self, window: &Window, ends: Ends) -> i64 {
-        let length = self.length.from.max(ends.likely.from.saturating_sub(window.start.to)).max(1);
+        let length = self.lengths.length.from.max(ends.likely.from.saturating_sub(window.start.to)).max(1);
         let evenly = length / signed(window.limit / LOOKS_SHARE).max(1);
         let pause = evenly.min(self.foreign.millis_for((window.shown / 6).max(1)));
         window.shown_as_of.saturating_add(pause)
@@ -259,9 +187,11 @@ impl BucketRate {
         signed(window.shown).saturating_sub(i64::from(self.in_flight)).saturating_sub(signed(foreign))
     }
 
-    /// The same if others come all at once. One of them is in [`Foreign::at_most`] already.
+    /// The same if others come all at once.
     fn left_after_burst(&self, window: &Window, now: i64) -> i64 {
-        self.left(window, now).saturating_sub(signed(self.foreign.unseen_burst(window.limit).saturating_sub(1)))
+        let age = now.saturating_sub(window.shown_as_of).saturating_add(self.way_millis);
+        let foreign = self.foreign.at_most_with_burst(age, window.limit);
+        signed(window.shown).saturating_sub(i64::from(self.in_flight)).saturating_sub(signed(foreign))
     }
 
     fn reserve(&self, window: &Window) -> u64 {
@@ -274,7 +204,7 @@ impl BucketRate {
     /// expected to use in it if that is more; and one or two to find its end with.
     fn keep(&self, window: &Window, ends: Ends, urgency: Urgency, now: i64) -> i64 {
         let to_end = ends.likely.from.saturating_sub(now).max(0);
-        let length = self.length_at_least(to_end);
+        let length = self.lengths.length.from.max(to_end).max(1);
         let reserve = signed(self.reserve(window)).saturating_mul(to_end).saturating_add(length - 1) / length;
         match urgency {
             Urgency::Urgent => (reserve / 2).max(signed(self.foreign.unseen_burst(window.limit))),
@@ -291,10 +221,6 @@ impl BucketRate {
         }
     }
 
-    fn length_at_least(&self, to_end: i64) -> i64 {
-        self.length.from.max(to_end).max(1)
-    }
-
     /// Requests that are kept to find the end of the window with.
     fn keep_for_end(window: &Window, ends: Ends, length: i64) -> i64 {
         match window.limit {
@@ -309,40 +235,11 @@ impl BucketRate {
         }
     }
 
-    fn ends(&self, window: &Window, clock: &ServerClock) -> Ends {
-        let stale = window.shown_at.saturating_add(signed(WAIT_MILLIS_MAX));
-        let any = Span::new(window.last_sent, stale);
-        let by_reset = clock.end_of(window.reset_unix_s).unwrap_or(any);
-        let surely_over = clock.surely_over(window.reset_unix_s).unwrap_or(stale).min(stale);
-        let by_length = window.start.plus(self.length);
-        let known = by_reset.meet(by_length).unwrap_or(by_reset);
-        let from = known.from.max(window.last_sent).min(stale);
-        let known = Span::new(from, known.to.clamp(from, surely_over.max(from)));
-        let regular = (self.regularity >= 0).then(|| clock.local(window.reset_unix_s, self.cut)).flatten();
-        let likely = regular.and_then(|end| end.meet(known)).unwrap_or(known);
-        let likely =
-            whole_seconds(self.length).and_then(|length| window.start.plus(length).meet(likely)).unwrap_or(likely);
-        // A window that begins with a request costs the time until that one, each time: there the end is looked for exactly.
-        // One that begins by the clock does not.
-        let opened = window.opened.filter(|_| self.openness >= 0);
-        let likely = opened.and_then(|opened| opened.plus(self.after_opened).meet(likely)).unwrap_or(likely);
-        let whole = opened.filter(|_| self.wholeness >= 0).and_then(|opened| whole_seconds_after(opened, likely));
-        let Some(whole) = whole else {
-            let look_at = if likely.width() <= END_WIDTH_MILLIS { likely.to } else { likely.middle() };
-            return Ends { likely, try_at: None, look_at, over: known.to, surely_over };
-        };
-        // It may as well have ended long before: whoever only looks at whole seconds is late each time.
-        let before = Span::new(likely.from, whole.from);
-        let try_at = (before.width() > self.length_at_least(0) / TRY_WIDTH_SHARE).then_some(before.middle());
-        let likely = Span::new(try_at.unwrap_or(whole.from), whole.to);
-        Ends { likely, try_at, look_at: whole.to, over: known.to, surely_over }
-    }
-
     /// Request `number` was sent: it is in flight.
     pub fn sent(&mut self, number: u64, now: Moment, clock: &ServerClock) {
         self.in_flight = self.in_flight.saturating_add(1);
         if let Some(window) = &self.window
-            && now.millis() >= self.ends(window, clock).likely.from
+            && now.millis() >= self.lengths.ends(window, clock).likely.from
         {
             self.explorer.get_or_insert((number, now));
         }
@@ -429,7 +326,7 @@ impl BucketRate {
         // A refusal by another window than the newest: its own end counts.
         let window =
             self.window.as_ref().filter(|window| headers.reset_unix_s >= Some(window.reset_unix_s.saturating_sub(1)));
-        window.map_or(over_by_reset, |window| self.ends(window, clock).over)
+        window.map_or(over_by_reset, |window| self.lengths.ends(window, clock).over)
     }
 
     fn observe(&mut self, headers: &RateHeaders, sent: i64, now: i64, clock: &mut ServerClock) {
@@ -456,18 +353,20 @@ impl BucketRate {
         let newer = reset_unix_s.saturating_sub(window.reset_unix_s);
         // One second of difference is rounding, unless the budget has grown, or it was asked for before.
         if newer > 1 || (newer == 1 && remaining > window.shown) {
-            let start = self.end(&window, now, clock);
-            self.foreign.close(self.length);
+            let likely = self.lengths.ends(&window, clock).likely;
+            let start = self.lengths.end(&window, now, clock);
+            self.foreign.close(self.lengths.length);
             let mut next = Window::new(limit, remaining, reset_unix_s, sent, now, start);
             // Who else has taken of it may have come right after us.
             next.opened = Some(Span::new(sent, now));
-            next.perhaps_sent = window.perhaps_sent.into_iter().filter(|sent| *sent >= start.from).collect();
+            next.perhaps_sent =
+                window.perhaps_sent.into_iter().filter(|sent| *sent >= start.from.max(likely.from)).collect();
             next.perhaps_counted = next.perhaps_sent.len() as u64;
-            self.foreign.look(next.look(in_flight), start.from.max(now.saturating_sub(self.length.to)));
+            self.foreign.look(next.look(in_flight), start.from.max(now.saturating_sub(self.lengths.length.to)));
             self.begin(next, clock);
             return;
         }
-        if newer < -1 && sent > self.ends(&window, clock).surely_over {
+        if newer < -1 && sent > self.lengths.ends(&window, clock).surely_over {
             // The window that was believed is long over: Okta's clock was put back, or a nonsense header made it.
             return self.observe(headers, sent, now, clock);
         }
@@ -492,48 +391,18 @@ impl BucketRate {
 
     /// The window went on when it was asked for at `sent`: what was thought to be its end may be wrong.
     fn goes_on(&mut self, window: &Window, sent: i64, now: i64, clock: &mut ServerClock) {
-        if window.start.plus(self.length).to < sent {
-            self.length = ANY_LENGTH;
-        }
+        self.lengths.goes_on(window, sent);
         clock.ended(window.reset_unix_s, Span::new(sent, i64::MAX));
         if clock.surely_over(window.reset_unix_s).is_some_and(|over| over <= sent) {
             self.blocked_until = self.blocked_until.max(moment(now).plus_millis(WAIT_MILLIS_MIN));
         }
     }
 
-    /// The first answer of a window's successor came at `now`. Answers when the successor began.
-    fn end(&mut self, window: &Window, now: i64, clock: &mut ServerClock) -> Span {
-        let seen = Span::new(window.last_sent, now.max(window.last_sent));
-        clock.ended(window.reset_unix_s, seen);
-        let end = clock.end_of(window.reset_unix_s).and_then(|end| end.meet(seen)).unwrap_or(seen);
-        self.learn_length(end.minus(window.start));
-        if let Some(opened) = window.opened {
-            let proved = |so_far: i32, has: bool| if has { (so_far + 1).min(REGULAR_ENDS) } else { -REGULAR_ENDS };
-            self.wholeness = proved(self.wholeness, whole_seconds_after(opened, end).is_some());
-            let seen = end.minus(opened);
-            let both = self.after_opened.meet(seen);
-            self.openness = proved(self.openness, both.is_some());
-            self.after_opened = both.or_else(|| seen.meet(ANY_LENGTH)).unwrap_or(ANY_LENGTH);
-        }
-        if let Some(cut) = clock.against_reset(window.reset_unix_s, end) {
-            match self.cut.meet(cut) {
-                Some(both) => (self.cut, self.regularity) = (both, (self.regularity + 1).min(REGULAR_ENDS)),
-                None => (self.cut, self.regularity) = (cut, -REGULAR_ENDS),
-            }
-        }
-        Span::new(end.from, now.max(end.from))
-    }
-
     fn begin(&mut self, window: Window, clock: &ServerClock) {
         if let Some(end) = clock.end_of(window.reset_unix_s) {
-            self.learn_length(end.minus(window.start));
+            self.lengths.learn(end.minus(window.start));
         }
         self.window = Some(window);
-    }
-
-    fn learn_length(&mut self, seen: Span) {
-        let Some(seen) = seen.meet(ANY_LENGTH) else { return };
-        self.length = self.length.meet(seen).unwrap_or(seen);
     }
 
     /// Limit of the window, once seen.
@@ -544,19 +413,19 @@ impl BucketRate {
     /// Requests left in the window, the reserve included; `None` before the first headers or when the window is over.
     pub fn remaining(&self, now: Moment, clock: &ServerClock) -> Option<u64> {
         let window = self.window.as_ref()?;
-        let is_over = self.ends(window, clock).over <= now.millis();
+        let is_over = self.lengths.ends(window, clock).over <= now.millis();
         (!is_over).then(|| window.shown.saturating_sub(u64::from(self.in_flight)))
     }
 
     /// When the window is over, or the block of a refusal if that is later; `None` when neither lies ahead.
     pub fn resets_at(&self, now: Moment, clock: &ServerClock) -> Option<Moment> {
-        let over = self.window.as_ref().map(|window| moment(self.ends(window, clock).over));
+        let over = self.window.as_ref().map(|window| moment(self.lengths.ends(window, clock).over));
         over.max(Some(self.blocked_until)).filter(|at| *at > now)
     }
 
     /// How long a window lasts, in milliseconds: as documented (facts 6.1), unless answers have shown otherwise.
     pub fn window_millis(&self) -> u64 {
-        unsigned(WINDOW_MILLIS.clamp(self.length.from, self.length.to.max(self.length.from)))
+        unsigned(WINDOW_MILLIS.clamp(self.lengths.length.from, self.lengths.length.to.max(self.lengths.length.from)))
     }
 
     /// Most requests in flight.
@@ -575,43 +444,6 @@ impl BucketRate {
     }
 }
 
-impl Window {
-    fn new(limit: u64, shown: u64, reset_unix_s: i64, sent: i64, now: i64, start: Span) -> Self {
-        Self {
-            limit,
-            reset_unix_s,
-            shown,
-            shown_at: now,
-            shown_as_of: sent.saturating_add(now.saturating_sub(sent) / 2),
-            start,
-            opened: (shown.saturating_add(1) == limit).then_some(Span::new(sent, now)),
-            last_sent: sent,
-            counted: 1,
-            perhaps_counted: 0,
-            perhaps_sent: VecDeque::new(),
-        }
-    }
-
-    /// What others have used, at least: requests of ours that may have been counted are taken for counted.
-    fn look(&self, in_flight: u64) -> Look {
-        let ours = self.counted.saturating_add(self.perhaps_counted).saturating_add(in_flight);
-        Look { at: self.shown_as_of, seen: self.limit.saturating_sub(self.shown).saturating_sub(ours) }
-    }
-}
-
-/// The one whole second within the interval: most windows have such a length (facts 6.1).
-fn whole_seconds(length: Span) -> Option<Span> {
-    let first = length.from.saturating_add(999).div_euclid(1_000).saturating_mul(1_000);
-    (first <= length.to && first.saturating_add(1_000) > length.to).then_some(Span::new(first, first))
-}
-
-/// The first time that is a number of whole seconds after `opened` and within `known`.
-fn whole_seconds_after(opened: Span, known: Span) -> Option<Span> {
-    let seconds = known.from.saturating_sub(opened.to).div_euclid(1_000).saturating_add(1);
-    let length = seconds.max(1).saturating_mul(1_000);
-    opened.plus(Span::new(length, length)).meet(known)
-}
-
 fn moment(millis: i64) -> Moment {
     Moment(unsigned(millis))
 }
@@ -620,6 +452,6 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

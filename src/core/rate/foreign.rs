@@ -20,10 +20,11 @@ pub(super) struct Foreign {
     /// Where this window's count begins, and the newest look.
     first: Option<Look>,
     last: Option<Look>,
-    /// The most that came at once in this window, and within how many milliseconds; where the newest jump began.
+    /// The most that came at once in this window, and within how many milliseconds; the look before the newest jump, and
+    /// when it began to show.
     jump: u64,
     jump_millis: i64,
-    jump_from: Option<Look>,
+    jump_from: Option<(Look, i64)>,
     /// Of earlier windows: requests of the stream in 1,000 s, in all, and at once; the latter two
     /// fade once no burst is expected.
     past_rate: u64,
@@ -47,8 +48,9 @@ impl Foreign {
             return;
         }
         // What shows within a short time came at once: requests of ours in flight hide as many of others' until answered.
-        let since = self.jump_from.filter(|from| look.at.saturating_sub(from.at) <= AT_ONCE_MILLIS).unwrap_or(before);
-        self.jump_from = Some(since);
+        let goes_on = |(_, begun): &(Look, i64)| look.at.saturating_sub(*begun) <= AT_ONCE_MILLIS;
+        let (since, begun) = self.jump_from.filter(goes_on).unwrap_or((before, look.at));
+        self.jump_from = Some((since, begun));
         let jump = look.seen - since.seen;
         if jump > self.jump {
             (self.jump, self.jump_millis) = (jump, look.at.saturating_sub(since.at));
@@ -124,6 +126,16 @@ impl Foreign {
         expected.saturating_add(expected.isqrt()).saturating_add(one)
     }
 
+    /// The same if all that may come at once comes.
+    pub(super) fn at_most_with_burst(&self, millis: i64, limit: u64) -> u64 {
+        let (stream, burst) = (self.at_most(millis), self.unseen_burst(limit));
+        // Where most come at once, the stream is the same requests over again; else one of them is in both.
+        match self.past_burst.saturating_mul(2) > self.past_total {
+            true => stream.max(burst),
+            false => stream.saturating_add(burst.saturating_sub(1)),
+        }
+    }
+
     /// Most of what was seen in this window came at once, as it did in those before.
     fn came_at_once(&self) -> bool {
         let seen = self.last.map_or(0, |look| look.seen);
@@ -133,7 +145,7 @@ impl Foreign {
     /// Those who come at once, window after window, have come in this one.
     fn have_all_come(&self) -> bool {
         let seen = self.last.map_or(0, |look| look.seen);
-        self.regularity > 0 && self.came_at_once() && seen >= self.past_total
+        self.regularity > 0 && self.came_at_once() && seen.saturating_add(self.past_total / 8) >= self.past_total
     }
 
     /// Milliseconds in which the stream takes so many.
@@ -251,7 +263,7 @@ mod tests {
         }
         check(2, 40, 0, 0);
         check(2, 41, 0, 0);
-        check(2, 39, 3, 1);
+        check(2, 39, 2, 0);
         check(2, 30, 14, 10);
     }
 

@@ -31,7 +31,8 @@ use crate::core::normalize::{Identifier, NameRule, NormalizedName};
 use crate::core::resolve::{CANDIDATES_MAX, Tier};
 use crate::core::template::Template;
 
-/// Users that are looked through for one page. A hash and a number of each take 16 bytes: 80 MB, or 160 MB while they grow.
+/// Users that are looked through for one page. A hash and a number of each take 16 bytes, 80 MB in all and up to twice that
+/// while they grow; each account in the app takes half as much.
 const USERS_MAX: usize = 5_000_000;
 
 /// Where a page begins.
