@@ -8,7 +8,7 @@
 //! | `calls`, `retry` | every rpc as a method, lists as streams of pages; which failures are worth another attempt |
 //! | `error` | what a call may end with, with the `google.rpc` details read |
 //! | [`mirror`] | the copy: events in, answers out, no IO |
-//! | `reflector`, `saved` | lists, follows, resumes, lists again; the copy in a file |
+//! | `reflector`, `saved`, `age` | lists, follows, resumes, lists again; the copy in a file; how old it is |
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -45,6 +45,7 @@
 //! - Nothing is repeated that could do something twice.
 //! - A copy shows what the server had at one revision, or nothing: never a state in between.
 
+mod age;
 mod calls;
 mod error;
 pub mod mirror;

@@ -18,6 +18,10 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// a server in trouble.
 const CALL_WAIT: Duration = Duration::from_secs(60);
 
+/// A connection on which nothing comes for so long is asked for a sign of life, and given up after as long again: a machine
+/// that has gone closes nothing.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
 /// Why a server cannot be called like this.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
@@ -129,7 +133,12 @@ impl Options {
 
     pub(crate) fn endpoint(&self) -> Result<Endpoint, OptionsError> {
         let endpoint = Endpoint::from_shared(self.url.clone()).map_err(|_| OptionsError::Address(self.url.clone()))?;
-        let endpoint = endpoint.connect_timeout(self.connect_wait).timeout(self.call_wait);
+        let endpoint = endpoint
+            .connect_timeout(self.connect_wait)
+            .timeout(self.call_wait)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_EVERY)
+            .keep_alive_while_idle(true);
         if !self.is_tls() {
             return Ok(endpoint);
         }
@@ -137,6 +146,8 @@ impl Options {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_native_roots(),
         };
+        // Not part of the limit for the connection.
+        tls = tls.timeout(self.connect_wait);
         if let Some((certificate, key)) = &self.identity {
             tls = tls.identity(Identity::from_pem(certificate, key.expose()));
         }

@@ -14,7 +14,7 @@
 //! - One task per reflector, which ends with it; everything that it keeps has a limit.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use okta_idmap_proto::v1::{self, ErrorReason};
@@ -23,11 +23,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::age::{Lateness, Told};
 use super::calls::{Client, account};
 use super::error::{ClientError, Refusal};
 use super::mirror::{Answer, Change, Draft, Mirror, MirrorError, Step};
 use super::retry::Retry;
 use super::saved::{self, SaveError, Source};
+use crate::engine::clock;
 
 /// How a copy is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +120,7 @@ pub enum ReflectorError {
 struct Seen {
     mirror: Option<Mirror>,
     /// When the server told it; `None`: it is from the file, and nobody has confirmed it.
-    told_at: Option<Instant>,
+    told: Option<Told>,
 }
 
 #[derive(Debug)]
@@ -128,8 +130,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    /// What is seen; `None` where something panicked while it was changed: then it is half of one state and half of another.
+    fn seen(&self) -> Option<RwLockReadGuard<'_, Seen>> {
+        self.seen.read().ok()
+    }
+
+    /// The same to be changed. What may be half of something is dropped first.
+    fn seen_mut(&self) -> RwLockWriteGuard<'_, Seen> {
+        self.seen.write().unwrap_or_else(|poisoned| {
+            let mut seen = poisoned.into_inner();
+            *seen = Seen::default();
+            self.seen.clear_poison();
+            seen
+        })
     }
 
     fn tell(&self, tell: impl FnOnce(&mut ReflectorState)) {
@@ -192,9 +205,12 @@ impl Reflector {
         }
     }
 
-    /// Looks at the copy, whatever its age; `None`: there is none. Nothing is published while `look` runs: keep it short.
-    pub fn read<T>(&self, look: impl FnOnce(&Mirror) -> T) -> Option<T> {
-        self.shared.seen().mirror.as_ref().map(look)
+    /// Looks at the copy, whatever its age, which `look` is told: `None` where it is from the file and no server has confirmed it
+    /// yet. `None` as the answer: there is no copy. Nothing is published while `look` runs: keep it short.
+    pub fn read<T>(&self, look: impl FnOnce(&Mirror, Option<Duration>) -> T) -> Option<T> {
+        let seen = self.shared.seen()?;
+        let age = seen.told.as_ref().map(Told::age);
+        seen.mirror.as_ref().map(|mirror| look(mirror, age))
     }
 
     /// Who has `name` in `app`? The app is an id, a label or an integration name; the name is compared as every kind.
@@ -231,8 +247,8 @@ impl Reflector {
     /// # Errors
     /// [`ReflectorError::NotReady`] without a copy that is young enough, [`ReflectorError::Question`].
     pub fn resolve_here(&self, request: &v1::ResolveAccountRequest) -> Result<Answer, ReflectorError> {
-        let seen = self.shared.seen();
-        let age = seen.told_at.map(|at| at.elapsed()).filter(|age| *age <= self.settings.age_max);
+        let Some(seen) = self.shared.seen() else { return Err(ReflectorError::NotReady) };
+        let age = seen.told.as_ref().map(Told::age).filter(|age| *age <= self.settings.age_max);
         let (Some(mirror), Some(age)) = (&seen.mirror, age) else { return Err(ReflectorError::NotReady) };
         if request.include_granting_groups || !self.meets(request.context.as_ref(), mirror) {
             return Ok(Answer::OnlyServerKnows);
@@ -254,6 +270,23 @@ impl Reflector {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// What became of an event.
+enum Taken {
+    /// The next one may come; what was made visible came so late.
+    Next(Duration),
+    /// The position cannot be served.
+    ListAgain,
+}
+
+/// The wait at most before a copy is tried again that could not be kept: every attempt takes the whole list.
+const FAILED_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// The wait after so many failures in a row.
+fn failed_wait(failures: u32, first: Duration) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    first.saturating_mul(doubled).min(FAILED_WAIT_MAX.max(first))
 }
 
 /// Why a stream ended.
@@ -286,11 +319,14 @@ impl Follower {
         let mut must_list = self.position().is_none();
         // Streams in a row that have brought nothing.
         let mut attempt = 0_u32;
+        // Times in a row that the copy could not be kept.
+        let mut failures = 0_u32;
         loop {
             let before = self.shared.state.borrow().checkpoints;
             let end = self.follow(must_list).await;
             let has_gained = self.shared.state.borrow().checkpoints > before;
             attempt = if has_gained { 1 } else { attempt.saturating_add(1) };
+            failures = if has_gained { 0 } else { failures };
             must_list = self.position().is_none() || (must_list && !has_gained);
             let (phase, problem) = match end {
                 End::Stopped => break,
@@ -301,20 +337,24 @@ impl Follower {
                 }
                 End::Failed(error) => {
                     must_list = true;
-                    // The same would happen again.
-                    attempt = u32::MAX;
+                    failures = failures.saturating_add(1);
                     (Phase::Failed, error.to_string())
                 }
             };
             tracing::debug!(url = self.source.url, org = self.source.org, problem, "the copy waits for its server");
-            self.shared.tell(|state| (state.phase, state.problem) = (phase, Some(problem)));
-            let wait = self.settings.retry.backoff(attempt, fastrand::u64(..));
+            let revision = self.position().map(|position| position.revision);
+            self.shared.tell(|state| {
+                (state.phase, state.revision, state.problem) = (phase, revision, Some(problem));
+            });
+            let wait = match phase {
+                Phase::Failed => failed_wait(failures, self.settings.retry.wait_max),
+                _ => self.settings.retry.backoff(attempt, fastrand::u64(..)),
+            };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
             }
-            attempt = if attempt == u32::MAX { 1 } else { attempt };
         }
         self.save().await;
         self.shared.tell(|state| state.phase = Phase::Stopped);
@@ -322,7 +362,7 @@ impl Follower {
 
     /// Where the copy stands.
     fn position(&self) -> Option<v1::ChangePosition> {
-        let seen = self.shared.seen();
+        let seen = self.shared.seen()?;
         let mirror = seen.mirror.as_ref()?;
         Some(v1::ChangePosition { revision: mirror.revision(), store_id: mirror.store_id().to_owned() })
     }
@@ -356,6 +396,7 @@ impl Follower {
             state.phase = if is_list { Phase::Listing } else { Phase::Following };
             *(if is_list { &mut state.lists } else { &mut state.resumes }) += 1;
         });
+        let mut lateness = Lateness::default();
         loop {
             let message = tokio::select! {
                 biased;
@@ -369,9 +410,15 @@ impl Follower {
                 Ok(Ok(Some(message))) => message,
             };
             for event in message.events {
-                match self.take(&mut draft, event) {
-                    Ok(true) => {}
-                    Ok(false) => return End::ListAgain("the server has dropped the changes, or its store".to_owned()),
+                match self.take(&mut draft, event, &mut lateness) {
+                    // A new stream begins with what is new; and where a clock was set, with another measure.
+                    Ok(Taken::Next(late)) if late > self.settings.age_max => {
+                        return End::Broken("the stream comes too late".to_owned());
+                    }
+                    Ok(Taken::Next(_)) => {}
+                    Ok(Taken::ListAgain) => {
+                        return End::ListAgain("the server has dropped the changes, or its store".to_owned());
+                    }
                     Err(MirrorError::Malformed { what }) => return End::ListAgain(what),
                     Err(error) => return End::Failed(error),
                 }
@@ -383,26 +430,28 @@ impl Follower {
         }
     }
 
-    /// Takes an event; `false`: the position cannot be served.
-    fn take(&self, draft: &mut Draft, event: v1::ChangeEvent) -> Result<bool, MirrorError> {
+    /// Takes an event.
+    fn take(&self, draft: &mut Draft, event: v1::ChangeEvent, lateness: &mut Lateness) -> Result<Taken, MirrorError> {
         match draft.apply(event)? {
-            Step::More | Step::Alive => Ok(true),
-            Step::ListAgain => Ok(false),
+            Step::More | Step::Alive => Ok(Taken::Next(Duration::ZERO)),
+            Step::ListAgain => Ok(Taken::ListAgain),
             Step::Publish(change) => {
-                let revision = self.publish(*change)?;
+                let received_at = clock::now();
+                let late = lateness.of(change.served_at(), received_at);
+                let revision = self.publish(*change, Told::now(received_at, late))?;
                 self.shared.tell(|state| {
                     (state.phase, state.revision, state.problem) = (Phase::Following, revision, None);
                     state.checkpoints += 1;
                 });
-                Ok(true)
+                Ok(Taken::Next(late))
             }
         }
     }
 
-    fn publish(&self, change: Change) -> Result<Option<u64>, MirrorError> {
+    fn publish(&self, change: Change, told: Told) -> Result<Option<u64>, MirrorError> {
         // A large copy takes its time to go: nobody has to wait for that.
         let mut replaced = None;
-        let mut seen = self.shared.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.shared.seen_mut();
         if change.is_whole() {
             replaced = seen.mirror.take();
         }
@@ -412,7 +461,7 @@ impl Follower {
         }
         let revision = seen.mirror.as_ref().map(Mirror::revision);
         if made.is_ok() {
-            seen.told_at = Some(Instant::now());
+            seen.told = Some(told);
         }
         drop(seen);
         drop(replaced);
@@ -428,8 +477,7 @@ impl Follower {
                 let revision = mirror.revision();
                 self.saved = Some((revision, mirror.store_id().to_owned()));
                 self.saved_at = Some(Instant::now());
-                let seen = Seen { mirror: Some(mirror), told_at: None };
-                *self.shared.seen.write().unwrap_or_else(PoisonError::into_inner) = seen;
+                *self.shared.seen_mut() = Seen { mirror: Some(mirror), told: None };
                 self.shared.tell(|state| state.revision = Some(revision));
             }
             Ok(Ok(None)) | Err(_) => {}
@@ -446,9 +494,12 @@ impl Follower {
         }
         self.saved_at = Some(Instant::now());
         let (source, shared) = (self.source.clone(), Arc::clone(&self.shared));
-        let saving = tokio::task::spawn_blocking(move || match shared.seen().mirror.as_ref() {
-            Some(mirror) => saved::save(&path, &source, mirror),
-            None => Ok(()),
+        let saving = tokio::task::spawn_blocking(move || {
+            let seen = shared.seen();
+            match seen.as_ref().and_then(|seen| seen.mirror.as_ref()) {
+                Some(mirror) => saved::save(&path, &source, mirror),
+                None => Ok(()),
+            }
         });
         match saving.await {
             Ok(Ok(())) => self.saved = position,
@@ -470,5 +521,18 @@ fn end_of(error: &ClientError) -> End {
             End::ListAgain(format!("{}: {error}", reason.reason()))
         }
         _ => End::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_tried_less_and_less_often() {
+        let first = Duration::from_secs(30);
+        let waits = [1, 2, 5, 6, 40, u32::MAX].map(|failures| failed_wait(failures, first).as_secs());
+        assert_eq!(waits, [30, 60, 480, 600, 600, 600]);
+        assert_eq!(failed_wait(9, Duration::from_secs(900)), Duration::from_secs(900));
     }
 }

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | `UNAVAILABLE`, or nothing because the connection broke | after a wait that doubles, if the rpc only reads |
 //! | `RESOURCE_EXHAUSTED` with `google.rpc.RetryInfo` | not before the time that it names, if the rpc only reads |
-//! | anything else | never: another attempt would end the same way |
+//! | anything else, or nothing in time | never: another attempt would end the same way |
 
 use std::error::Error as _;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 /// How often and how long a call that only reads is repeated.
@@ -44,7 +44,7 @@ impl Retry {
         let asked = match status.code() {
             Code::Unavailable => asked.unwrap_or_default(),
             // What a server says has no cause on this side: the library made it of a connection that broke.
-            Code::Cancelled | Code::Unknown if status.source().is_some() => Duration::ZERO,
+            Code::Cancelled | Code::Unknown if status.source().is_some() && !has_run_out(status) => Duration::ZERO,
             Code::ResourceExhausted => asked?,
             _ => return None,
         };
@@ -62,6 +62,18 @@ impl Retry {
         let spread = u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
         half + Duration::from_millis(if spread == 0 { 0 } else { random % (spread + 1) })
     }
+}
+
+/// Whether the call took longer than this side gives it. The next one would take the server as long.
+fn has_run_out(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -115,6 +127,11 @@ mod tests {
         };
         assert!(broken(Code::Cancelled) && broken(Code::Unknown) && broken(Code::Unavailable));
         assert!(!broken(Code::InvalidArgument) && !broken(Code::Internal));
+        let mut late = Status::new(Code::Cancelled, "Timeout expired");
+        late.set_source(std::sync::Arc::new(TimeoutExpired(())));
+        assert_eq!(Retry::default().wait(1, &late, 0), None);
+        let late = Status::from_error(Box::new(TimeoutExpired(())));
+        assert_eq!(Retry::default().wait(1, &late, 0), None);
     }
 
     #[test]

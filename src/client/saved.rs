@@ -91,6 +91,9 @@ impl<W: io::Write> Out<W> {
     }
 
     fn frame(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > RESPONSE_BYTES_MAX {
+            return Err(io::Error::other("an event is longer than could be read again"));
+        }
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         self.put(&length.to_le_bytes())?;
         self.put(bytes)

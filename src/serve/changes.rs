@@ -25,12 +25,15 @@ use okta_idmap_proto::v1::{self, changes_server::Changes};
 use tonic::{Request, Response, Status, async_trait};
 
 pub use self::export::{ExportError, ExportPart, export};
+use self::lines::Kinds;
 pub(super) use self::rounds::Rounds;
 use self::rows::{Start, begin, read_kinds};
 use self::watch::{Opening, WatchStream};
 use super::ask::Call;
 use super::errors::Failure;
+use super::gate::Caller;
 use super::{CallLog, Services};
+use crate::core::access::Role;
 use crate::core::coverage::GapId;
 use crate::core::ids::Revision;
 use crate::store::{Snapshot, StoreError};
@@ -44,19 +47,35 @@ pub const STREAMS_MAX: usize = 1_000;
 pub struct ChangesService(pub(super) Services);
 
 impl ChangesService {
-    async fn open(&self, call: &Call, request: &v1::WatchRequest, connection: u64) -> Result<WatchStream, Failure> {
+    async fn open(&self, call: &Call, request: &v1::WatchRequest, caller: &Caller) -> Result<WatchStream, Failure> {
         let start = Start::read(request.start.as_ref())?;
         let kinds = read_kinds(&request.kinds)?;
+        if request.for_resolution {
+            check_resolution(caller.role, &kinds)?;
+        }
         let drain = self.0.drain().clone();
         if drain.is_cancelled() {
             return Err(Failure::NotServing(None));
         }
         let permit = Arc::clone(self.0.streams()).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
         let begin = call.scan(move |ask| begin(ask, &start)).await?;
-        let (clock, phase, for_resolution) = (self.0.clock(), watch::phase_of(connection), request.for_resolution);
+        let (clock, phase, for_resolution) =
+            (self.0.clock(), watch::phase_of(caller.connection()), request.for_resolution);
         let call = call.undemanding();
         Ok(watch::stream(Opening { call, begin, kinds, for_resolution, permit, drain, clock, phase }))
     }
+}
+
+/// Whether everything may be told that answers are made of: names that people had before are for those who may see explanations.
+fn check_resolution(role: Role, kinds: &Kinds) -> Result<(), Failure> {
+    if role < Role::Explain {
+        return Err(Failure::RoleRequired { role: Role::Explain.name(), caller: role.name() });
+    }
+    if !kinds.0.is_empty() {
+        let detail = "answers are made of rows of all kinds: leave it empty, or for_resolution out".to_owned();
+        return Err(Failure::FieldInvalid { field: "kinds", detail });
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -70,7 +89,7 @@ impl Changes for ChangesService {
             Ok(call) => call,
             Err(failure) => return log.refuse(&failure),
         };
-        let opened = self.open(&call, &request, log.caller.connection()).await;
+        let opened = self.open(&call, &request, &log.caller).await;
         log.finish(&call, opened)
     }
 
@@ -86,4 +105,23 @@ impl Changes for ChangesService {
 fn gap_changes(snapshot: &Snapshot<'_>, after: Revision, limit: usize) -> Result<Vec<(Revision, GapId)>, StoreError> {
     let changes = snapshot.gap_changes_after(after, limit)?;
     Ok(changes.into_iter().map(|change| (change.revision, GapId::of(change.kind, &change.scope))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::Kind;
+
+    #[test]
+    fn copies_that_answer_need_a_role_and_all_kinds() {
+        #[track_caller]
+        fn check(role: Role, kinds: &[lines::Told], expected: &str) {
+            let found = check_resolution(role, &Kinds(kinds.to_vec()));
+            assert_eq!(found.as_ref().map_or_else(Failure::name, |()| "OK"), expected);
+        }
+        check(Role::Read, &[], "ROLE_REQUIRED");
+        check(Role::Explain, &[], "OK");
+        check(Role::Admin, &[], "OK");
+        check(Role::Explain, &[lines::Told::Row(Kind::User)], "FIELD_INVALID");
+    }
 }

@@ -79,12 +79,14 @@ pub(super) struct Caller {
     pub(super) address: Option<SocketAddr>,
     /// Whether the call is logged even if it only looks up.
     pub(super) is_audited: bool,
+    /// What the caller may do.
+    pub(super) role: Role,
 }
 
 impl Caller {
     /// Who calls from the same process.
     pub(super) fn this_process() -> Self {
-        Self { name: "this process".into(), address: None, is_audited: false }
+        Self { name: "this process".into(), address: None, is_audited: false, role: Role::Admin }
     }
 
     /// Of a request: whoever the gate let in, or else this process.
@@ -154,11 +156,13 @@ impl Rules {
     fn admit(&self, method: &Method, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Failure> {
         let address = Some(peer.address);
         let Need::Role(role) = method.need else {
-            let caller = Caller { name: Arc::clone(&self.nobody), address, is_audited: false };
+            let name = Arc::clone(&self.nobody);
+            let caller = Caller { name, address, is_audited: false, role: Role::Read };
             return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None });
         };
         if self.access.is_open() {
-            let caller = Caller { name: Arc::clone(&self.nobody), address, is_audited: self.audit_lookups };
+            let (name, is_audited) = (Arc::clone(&self.nobody), self.audit_lookups);
+            let caller = Caller { name, address, is_audited, role: Role::Admin };
             return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None });
         }
         let (client, until) = self.client(headers, peer)?;
@@ -167,7 +171,8 @@ impl Rules {
         }
         let places = client.state.enter(method.is_watch)?;
         peer.is_proven.store(true, Ordering::Relaxed);
-        let caller = Caller { name: Arc::clone(&client.name), address, is_audited: self.audit_lookups };
+        let (name, is_audited) = (Arc::clone(&client.name), self.audit_lookups);
+        let caller = Caller { name, address, is_audited, role: client.role };
         Ok(Admitted { caller, places, until })
     }
 

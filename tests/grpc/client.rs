@@ -39,6 +39,13 @@ async fn a_token_opens_the_door_and_no_more_than_its_role() {
     let refusal = refused.refusal().unwrap();
     assert_eq!((refusal.code, refusal.reason), (Code::PermissionDenied, Some(ErrorReason::RoleRequired)));
     assert_eq!(refusal.metadata.get("role").map(String::as_str), Some("admin"));
+    // Changes may be read; names that people had before may not.
+    let start = Some(v1::change_start::Start::Snapshot(v1::SnapshotStart {}));
+    let rows = v1::WatchRequest { start: Some(v1::ChangeStart { start }), ..Default::default() };
+    drop(reader.watch(rows.clone()).await.unwrap());
+    let refused = reader.watch(v1::WatchRequest { for_resolution: true, ..rows }).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(ErrorReason::RoleRequired));
+    assert_eq!(refused.refusal().unwrap().metadata.get("role").map(String::as_str), Some("explain"));
     server.stop().await;
 }
 

@@ -360,14 +360,6 @@ async fn what_is_over_decides_nothing_and_is_listed_until_it_goes() {
     let server = world.serve().await;
     assert_eq!(resolve(&server, "0oaus", "dup").await, "Ambiguous - T1");
     assert_eq!(resolve(&server, "0oaus", "three").await, "Resolved 00u0002 T6");
-    // A client's copy has them as well.
-    let client = Client::lazy(&Options::new(&format!("http://{}", server.address)).unwrap()).unwrap();
-    let copy = Reflector::start(client, ReflectorSettings::default());
-    copy.ready(PATIENCE).await.unwrap();
-    let asked = v1::ResolveAccountRequest { account: account("0oaus", "dup", ANY), ..Default::default() };
-    let Answer::Local(answer) = copy.resolve_here(&asked).unwrap() else { panic!("the copy can tell") };
-    assert_eq!(answer.resolution.unwrap().tier(), v1::MatchTier::OperatorOverride);
-    copy.stop().await;
     let lines = list(&server, v1::ListOverridesRequest { page_size: 1, ..Default::default() }).await;
     assert_eq!(lines, ["Rpc 0oaus dup=00u0002 by ada: IT-2 over", "Rpc 0oaus three=00u0002 by ada: IT-2"]);
     let request = v1::ListAmbiguitiesRequest { app: app_by_any("0oaus"), ..Default::default() };
@@ -403,6 +395,14 @@ async fn a_restart_keeps_them_and_takes_over_the_configuration() {
     let server = world.serve().await;
     assert_eq!(resolve(&server, "0oaus", "dup").await, "Resolved 00u0002 T6");
     assert_eq!(resolve(&server, "0oaus", "three").await, "Resolved 00u0002 T6");
+    // A client's copy has them as well.
+    let client = Client::lazy(&Options::new(&format!("http://{}", server.address)).unwrap()).unwrap();
+    let copy = Reflector::start(client, ReflectorSettings::default());
+    copy.ready(PATIENCE).await.unwrap();
+    let asked = v1::ResolveAccountRequest { account: account("0oaus", "dup", ANY), ..Default::default() };
+    let Answer::Local(answer) = copy.resolve_here(&asked).unwrap() else { panic!("the copy can tell") };
+    assert_eq!(answer.resolution.unwrap().tier(), v1::MatchTier::OperatorOverride);
+    copy.stop().await;
     let lines = list(&server, all()).await;
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(lines[1], "Config 0oaus dup=00u0002 by configuration: IT-2");

@@ -288,7 +288,7 @@ impl Sim {
     async fn difference(&self, copy: &Reflector, seen: &mut Seen, (from, share): (usize, usize)) -> Option<String> {
         for request in questions().into_iter().skip(from).step_by(share) {
             let expected = self.ask_server(&request).await;
-            let found = copy.read(|mirror| mirror.resolve(&request, NOW)).unwrap().unwrap();
+            let found = copy.read(|mirror, _| mirror.resolve(&request, NOW)).unwrap().unwrap();
             if found != Answer::Local(Box::new(expected.clone())) {
                 return Some(format!("{request:?}\ncopy:   {found:?}\nserver: {expected:?}"));
             }
@@ -462,7 +462,7 @@ async fn every_state_that_is_shown_is_one_that_the_server_had() {
         }
         had.entry(sim.world.revision()).or_default().push(state);
         let (revision, found) = copy
-            .read(|mirror| {
+            .read(|mirror, _| {
                 let answers = asked.iter().map(|request| match mirror.resolve(request, NOW).unwrap() {
                     Answer::Local(answer) => told(*answer),
                     Answer::OnlyServerKnows => panic!("there is no filter"),
@@ -524,7 +524,7 @@ async fn nothing_is_told_before_there_is_something_to_tell() {
     let Answer::Local(answer) = copy.resolve_here(&asked).unwrap() else { panic!("the copy can tell") };
     assert_eq!(answer.resolution.unwrap().user.unwrap().id, user_id(4));
     let user = UserId::new(&user_id(2)).unwrap();
-    let shown = copy.read(|mirror| {
+    let shown = copy.read(|mirror, _| {
         let apps: Vec<String> = mirror.accounts_of(&user).map(|account| account.app.to_string()).collect();
         let groups: Vec<String> = mirror.groups_of(&user).map(ToString::to_string).collect();
         format!("{} / {}", apps.join(" "), groups.join(" "))
@@ -552,6 +552,7 @@ async fn a_copy_has_a_limit() {
     let failed = state.wait_for(|state| state.phase == Phase::Failed);
     let failed = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
     assert!(failed.problem.unwrap().contains("more than 300 rows"));
+    assert_eq!(failed.revision, None);
     // The server still answers.
     let answer = copy.who("0oaeu", "user4").await.unwrap();
     assert_eq!(answer.resolution.unwrap().outcome(), v1::ResolutionOutcome::Resolved);
@@ -572,7 +573,7 @@ async fn another_store_is_listed() {
     let mut state = copy.state();
     let listed = state.wait_for(|state| state.lists == 2 && state.revision == Some(new.revision()));
     tokio::time::timeout(PATIENCE, listed).await.unwrap().unwrap();
-    let store = copy.read(|mirror| mirror.store_id().to_owned());
+    let store = copy.read(|mirror, _| mirror.store_id().to_owned());
     assert_eq!(store.as_deref(), Some(new.view().store_id()));
     let answer = copy.who("0oaeu", "newcomer").await.unwrap();
     assert_eq!(answer.resolution.unwrap().outcome(), v1::ResolutionOutcome::Resolved);

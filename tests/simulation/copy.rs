@@ -83,7 +83,7 @@ async fn compare(run: &Run, copy: &Reflector, door: &Door) {
 async fn difference(client: &Client, copy: &Reflector, questions: &[v1::ResolveAccountRequest]) -> Option<String> {
     for request in questions {
         let server = client.resolve_account(request.clone()).await.unwrap().resolution.unwrap();
-        let found = copy.read(|mirror| mirror.resolve(request, mirror.served_at())).unwrap().unwrap();
+        let found = copy.read(|mirror, _| mirror.resolve(request, mirror.served_at())).unwrap().unwrap();
         let is_same = match &found {
             Answer::Local(found) => found.resolution.as_ref() == Some(&server),
             // Under a filter nothing else is said of names that nobody has.

@@ -4388,11 +4388,12 @@ pub struct WatchRequest {
     /// Where to begin.
     #[prost(message, optional, tag = "2")]
     pub start: ::core::option::Option<ChangeStart>,
-    /// Only rows of these kinds; empty: all. Gap events and checkpoints come in any case.
+    /// Only rows of these kinds; empty: all, as it must be with `for_resolution`. Gap events and checkpoints come in any case.
     #[prost(enumeration = "RowKind", repeated, tag = "3")]
     pub kinds: ::prost::alloc::vec::Vec<i32>,
     /// Also everything that answers are made of beside the rows, so that a copy resolves accounts as this server does: the
-    /// events `policy`, `coverage` and `held_names`, and `Checkpoint.resolution`.
+    /// events `policy`, `coverage` and `held_names`, and `Checkpoint.resolution`. Needs the role `explain`, since it tells
+    /// everybody's earlier names and the aliases: ROLE_REQUIRED.
     #[prost(bool, tag = "4")]
     pub for_resolution: bool,
 }
@@ -4621,6 +4622,9 @@ pub struct HeldNames {
     /// The names; empty: there are none.
     #[prost(message, repeated, tag = "2")]
     pub names: ::prost::alloc::vec::Vec<ReleasedName>,
+    /// There are more, released before these: whoever had a name before, only the server can tell.
+    #[prost(bool, tag = "3")]
+    pub truncated: bool,
 }
 /// A name that a user had before.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

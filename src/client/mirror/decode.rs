@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use okta_idmap_proto::v1::{self, row::Row as Kind, row_key::Key as KindKey};
 
+use super::table::Held;
 use super::{FACTS_VERSION, MirrorError, Policy};
 use crate::core::coverage::{CoverageChanges, CoveragePolicy, GapKind, OnGap, ScopeCoverage};
 use crate::core::ids::{AppId, GroupId, IdError, Timestamp, UserId};
@@ -218,14 +219,14 @@ pub(super) fn key(key: v1::RowKey) -> Result<Option<Decoded<Key, i64>>, MirrorEr
 }
 
 /// The names that a user had before.
-pub(super) fn held_names(held: v1::HeldNames) -> Result<(UserId, Vec<ReleasedName>), MirrorError> {
+pub(super) fn held_names(held: v1::HeldNames) -> Result<(UserId, Held), MirrorError> {
     let name = |held: v1::ReleasedName| {
         let app = text(held.app_id).map(|app| id("app", &app, AppId::new)).transpose()?;
         let released_at = when(held.released_at).ok_or_else(|| malformed("a held name without a time"))?;
         Ok(ReleasedName { app, kind: held.field, name: held.name, released_at })
     };
     let names = held.names.into_iter().map(name).collect::<Result<_, MirrorError>>()?;
-    Ok((id("user", &held.user_id, UserId::new)?, names))
+    Ok((id("user", &held.user_id, UserId::new)?, Held { names, is_cut: held.truncated }))
 }
 
 /// What of the coverage has changed.

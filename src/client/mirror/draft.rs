@@ -16,16 +16,15 @@ use std::collections::HashMap;
 use okta_idmap_proto::v1::{self, change_event::Event};
 
 use super::decode::Decoded;
-use super::table::Table;
+use super::table::{Held, Table};
 use super::{Mark, Mirror, MirrorError, Policy, decode};
 use crate::core::coverage::{Coverage, CoverageChanges};
-use crate::core::ids::UserId;
+use crate::core::ids::{Timestamp, UserId};
 use crate::core::model::{Key, Row};
 use crate::core::overrides::OverrideRecord;
-use crate::store::ReleasedName;
 
-/// Consistent checkpoints after which names are looked through that nobody is in quarantine for any more: about an hour.
-const FORGET_EVERY: u32 = 4_096;
+/// How often names are looked through that nobody is in quarantine for any more, by the server's clock.
+const FORGET_EVERY_MILLIS: i64 = 3_600_000;
 
 /// What an event leads to.
 #[derive(Debug)]
@@ -49,7 +48,6 @@ pub struct Draft {
     /// Whether the last policy or coverage goes on in the next event.
     is_open: bool,
     rows_max: usize,
-    published: u32,
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ enum What {
 struct Changed {
     rows: HashMap<Key, Option<Row>>,
     overrides: HashMap<i64, Option<OverrideRecord>>,
-    held: HashMap<UserId, Vec<ReleasedName>>,
+    held: HashMap<UserId, Held>,
 }
 
 impl Draft {
@@ -78,7 +76,7 @@ impl Draft {
     }
 
     fn new(what: What, rows_max: usize) -> Self {
-        Self { what, policy: None, coverage: Vec::new(), is_open: false, rows_max, published: 0 }
+        Self { what, policy: None, coverage: Vec::new(), is_open: false, rows_max }
     }
 
     /// Rows that wait to be seen.
@@ -202,8 +200,6 @@ impl Draft {
         let policy = self.policy.take().map(decode::policy).transpose()?;
         let coverage = std::mem::take(&mut self.coverage);
         let what = std::mem::replace(&mut self.what, What::Following(Changed::default()));
-        self.published = self.published.wrapping_add(1);
-        let forgets = self.published.is_multiple_of(FORGET_EVERY);
         let change = match what {
             What::Listing { table, .. } => {
                 let policy = policy.ok_or(MirrorError::ServerTooOld)?;
@@ -211,7 +207,7 @@ impl Draft {
             }
             What::Following(changed) => {
                 let rows_max = self.rows_max;
-                Changing::Part(Part { changed, policy, coverage, mark, rows_max, forgets })
+                Changing::Part(Part { changed, policy, coverage, mark, rows_max })
             }
         };
         Ok(Step::Publish(Box::new(Change(change))))
@@ -242,13 +238,19 @@ struct Part {
     coverage: Vec<CoverageChanges>,
     mark: Mark,
     rows_max: usize,
-    forgets: bool,
 }
 
 impl Change {
     /// Whether it makes a copy of its own, in the place of whatever there was.
     pub fn is_whole(&self) -> bool {
         matches!(self.0, Changing::Whole { .. })
+    }
+
+    /// The server's time at the checkpoint.
+    pub fn served_at(&self) -> Timestamp {
+        match &self.0 {
+            Changing::Whole { mark, .. } | Changing::Part(Part { mark, .. }) => mark.served_at,
+        }
     }
 
     /// Makes the copy what the server has.
@@ -262,7 +264,8 @@ impl Change {
                 for change in coverage {
                     whole.take_over_all(change);
                 }
-                *copy = Some(Mirror { table: *table, coverage: whole, policy, mark });
+                let forgotten_at = mark.served_at;
+                *copy = Some(Mirror { table: *table, coverage: whole, policy, mark, forgotten_at });
                 Ok(())
             }
             Changing::Part(part) => match copy {
@@ -283,6 +286,11 @@ impl Part {
         let quarantine_of = |policy: &Policy| policy.grant.quarantine_millis();
         if self.policy.as_ref().is_some_and(|policy| quarantine_of(policy) > quarantine_of(&copy.policy)) {
             return Err(MirrorError::Malformed { what: "the quarantine is longer than it was".to_owned() });
+        }
+        // Another server sends facts that this copy does not have, or no longer those that it has.
+        let version_of = |policy: &Policy| policy.wire.facts_version;
+        if self.policy.as_ref().is_some_and(|policy| version_of(policy) != version_of(&copy.policy)) {
+            return Err(MirrorError::Malformed { what: "answers are made of other facts than they were".to_owned() });
         }
         let Changed { rows, overrides, held } = self.changed;
         for (key, row) in rows {
@@ -307,7 +315,8 @@ impl Part {
             copy.policy = policy;
         }
         copy.mark = self.mark;
-        if self.forgets {
+        if copy.mark.served_at.millis_since(copy.forgotten_at) >= FORGET_EVERY_MILLIS {
+            copy.forgotten_at = copy.mark.served_at;
             // A day more than the quarantine, so that clocks do not matter.
             let kept_millis = copy.policy.grant.quarantine_millis().saturating_add(86_400_000);
             copy.table.forget_held(copy.mark.served_at.plus_millis(-kept_millis));

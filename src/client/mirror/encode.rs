@@ -10,26 +10,45 @@ use crate::core::ids::Timestamp;
 use crate::serve::{Shower, kind_to_proto, override_row, timestamp};
 use crate::store::ReleasedName;
 
+/// Name rules, aliases or scopes in one event.
+const PER_EVENT: usize = 500;
+
 impl Mirror {
+    /// The policy, in messages that are not too long.
+    fn policy_parts(&self) -> Vec<v1::ResolutionPolicy> {
+        let mut first = self.policy.wire.clone();
+        let (rules, aliases) = (std::mem::take(&mut first.name_rules), std::mem::take(&mut first.aliases));
+        let mut parts = vec![first];
+        let empty = v1::ResolutionPolicy::default;
+        let rules = rules.chunks(PER_EVENT).map(<[_]>::to_vec);
+        parts.extend(rules.map(|name_rules| v1::ResolutionPolicy { name_rules, ..empty() }));
+        let aliases = aliases.chunks(PER_EVENT).map(<[_]>::to_vec);
+        parts.extend(aliases.map(|aliases| v1::ResolutionPolicy { aliases, ..empty() }));
+        let last = parts.len() - 1;
+        for (n, part) in parts.iter_mut().enumerate() {
+            part.more = n < last;
+        }
+        parts
+    }
+
     /// Hands out policy, coverage, rows, held names, the end of the snapshot and a checkpoint, until `take` wants no more.
     pub(crate) fn for_each_event(&self, take: &mut dyn FnMut(v1::ChangeEvent) -> bool) {
         let revision = self.revision();
         let mut take = |event| take(v1::ChangeEvent { revision, event: Some(event) });
-        let policy = v1::ResolutionPolicy { more: false, ..self.policy.wire.clone() };
-        let coverage = v1::CoverageChange {
-            full: true,
-            more: false,
-            scopes: self.coverage.all_scopes().iter().map(scope_coverage).collect(),
-        };
-        if !take(Event::Policy(policy)) || !take(Event::Coverage(coverage)) {
-            return;
+        let scopes = self.coverage.all_scopes();
+        let begin =
+            self.policy_parts().into_iter().map(Event::Policy).chain(coverage_parts(&scopes).map(Event::Coverage));
+        for event in begin {
+            if !take(event) {
+                return;
+            }
         }
         let at = At { mirror: self, now: self.mark.served_at };
         let shower = Shower::new(&at);
         let rows = self.table.rows().map(|row| Event::Upsert(v1::Row { row: Some(shown(&shower, at.now, &row)) }));
-        let held = self.table.all_held().map(|(user, names)| {
+        let held = self.table.all_held().map(|(user, names, truncated)| {
             let names = names.iter().map(released_name).collect();
-            Event::HeldNames(v1::HeldNames { user_id: user.to_string(), names })
+            Event::HeldNames(v1::HeldNames { user_id: user.to_string(), names, truncated })
         });
         for event in rows.chain(held) {
             if !take(event) {
@@ -45,6 +64,15 @@ impl Mirror {
         let checkpoint = v1::Checkpoint { meta: Some(self.mark.meta.clone()), resolution: Some(resolution) };
         let _ = take(Event::SnapshotEnd(v1::SnapshotEnd { revision })) && take(Event::Checkpoint(checkpoint));
     }
+}
+
+/// All scopes, in messages that are not too long.
+fn coverage_parts(scopes: &[ScopeCoverage]) -> impl Iterator<Item = v1::CoverageChange> {
+    let last = scopes.len().div_ceil(PER_EVENT).max(1) - 1;
+    (0..=last).map(move |n| {
+        let part = scopes.iter().skip(n * PER_EVENT).take(PER_EVENT);
+        v1::CoverageChange { full: true, more: n < last, scopes: part.map(scope_coverage).collect() }
+    })
 }
 
 fn shown(shower: &Shower<'_, At<'_>>, now: Timestamp, row: &RowRef<'_>) -> v1::row::Row {

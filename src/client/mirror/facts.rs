@@ -78,7 +78,8 @@ impl Facts for At<'_> {
     }
 
     fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, OnlyServerKnows> {
-        Ok(self.mirror.table.held_names(app, key, limit))
+        let table = &self.mirror.table;
+        if table.is_cut() { Err(OnlyServerKnows) } else { Ok(table.held_names(app, key, limit)) }
     }
 
     fn overrides_with_key(&self, app: &AppId, key: LookupKey) -> Result<Vec<OverrideRecord>, OnlyServerKnows> {

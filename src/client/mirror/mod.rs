@@ -113,6 +113,8 @@ pub struct Mirror {
     coverage: Coverage,
     policy: Policy,
     mark: Mark,
+    /// When names were last looked through that were released long ago, by the server's clock.
+    forgotten_at: Timestamp,
 }
 
 impl Mirror {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the keys are those of the rows, as the server's store keeps them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::AccountOf;
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
@@ -38,6 +38,14 @@ struct Accounts {
     keys: Keys,
 }
 
+/// The names that a user had before.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) names: Vec<ReleasedName>,
+    /// Whether the oldest are left out.
+    pub(super) is_cut: bool,
+}
+
 /// Everything that is copied of an org.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
@@ -52,6 +60,8 @@ pub(super) struct Table {
     groups_of: HashMap<UserId, BTreeSet<GroupId>>,
     app_groups: BTreeMap<(AppId, GroupId), AppGroup>,
     held: HashMap<UserId, Vec<ReleasedName>>,
+    /// Users of whose names the oldest are not here.
+    cut: HashSet<UserId>,
     held_keys: HashMap<Option<AppId>, Keys>,
     overrides: BTreeMap<i64, OverrideRecord>,
     /// Numbers of the overrides of an app's names with a key.
@@ -228,7 +238,12 @@ impl Table {
     }
 
     /// Puts the names that a user had before in the place of those that were known.
-    pub(super) fn put_held(&mut self, user: UserId, names: Vec<ReleasedName>) {
+    pub(super) fn put_held(&mut self, user: UserId, held: Held) {
+        let Held { names, is_cut } = held;
+        self.cut.remove(&user);
+        if is_cut {
+            self.cut.insert(user.clone());
+        }
         for held in self.held.remove(&user).unwrap_or_default() {
             self.len -= 1;
             let (Some(keys), Ok(key)) = (self.held_keys.get_mut(&held.app), lookup_key(&held.name)) else { continue };
@@ -249,6 +264,11 @@ impl Table {
         self.held.insert(user, names);
     }
 
+    /// Whether somebody had more names before than are here.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.cut.is_empty()
+    }
+
     /// Forgets the names that were released before a time.
     pub(super) fn forget_held(&mut self, before: Timestamp) {
         let is_old = |held: &ReleasedName| held.released_at < before;
@@ -257,7 +277,8 @@ impl Table {
         for user in users {
             let names = self.held.get(&user).into_iter().flatten();
             let kept = names.filter(|held| !is_old(held)).cloned().collect();
-            self.put_held(user, kept);
+            // What is not here is older than what is: it goes first.
+            self.put_held(user, Held { names: kept, is_cut: false });
         }
     }
 
@@ -275,8 +296,8 @@ impl Table {
     }
 
     /// The names that people had before.
-    pub(super) fn all_held(&self) -> impl Iterator<Item = (&UserId, &[ReleasedName])> {
-        self.held.iter().map(|(user, names)| (user, names.as_slice()))
+    pub(super) fn all_held(&self) -> impl Iterator<Item = (&UserId, &[ReleasedName], bool)> {
+        self.held.iter().map(|(user, names)| (user, names.as_slice(), self.cut.contains(user)))
     }
 }
 

@@ -69,7 +69,8 @@ fn held(user: &str, names: &[&str]) -> Event {
         name: (*name).to_owned(),
         released_at: at(NOW),
     };
-    Event::HeldNames(v1::HeldNames { user_id: user.to_owned(), names: names.iter().map(name).collect() })
+    let names = names.iter().map(name).collect();
+    Event::HeldNames(v1::HeldNames { user_id: user.to_owned(), names, truncated: false })
 }
 
 fn scope(scope: &str, completed: bool, gaps: &[v1::GapKind]) -> v1::ScopeCoverage {
@@ -420,7 +421,7 @@ fn keys_and_counts_are_those_of_the_rows() {
             table.remove(&Key::AppUser(app_id.clone(), id(n)));
             model.remove(&n);
         }
-        table.put_held(id(n), Vec::new());
+        table.put_held(id(n), table::Held::default());
         assert_eq!(table.len(), model.len());
         for name in ["a", "b"] {
             let has = |row: &Row| match row {
@@ -446,12 +447,60 @@ fn names_that_were_held_long_ago_are_forgotten() {
         released_at: Timestamp::from_millis(at),
     };
     let mut table = Table::default();
-    table.put_held(user.clone(), vec![name("old", 10), name("new", 20)]);
+    let put = |table: &mut Table, is_cut| {
+        let names = vec![name("old", 10), name("new", 20)];
+        table.put_held(user.clone(), table::Held { names, is_cut });
+    };
+    put(&mut table, false);
     let held =
         |table: &Table, name: &str| table.held_names(&AppId::new("0oa1").unwrap(), lookup_key(name).unwrap(), 10).len();
     assert_eq!((table.len(), held(&table, "OLD"), held(&table, "new")), (2, 1, 1));
     table.forget_held(Timestamp::from_millis(15));
     assert_eq!((table.len(), held(&table, "old"), held(&table, "new")), (1, 0, 1));
     table.forget_held(Timestamp::from_millis(25));
-    assert_eq!((table.len(), held(&table, "new")), (0, 0));
+    assert_eq!((table.len(), held(&table, "new")), (0, 0)); // What was not told is older than what was.
+    put(&mut table, true);
+    assert!(table.is_cut());
+    table.forget_held(Timestamp::from_millis(15));
+    assert!(!table.is_cut() && table.len() == 1);
+}
+
+#[test]
+fn names_that_are_left_out_are_asked_of_the_server() {
+    let mut copy = Copy::listed();
+    let Event::HeldNames(names) = held("00u2", &["old"]) else { panic!("held names") };
+    assert_eq!(copy.take([Event::HeldNames(v1::HeldNames { truncated: true, ..names }), checkpoint(6)]), "More 6");
+    assert_eq!(copy.who("ann"), "OnlyServerKnows");
+    assert_eq!(copy.take([held("00u2", &["old"]), checkpoint(7)]), "More 7");
+    assert_eq!(copy.who("ann"), "Resolved 00u1");
+}
+
+#[test]
+fn other_facts_are_listed_anew() {
+    let mut copy = Copy::listed();
+    let older = v1::ResolutionPolicy { facts_version: FACTS_VERSION - 1, ..policy() };
+    assert_eq!(copy.take([Event::Policy(older), checkpoint(6)]), "More Malformed");
+    assert_eq!(copy.mirror.unwrap().revision(), 5);
+}
+
+#[test]
+fn long_lists_are_saved_in_parts() {
+    let mut copy = Copy::listing();
+    let rules = (0..1_201).map(|n| v1::AppNameRule { app: format!("0oa{n}"), rule: "exact".to_owned() }).collect();
+    let scopes: Vec<_> = (0..1_201).map(|n| scope(&format!("app_users(0oa{n})"), true, &[])).collect();
+    let begin =
+        [Event::Policy(v1::ResolutionPolicy { name_rules: rules, ..policy() }), end(), coverage(true, false, &scopes)];
+    assert_eq!(copy.take(begin), "More More More");
+    assert_eq!(copy.take([checkpoint(5)]), "5");
+    let (whole, mut again) = (copy.mirror.unwrap(), Copy::listing());
+    let mut parts = Vec::new();
+    whole.for_each_event(&mut |event| {
+        parts.extend(event.event);
+        true
+    });
+    assert_eq!(parts.len(), 4 + 3 + 2);
+    assert!(again.take(parts).ends_with(" 5"));
+    let again = again.mirror.unwrap();
+    assert_eq!(again.policy.wire.name_rules, whole.policy.wire.name_rules);
+    assert_eq!(again.coverage.all_scopes(), whole.coverage.all_scopes());
 }

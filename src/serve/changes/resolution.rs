@@ -29,7 +29,7 @@ const FACTS_VERSION: u32 = 1;
 /// Name rules, aliases or scopes in one event: some ten kilobytes.
 const PER_EVENT: usize = 500;
 
-/// Names of one user that are told, latest first. Nobody loses so many in a quarantine without a script.
+/// Names of one user that are told, latest first. Nobody loses so many in a quarantine without a script; copies then ask.
 const HELD_NAMES_MAX: usize = 1_000;
 
 /// Users on one page of held names.
@@ -98,17 +98,20 @@ impl Default for ToldCoverage {
 }
 
 impl ToldCoverage {
-    /// The coverage at a checkpoint. Only if all rows have been sent, it is told to the end.
+    /// The coverage at a checkpoint. Before all rows are sent no copy is consistent, and nothing is told.
     pub(super) fn coverage_events(
         &mut self,
         ask: &Ask<'_>,
         through: Revision,
         is_caught_up: bool,
     ) -> Vec<v1::ChangeEvent> {
-        let settled_through = if is_caught_up { ask.coverage_position } else { 0 };
+        if !is_caught_up {
+            return Vec::new();
+        }
+        let settled_through = ask.coverage_position;
         let changes = ask.view.reader().coverage().changes_since(self.position, settled_through);
         // What is not settled comes again.
-        self.position = if is_caught_up { settled_through } else { self.position };
+        self.position = settled_through;
         coverage_events(changes, through)
     }
 }
@@ -154,9 +157,11 @@ pub(super) fn mark(ask: &Ask<'_>, is_consistent: bool) -> Result<v1::ResolutionM
 fn held_names_of(ask: &Ask<'_>, revision: Revision, user: i64) -> Result<Option<v1::ChangeEvent>, Failure> {
     let Some(user_id) = ask.snapshot.id_of(user)? else { return Ok(None) };
     let since = ask.now.plus_millis(-ask.policy().quarantine_millis());
-    let names = ask.snapshot.names_released_by(user, since, HELD_NAMES_MAX)?;
+    let mut names = ask.snapshot.names_released_by(user, since, HELD_NAMES_MAX + 1)?;
+    let truncated = names.len() > HELD_NAMES_MAX;
+    names.truncate(HELD_NAMES_MAX);
     let names = names.into_iter().map(released_name).collect();
-    Ok(Some(event(revision, Event::HeldNames(v1::HeldNames { user_id, names }))))
+    Ok(Some(event(revision, Event::HeldNames(v1::HeldNames { user_id, names, truncated }))))
 }
 
 fn released_name(held: ReleasedName) -> v1::ReleasedName {

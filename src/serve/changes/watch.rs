@@ -249,6 +249,10 @@ impl Reading {
 
     /// A look at the log, together with all streams that stand at the same place.
     async fn round(&self, position: Position, known: Revision) -> Result<Arc<Round>, Status> {
+        if position.told == Some(ToldCoverage::default()) {
+            // The whole coverage may be many messages long: not to be kept for others.
+            return self.read(move |ask| look_at(ask, &position)).await.map(Arc::new);
+        }
         loop {
             let look = || {
                 let (call, position) = (self.call_now(), position.clone());
