@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         Target::open(&place).unwrap().appear().unwrap();
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(names, [place.clone()]);
+        assert_eq!(names, std::slice::from_ref(&place));
         // What a link leads to is replaced, not the link; nor is what is no file.
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("export.jsonl", &link).unwrap();

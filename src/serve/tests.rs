@@ -1,5 +1,6 @@
 //! Hostile requests against the handlers, in process: whatever the bytes, an answer or a typed refusal.
 
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, LazyLock};
 
 use okta_idmap_proto::v1;
@@ -136,7 +137,7 @@ fn a_scan_that_nobody_waits_for_holds_its_place() {
     let free = || std::iter::from_fn(|| view.place_in_queue().ok()).collect::<Vec<_>>().len();
     let whole = free();
     let call = Call::timeless(view.clone());
-    let ((go, gone), (begins, begun)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel());
+    let ((go, gone), (begins, begun)) = (sync_channel::<()>(1), sync_channel(1));
     runtime().block_on(async {
         let scan = call.scan(move |_| {
             begins.send(()).unwrap();
