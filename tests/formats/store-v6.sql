@@ -65,6 +65,7 @@ CREATE TABLE overrides(n INTEGER PRIMARY KEY, key INTEGER NOT NULL, app INTEGER 
     created_by TEXT NOT NULL, reason TEXT NOT NULL, gone INTEGER, UNIQUE(app, kind, name, source));
 CREATE INDEX overrides_by_key ON overrides(key, app) WHERE gone IS NULL;
 CREATE INDEX overrides_by_end ON overrides(expires_at) WHERE gone IS NULL;
+CREATE INDEX overrides_by_user ON overrides(user);
 CREATE INDEX overrides_gone ON overrides(gone) WHERE gone IS NOT NULL;
 CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(revision, n)) WITHOUT ROWID;
 CREATE INDEX account_history_by_user ON account_history(user, released_at);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use okta_idmap::core::pending::Patience;
 use okta_idmap::engine::OrgSettings;
 use okta_sim::org::{GroupKind, TruthApp, UserStatus};
 use okta_sim::{
@@ -46,6 +47,9 @@ impl Followed {
         rig(&mut world.server.sim());
         let mut settings = world.settings();
         hurry(&mut settings, None, NEVER);
+        // Of what comes together on a slow machine nothing may fall into two rounds: the requests are counted.
+        settings.follow.patience =
+            Patience { debounce_millis: 60, quiet_millis: 300, quiet_millis_max: 1_500, later_millis: 1_200 };
         let watcher = Watcher::new(settings.clone(), Story::new(), (|_| true, |_| true));
         let engine = Engine::start(&settings).await;
         let mut followed = Self { world, settings, watcher, engine };
