@@ -32,7 +32,8 @@ pub struct LogControls {
     pub duplicate_probability: f64,
     /// Share of events that are held back for 2 s, so that later ones overtake them.
     pub reorder_probability: f64,
-    /// Share of events that are never logged (known gaps, facts 8.1).
+    /// Share of events that are never logged (known gaps, facts 8.1). Not deletions: none of the gaps is one, and nothing else
+    /// tells an object that is gone from one that is hidden.
     pub lost_probability: f64,
 }
 
@@ -150,7 +151,8 @@ impl Log {
     pub(crate) fn append(&mut self, now_ms: UnixMs, mut event: Event) {
         event.number = self.next_number;
         self.next_number += 1;
-        if chance(&mut self.random, self.controls.lost_probability) {
+        let is_lost = chance(&mut self.random, self.controls.lost_probability);
+        if is_lost && !event.event_type.contains(".delete") {
             return;
         }
         let event = Arc::new(event);
