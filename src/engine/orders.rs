@@ -1,6 +1,6 @@
 //! Orders that need the store alone, carried out whatever else is going on.
 //!
-//! Entry points: [`attend`] beside the reading of an org, [`obey_overrides`] where nothing is read.
+//! Entry points: `attend` beside the reading of an org, [`obey_overrides`] where nothing is read.
 //!
 //! Invariant: what its caller has given up is not carried out, and what has begun is finished.
 

@@ -116,7 +116,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// See [`Reply::begin`].
+    /// Called before the command is carried out; `false`: the caller has given up, and it must not be.
     pub fn begin(&self) -> bool {
         match self {
             Command::ReleaseHold { reply, .. } => reply.begin(),
