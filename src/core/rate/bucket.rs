@@ -182,16 +182,21 @@ impl BucketRate {
 
     /// Requests that are left if all in flight count after the newest answer, and others went on as before.
     fn left(&self, window: &Window, now: i64) -> i64 {
-        let age = now.saturating_sub(window.shown_as_of).saturating_add(self.way_millis);
-        let foreign = self.foreign.at_most(age);
-        signed(window.shown).saturating_sub(i64::from(self.in_flight)).saturating_sub(signed(foreign))
+        self.left_beside(window, self.foreign.at_most(self.age(window, now)))
     }
 
     /// The same if others come all at once.
     fn left_after_burst(&self, window: &Window, now: i64) -> i64 {
-        let age = now.saturating_sub(window.shown_as_of).saturating_add(self.way_millis);
-        let foreign = self.foreign.at_most_with_burst(age, window.limit);
+        self.left_beside(window, self.foreign.at_most_with_burst(self.age(window, now), window.limit))
+    }
+
+    fn left_beside(&self, window: &Window, foreign: u64) -> i64 {
         signed(window.shown).saturating_sub(i64::from(self.in_flight)).saturating_sub(signed(foreign))
+    }
+
+    /// How long ago the newest answer was true when a request that goes now arrives.
+    fn age(&self, window: &Window, now: i64) -> i64 {
+        now.saturating_sub(window.shown_as_of).saturating_add(self.way_millis)
     }
 
     fn reserve(&self, window: &Window) -> u64 {
