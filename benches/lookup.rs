@@ -6,7 +6,8 @@
 //! called without a network, beside bare reads of the same file. Without `--bench`, or with `--tiny`, it runs small, to stay
 //! correct. The output is one JSON line per figure; what they mean and what limits them stands in `docs/performance.md`.
 //!
-//! Arguments: `--users N`, `--dir PATH` (where the store is kept), `--millis N` (time of a round), `--rounds N`.
+//! Arguments: `--users N`, `--dir PATH` (where the store is kept), `--millis N` (time of a round), `--rounds N`, `--only TEXT`
+//! (figures whose name has this in it).
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first thing that is wrong")]
 #![expect(clippy::panic, clippy::print_stdout, reason = "a benchmark tells its figures")]
@@ -55,6 +56,8 @@ struct Size {
     rounds: usize,
     /// Different requests of a kind.
     requests: usize,
+    /// What names of figures must have in them.
+    only: String,
 }
 
 impl Size {
@@ -80,7 +83,12 @@ impl Size {
             round: Duration::from_millis(number("--millis", millis)),
             rounds: usize::try_from(number("--rounds", rounds)).unwrap(),
             requests,
+            only: value("--only").unwrap_or_default(),
         }
+    }
+
+    fn is_wanted(&self, figure: &str) -> bool {
+        figure.contains(&self.only)
     }
 }
 
@@ -111,6 +119,11 @@ async fn run(size: Size) {
     for spread in [Spread::Even, Spread::Skewed] {
         for callers in [1, 8, 64] {
             bench.resolve(spread, callers).await;
+        }
+    }
+    for micros in [10, 17, 25, 40] {
+        for callers in [8, 64] {
+            bench.spin(micros, callers).await;
         }
     }
     bench.expand().await;
@@ -215,6 +228,15 @@ impl Bench {
         self.beside(&name, question, callers, Some(0.7)).await;
     }
 
+    async fn spin(&self, micros: usize, callers: usize) {
+        use std::str::FromStr as _;
+        let mut draw = self.draw(Spread::Even);
+        let mut question = resolve_question(self.requests(10, || draw.resolve()));
+        question.path = PathAndQuery::from_str(&format!("/figures.Empty/{micros}/412")).unwrap();
+        question.is_right = Box::new(|_, body| body.len() == 412);
+        self.beside_of(&format!("spin {micros}"), question, callers, Some(0.7), self.served.empty).await;
+    }
+
     async fn expand(&self) {
         let mut draw = self.draw(Spread::Even);
         let asked = self.requests(2, || draw.expand());
@@ -228,7 +250,21 @@ impl Bench {
 
     /// In turns: look-ups, empty calls of the same sizes, empty calls of no size.
     async fn beside(&self, name: &str, question: Question, callers: usize, bar: Option<f64>) {
-        let connected = Callers::connect(self.served.lookups, callers).await;
+        self.beside_of(name, question, callers, bar, self.served.lookups).await;
+    }
+
+    async fn beside_of(
+        &self,
+        name: &str,
+        question: Question,
+        callers: usize,
+        bar: Option<f64>,
+        address: std::net::SocketAddr,
+    ) {
+        if !self.size.is_wanted(name) {
+            return;
+        }
+        let connected = Callers::connect(address, callers).await;
         let limit = Callers::connect(self.served.empty, callers).await;
         let round = self.size.round;
         let (question, next) = (Arc::new(question), Arc::new(AtomicUsize::new(0)));
@@ -300,6 +336,9 @@ impl Bench {
 
     /// What has a bar in time and not beside an empty call.
     async fn alone(&self, name: &str, question: Question, callers: usize, bar_us: u64) {
+        if !self.size.is_wanted(name) {
+            return;
+        }
         let connected = Callers::connect(self.served.lookups, callers).await;
         let (question, next) = (Arc::new(question), Arc::new(AtomicUsize::new(0)));
         connected.ask(&self.served, &question, callers, self.size.round, &next).await;
@@ -343,6 +382,7 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
     let bare = Bare::open(&settings.dir);
     let places: Vec<_> = asked.iter().map(|asked| bare.places(&selector(asked), asked.user)).collect();
     let selectors: Vec<_> = asked.iter().map(selector).collect();
+    let wanted = |name: &str| size.is_wanted(&format!("in the process: {name}, {}", spread.name()));
     let tell = |name: &str, mut times: Vec<Duration>, bar: &str| {
         println!(
             r#"{{"figure":"in the process: {name}, {}","calls":{},"p50_us":{:.1},"p99_us":{:.1},"p999_us":{:.1}{bar}}}"#,
@@ -354,37 +394,49 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
         );
     };
     let once = |is_there| std::future::ready(is_there);
-    let _warm = timed(&places, |place| once(bare.point(*place) < usize::MAX)).await;
-    tell("bare point read", timed(&places, |place| once(bare.point(*place) < usize::MAX)).await, "");
-    tell("bare reads of a resolution", timed(&selectors, |one| once(bare.resolution(one) > 0)).await, "");
+    if wanted("bare point read") {
+        let _warm = timed(&places, |place| once(bare.point(*place) < usize::MAX)).await;
+        tell("bare point read", timed(&places, |place| once(bare.point(*place) < usize::MAX)).await, "");
+    }
+    if wanted("bare reads of a resolution") {
+        tell("bare reads of a resolution", timed(&selectors, |one| once(bare.resolution(one) > 0)).await, "");
+    }
     let inside = Inside::open(settings);
     let lookup = inside.services.lookup();
-    let resolve = |asked: &Asked<v1::ResolveAccountRequest>| {
-        let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
-        async move {
-            let answer = lookup.resolve_account(Request::new(request)).await.unwrap().into_inner();
-            is_found(user, answer.resolution.as_ref())
-        }
-    };
-    let _warm = timed(&asked, resolve).await;
-    tell("ResolveAccount", timed(&asked, resolve).await, r#","bar_p99_us":1000"#);
-    let expanded: Vec<_> = (0..calls).map(|_| draw.expand()).collect();
-    let expand = |asked: &Asked<v1::ExpandUserRequest>| {
-        let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
-        async move { is_expanded(user, &lookup.expand_user(Request::new(request)).await.unwrap().into_inner()) }
-    };
-    tell("ExpandUser", timed(&expanded, expand).await, "");
-    let batches: Vec<_> = (0..(calls / 500).max(3)).map(|_| draw.batch(BATCH_ITEMS_MAX)).collect();
-    let batch = |asked: &Asked<v1::BatchResolveRequest>| {
-        let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
-        async move { is_batch_right(user, &lookup.batch_resolve(Request::new(request)).await.unwrap().into_inner()) }
-    };
-    tell("BatchResolve of 1000", timed(&batches, batch).await, r#","bar_p99_us":5000"#);
-    let search = inside.services.search();
-    let typed: Vec<_> = (0..(calls / 50).max(3)).map(|_| draw.suggest()).collect();
-    let suggest = |asked: &Asked<v1::SuggestRequest>| {
-        let (request, search) = (asked.request.clone(), &search);
-        async move { search.suggest(Request::new(request)).await.is_ok() }
-    };
-    tell("Suggest", timed(&typed, suggest).await, r#","bar_p99_us":10000"#);
+    if wanted("ResolveAccount") {
+        let resolve = |asked: &Asked<v1::ResolveAccountRequest>| {
+            let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
+            async move {
+                let answer = lookup.resolve_account(Request::new(request)).await.unwrap().into_inner();
+                is_found(user, answer.resolution.as_ref())
+            }
+        };
+        let _warm = timed(&asked, resolve).await;
+        tell("ResolveAccount", timed(&asked, resolve).await, r#","bar_p99_us":1000"#);
+    }
+    if wanted("ExpandUser") {
+        let expanded: Vec<_> = (0..calls).map(|_| draw.expand()).collect();
+        let expand = |asked: &Asked<v1::ExpandUserRequest>| {
+            let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
+            async move { is_expanded(user, &lookup.expand_user(Request::new(request)).await.unwrap().into_inner()) }
+        };
+        tell("ExpandUser", timed(&expanded, expand).await, "");
+    }
+    if wanted("BatchResolve of 1000") {
+        let batches: Vec<_> = (0..(calls / 500).max(3)).map(|_| draw.batch(BATCH_ITEMS_MAX)).collect();
+        let batch = |asked: &Asked<v1::BatchResolveRequest>| {
+            let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
+            async move { is_batch_right(user, &lookup.batch_resolve(Request::new(request)).await.unwrap().into_inner()) }
+        };
+        tell("BatchResolve of 1000", timed(&batches, batch).await, r#","bar_p99_us":5000"#);
+    }
+    if wanted("Suggest") {
+        let search = inside.services.search();
+        let typed: Vec<_> = (0..(calls / 50).max(3)).map(|_| draw.suggest()).collect();
+        let suggest = |asked: &Asked<v1::SuggestRequest>| {
+            let (request, search) = (asked.request.clone(), &search);
+            async move { search.suggest(Request::new(request)).await.is_ok() }
+        };
+        tell("Suggest", timed(&typed, suggest).await, r#","bar_p99_us":10000"#);
+    }
 }

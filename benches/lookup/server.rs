@@ -98,9 +98,17 @@ impl tower_service::Service<http::Request<Body>> for Empty {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let length = request.uri().path().rsplit('/').next().and_then(|name| name.parse().ok()).unwrap_or(0);
+        let mut numbers = request.uri().path().rsplit('/').map(|name| name.parse().ok());
+        let length = numbers.next().flatten().unwrap_or(0);
+        let micros = numbers.next().flatten().unwrap_or(0);
         let answer = Answer(Bytes::from_static(NOTHING.get(..length).unwrap_or_default()));
-        Box::pin(async move { Ok(Grpc::new(RawCodec).unary(answer, request).await) })
+        Box::pin(async move {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(micros as u64) {
+                std::hint::spin_loop();
+            }
+            Ok(Grpc::new(RawCodec).unary(answer, request).await)
+        })
     }
 }
 

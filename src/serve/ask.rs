@@ -24,7 +24,7 @@ use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, Kind, Scope};
 use crate::core::policy::GrantPolicy;
-use crate::store::{Snapshot, StoreError};
+use crate::store::{Snapshot, State, StoreError};
 
 /// Collections whose gaps are asked for under one hold of the coverage's lock, about a millisecond: the store's writer and
 /// behind it all other answers wait for it.
@@ -297,6 +297,25 @@ fn select_org(services: &Services, context: &v1::RequestContext) -> Result<OrgVi
     services.orgs.select(&context.org).cloned()
 }
 
+/// How to answer a part of a call on another thread, from the same state.
+#[derive(Clone)]
+pub(super) struct Beside {
+    call: Call,
+    known: Known,
+    state: State,
+}
+
+impl Beside {
+    /// Answers in the calling thread; `None`: the newest state is another one by now.
+    pub(super) fn point<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Option<Result<T, Failure>> {
+        let read = self.call.view.reader().read(|snapshot| {
+            let is_same = snapshot.state() == self.state;
+            Ok(is_same.then(|| self.call.answered(snapshot, self.known, answer, &mut false)))
+        });
+        read.unwrap_or_else(|error| Some(Err(error.into())))
+    }
+}
+
 /// Everything that an answer may be read from.
 pub(super) struct Ask<'a> {
     pub(super) view: &'a OrgView,
@@ -314,6 +333,13 @@ pub(super) struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// For other threads.
+    pub(super) fn beside(&self) -> Beside {
+        let call = Call::at(self.view.clone(), self.now);
+        let known = Known { generation: self.generation, position: self.coverage_position };
+        Beside { call, known, state: self.snapshot.state() }
+    }
+
     fn check(&self, demands: &Demands) -> Result<(), Failure> {
         if !demands.store_id.is_empty() && demands.store_id != self.view.store_id() {
             return Err(Failure::StoreReplaced { store_id: self.view.store_id().to_owned() });

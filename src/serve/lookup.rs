@@ -19,6 +19,9 @@ use super::{acl, explain, lists, membership, subjects};
 /// else runs on that thread.
 const INLINE_ITEMS_MAX: usize = 50;
 
+/// Items of a batch that are worth a thread of their own: a millisecond or more.
+const PART_ITEMS_MIN: usize = 100;
+
 /// Pairs of a group and an app up to which a user is expanded in the task of the call: nearly everybody.
 const INLINE_WAYS_MAX: usize = 1_000;
 
@@ -45,20 +48,37 @@ fn check_batch(request: &v1::BatchResolveRequest) -> Result<(), Failure> {
 }
 
 fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<v1::BatchResolveResponse, Failure> {
-    use v1::batch_resolve_result::Result as Answer;
     check_batch(request)?;
     let wanted = Wanted {
         candidates: request.include_candidates,
         granting_groups: request.include_granting_groups,
         gap_ids_max: ITEM_GAP_IDS_MAX,
     };
+    let parts = ask.in_parts(&request.items, PART_ITEMS_MIN, |ask, items| batch_part(ask, items, wanted))?;
     let mut gaps = Gaps::default();
     let mut results = Vec::with_capacity(request.items.len());
+    for part in parts {
+        gaps.merge(part.gaps);
+        results.extend(part.results);
+    }
+    let response = v1::BatchResolveResponse { meta: Some(ask.meta(&gaps)), results };
+    if response.encoded_len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(response) }
+}
+
+/// Results of some items of a batch, in their order.
+struct BatchPart {
+    gaps: Gaps,
+    results: Vec<v1::BatchResolveResult>,
+}
+
+fn batch_part(ask: &Ask<'_>, items: &[v1::BatchResolveItem], wanted: Wanted) -> Result<BatchPart, Failure> {
+    use v1::batch_resolve_result::Result as Answer;
+    let mut part = BatchPart { gaps: Gaps::default(), results: Vec::with_capacity(items.len()) };
     let mut bytes = 0;
-    for item in &request.items {
+    for item in items {
         let (correlation_id, answer) = match resolve_item(ask, item, wanted) {
             Ok(resolved) => {
-                gaps.merge(resolved.gaps);
+                part.gaps.merge(resolved.gaps);
                 (item.correlation_id.clone(), Answer::Resolution(resolved.resolution))
             }
             // What is wrong with one item is its own; what is wrong with the store is everybody's.
@@ -70,10 +90,9 @@ fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<v1::BatchRe
         if bytes > RESPONSE_BYTES_MAX {
             return Err(Failure::ResponseTooLarge);
         }
-        results.push(result);
+        part.results.push(result);
     }
-    let response = v1::BatchResolveResponse { meta: Some(ask.meta(&gaps)), results };
-    if response.encoded_len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(response) }
+    Ok(part)
 }
 
 fn resolve_item(

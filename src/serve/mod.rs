@@ -34,6 +34,7 @@ mod metrics;
 mod orgs;
 mod overrides;
 mod page;
+mod parts;
 mod passing;
 mod patience;
 mod requests;

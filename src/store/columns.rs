@@ -89,15 +89,15 @@ pub(super) struct Table {
 
 pub(super) const USERS: Table = Table {
     select: "SELECT at, status, login, email, second_email, first_name, last_name, display_name, created, last_updated, \
-             status_changed FROM users WHERE n = ?1",
+             status_changed, id FROM users WHERE n = ?1",
     put: "REPLACE INTO users(n, at, status, login, email, second_email, first_name, last_name, display_name, created, \
-          last_updated, status_changed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+          last_updated, status_changed, id) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
     touch: "UPDATE users SET at = ?1 WHERE n = ?2",
     delete: "DELETE FROM users WHERE n = ?1",
     last_updated: Some(8),
 };
 
-pub(super) fn user_columns(user: &User) -> [Column<'_>; 10] {
+pub(super) fn user_columns(user: &User) -> [Column<'_>; 11] {
     [
         Column::Text(user.status.as_str()),
         Column::text(user.login.as_deref()),
@@ -109,6 +109,7 @@ pub(super) fn user_columns(user: &User) -> [Column<'_>; 10] {
         Column::time(user.created),
         Column::time(user.last_updated),
         Column::time(user.status_changed),
+        Column::Text(user.id.as_str()),
     ]
 }
 
@@ -245,7 +246,7 @@ id_reader!(group_id, GroupId);
 id_reader!(app_id, AppId);
 
 /// Columns of [`read_user`]: its id, then those of `users`. Needs the tables `users u` and `ids i`.
-pub(super) const USER_COLUMNS: &str = "i.id, u.status, u.login, u.email, u.second_email, u.first_name, u.last_name, \
+pub(super) const USER_COLUMNS: &str = "u.id, u.status, u.login, u.email, u.second_email, u.first_name, u.last_name, \
      u.display_name, u.created, u.last_updated, u.status_changed";
 
 /// How many columns these are.

@@ -8,7 +8,8 @@
 //! - A [`crate::core::ids::Revision`] is handed out only after a `synchronous=FULL` commit covers it; it never repeats.
 //! - An unchanged row costs a read and no write.
 //! - A damaged, foreign or newer file is reported and left as it is; only a file that does not exist is created.
-//! - No read transaction outlives the closure that it was opened for.
+//! - No read transaction outlives the closure that it was opened for, but for those of idle readers that show the newest
+//!   state; the next commit ends them.
 
 mod apply;
 mod columns;
@@ -22,6 +23,7 @@ mod memo;
 mod meta;
 mod missing;
 mod overrides;
+mod pool;
 mod purge;
 mod reader;
 mod recent;
@@ -46,6 +48,9 @@ pub use self::snapshot::{
     OverrideChange, OverrideGone, PageOf, QuarantineLine, QuarantineRecord, ReleasedName, ScopeBook, ScopeRecord,
     Snapshot, WayOf,
 };
+
+use self::pool::Pool;
+pub(crate) use self::snapshot::State;
 pub use self::writer::{ReleaseError, Writer};
 use crate::core::coverage::Coverage;
 use crate::core::filter::Filter;
@@ -195,8 +200,9 @@ impl Store {
     fn open_as(config: StoreConfig, configured: Option<(Vec<OverrideSetting>, Timestamp)>) -> Result<Self, StoreError> {
         let files = StoreFiles::lock(&config.dir)?;
         let connection = files.open_for_writing()?;
-        let (started, coverage, revision) = Writer::start(connection, files, &config, configured)?;
-        let reader = Reader::new(Path::new(&config.dir), coverage, revision)?;
+        let pool = Arc::new(Pool::default());
+        let (started, coverage, revision) = Writer::start((connection, Arc::clone(&pool)), files, &config, configured)?;
+        let reader = Reader::new(Path::new(&config.dir), pool, coverage, revision)?;
         Ok(Self { writer: started.writer, reader, overrides: started.overrides })
     }
 }

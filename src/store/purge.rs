@@ -237,7 +237,7 @@ fn remove_groups(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Resul
 }
 
 fn remove_users(apply: &mut Apply<'_>, sieve: &Sieve, filter: &Filter) -> Result<(), StoreError> {
-    let sql = ["SELECT ", columns::USER_COLUMNS, " FROM users u JOIN ids i ON i.n = u.n WHERE u.n = ?1"].concat();
+    let sql = ["SELECT ", columns::USER_COLUMNS, " FROM users u WHERE u.n = ?1"].concat();
     let mut dropped = Dropped::default();
     for (n, _) in surrogates(apply.sql, "SELECT n, '' FROM users ORDER BY n")? {
         let user = apply.sql.prepare_cached(&sql)?.query_row([n], |row| columns::read_user(row, 0))?;

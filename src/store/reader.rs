@@ -1,23 +1,19 @@
 //! Readers of a store: a bounded pool of read-only connections.
 //!
 //! Entry points: [`Reader::read`] for point reads, [`Reader::scan`] for anything longer. What a closure reads is one
-//! snapshot; the snapshot ends with the closure, so that no client can hold the write-ahead log open.
+//! snapshot; no client can hold it open, because it ends with the closure or, while it is the newest, with the next commit.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rusqlite::Connection;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::memo::Memo;
+use super::pool::Pool;
 use super::snapshot::Snapshot;
 use super::{SharedCoverage, StoreError, files, writer};
 use crate::core::coverage::Coverage;
 use crate::core::ids::Revision;
 use crate::core::model::App;
-
-/// Idle connections that are kept. More may be open at peaks; each costs up to 8 MiB of cache.
-const IDLE_CONNECTIONS_MAX: usize = 4;
 
 /// Scans at once: they run on blocking threads and must not take all of them.
 const SCANS_MAX: usize = 4;
@@ -30,28 +26,11 @@ pub struct Reader {
 
 struct Shared {
     dir: PathBuf,
-    idle: Mutex<Vec<Pooled>>,
+    pool: Arc<Pool>,
     scans: Arc<Semaphore>,
     coverage: SharedCoverage,
     revision: watch::Receiver<Revision>,
     apps: Mutex<Option<(Revision, Arc<Vec<App>>)>>,
-}
-
-/// A connection, and what it has read since anybody committed.
-struct Pooled {
-    connection: Connection,
-    memo: Memo,
-}
-
-impl Pooled {
-    fn open(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: files::open_for_reading(dir)?, memo: Memo::default() })
-    }
-
-    fn read<T>(&mut self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.memo.as_of(&self.connection)?;
-        read(&Snapshot::new(&self.connection, &self.memo))
-    }
 }
 
 impl std::fmt::Debug for Reader {
@@ -63,14 +42,17 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     pub(super) fn new(
         dir: &Path,
+        pool: Arc<Pool>,
         coverage: SharedCoverage,
         revision: watch::Receiver<Revision>,
     ) -> Result<Self, StoreError> {
-        let first = Pooled::open(dir)?;
+        // At least one can be opened.
+        let first = pool.take(dir)?;
+        pool.put(first, false);
         Ok(Self {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
-                idle: Mutex::new(vec![first]),
+                pool,
                 scans: Arc::new(Semaphore::new(SCANS_MAX)),
                 coverage,
                 revision,
@@ -89,26 +71,14 @@ impl Reader {
         let revision = super::meta::Meta::read(&connection)?.revision;
         drop(connection);
         let (_, receiver) = watch::channel(revision);
-        Self::new(dir, coverage, receiver)
+        Self::new(dir, Arc::new(Pool::of_foreign()), coverage, receiver)
     }
 
     /// Reads in one snapshot, in the calling thread: for point reads (well below a millisecond).
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let idle = self.idle().pop();
-        let mut pooled = match idle {
-            Some(pooled) => pooled,
-            None => Pooled::open(&self.shared.dir)?,
-        };
-        // Not rusqlite's own transactions, which have both statements parsed each time: a point read is hardly longer.
-        pooled.connection.prepare_cached("BEGIN")?.execute(())?;
-        let result = pooled.read(read);
-        // A snapshot that cannot be ended ends with its connection.
-        if pooled.connection.prepare_cached("COMMIT")?.execute(()).is_ok() {
-            let mut idle = self.idle();
-            if idle.len() < IDLE_CONNECTIONS_MAX {
-                idle.push(pooled);
-            }
-        }
+        let pooled = self.shared.pool.take(&self.shared.dir)?;
+        let result = read(&pooled.snapshot());
+        self.shared.pool.put(pooled, result.is_err());
         result
     }
 
@@ -128,8 +98,9 @@ impl Reader {
         tokio::task::spawn_blocking(scan).await.map_err(|_| stopped())?
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Pooled>> {
-        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A place for a scan beside others, if one is free.
+    pub(crate) fn place_beside(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.scans).try_acquire_owned().ok()
     }
 
     /// What is known of all scopes.

@@ -3,7 +3,7 @@
 //! Entry point: [`migrate`]. `PRAGMA user_version` counts [`MIGRATIONS`]; a newer file is refused, an older one is brought
 //! up in one transaction, so that a half-migrated file cannot exist.
 //!
-//! Long ids stand once, in `ids`; everything else refers to them by `n`, which makes rows and indexes of the big tables
+//! Long ids stand in `ids`, and those of users in their rows too; everything else refers to them by `n`, which makes rows and indexes of the big tables
 //! (memberships, app users) several times smaller. `at` is the number of the request that last changed the row.
 
 use rusqlite::{Connection, Transaction};
@@ -14,7 +14,8 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 6] = [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES, HELD_BY_USER];
+pub(super) const MIGRATIONS: [&str; 7] =
+    [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES, HELD_BY_USER, IDS_OF_USERS];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -138,6 +139,12 @@ CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRI
 const HELD_BY_USER: &str = "
 -- Copies are told which names a user had, with each change of the user.
 CREATE INDEX account_history_by_user ON account_history(user, released_at);
+";
+
+const IDS_OF_USERS: &str = "
+-- Beside its row too: who resolves a name reads it without another descent.
+ALTER TABLE users ADD COLUMN id TEXT;
+UPDATE users SET id = (SELECT i.id FROM ids i WHERE i.n = users.n);
 ";
 
 /// The version that this program writes.

@@ -25,6 +25,7 @@ use super::filtered::{Filtered, Sieve};
 use super::gaps::Ages;
 use super::meta::{self, Meta};
 use super::overrides::{self, ConfiguredOverrides, Obeyed, Order, OverrideError};
+use super::pool::Pool;
 use super::purge;
 use super::retention::Retention;
 use super::walks::publish;
@@ -80,7 +81,7 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread; returns the coverage as stored and the revision as it grows.
     pub(super) fn start(
-        connection: Connection,
+        (connection, pool): (Connection, Arc<Pool>),
         files: StoreFiles,
         config: &StoreConfig,
         configured: Option<(Vec<OverrideSetting>, Timestamp)>,
@@ -102,6 +103,7 @@ impl Writer {
         let retention = Retention::read(&connection, config.changes)?;
         let mut worker = Worker {
             connection,
+            pool,
             meta,
             memory,
             is_stained,
@@ -283,6 +285,8 @@ pub(super) fn coverage_on_disk(connection: &Connection) -> Result<Coverage, Stor
 
 struct Worker {
     connection: Connection,
+    /// The readers of this process.
+    pool: Arc<Pool>,
     meta: Meta,
     memory: Memory,
     retention: Retention,
@@ -343,6 +347,7 @@ impl Worker {
                 failed = Some(detail);
             }
         }
+        self.pool.begin_write();
         // Moves the write-ahead log into the file, so that the next start has nothing to do.
         if let Err(error) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
             tracing::debug!(%error, "checkpoint at the end");
@@ -375,9 +380,11 @@ impl Worker {
                     waiting.answer(receipt);
                 }
                 self.scrub();
+                self.pool.end_write();
                 Ok(())
             }
             Err(error) => {
+                self.pool.end_write();
                 self.meta = before;
                 let detail = error.to_string();
                 for (_, waiting) in done {
@@ -480,7 +487,9 @@ impl Worker {
         // Before anybody can see the rows: no answer from them may overlook a gap. If the transaction fails, answers are
         // partial without need, of a store that cannot be written any more.
         publish(&self.coverage, done.iter().flat_map(|(outcome, _)| outcome.openings()).collect());
+        self.pool.begin_write();
         transaction.commit()?;
+        self.pool.has_committed();
         Ok(())
     }
 }

@@ -21,11 +21,7 @@ impl Snapshot<'_> {
 
     /// Users behind a surrogate, with their own, in their order.
     pub fn numbered_users(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, User)>, StoreError> {
-        let sql = const_format(&[
-            "SELECT u.n, ",
-            USER_COLUMNS,
-            " FROM users u JOIN ids i ON i.n = u.n WHERE u.n > ?1 ORDER BY u.n LIMIT ?2",
-        ]);
+        let sql = const_format(&["SELECT u.n, ", USER_COLUMNS, " FROM users u WHERE u.n > ?1 ORDER BY u.n LIMIT ?2"]);
         let after = after.unwrap_or(-1);
         self.rows(&sql, params![after, size(limit)], |row| Ok((row.get(0)?, read_user(row, 1)?)))
     }
@@ -153,7 +149,7 @@ impl Snapshot<'_> {
             "SELECT m.user, mi.id, u.n, ",
             USER_COLUMNS,
             " FROM group_members m JOIN ids mi ON mi.n = m.user LEFT JOIN users u ON u.n = m.user \
-             LEFT JOIN ids i ON i.n = u.n WHERE m.grp = ?1 AND m.user > ?2 ORDER BY m.user LIMIT ?3",
+             WHERE m.grp = ?1 AND m.user > ?2 ORDER BY m.user LIMIT ?3",
         ]);
         let after = after.unwrap_or(-1);
         let rows = self.rows(&sql, params![group, after, size(limit) + 1], |row| {

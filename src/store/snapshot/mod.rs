@@ -12,6 +12,7 @@ mod scopes;
 mod unseen;
 mod ways;
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -26,7 +27,7 @@ use super::columns::{
     ACCOUNT_COLUMNS, APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS,
     app_id, kind_code, read_account, read_app, read_app_user, read_group, read_user, user_id,
 };
-use super::memo::Memo;
+use super::memo::{Head, Memo};
 use super::meta::{self, Meta};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Group, Kind, User};
@@ -38,6 +39,8 @@ pub struct Snapshot<'a> {
     /// In a transaction.
     sql: &'a Connection,
     memo: &'a Memo,
+    /// Whether the name that was asked for last has a past, by surrogate of the app and key.
+    past: Cell<Option<(i64, LookupKey, bool)>>,
 }
 
 /// A page of a list.
@@ -57,6 +60,10 @@ pub struct AccountHit {
     /// Its account in the app; `None` for users who have none there.
     pub app_user: Option<AppUser>,
 }
+
+/// A state of the rows. Equal ones are of one store and hold the same rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(Head);
 
 /// Some of the keys of an app that more than one user has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +104,9 @@ pub struct ReleasedName {
     pub released_at: Timestamp,
 }
 
+/// Stands for the past of a name among the surrogates of those who have it; no surrogate is negative.
+const PAST: i64 = -1;
+
 /// Where the columns of the user and of the account begin in the row of an [`AccountHit`].
 const USER_AT: usize = 2;
 const ACCOUNT_AT: usize = USER_AT + USER_COLUMN_COUNT;
@@ -115,7 +125,12 @@ fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> PageOf<T> {
 impl<'a> Snapshot<'a> {
     /// The snapshot of the transaction that is open on `sql`; `memo` is as of it.
     pub(super) fn new(sql: &'a Connection, memo: &'a Memo) -> Self {
-        Self { sql, memo }
+        Self { sql, memo, past: Cell::new(None) }
+    }
+
+    /// What tells this snapshot from one of another state.
+    pub(crate) fn state(&self) -> State {
+        State(self.memo.head)
     }
 
     /// The revision of this snapshot.
@@ -197,7 +212,7 @@ impl<'a> Snapshot<'a> {
 
     /// A user by surrogate.
     pub fn user_by_n(&self, n: i64) -> Result<Option<User>, StoreError> {
-        let sql = const_format(&["SELECT ", USER_COLUMNS, " FROM users u JOIN ids i ON i.n = u.n WHERE u.n = ?1"]);
+        let sql = const_format(&["SELECT ", USER_COLUMNS, " FROM users u WHERE u.n = ?1"]);
         self.one(&sql, [n], |row| read_user(row, 0))
     }
 
@@ -260,13 +275,18 @@ impl<'a> Snapshot<'a> {
     /// Everybody who may be meant by a name in an app, at most `limit`.
     pub fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, StoreError> {
         let Some(app_n) = self.n_of_app(app)? else { return Ok(Vec::new()) };
-        // Two point reads of clustered keys; `UNION` would sort in a temporary table each time.
+        // Point reads of clustered keys; `UNION` would sort in a temporary table each time. Whether the name has a past is
+        // asked in passing: hardly any has.
         let mut users: Vec<i64> = self.rows(
             "SELECT * FROM (SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3)
-             UNION ALL SELECT * FROM (SELECT user FROM user_keys WHERE key = ?2 LIMIT ?3)",
+             UNION ALL SELECT * FROM (SELECT user FROM user_keys WHERE key = ?2 LIMIT ?3)
+             UNION ALL SELECT -1 WHERE EXISTS (SELECT 1 FROM account_history WHERE app = 0 AND key = ?2)
+             OR EXISTS (SELECT 1 FROM account_history WHERE app = ?1 AND key = ?2)",
             params![app_n, key.to_stored(), size(limit)],
             |row| row.get(0),
         )?;
+        let has_past = users.pop_if(|user| *user == PAST).is_some();
+        self.past.set(Some((app_n, key, has_past)));
         users.sort_unstable();
         users.dedup();
         users.truncate(limit);
@@ -281,20 +301,33 @@ impl<'a> Snapshot<'a> {
                 USER_COLUMNS,
                 ", ",
                 ACCOUNT_COLUMNS,
-                " FROM ids i LEFT JOIN users u ON u.n = i.n LEFT JOIN app_users x ON x.app = ?1 AND x.user = i.n \
-                 LEFT JOIN ids gi ON gi.n = x.via_group WHERE i.n = ?2",
+                " FROM (SELECT ?2 AS n) k LEFT JOIN users u ON u.n = k.n \
+                 LEFT JOIN app_users x ON x.app = ?1 AND x.user = k.n LEFT JOIN ids gi ON gi.n = x.via_group",
             ])
         });
         let hit = self.one(&SQL, [app_n, user], |row| {
             let has = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.is_some());
             let (is_listed, has_account) = (has(0)?, has(1)?);
-            let id = user_id(row, USER_AT)?;
-            Ok(AccountHit {
-                user: if is_listed { Some(read_user(row, USER_AT)?) } else { None },
-                app_user: if has_account { Some(read_account(row, ACCOUNT_AT, app.clone(), id)?) } else { None },
-            })
+            let known = if is_listed { Some(read_user(row, USER_AT)?) } else { None };
+            let id = match &known {
+                Some(known) => Some(known.id.clone()),
+                // No list has shown the user, who has a surrogate only.
+                None if has_account => self.user_id(user)?,
+                None => None,
+            };
+            let app_user = match id {
+                Some(id) if has_account => Some(read_account(row, ACCOUNT_AT, app.clone(), id)?),
+                _ => None,
+            };
+            Ok(AccountHit { user: known, app_user })
         })?;
         Ok(hit.unwrap_or(AccountHit { user: None, app_user: None }))
+    }
+
+    /// The id behind a surrogate.
+    fn user_id(&self, user: i64) -> rusqlite::Result<Option<UserId>> {
+        let mut select = self.sql.prepare_cached("SELECT id FROM ids WHERE n = ?1")?;
+        select.query_row([user], |row| user_id(row, 0)).optional()
     }
 
     /// Keys of names in an app that several users may have, from `from` on in the order of the keys. Reads about `rows_max`
@@ -338,7 +371,7 @@ impl<'a> Snapshot<'a> {
         let sql = const_format(&[
             "SELECT ",
             USER_COLUMNS,
-            " FROM user_keys k JOIN users u ON u.n = k.user JOIN ids i ON i.n = u.n WHERE k.key = ?1 LIMIT ?2",
+            " FROM user_keys k JOIN users u ON u.n = k.user WHERE k.key = ?1 LIMIT ?2",
         ]);
         self.rows(&sql, params![key.to_stored(), size(limit)], |row| read_user(row, 0))
     }
@@ -346,10 +379,7 @@ impl<'a> Snapshot<'a> {
     /// Who had a name before, in the app or as login or e-mail.
     pub fn held_names(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<HeldName>, StoreError> {
         let app = self.n_of_app(app)?.unwrap_or(-1);
-        // Hardly any name has a past; to find and sort that of none would take longer.
-        let has_past = "SELECT EXISTS (SELECT 1 FROM account_history WHERE app = 0 AND key = ?2)
-             OR EXISTS (SELECT 1 FROM account_history WHERE app = ?1 AND key = ?2)";
-        if !self.one(has_past, [app, key.to_stored()], |row| row.get(0))?.unwrap_or(false) {
+        if self.past.get() == Some((app, key, false)) {
             return Ok(Vec::new());
         }
         let mut names = Vec::new();
