@@ -67,7 +67,7 @@ impl Decoder for RawCodec {
     }
 }
 
-/// `/figures.Empty/N`: an answer of N bytes, whatever was asked.
+/// `/figures.Empty/N`: an answer of N bytes, whatever was asked; `/figures.Empty/M/N`: after M microseconds of processor time.
 #[derive(Clone, Copy, Debug)]
 struct Empty;
 

@@ -49,7 +49,9 @@ use super::normalize::{Closeness, Comparer, Identifier, NameRule};
 use super::policy::{Alias, GrantPolicy};
 
 pub use app::{AppSelection, select_app};
-pub use evidence::{Candidate, IdentifierKind, NameField, Tier, TierSet, asked_fields, keys_of_app_user, keys_of_user};
+pub use evidence::{
+    AskedOf, Candidate, IdentifierKind, NameField, Tier, TierSet, asked_fields, keys_of_app_user, keys_of_user,
+};
 pub use outcome::{
     Ambiguity, CandidateMatch, Completeness, Found, InactiveReason, Outcome, Resolution, Warning, WarningKind,
 };

@@ -20,8 +20,8 @@ use super::errors::Failure;
 use super::gaps::{self, Gaps, Wide, WideMark};
 use super::orgs::OrgView;
 use super::rows::timestamp;
-use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, OnGap};
-use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
+use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind};
+use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::{App, Kind, Scope};
 use crate::core::policy::GrantPolicy;
 use crate::store::{Snapshot, State, StoreError};
@@ -513,55 +513,6 @@ impl Ask<'_> {
             scopes.extend(self.apps()?.iter().map(|app| Scope::AppGroups(app.id.clone())));
         }
         Ok(scopes)
-    }
-
-    /// Whether the policy may keep rows back at all; spares asking for each row.
-    fn may_withhold(&self) -> bool {
-        let policy = self.view.coverage_policy();
-        (policy.on_gap == OnGap::Withhold || policy.max_stale_millis.is_some()) && self.is_any_stale()
-    }
-
-    /// Whether the policy keeps rows of one of these scopes back.
-    fn withholds(&self, scopes: &[Scope]) -> bool {
-        if !self.may_withhold() {
-            return false;
-        }
-        let (coverage, policy) = (self.view.reader().coverage(), self.view.coverage_policy());
-        scopes.iter().any(|scope| coverage.withholds(scope, self.now, policy))
-    }
-
-    /// Whether a user's row is kept back.
-    pub(super) fn withholds_user(&self, user: &UserId) -> bool {
-        self.may_withhold() && self.withholds(&[Scope::Users, Scope::User(user.clone())])
-    }
-
-    /// Whether an app's row is kept back.
-    pub(super) fn withholds_app(&self, app: &AppId) -> bool {
-        self.may_withhold() && self.withholds(&[Scope::Apps, Scope::App(app.clone())])
-    }
-
-    /// Whether a group's row is kept back.
-    pub(super) fn withholds_group(&self, group: &GroupId) -> bool {
-        self.may_withhold() && self.withholds(&[Scope::Groups, Scope::Group(group.clone())])
-    }
-
-    /// Whether an account, or what it hangs on, is kept back.
-    pub(super) fn withholds_account(&self, app: &AppId, user: &UserId) -> bool {
-        self.may_withhold()
-            && (self.withholds(&[Scope::AppUsers(app.clone())]) || self.withholds_user(user) || self.withholds_app(app))
-    }
-
-    /// Whether a membership, or what it hangs on, is kept back. Those of `Everyone` are the users.
-    pub(super) fn withholds_member(&self, members: &Scope, user: &UserId) -> bool {
-        self.may_withhold() && (self.withholds(std::slice::from_ref(members)) || self.withholds_user(user))
-    }
-
-    /// Whether an assignment of a group, or what it hangs on, is kept back.
-    pub(super) fn withholds_app_group(&self, app: &AppId, group: &GroupId) -> bool {
-        self.may_withhold()
-            && (self.withholds(&[Scope::AppGroups(app.clone())])
-                || self.withholds_app(app)
-                || self.withholds_group(group))
     }
 
     /// Whether rows of the scope may be outdated, because it can no longer be read.

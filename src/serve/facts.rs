@@ -11,7 +11,7 @@ use crate::core::model::{App, AppUser, Scope, User};
 use crate::core::normalize::{Identifier, LookupKey, NameRule};
 use crate::core::overrides::OverrideRecord;
 use crate::core::policy::GrantPolicy;
-use crate::core::resolve::NameField;
+use crate::core::resolve::{AskedOf, NameField};
 use crate::store::{AccountHit, HeldName};
 
 /// One consistent state of an org, and the moment of the question.
@@ -31,8 +31,14 @@ pub(crate) trait Facts {
     /// The same for objects that were chosen by their ids.
     fn gaps_of_known(&self, scopes: &[Scope]) -> Gaps;
 
-    /// Everybody who may be meant by a name in an app, at most `limit`.
-    fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, Self::Error>;
+    /// Everybody who may be meant by a name in an app, by such fields, at most `limit`.
+    fn candidates(
+        &self,
+        app: &AppId,
+        key: LookupKey,
+        of: AskedOf,
+        limit: usize,
+    ) -> Result<Vec<AccountHit>, Self::Error>;
 
     /// A user, where a read has shown it.
     fn user(&self, user: &UserId) -> Result<Option<User>, Self::Error>;
@@ -83,8 +89,8 @@ impl Facts for Ask<'_> {
         Ask::gaps_of_known(self, scopes)
     }
 
-    fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, Failure> {
-        Ok(self.snapshot.candidates(app, key, limit)?)
+    fn candidates(&self, app: &AppId, key: LookupKey, of: AskedOf, limit: usize) -> Result<Vec<AccountHit>, Failure> {
+        Ok(self.snapshot.candidates(app, key, of, limit)?)
     }
 
     fn user(&self, user: &UserId) -> Result<Option<User>, Failure> {

@@ -48,6 +48,7 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod withhold;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use crate::core::model::{App, AppUser, AppUserStatus, Scope, User};
 use crate::core::normalize::Identifier;
 use crate::core::overrides::OverrideRecord;
 use crate::core::resolve::{
-    AccountHolder, Ambiguity, AppSelection, CANDIDATES_MAX, Candidate, Completeness, Found, IdentifierKind,
+    AccountHolder, Ambiguity, AppSelection, AskedOf, CANDIDATES_MAX, Candidate, Completeness, Found, IdentifierKind,
     InactiveReason, NameField, Outcome, Override, Resolution, ResolveInput, Tier, WarningKind, asked_fields, resolve,
 };
 use crate::store::{AccountHit, HeldName};
@@ -130,7 +130,8 @@ pub(super) fn decide<F: Facts, T>(
     let now = ask.now();
     let by_override = overrides.iter().filter(|entry| now < entry.expires_at);
     let mut hits = by_override.map(|entry| hit(&entry.user)).collect::<Result<Vec<_>, _>>()?;
-    let of_name = ask.candidates(&app.id, key, CANDIDATES_MAX + 1)?;
+    let asked_of = AskedOf::kind(query.kind, ask.policy());
+    let of_name = ask.candidates(&app.id, key, asked_of, CANDIDATES_MAX + 1)?;
     hits.extend(of_name);
     for alias in aliases.iter().filter(|alias| alias.app == app.id) {
         hits.push(hit(&alias.user)?);

@@ -15,6 +15,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use rusqlite::Connection;
 
@@ -42,6 +43,8 @@ pub(super) struct Pooled {
     memo: Memo,
     /// The number of commits before its snapshot, while that is open.
     open_since: Option<u64>,
+    /// Who has used it last.
+    thread: Option<ThreadId>,
 }
 
 impl Pool {
@@ -54,11 +57,18 @@ impl Pool {
     pub(super) fn take(&self, dir: &Path) -> Result<Pooled, StoreError> {
         // First: a commit between this and the begin of the snapshot does no harm.
         let commits = self.commits.load(Ordering::Acquire);
-        let idle = self.idle().pop();
+        let thread = thread::current().id();
+        let idle = {
+            let mut idle = self.idle();
+            // What this thread has used last is in the cache of its core.
+            let own = idle.iter().rposition(|pooled| pooled.thread == Some(thread));
+            own.map(|place| idle.swap_remove(place)).or_else(|| idle.pop())
+        };
         let mut pooled = match idle {
             Some(pooled) => pooled,
             None => Pooled::open(dir)?,
         };
+        pooled.thread = Some(thread);
         if pooled.open_since != Some(commits) {
             pooled.end()?;
             pooled.begin(commits)?;
@@ -103,7 +113,7 @@ impl Pool {
 
 impl Pooled {
     fn open(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: files::open_for_reading(dir)?, memo: Memo::default(), open_since: None })
+        Ok(Self { connection: files::open_for_reading(dir)?, memo: Memo::default(), open_since: None, thread: None })
     }
 
     // Not rusqlite's own transactions, which have both statements parsed each time: a point read is hardly longer.
@@ -124,5 +134,128 @@ impl Pooled {
     /// What it shows.
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
         Snapshot::new(&self.connection, &self.memo)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChangeRetention, Reader, STORE_FILE, Store, StoreConfig};
+    use crate::core::batch::Batch;
+    use crate::core::filter::Filter;
+    use crate::core::ids::{Revision, Timestamp, UserId};
+    use crate::core::model::{Row, User, UserStatus};
+    use crate::core::reconcile::Brake;
+
+    fn user(id: usize, name: &str) -> Row {
+        Row::User(User {
+            id: UserId::new(&format!("00u{id}")).unwrap(),
+            status: UserStatus::Active,
+            login: Some(format!("{id}@example.com").into()),
+            email: None,
+            second_email: None,
+            first_name: Some(name.into()),
+            last_name: None,
+            display_name: None,
+            created: None,
+            last_updated: Some(Timestamp::from_millis(1)),
+            status_changed: None,
+        })
+    }
+
+    struct Opened {
+        dir: tempfile::TempDir,
+        store: Store,
+        runtime: tokio::runtime::Runtime,
+    }
+
+    impl Opened {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
+            let filter = Filter::default();
+            let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            Self { store: Store::open(config).unwrap(), dir, runtime }
+        }
+
+        fn commit(&self, rows: Vec<Row>) -> Revision {
+            let batch = Batch { at: self.store.writer.first_request_number(), rows, ..Batch::default() };
+            let receipt = async { self.store.writer.commit(Box::new(batch)).await.unwrap().await };
+            self.runtime.block_on(receipt).unwrap().unwrap().revision
+        }
+
+        fn log_bytes(&self) -> u64 {
+            std::fs::metadata(self.dir.path().join(format!("{STORE_FILE}-wal"))).map_or(0, |file| file.len())
+        }
+    }
+
+    fn revision(reader: &Reader) -> Revision {
+        reader.read(|snapshot| Ok(snapshot.revision())).unwrap()
+    }
+
+    #[test]
+    fn whoever_holds_a_receipt_reads_what_it_is_for() {
+        let opened = Opened::new();
+        for number in 0..200 {
+            let committed = opened.commit(vec![user(number % 7, &number.to_string())]);
+            for _ in 0..3 {
+                assert_eq!(revision(&opened.store.reader), committed);
+            }
+        }
+    }
+
+    #[test]
+    fn readers_of_other_threads_never_go_back() {
+        let opened = Opened::new();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut seen = Revision::default();
+                    while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+                        let published = *opened.store.reader.revisions().borrow();
+                        let read = revision(&opened.store.reader);
+                        assert!(read >= seen && read >= published, "{read:?} after {seen:?}, {published:?}");
+                        seen = read;
+                    }
+                });
+            }
+            for number in 0..300 {
+                opened.commit(vec![user(number % 7, &number.to_string())]);
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Release);
+        });
+    }
+
+    #[test]
+    fn idle_readers_do_not_let_the_write_ahead_log_grow() {
+        let opened = Opened::new();
+        let mut largest = 0;
+        for round in 0..60 {
+            let rows = (0..700).map(|id| user(id, &format!("{round}-{}", "x".repeat(1_000)))).collect();
+            opened.commit(rows);
+            revision(&opened.store.reader);
+            largest = largest.max(opened.log_bytes());
+        }
+        // 60 transactions of about a MiB each; the log is moved into the file every 16 MiB.
+        assert!((8 << 20..20 << 20).contains(&largest), "{largest} bytes");
+        drop(opened.store.writer);
+        assert_eq!(revision(&opened.store.reader), Revision(60));
+    }
+
+    #[test]
+    fn readers_beside_another_process_keep_nothing() {
+        let opened = Opened::new();
+        let stranger = Reader::open(opened.dir.path()).unwrap();
+        for number in 0..20 {
+            let committed = opened.commit(vec![user(number, "x")]);
+            assert_eq!(revision(&stranger), committed);
+        }
+        let path = opened.dir.path().join(STORE_FILE);
+        drop(opened.store);
+        #[expect(clippy::disallowed_methods, reason = "as another program would open it")]
+        let sql = rusqlite::Connection::open(path).unwrap();
+        let busy: i64 = sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0)).unwrap();
+        assert_eq!(busy, 0);
     }
 }

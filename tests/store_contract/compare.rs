@@ -8,7 +8,8 @@ use okta_idmap::core::batch::{WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Asked, GapId, GapKind};
 use okta_idmap::core::ids::{AppId, GroupId, Revision};
 use okta_idmap::core::model::{AppGroup, AppUser, Key, Kind, Row, Scope, User};
-use okta_idmap::core::normalize::lookup_key;
+use okta_idmap::core::normalize::{LookupKey, lookup_key};
+use okta_idmap::core::resolve::AskedOf;
 use okta_idmap::store::{ChangeKey, ChangeOp, PageOf, Reader, Snapshot, StoreError};
 
 use super::generate::{NAMES, app_ids, gap_scopes, group_ids, scopes, user_ids};
@@ -199,22 +200,34 @@ fn compare_names(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
 
 fn compare_candidates(snapshot: &Snapshot<'_>, model: &Model, app: &AppId, name: &str) -> Read<()> {
     let Ok(key) = lookup_key(name) else { return Ok(()) };
-    let ids: BTreeSet<String> =
-        users_named(model, name).into_keys().chain(accounts_named(model, app, name).into_keys()).collect();
+    for of in [AskedOf::Accounts, AskedOf::AccountsAndUsers] {
+        compare_candidates_of(snapshot, model, (app, name, key), of)?;
+    }
+    Ok(())
+}
+
+fn compare_candidates_of(
+    snapshot: &Snapshot<'_>,
+    model: &Model,
+    (app, name, key): (&AppId, &str, LookupKey),
+    of: AskedOf,
+) -> Read<()> {
+    let of_users = if of == AskedOf::Accounts { BTreeMap::new() } else { users_named(model, name) };
+    let ids: BTreeSet<String> = of_users.into_keys().chain(accounts_named(model, app, name).into_keys()).collect();
     let stored = |key: Key| model.rows.get(&key).map(|stored| stored.row.clone());
     let mut expected: Vec<(Option<Row>, Option<Row>)> = user_ids()
         .into_iter()
         .filter(|user| ids.contains(user.as_str()))
         .map(|user| (stored(Key::User(user.clone())), stored(Key::AppUser(app.clone(), user))))
         .collect();
-    let hits = snapshot.candidates(app, key, ALL)?;
+    let hits = snapshot.candidates(app, key, of, ALL)?;
     let mut found: Vec<(Option<Row>, Option<Row>)> =
         hits.into_iter().map(|hit| (hit.user.map(Row::User), hit.app_user.map(Row::AppUser))).collect();
     let order = |pair: &(Option<Row>, Option<Row>)| (pair.0.as_ref().map(Row::key), pair.1.as_ref().map(Row::key));
     found.sort_by_key(order);
     expected.sort_by_key(order);
     assert_eq!(found, expected, "candidates for {name:?} in {app}");
-    let cut = snapshot.candidates(app, key, 1)?;
+    let cut = snapshot.candidates(app, key, of, 1)?;
     assert_eq!(cut.len(), expected.len().min(1), "at most one candidate");
     Ok(())
 }

@@ -23,7 +23,7 @@ use okta_idmap::core::model::{
 use okta_idmap::core::normalize::{Identifier, NameRule, lookup_key};
 use okta_idmap::core::overrides::{OverrideName, OverrideSetting};
 use okta_idmap::core::pending::{PendingRead, Target};
-use okta_idmap::core::resolve::{IdentifierKind, NameField, Override};
+use okta_idmap::core::resolve::{AskedOf, IdentifierKind, NameField, Override};
 use okta_idmap::store::{Reader, STORE_FILE, Snapshot, Store, StoreConfig, StoreError};
 use rusqlite::Connection;
 
@@ -486,7 +486,7 @@ fn show_snapshot(snapshot: &Snapshot<'_>) -> Result<BTreeMap<&'static str, Vec<S
     let mut named = Vec::new();
     for name in ["new name", "OLD NAME", "STRASSE@example.com", "gone@example.com", "ext-1"] {
         let key = lookup_key(name).unwrap();
-        named.push(format!("{name}: {:?}", snapshot.candidates(&app, key, ALL)?));
+        named.push(format!("{name}: {:?}", snapshot.candidates(&app, key, AskedOf::AccountsAndUsers, ALL)?));
         named.push(format!("{name} before: {:?}", snapshot.held_names(&app, key, ALL)?));
     }
     shown.insert("names", named);

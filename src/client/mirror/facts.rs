@@ -7,7 +7,7 @@ use crate::core::model::{App, AppUser, Scope, User};
 use crate::core::normalize::{Identifier, LookupKey, NameRule};
 use crate::core::overrides::OverrideRecord;
 use crate::core::policy::GrantPolicy;
-use crate::core::resolve::NameField;
+use crate::core::resolve::{AskedOf, NameField};
 use crate::serve::{Facts, Gaps};
 use crate::store::{AccountHit, HeldName};
 
@@ -60,13 +60,19 @@ impl Facts for At<'_> {
         self.gaps_of(scopes, false)
     }
 
-    fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, OnlyServerKnows> {
+    fn candidates(
+        &self,
+        app: &AppId,
+        key: LookupKey,
+        of: AskedOf,
+        limit: usize,
+    ) -> Result<Vec<AccountHit>, OnlyServerKnows> {
         let table = &self.mirror.table;
         let hit = |user: &UserId| AccountHit {
             user: table.user(user).cloned(),
             app_user: table.app_user(app, user).cloned(),
         };
-        Ok(table.with_key(app, key, limit).into_iter().map(hit).collect())
+        Ok(table.with_key(app, key, of, limit).into_iter().map(hit).collect())
     }
 
     fn user(&self, user: &UserId) -> Result<Option<User>, OnlyServerKnows> {

@@ -9,7 +9,7 @@ use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Group, Key, Row, User};
 use crate::core::normalize::{LookupKey, lookup_key};
 use crate::core::overrides::OverrideRecord;
-use crate::core::resolve::{keys_of_app_user, keys_of_user};
+use crate::core::resolve::{AskedOf, keys_of_app_user, keys_of_user};
 use crate::store::{HeldName, ReleasedName};
 
 /// Who has a name with a key. Nearly always one.
@@ -98,10 +98,11 @@ impl Table {
         self.groups_of.get(user).into_iter().flatten()
     }
 
-    /// Everybody who has a name with a key, in the app or in Okta, in order; at most `limit`.
-    pub(super) fn with_key(&self, app: &AppId, key: LookupKey, limit: usize) -> Vec<&UserId> {
+    /// Everybody who has a name with a key, in the app or perhaps in Okta, in order; at most `limit`.
+    pub(super) fn with_key(&self, app: &AppId, key: LookupKey, of: AskedOf, limit: usize) -> Vec<&UserId> {
         let of_app = self.accounts.get(app).and_then(|accounts| accounts.keys.get(&key));
-        let mut users: Vec<&UserId> = of_app.into_iter().chain(self.user_keys.get(&key)).flatten().collect();
+        let of_users = if of == AskedOf::AccountsAndUsers { self.user_keys.get(&key) } else { None };
+        let mut users: Vec<&UserId> = of_app.into_iter().chain(of_users).flatten().collect();
         users.sort_unstable();
         users.dedup();
         users.truncate(limit);

@@ -5,6 +5,7 @@ use crate::core::coverage::GapKind;
 use crate::core::model::{Key, Row, Scope};
 use crate::core::normalize::NORMALIZE_VERSION;
 use crate::core::normalize::lookup_key;
+use crate::core::resolve::AskedOf;
 use okta_idmap_proto::v1::change_event::Event;
 
 const NOW: i64 = 1_770_000_000_000;
@@ -429,7 +430,7 @@ fn keys_and_counts_are_those_of_the_rows() {
                 _ => false,
             };
             let expected: Vec<UserId> = model.iter().filter(|(_, row)| has(row)).map(|(n, _)| id(*n)).collect();
-            let found = table.with_key(&app_id, lookup_key(name).unwrap(), 10);
+            let found = table.with_key(&app_id, lookup_key(name).unwrap(), AskedOf::AccountsAndUsers, 10);
             assert_eq!(found, expected.iter().collect::<Vec<_>>());
         }
         let apps: Vec<bool> = (0..4).map(|n| table.accounts_of(&id(n)).count() == 1).collect();

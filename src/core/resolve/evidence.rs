@@ -31,6 +31,23 @@ pub fn asked_fields(kind: IdentifierKind, of_app: NameRule, policy: &GrantPolicy
     asked.map(|field| (field, field.rule(of_app))).collect()
 }
 
+/// Whose fields a question asks: those of accounts, and perhaps those of users too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedOf {
+    /// Nobody can be meant but by a field of an account.
+    Accounts,
+    /// A login or an e-mail of a user may be meant as well.
+    AccountsAndUsers,
+}
+
+impl AskedOf {
+    /// Of questions of a kind.
+    pub fn kind(kind: IdentifierKind, policy: &GrantPolicy) -> Self {
+        let of_users = NameField::ALL.into_iter().any(|field| field.is_of_user() && field.is_asked(kind, policy));
+        if of_users { Self::AccountsAndUsers } else { Self::Accounts }
+    }
+}
+
 /// A field of a user or an app user that holds a name under which an account can be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameField {
@@ -88,6 +105,13 @@ impl NameField {
             NameField::PrimaryEmail => row.email.as_deref(),
             NameField::SecondEmail => row.second_email.as_deref(),
             NameField::ExternalId | NameField::UserName | NameField::AppEmail => None,
+        }
+    }
+
+    const fn is_of_user(self) -> bool {
+        match self {
+            NameField::Login | NameField::PrimaryEmail | NameField::SecondEmail => true,
+            NameField::ExternalId | NameField::UserName | NameField::AppEmail => false,
         }
     }
 

@@ -32,6 +32,7 @@ use super::meta::{self, Meta};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Group, Kind, User};
 use crate::core::normalize::LookupKey;
+use crate::core::resolve::AskedOf;
 use crate::core::secret::Secret;
 
 /// A consistent view of the store.
@@ -272,19 +273,31 @@ impl<'a> Snapshot<'a> {
 
     // Resolution.
 
-    /// Everybody who may be meant by a name in an app, at most `limit`.
-    pub fn candidates(&self, app: &AppId, key: LookupKey, limit: usize) -> Result<Vec<AccountHit>, StoreError> {
+    /// Everybody who may be meant by a name in an app, by such fields, at most `limit`.
+    pub fn candidates(
+        &self,
+        app: &AppId,
+        key: LookupKey,
+        of: AskedOf,
+        limit: usize,
+    ) -> Result<Vec<AccountHit>, StoreError> {
         let Some(app_n) = self.n_of_app(app)? else { return Ok(Vec::new()) };
         // Point reads of clustered keys; `UNION` would sort in a temporary table each time. Whether the name has a past is
         // asked in passing: hardly any has.
-        let mut users: Vec<i64> = self.rows(
-            "SELECT * FROM (SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3)
-             UNION ALL SELECT * FROM (SELECT user FROM user_keys WHERE key = ?2 LIMIT ?3)
-             UNION ALL SELECT -1 WHERE EXISTS (SELECT 1 FROM account_history WHERE app = 0 AND key = ?2)
-             OR EXISTS (SELECT 1 FROM account_history WHERE app = ?1 AND key = ?2)",
-            params![app_n, key.to_stored(), size(limit)],
-            |row| row.get(0),
-        )?;
+        let sql = match of {
+            AskedOf::AccountsAndUsers => {
+                "SELECT * FROM (SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3)
+                 UNION ALL SELECT * FROM (SELECT user FROM user_keys WHERE key = ?2 LIMIT ?3)
+                 UNION ALL SELECT -1 WHERE EXISTS (SELECT 1 FROM account_history WHERE app = 0 AND key = ?2)
+                 OR EXISTS (SELECT 1 FROM account_history WHERE app = ?1 AND key = ?2)"
+            }
+            AskedOf::Accounts => {
+                "SELECT * FROM (SELECT user FROM account_keys WHERE app = ?1 AND key = ?2 LIMIT ?3)
+                 UNION ALL SELECT -1 WHERE EXISTS (SELECT 1 FROM account_history WHERE app = 0 AND key = ?2)
+                 OR EXISTS (SELECT 1 FROM account_history WHERE app = ?1 AND key = ?2)"
+            }
+        };
+        let mut users: Vec<i64> = self.rows(sql, params![app_n, key.to_stored(), size(limit)], |row| row.get(0))?;
         let has_past = users.pop_if(|user| *user == PAST).is_some();
         self.past.set(Some((app_n, key, has_past)));
         users.sort_unstable();
