@@ -213,16 +213,13 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<ServerTlsConfig> {
         refuse(reader, "tls_client_crl_file", reason);
     }
     match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            let is_optional = is_client_certificate_optional;
-            Some(ServerTlsConfig {
-                cert_file,
-                key_file,
-                client_ca_file,
-                client_crl_file,
-                is_client_certificate_optional: is_optional,
-            })
-        }
+        (Some(cert_file), Some(key_file)) => Some(ServerTlsConfig {
+            cert_file,
+            key_file,
+            client_ca_file,
+            client_crl_file,
+            is_client_certificate_optional,
+        }),
         (None, None) => {
             if client_ca_file.is_some() {
                 let reason = "works with TLS only: set server.tls_cert_file and server.tls_key_file, too".to_owned();

@@ -474,12 +474,7 @@ impl Ask<'_> {
         let mut scopes = vec![Scope::Users];
         if wide != Wide::Accounts {
             scopes.push(Scope::Groups);
-            // Of a group that no app has, nobody gets a principal, whoever is in it.
-            let groups = match wide {
-                Wide::Principals => self.snapshot.groups_of_apps()?,
-                _ => self.snapshot.walked_groups()?,
-            };
-            scopes.extend(groups.into_iter().map(Scope::GroupMembers));
+            scopes.extend(wide.groups(self.snapshot)?.into_iter().map(Scope::GroupMembers));
         }
         if wide != Wide::Memberships {
             scopes.push(Scope::Apps);

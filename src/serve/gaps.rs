@@ -14,6 +14,7 @@ use okta_idmap_proto::v1;
 use crate::core::coverage::{Completeness, GapId, GapKind};
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{App, Scope};
+use crate::store::{Snapshot, StoreError};
 
 /// Gaps that could change an answer. Empty means that the answer is complete.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +116,13 @@ pub(super) enum Wide {
     Principals,
     /// Everything: the org as a whole, the log included.
     Org,
+}
+
+impl Wide {
+    /// The groups whose members count. Of a group that no app has, nobody gets a principal, whoever is in it.
+    pub(super) fn groups(self, snapshot: &Snapshot<'_>) -> Result<Vec<GroupId>, StoreError> {
+        if self == Self::Principals { snapshot.groups_of_apps() } else { snapshot.walked_groups() }
+    }
 }
 
 /// What a remembered set depends on. Groups are never compared one by one: as long as none is removed (that makes another

@@ -324,7 +324,8 @@ impl Contents {
         let mut facts = Vec::new();
         for der in &ders {
             let read = RevocationListFacts::read(der);
-            let list = read.ok_or(wrong("holds something that is no list with the time of its next update"))?;
+            let list =
+                read.ok_or(wrong("holds something that is no list of version 2 with the time of its next update"))?;
             if list.next_update <= now {
                 let (name, due) = (&list.issuer_name, list.next_update);
                 let problem =

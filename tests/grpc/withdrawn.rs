@@ -237,6 +237,16 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
         files.put("lists.pem", content);
         assert_eq!(outcome(), format!("the lists of revoked client certificates lists.pem: {expected}"));
     }
-    files.put("lists.pem", &(authority.revoked(&[1], 2200) + &Authority::new("other").revoked(&[], 2200)));
+    // Whether a root has a list of its own is known, and told where it has none.
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let (own, other) = (authority.revoked(&[1], 2200), Authority::new("other").revoked(&[], 2200));
+    files.put("lists.pem", &(own + &other));
+    assert_eq!((outcome().as_str(), log.lines_with("no list").len()), ("used", 0));
+    files.put("lists.pem", &other);
     assert_eq!(outcome(), "used");
+    let told = log.lines_with("there is no list of revoked certificates of this root: clients of it are refused");
+    assert!(told.len() == 1 && told[0].contains("root=\"client root\""), "{told:?}");
 }
