@@ -48,5 +48,7 @@ mod server;
 mod status;
 #[path = "grpc/templates.rs"]
 mod templates;
+#[path = "grpc/withdrawn.rs"]
+mod withdrawn;
 #[path = "grpc/world.rs"]
 mod world;

@@ -15,13 +15,18 @@ use super::progress::{self, Manner};
 use super::run::{self, Progress};
 use super::signals::until_done;
 use crate::config::ServerConfig;
+use crate::serve::SettingsError;
 
 /// Binds, says where, and serves until a signal. The address comes as soon as the stores are open: before anything is read
 /// from Okta.
 pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let orgs = context.orgs()?;
     let server = &context.config.server;
-    let settings = run::ServerSettings::from_config(server).context("set up TLS")?;
+    let settings = run::ServerSettings::from_config(server).map_err(|error| match error {
+        // All that is wrong with it, each with its place, as for the configuration itself.
+        SettingsError::Access(errors) => Failure::Config(errors),
+        error @ SettingsError::Tls(_) => Failure::Failed(error.into()),
+    })?;
     warn_of_what_is_open(server);
     let listener = bind(context.config.server.listen, "--listen or server.listen").await?;
     let http = match context.config.server.http_listen {

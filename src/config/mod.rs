@@ -22,6 +22,7 @@
 //! - No secret is in an error, a warning, a `Debug` or the effective configuration.
 //! - An unknown key or variable is an error: a misspelt filter must not be silently without effect.
 
+mod access;
 mod address;
 mod coverage;
 mod credential;
@@ -48,6 +49,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroize;
 
+pub use access::AccessFile;
 pub use address::OrgUrl;
 pub(crate) use address::is_of_this_machine;
 pub use coverage::CoverageConfig;
@@ -58,7 +60,7 @@ pub use follow::{ChangesConfig, FollowConfig};
 pub use network::{NetworkConfig, ProxyConfig, ROOTS_FILE_BYTES_MAX};
 pub use orgs::{ORGS_MAX, OrgConfig, OrgName};
 pub use process::load_from_process;
-pub(crate) use process::read_secret_file;
+pub(crate) use process::{REVOCATION_LISTS_BYTES_MAX, read_revocation_lists, read_secret_file};
 pub(crate) use server::check_token;
 pub use server::{ClientConfig, ClientToken, ServerConfig, ServerTlsConfig, Withheld};
 pub use settings::{

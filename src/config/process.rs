@@ -19,6 +19,9 @@ use super::{
 /// The file that is used where none is named, if it exists.
 const CONFIG_FILE_DEFAULT: &str = "./okta-idmap.toml";
 
+/// Bytes of a file with lists of revoked certificates: some two hundred thousand of them. It is read again every few seconds.
+pub(crate) const REVOCATION_LISTS_BYTES_MAX: usize = 8 << 20;
+
 /// Loads the configuration of this process: file by `--config`, `OKTA_IDMAP_CONFIG` or `./okta-idmap.toml`, environment,
 /// flags. Errors: see [`load`]; also a file that cannot be read.
 pub fn load_from_process(flags: Flags) -> Result<(Config, Vec<ConfigWarning>), ConfigErrors> {
@@ -68,7 +71,7 @@ fn decode_environment(
     Ok(decoded)
 }
 
-fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
+pub(super) fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
     let (bytes, mode) = match read_bounded(&path, CONFIG_FILE_BYTES_MAX) {
         Ok(read) => read,
         Err(source) => return Err(ConfigError::ReadFile { path, source }.into()),
@@ -88,6 +91,12 @@ fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
 /// Reads a file with a secret or with certificates; how much of either is too much is decided where it is used.
 pub(crate) fn read_secret_file(path: &Path) -> io::Result<SecretFile> {
     let (bytes, mode) = read_bounded(path, SECRET_FILE_BYTES_MAX.max(ROOTS_FILE_BYTES_MAX))?;
+    Ok(SecretFile { bytes, mode })
+}
+
+/// Reads a file with lists of revoked certificates; at most one byte more than [`REVOCATION_LISTS_BYTES_MAX`].
+pub(crate) fn read_revocation_lists(path: &Path) -> io::Result<SecretFile> {
+    let (bytes, mode) = read_bounded(path, REVOCATION_LISTS_BYTES_MAX)?;
     Ok(SecretFile { bytes, mode })
 }
 

@@ -7,17 +7,15 @@
 //! - The server's tokens are here as hashes only; a value that is none is never shown: it may be a token.
 //! - The token of a configuration file goes to the server that the file names, not to one that is named elsewhere.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::access::{AccessFile, read_access};
 use super::address::{is_of_this_machine, parse_listen, parse_listen_or_none, parse_server};
-use super::error::{ConfigError, MASK, Source, shown};
+use super::error::{ConfigError, MASK, Source};
 use super::layers::{Address, Effective, Reader};
-use super::spec::{Choice, Given, Integer, Parsed, Raw, Size, Spec, Switch, Wrong, quoted};
-use crate::core::access::{
-    Access, CLIENT_NAME_BYTES_MAX, CertificateName, Role, TOKEN_BYTES_MAX, TOKEN_RANDOM_BYTES, TokenHash,
-};
+use super::spec::{Choice, Given, Integer, Parsed, Size, Spec, Switch, quoted};
+use crate::core::access::{Access, TOKEN_BYTES_MAX, TOKEN_RANDOM_BYTES};
 use crate::core::secret::Secret;
 
 /// Port of the server and of the look-ups that go to it.
@@ -32,8 +30,10 @@ pub struct ServerConfig {
     pub http_listen: Option<SocketAddr>,
     /// TLS, if it is on. The files are read where they are used, and again when they change.
     pub tls: Option<ServerTlsConfig>,
-    /// Who may call.
+    /// Who may call, as far as the configuration itself names them.
     pub access: Access,
+    /// The file that names others, if there is one.
+    pub access_file: Option<AccessFile>,
     /// Whether look-ups are logged with their callers; calls of `Admin` are in any case.
     pub audit_lookups: bool,
     /// Whether the reflection service is offered, so that tools find the methods by themselves.
@@ -65,6 +65,8 @@ pub struct ServerTlsConfig {
     pub key_file: PathBuf,
     /// The roots of client certificates, PEM. `None`: clients are not asked for one.
     pub client_ca_file: Option<PathBuf>,
+    /// Lists of client certificates that were revoked, PEM; only with the roots. `None`: nobody's certificate is looked up.
+    pub client_crl_file: Option<PathBuf>,
     /// Whether a client without a certificate may connect all the same, to show a token.
     pub is_client_certificate_optional: bool,
 }
@@ -82,38 +84,6 @@ const FILE: Parsed<Option<PathBuf>> = Parsed {
     // Only texts come in, so nothing is lost.
     write: |path| path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
 };
-
-/// What an entry of `server.tokens` says.
-struct TokenLine;
-
-impl Spec for TokenLine {
-    type Value = (Role, TokenHash);
-
-    fn default_value(&self) -> Self::Value {
-        // Nobody has a token with this hash; and an entry has no default.
-        (Role::Read, TokenHash::NONE)
-    }
-
-    fn parse(&self, raw: &Raw) -> Result<Self::Value, Wrong> {
-        let read = || {
-            let (role, hash) = raw.text()?.trim().split_once(' ')?;
-            Some((Role::parse(role)?, TokenHash::parse(hash.trim_start())?))
-        };
-        // Never what was given: it may be a token.
-        read().ok_or_else(|| Wrong::Because(format!("an entry is not {}", self.expects())))
-    }
-
-    fn render(&self, (role, hash): &Self::Value) -> String {
-        quoted(&format!("{role} {hash}"))
-    }
-
-    fn expects(&self) -> String {
-        "a role and a hash, as `okta-idmap config token` prints them: \"read sha256:…\"".to_owned()
-    }
-}
-
-const ROLE: Choice<Role> =
-    Choice { default: Role::Read, words: &[("read", Role::Read), ("explain", Role::Explain), ("admin", Role::Admin)] };
 
 impl ServerConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
@@ -174,9 +144,13 @@ impl ServerConfig {
         let reflection = reader.take("server", "reflection", &Switch(true), None);
         let max_message_bytes = reader.take("server", "max_message_bytes", &MESSAGE, None);
         let max_concurrent_streams = reader.take("server", "max_concurrent_streams", &STREAMS, None);
+        let access_file = reader.take("server", "access_file", &FILE, None);
         // The tables of clients last: `config` prints in this order, and behind a table's head there is no way back.
-        let access = read_access(reader);
+        let begun = if access_file.is_some() { Access::awaiting() } else { Access::default() };
+        let access = read_access(reader, begun);
         check_access(reader, tls.as_ref(), &access);
+        let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let access_file = access_file.map(|path| AccessFile::new(path, access.clone(), asks_for_certificates));
         let is_exposed = !listen.ip().is_loopback() && !is_insecure_allowed;
         if is_exposed && (tls.is_none() || access.is_open()) {
             refuse(reader, "listen", exposed(listen, tls.is_none(), access.is_open()));
@@ -186,6 +160,7 @@ impl ServerConfig {
             http_listen,
             tls,
             access,
+            access_file,
             audit_lookups,
             reflection,
             max_message_bytes,
@@ -204,14 +179,14 @@ fn exposed(listen: SocketAddr, lacks_tls: bool, lacks_clients: bool) -> String {
     let lacks = match (lacks_tls, lacks_clients) {
         (true, true) => {
             "without TLS and without authentication anyone who reaches it could read who is who; set \
-             server.tls_cert_file and server.tls_key_file, and [server.tokens] or [server.clients]"
+             server.tls_cert_file and server.tls_key_file, and [server.tokens], [server.clients] or server.access_file"
         }
         (true, false) => {
             "without TLS tokens and answers could be read on the way; set server.tls_cert_file and server.tls_key_file"
         }
         (false, _) => {
             "without authentication anyone who reaches it could read who is who; set [server.tokens] or \
-             server.tls_client_ca_file and [server.clients]"
+             server.tls_client_ca_file and [server.clients], here or in a server.access_file"
         }
     };
     format!(
@@ -231,11 +206,20 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<ServerTlsConfig> {
     let cert_file = reader.take("server", "tls_cert_file", &FILE, None);
     let key_file = reader.take("server", "tls_key_file", &FILE, None);
     let client_ca_file = reader.take("server", "tls_client_ca_file", &FILE, None);
+    let client_crl_file = reader.take("server", "tls_client_crl_file", &FILE, None);
     let is_client_certificate_optional = reader.take("server", "tls_client_certificate", &CLIENT_CERTIFICATE, None);
+    if client_crl_file.is_some() && client_ca_file.is_none() {
+        let reason = "is about certificates that nobody is asked for: set server.tls_client_ca_file, too".to_owned();
+        refuse(reader, "tls_client_crl_file", reason);
+    }
     match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            Some(ServerTlsConfig { cert_file, key_file, client_ca_file, is_client_certificate_optional })
-        }
+        (Some(cert_file), Some(key_file)) => Some(ServerTlsConfig {
+            cert_file,
+            key_file,
+            client_ca_file,
+            client_crl_file,
+            is_client_certificate_optional,
+        }),
         (None, None) => {
             if client_ca_file.is_some() {
                 let reason = "works with TLS only: set server.tls_cert_file and server.tls_key_file, too".to_owned();
@@ -254,44 +238,6 @@ fn read_tls(reader: &mut Reader<'_>) -> Option<ServerTlsConfig> {
     }
 }
 
-fn read_access(reader: &mut Reader<'_>) -> Access {
-    let tokens: BTreeMap<String, (Role, TokenHash)> = reader.take_rules("server", "tokens", &TokenLine, None);
-    let clients: BTreeMap<String, Role> = reader.take_rules("server", "clients", &ROLE, None);
-    let mut access = Access::default();
-    let mut refuse_entry = |table: &str, name: &str, reason: String| {
-        let at = reader.source_of_base(&format!("server.{table}"), &quoted(name));
-        reader.problems.push(ConfigError::Refused { at, key: format!("server.{table}"), reason });
-    };
-    for (name, (role, hash)) in tokens {
-        if name.len() > CLIENT_NAME_BYTES_MAX {
-            let reason = format!("the name {} has more than {CLIENT_NAME_BYTES_MAX} bytes", shown(&name));
-            refuse_entry("tokens", &name, reason);
-        } else if !access.add_token(&name, role, hash) {
-            let reason = format!("{} has the token of another name: each client has a token of its own", shown(&name));
-            refuse_entry("tokens", &name, reason);
-        }
-    }
-    for (name, role) in clients {
-        match CertificateName::parse(&name).filter(|_| name.len() <= CLIENT_NAME_BYTES_MAX) {
-            Some(certificate) => {
-                if !access.add_certificate(certificate, role) {
-                    let reason = format!("{} is the name of another entry, but for letter case", shown(&name));
-                    refuse_entry("clients", &name, reason);
-                }
-            }
-            None => {
-                let reason = format!(
-                    "{} is no name in a certificate: write \"CN=…\", \"DNS=…\" or \"URI=…\", at most \
-                     {CLIENT_NAME_BYTES_MAX} bytes",
-                    shown(&name)
-                );
-                refuse_entry("clients", &name, reason);
-            }
-        }
-    }
-    access
-}
-
 fn check_access(reader: &mut Reader<'_>, tls: Option<&ServerTlsConfig>, access: &Access) {
     let asks_for_certificates = tls.is_some_and(|tls| tls.client_ca_file.is_some());
     if access.has_certificates() && !asks_for_certificates {
@@ -301,7 +247,9 @@ fn check_access(reader: &mut Reader<'_>, tls: Option<&ServerTlsConfig>, access: 
     // Else a mistake in these tables is told already.
     if asks_for_certificates && access.is_open() && reader.problems.is_empty() {
         let reason =
-            "gives no right by itself: name clients in [server.clients], or tokens in [server.tokens]".to_owned();
+            "gives no right by itself: name clients in [server.clients], or tokens in [server.tokens], here or in a \
+             server.access_file"
+                .to_owned();
         refuse(reader, "tls_client_ca_file", reason);
     }
 }

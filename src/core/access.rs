@@ -147,6 +147,15 @@ impl fmt::Display for CertificateName {
     }
 }
 
+/// What somebody is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// A token.
+    Token(TokenHash),
+    /// A name in a certificate.
+    Certificate(CertificateName),
+}
+
 /// Somebody who may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -154,24 +163,32 @@ pub struct Client {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// What it is known by.
+    pub credential: Credential,
 }
 
-/// Who may call. Empty: everybody may do everything.
+/// Who may call. Nobody named: everybody may do everything, unless names are awaited ([`Access::awaiting`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     clients: Vec<Client>,
     tokens: HashMap<TokenHash, usize>,
     certificates: HashMap<CertificateName, usize>,
+    is_awaiting: bool,
 }
 
 impl Access {
+    /// Where nobody may call until somebody is named, because the names stand elsewhere and may all be taken back.
+    pub fn awaiting() -> Self {
+        Self { is_awaiting: true, ..Self::default() }
+    }
+
     /// Gives a role to whoever has a token. `false`: the hash is known already, and nothing is added.
     pub fn add_token(&mut self, name: &str, role: Role, hash: TokenHash) -> bool {
         if self.tokens.contains_key(&hash) {
             return false;
         }
         self.tokens.insert(hash, self.clients.len());
-        self.clients.push(Client { name: name.to_owned(), role });
+        self.clients.push(Client { name: name.to_owned(), role, credential: Credential::Token(hash) });
         true
     }
 
@@ -180,15 +197,15 @@ impl Access {
         if self.certificates.contains_key(&name) {
             return false;
         }
-        let client = Client { name: name.to_string(), role };
+        let client = Client { name: name.to_string(), role, credential: Credential::Certificate(name.clone()) };
         self.certificates.insert(name, self.clients.len());
         self.clients.push(client);
         true
     }
 
-    /// Whether nobody was named, so that everybody may do everything.
+    /// Whether nobody was named nor is to be, so that everybody may do everything.
     pub fn is_open(&self) -> bool {
-        self.clients.is_empty()
+        self.clients.is_empty() && !self.is_awaiting
     }
 
     /// Whether any token is known.
@@ -206,9 +223,9 @@ impl Access {
         &self.clients
     }
 
-    /// Whose token it is.
-    pub fn by_token(&self, token: &str) -> Option<usize> {
-        self.tokens.get(&TokenHash::of(token)?).copied()
+    /// Whose token has this hash.
+    pub fn by_token(&self, hash: &TokenHash) -> Option<usize> {
+        self.tokens.get(hash).copied()
     }
 
     /// Whose certificate has these names; of several the one that may do most.
@@ -265,15 +282,26 @@ mod tests {
                 },
             )
         };
-        assert_eq!(shown(access.by_token(TOKEN)), "indexer read");
-        assert_eq!(shown(access.by_token(&TOKEN.replace("AAA", "AAB"))), "nobody");
-        assert_eq!(shown(access.by_token("")), "nobody");
-        assert_eq!(shown(access.by_token(&hash.to_string())), "nobody");
+        let by_token = |token: &str| shown(TokenHash::of(token).and_then(|hash| access.by_token(&hash)));
+        assert_eq!(by_token(TOKEN), "indexer read");
+        assert_eq!(by_token(&TOKEN.replace("AAA", "AAB")), "nobody");
+        assert_eq!(by_token(""), "nobody");
+        assert_eq!(by_token(&hash.to_string()), "nobody");
         assert_eq!(shown(access.by_certificate(&[])), "nobody");
         assert_eq!(shown(access.by_certificate(&[name("CN=search.example.com")])), "nobody");
         assert_eq!(shown(access.by_certificate(&[name("DNS=search.example.com")])), "DNS=search.example.com read");
         let both = [name("URI=spiffe://a/ops"), name("DNS=search.example.com")];
         assert_eq!(shown(access.by_certificate(&both)), "URI=spiffe://a/ops admin");
+        assert_eq!(access.clients()[0].credential, Credential::Token(hash));
+        assert_eq!(access.clients()[1].credential, Credential::Certificate(name("DNS=search.example.com")));
+    }
+
+    #[test]
+    fn where_names_are_awaited_nobody_is_let_in_without_one() {
+        let mut access = Access::awaiting();
+        assert!(!access.is_open() && access.clients().is_empty());
+        access.add_token("indexer", Role::Read, TokenHash::of(TOKEN).unwrap());
+        assert!(!access.is_open());
     }
 
     #[test]

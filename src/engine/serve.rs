@@ -118,12 +118,10 @@ pub async fn run(
     let Listeners { grpc: listener, http } = listeners.into();
     let orgs = Orgs::new(views);
     if let Some(http) = http {
-        let (address, http_orgs, http_stop) = (address_of(&http), orgs.clone(), stop.clone());
-        let stats = Arc::clone(&server.stats);
+        let (http_orgs, stats, http_stop) = (orgs.clone(), Arc::clone(&server.stats), stop.clone());
         tasks.spawn(async move {
-            crate::serve::serve_http(http, http_orgs, stats, http_stop)
-                .await
-                .map_err(|error| EngineError::Server { address, detail: error.to_string() })
+            crate::serve::serve_http(http, http_orgs, stats, http_stop).await;
+            Ok(())
         });
     }
     let address = address_of(&listener);

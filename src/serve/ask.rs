@@ -500,7 +500,7 @@ impl Ask<'_> {
         let mut scopes = vec![Scope::Users];
         if wide != Wide::Accounts {
             scopes.push(Scope::Groups);
-            scopes.extend(self.snapshot.walked_groups()?.into_iter().map(Scope::GroupMembers));
+            scopes.extend(wide.groups(self.snapshot)?.into_iter().map(Scope::GroupMembers));
         }
         if wide != Wide::Memberships {
             scopes.push(Scope::Apps);

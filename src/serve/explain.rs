@@ -221,7 +221,7 @@ fn found_steps(ask: &Ask<'_>, decision: &Decision<'_>, found: &Found<'_>, steps:
         let is_reused = matches!(decision.decided.outcome, Outcome::Reused { .. });
         let until = holders.iter().map(|holder| holder.released_at).max().filter(|_| is_reused);
         let fact = v1::HistoryFact {
-            holders: holders_to_proto(ask, found, &holders)?,
+            holders: holders_to_proto(ask, app, found, &holders)?,
             quarantined_until: until.map(|at| timestamp(at.plus_millis(input.policy.quarantine_millis()))),
         };
         let summary = if is_reused {

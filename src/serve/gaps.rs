@@ -14,6 +14,7 @@ use okta_idmap_proto::v1;
 use crate::core::coverage::{Completeness, GapId, GapKind};
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{App, Scope};
+use crate::store::{Snapshot, StoreError};
 
 /// Gaps that could change an answer. Empty means that the answer is complete.
 #[derive(Clone, Debug, Default)]
@@ -110,20 +111,29 @@ pub(super) enum Wide {
     Accounts,
     /// Users, groups and the members of every group: the groups of a person.
     Memberships,
-    /// Users, groups, apps, and the members, app users and app groups of each: the principals of a person.
+    /// Users, groups, apps, the app users and app groups of each app, and the members of each group that an app has: the
+    /// principals of a person.
     Principals,
     /// Everything: the org as a whole, the log included.
     Org,
 }
 
+impl Wide {
+    /// The groups whose members count. Of a group that no app has, nobody gets a principal, whoever is in it.
+    pub(super) fn groups(self, snapshot: &Snapshot<'_>) -> Result<Vec<GroupId>, StoreError> {
+        if self == Self::Principals { snapshot.groups_of_apps() } else { snapshot.walked_groups() }
+    }
+}
+
 /// What a remembered set depends on. Groups are never compared one by one: as long as none is removed (that makes another
-/// generation), the same number of groups and the same youngest one are the same groups.
+/// generation), the same number of groups and the same youngest one are the same groups. The third number changes when an app
+/// gets a group.
 #[derive(Clone)]
 pub(super) struct WideMark {
     pub(super) generation: u64,
     pub(super) age: i64,
     pub(super) apps: Arc<Vec<App>>,
-    pub(super) groups: (u64, i64),
+    pub(super) groups: (u64, i64, i64),
 }
 
 impl WideMark {

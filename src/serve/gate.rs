@@ -14,18 +14,21 @@
 //! - Nothing of a request's body is read before its caller may pass.
 //! - A token that is sent decides alone: beside a wrong one no certificate counts.
 //! - No credential is logged, and none gets further than here.
-//! - An answer that goes on, as a stream of changes does, ends with the certificate by which its caller was let in: nothing is
-//!   made for it any more. A client that has left what was made before unread holds its place until it reads or is gone.
+//! - An answer that goes on, as a stream of changes does, ends when its caller would not be let in any more: by a certificate that
+//!   has lapsed or was revoked, a token or name that was taken back. Where its client does not read, the connection ends
+//!   (`leases`).
 
 mod clients;
+mod known;
+mod leases;
 mod methods;
 
 use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -42,19 +45,22 @@ use tower_service::Service;
 pub use self::clients::ClientLimits;
 pub(super) use self::clients::{ClientState, Places, Strangers};
 use self::clients::{Room, SMALL_ANSWER_BYTES};
+use self::known::{Known, TOKEN_UNKNOWN, Who};
+use self::leases::Lease;
+pub(super) use self::leases::{Connections, Cut, PeerCertificate};
 use self::methods::{Method, Need, method_of};
 use super::errors::Failure;
-use super::stats::{CallRefusal, ServerStats};
-use crate::core::access::{Access, Role};
-use crate::core::certificate::CertificateFacts;
+use super::stats::{CallRefusal, ConnectionRefusal, ServerStats};
+use crate::core::access::{Access, Role, TokenHash};
 use crate::core::ids::Timestamp;
 
 /// Refused calls of a kind are told in the log at most this often, in milliseconds: a client that was set up wrongly tries
 /// again and again. Each kind by itself, so that those who have no token do not hide what somebody tries who has one.
 const REFUSALS_LOG_MILLIS: i64 = 1_000;
 
-/// Why a certificate that was good is not.
-const CERTIFICATE_EXPIRED: &str = "the client certificate has expired";
+/// How often streams are judged, in milliseconds. One costs a look into a map; a second is what a stream may be open too long,
+/// and what one that is read has for its end.
+pub(super) const SWEEP_MILLIS: u64 = 1_000;
 
 /// Longest wait for the end of a certificate, in milliseconds: a year, within what the timer takes.
 const END_MILLIS_MAX: i64 = 365 * 24 * 60 * 60 * 1_000;
@@ -65,10 +71,12 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// Its place among those of its address.
     pub(super) stranger: Arc<ClientState>,
-    /// What its certificate says; that it is good was checked at the handshake.
-    pub(super) certificate: Option<CertificateFacts>,
+    /// Its certificate; that it is good was checked at the handshake.
+    pub(super) certificate: Option<PeerCertificate>,
     /// Whether a call over it has passed that not everybody may make.
     pub(super) is_proven: AtomicBool,
+    /// Ends it.
+    pub(super) cut: Cut,
 }
 
 /// Whose call it is; among the extensions of a request.
@@ -107,22 +115,15 @@ impl Caller {
     }
 }
 
-/// A client with what it takes.
-#[derive(Debug)]
-struct KnownClient {
-    name: Arc<str>,
-    role: Role,
-    state: Arc<ClientState>,
-}
-
 #[derive(Debug)]
 struct Rules {
-    access: Arc<Access>,
-    /// As `access` has them.
-    clients: Vec<KnownClient>,
+    /// Replaced as a whole; a call is judged by one of them.
+    known: RwLock<Arc<Known>>,
+    limits: ClientLimits,
     audit_lookups: bool,
     clock: fn() -> Timestamp,
     stats: Arc<ServerStats>,
+    connections: Arc<Connections>,
     /// By kind.
     refusals: [RefusalLog; CallRefusal::ALL.len()],
     nobody: Arc<str>,
@@ -140,32 +141,59 @@ impl Gate {
         stats: Arc<ServerStats>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let known = access.clients().iter().map(|client| KnownClient {
-            name: client.name.as_str().into(),
-            role: client.role,
-            state: Arc::new(ClientState::new(limits)),
-        });
-        let clients = known.collect();
-        let refusals = Default::default();
-        Self(Arc::new(Rules { access, clients, audit_lookups, clock, stats, refusals, nobody: "".into() }))
+        let (known, connections) = (Known::new(access, limits, None), Arc::default());
+        let (known, refusals) = (RwLock::new(Arc::new(known)), Default::default());
+        let nobody = "".into();
+        Self(Arc::new(Rules { known, limits, audit_lookups, clock, stats, connections, refusals, nobody }))
+    }
+
+    /// What the doors tell of connections.
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.0.connections
+    }
+
+    /// From now on these may call. Streams that are open are judged by it within [`SWEEP_MILLIS`].
+    pub(super) fn use_access(&self, access: Arc<Access>) {
+        let rules = &self.0;
+        let known = Arc::new(Known::new(access, rules.limits, Some(&rules.known())));
+        *rules.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// Ends what goes on without a right to; never ends.
+    pub(super) async fn keep_sweeping(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(SWEEP_MILLIS)).await;
+            let swept = self.0.sweep();
+            if swept.told > 0 || swept.cut > 0 {
+                let (streams, connections) = (swept.told, swept.cut);
+                tracing::info!(streams, connections, "ended what callers had open who are no longer known");
+            }
+        }
     }
 }
 
 impl Rules {
+    fn known(&self) -> Arc<Known> {
+        // Nothing panics while it is held.
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether the call passes: who calls, and the places that it holds.
     fn admit(&self, method: &Method, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Failure> {
         let address = Some(peer.address);
         let Need::Role(role) = method.need else {
             let name = Arc::clone(&self.nobody);
             let caller = Caller { name, address, is_audited: false, role: Role::Read };
-            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None });
+            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None, by: None });
         };
-        if self.access.is_open() {
+        let known = self.known();
+        if known.access.is_open() {
             let (name, is_audited) = (Arc::clone(&self.nobody), self.audit_lookups);
             let caller = Caller { name, address, is_audited, role: Role::Admin };
-            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None });
+            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None, by: None });
         }
-        let (client, until) = self.client(headers, peer)?;
+        let who = who(headers)?;
+        let (client, until) = known.client(who, peer, (self.clock)())?;
         if client.role < role {
             return Err(Failure::RoleRequired { role: role.name(), caller: client.role.name() });
         }
@@ -173,42 +201,29 @@ impl Rules {
         peer.is_proven.store(true, Ordering::Relaxed);
         let (name, is_audited) = (Arc::clone(&client.name), self.audit_lookups);
         let caller = Caller { name, address, is_audited, role: client.role };
-        Ok(Admitted { caller, places, until })
+        Ok(Admitted { caller, places, until, by: Some((who, role)) })
     }
 
     /// Programs of this machine that need no credential have no limits of their own either.
     fn enter_stranger(&self, method: &Method, peer: &Peer) -> Result<Places, Failure> {
-        if self.access.is_open() && peer.address.ip().to_canonical().is_loopback() {
+        if self.known().access.is_open() && peer.address.ip().to_canonical().is_loopback() {
             return Ok(Places::default());
         }
         peer.stranger.enter(method.is_watch)
     }
 
-    /// Who calls, and until when that is good: of a certificate its end.
-    fn client(&self, headers: &HeaderMap, peer: &Peer) -> Result<(&KnownClient, Option<Timestamp>), Failure> {
-        let refused = |detail: &'static str| Failure::CredentialRequired { detail };
-        let mut tokens = headers.get_all(AUTHORIZATION).iter();
-        let (place, until) = match (tokens.next(), tokens.next()) {
-            (Some(_), Some(_)) => return Err(refused("more than one authorization was sent")),
-            (Some(value), None) => {
-                let token = value.to_str().ok().and_then(bearer);
-                let token = token.ok_or(refused("the authorization is not `Bearer <token>`"))?;
-                (self.access.by_token(token).ok_or(refused("the token is not known"))?, None)
+    /// Ends streams whose call would be refused now, and connections where they do not end.
+    fn sweep(&self) -> leases::Swept {
+        let (known, now) = (self.known(), (self.clock)());
+        let swept = self.connections.sweep(|lease| match known.client(lease.who, &lease.peer, now) {
+            Ok((client, _)) if client.role < lease.need => {
+                Some(Failure::RoleRequired { role: lease.need.name(), caller: client.role.name() })
             }
-            (None, _) => {
-                let Some(certificate) = &peer.certificate else {
-                    return Err(refused("no token was sent"));
-                };
-                if certificate.not_after < (self.clock)() {
-                    return Err(refused(CERTIFICATE_EXPIRED));
-                }
-                let known = self.access.by_certificate(&certificate.names);
-                let place = known.ok_or(refused("nobody of this client certificate's names is known"))?;
-                (place, Some(certificate.not_after))
-            }
-        };
-        let client = self.clients.get(place).ok_or(refused("the token is not known"))?;
-        Ok((client, until))
+            Ok(_) => None,
+            Err(failure) => Some(failure),
+        });
+        (0..swept.cut).for_each(|_| self.stats.refuse_connection(ConnectionRefusal::Withdrawn));
+        swept
     }
 
     /// What ends an answer whose caller is known until then.
@@ -230,11 +245,30 @@ impl Rules {
         self.stats.refuse_call(refusal);
         let log = self.refusals.get(refusal as usize);
         if let Some(further) = log.and_then(|log| log.may_tell((self.clock)())) {
-            let client = self.client(headers, peer).ok();
+            let known = self.known();
+            let client = who(headers).and_then(|who| known.client(who, peer, (self.clock)())).ok();
             let (caller, peer) = (client.map(|(client, _)| &*client.name).unwrap_or_default(), peer.address);
             let outcome = failure.name();
             tracing::warn!(rpc = path, caller, %peer, outcome, reason = %failure, further, "call refused");
         }
+    }
+}
+
+const fn refused(detail: &'static str) -> Failure {
+    Failure::CredentialRequired { detail }
+}
+
+/// By what the caller of a request asks to be known.
+fn who(headers: &HeaderMap) -> Result<Who, Failure> {
+    let mut tokens = headers.get_all(AUTHORIZATION).iter();
+    match (tokens.next(), tokens.next()) {
+        (Some(_), Some(_)) => Err(refused("more than one authorization was sent")),
+        (Some(value), None) => {
+            let token = value.to_str().ok().and_then(bearer);
+            let token = token.ok_or(refused("the authorization is not `Bearer <token>`"))?;
+            TokenHash::of(token).map(Who::Token).ok_or(refused(TOKEN_UNKNOWN))
+        }
+        (None, _) => Ok(Who::Certificate),
     }
 }
 
@@ -300,26 +334,28 @@ where
         let Some(method) = method_of(request.uri().path()) else {
             return refused(Status::unimplemented("this server has no such rpc"));
         };
-        let Some(peer) = request.extensions().get::<Arc<Peer>>() else {
+        let Some(peer) = request.extensions().get::<Arc<Peer>>().map(Arc::clone) else {
             // Only our own listener makes connections.
             return refused(Failure::NotServing(None).status());
         };
-        let admitted = rules.admit(method, request.headers(), peer);
-        let Admitted { caller, places, until } = match admitted {
+        let admitted = rules.admit(method, request.headers(), &peer);
+        let Admitted { caller, places, until, by } = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
-                rules.refuse(method.path, request.headers(), peer, &failure);
+                rules.refuse(method.path, request.headers(), &peer, &failure);
                 return refused(failure.status());
             }
         };
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);
         let end = rules.end_at(until);
+        let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, peer));
+        lease.iter().for_each(|lease| rules.connections.lease(lease));
         let answer = self.inner.call(request);
         let (is_single, stats) = (method.is_single(), Arc::clone(&rules.stats));
         Box::pin(async move {
             let (parts, body) = answer.await?.into_parts();
-            let mut held = Held { body, ready: None, end, stats, places: Arc::new(places) };
+            let mut held = Held { body, ready: None, end, lease, stats, places: Arc::new(places) };
             // What is to be sent is made at once, so that its size is known, and not when the client wants it.
             Ok(match is_single.then(|| held.make_ready()).transpose() {
                 Ok(_) => Response::from_parts(parts, held),
@@ -335,6 +371,7 @@ fn refusal(status: Status) -> Response<Held> {
         body,
         ready: None,
         end: None,
+        lease: None,
         stats: Arc::default(),
         places: Arc::default(),
     })
@@ -346,6 +383,8 @@ struct Admitted {
     places: Places,
     /// Until when its caller is known.
     until: Option<Timestamp>,
+    /// By what, and for which role.
+    by: Option<(Who, Role)>,
 }
 
 type Frame = http_body::Frame<<Body as http_body::Body>::Data>;
@@ -356,6 +395,8 @@ pub(super) struct Held {
     /// The first piece, made before the client wants it.
     ready: Option<Frame>,
     end: Option<Pin<Box<Sleep>>>,
+    /// Of a stream.
+    lease: Option<Arc<Lease>>,
     stats: Arc<ServerStats>,
     places: Arc<Places>,
 }
@@ -405,7 +446,8 @@ impl Held {
     /// Ends with a failure. Whatever it held is given back now, not when the client has taken the end; pieces that were handed
     /// out keep the places until they are sent.
     fn cut(&mut self, failure: &Failure) -> Option<Frame> {
-        (self.end, self.body, self.ready, self.places) = (None, Body::empty(), None, Arc::default());
+        (self.end, self.lease) = (None, None);
+        (self.body, self.ready, self.places) = (Body::empty(), None, Arc::default());
         let mut trailers = HeaderMap::new();
         // What cannot be put into headers ends without a word, which clients take for an error as well.
         failure.status().add_header(&mut trailers).is_ok().then(|| http_body::Frame::trailers(trailers))
@@ -421,7 +463,12 @@ impl http_body::Body for Held {
         if let Some(end) = &mut this.end
             && end.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(this.cut(&Failure::CredentialRequired { detail: CERTIFICATE_EXPIRED }).map(Ok));
+            return Poll::Ready(this.cut(&known::expired()).map(Ok));
+        }
+        if let Some(lease) = this.lease.clone()
+            && let Some(failure) = lease.over(cx.waker())
+        {
+            return Poll::Ready(this.cut(failure).map(Ok));
         }
         if let Some(frame) = this.ready.take() {
             return Poll::Ready(Some(Ok(frame)));

@@ -10,7 +10,9 @@
 //!
 //! Invariants:
 //! - A connection is for one request, is over within [`CONNECTION_MILLIS_MAX`], and there are at most [`CONNECTIONS_MAX`]:
-//!   who connects and says nothing costs little and not for long.
+//!   who connects and says nothing costs little and not for long. One more takes the place of the oldest, so that a probe is
+//!   answered whatever others do.
+//! - `/healthz` reads no store, waits for nothing and needs no thread but the one that it runs on.
 //! - Every task ends with [`serve_http`].
 //! - Nothing here names a person or a credential; there is no way to change anything.
 
@@ -25,95 +27,42 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::accepting::{Accepting, Crowd};
 use super::metrics;
 use super::orgs::Orgs;
 use super::stats::ServerStats;
 
-/// Connections at once: a few scrapers and probes. More wait in the system's queue.
+/// Connections at once: a few scrapers and probes.
 const CONNECTIONS_MAX: usize = 32;
 
-/// How long a connection may take, in milliseconds: longer than any answer, and shorter than the patience of those who wait
-/// behind 32 that say nothing.
+/// How long a connection may take, in milliseconds: longer than any answer.
 const CONNECTION_MILLIS_MAX: u64 = 5_000;
 
 /// Bytes of a request's head at most; hyper takes no less than 8 KiB, a scraper sends some hundred.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 
-/// How long to wait after the system refused a connection, in milliseconds: it lacks descriptors or memory, which pass.
-const ACCEPT_PAUSE_MILLIS: u64 = 100;
-
-/// Refusals in a row after which the listener is given up: a minute of them does not pass by itself.
-const ACCEPT_FAILURES_MAX: u32 = 600;
-
-/// Why the HTTP server ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// The system takes no more connections.
-    #[error("accept connections for health and metrics")]
-    Accept(#[source] std::io::Error),
-}
-
 /// Serves until `shutdown`, and then until the connections under way are over, which is soon.
-///
-/// # Errors
-/// [`HttpError`]; a shutdown is none.
-pub async fn serve_http(
-    listener: TcpListener,
-    orgs: Orgs,
-    stats: Arc<ServerStats>,
-    shutdown: CancellationToken,
-) -> Result<(), HttpError> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut failures = 0;
+pub async fn serve_http(listener: TcpListener, orgs: Orgs, stats: Arc<ServerStats>, shutdown: CancellationToken) {
+    let mut connections = Crowd::new(CONNECTIONS_MAX, "an answer about health or metrics");
+    let told = Told { orgs, stats, shutdown };
+    let mut accepting = Accepting::new(listener, "health and metrics");
     loop {
-        while let Some(ended) = connections.try_join_next() {
-            log_failure(ended);
-        }
-        // First a place, then a connection: who has none waits outside.
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
-            accepted = accepted => accepted,
+            () = told.shutdown.cancelled() => break,
+            () = connections.one_ends() => continue,
+            accepted = accepting.next() => accepted,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                failures = 0;
-                let told = Told { orgs: orgs.clone(), stats: Arc::clone(&stats), shutdown: shutdown.clone() };
-                connections.spawn(async move {
-                    let _place = place;
-                    answer_one(stream, told).await;
-                });
-            }
-            Err(error) => {
-                failures += 1;
-                if failures >= ACCEPT_FAILURES_MAX {
-                    return Err(HttpError::Accept(error));
-                }
-                tracing::warn!(%error, "a connection for health or metrics was refused by the system");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
-            }
+        if let Some((stream, _)) = accepted
+            && connections.begin(answer_one(stream, told.clone()))
+        {
+            tracing::debug!("connection for health or metrics: ended to make room for another");
         }
     }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        log_failure(ended);
-    }
-    Ok(())
-}
-
-fn log_failure(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "an answer about health or metrics failed");
-    }
+    drop(accepting);
+    connections.all_end().await;
 }
 
 /// What is told about.

@@ -7,9 +7,10 @@
 //!   says nothing holds nobody up, since a handshake that is meant takes milliseconds.
 //! - There are never more connections than the settings say; one more is closed at once, so that its client knows.
 //! - Where clients are known, a connection over which none has called within [`PROOF_MILLIS_MAX`] ends, and one network has an
-//!   eighth of the places for such. One that takes nothing of what is sent for [`STALL_MILLIS_MAX`] ends as well.
+//!   eighth of the places for such. One that takes nothing of what is sent for [`STALL_MILLIS_MAX`] ends as well, and so does one
+//!   whose gate says so (`gate::leases`).
+//! - A system that gives no connections, because it lacks descriptors or memory, is asked again, however long that takes.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,18 +20,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use super::gate::{Peer, Strangers};
+use super::accepting::{Accepting, Crowd, Listener};
+use super::gate::{Connections, Cut, Peer, PeerCertificate, Strangers};
 use super::stats::{ConnectionRefusal, ServerStats};
 use super::tls::Tls;
-use crate::core::certificate::CertificateFacts;
 
 /// How long a handshake may take, in milliseconds: some round trips of the slowest line.
 const HANDSHAKE_MILLIS_MAX: u64 = 10_000;
@@ -49,12 +49,6 @@ const STALL_MILLIS_MAX: u64 = 60_000;
 /// Connections that wait to be taken over; they are taken at once.
 const QUEUE_CONNECTIONS_MAX: usize = 64;
 
-/// How long to wait after the system refused a connection, in milliseconds: it lacks descriptors or memory, which pass.
-const ACCEPT_PAUSE_MILLIS: u64 = 100;
-
-/// Refusals in a row after which the listener is given up: a minute of them does not pass by itself.
-const ACCEPT_FAILURES_MAX: u32 = 600;
-
 /// How connections are taken.
 pub(super) struct Door {
     pub(super) tls: Option<Tls>,
@@ -63,6 +57,8 @@ pub(super) struct Door {
     pub(super) places: Arc<Semaphore>,
     /// Whether a known client has to call.
     pub(super) needs_proof: bool,
+    /// Told of connections with a certificate.
+    pub(super) connections: Arc<Connections>,
     pub(super) stats: Arc<ServerStats>,
 }
 
@@ -75,78 +71,34 @@ impl Door {
 }
 
 /// Takes connections until `stop`, or until nobody wants them.
-///
-/// # Errors
-/// The system takes no more connections.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: impl Listener,
     door: Door,
     taken: mpsc::Sender<Connection>,
     stop: CancellationToken,
-) -> io::Result<()> {
+) {
     let door = Arc::new(door);
-    let mut handshakes = Handshakes::default();
-    let mut failures = 0;
+    let mut handshakes = Crowd::new(HANDSHAKES_MAX, "a handshake");
+    let mut accepting = Accepting::new(listener, "gRPC");
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
-            () = taken.closed() => return Ok(()),
+            () = stop.cancelled() => return,
+            () = taken.closed() => return,
             () = handshakes.one_ends() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = accepting.next() => accepted,
         };
-        match accepted {
-            Ok((stream, address)) => {
-                failures = 0;
-                // A handshake for a connection that has no place would be for nothing.
-                if door.places.available_permits() == 0 {
-                    door.refuse(address);
-                    continue;
-                }
-                handshakes.begin(door_opens(Arc::clone(&door), stream, address, taken.clone()), &door.stats);
-            }
-            Err(error) => {
-                failures += 1;
-                if failures >= ACCEPT_FAILURES_MAX {
-                    return Err(error);
-                }
-                tracing::warn!(%error, "a connection was refused by the system");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
-            }
+        let Some((stream, address)) = accepted else {
+            door.stats.refuse_connection(ConnectionRefusal::System);
+            continue;
+        };
+        // A handshake for a connection that has no place would be for nothing.
+        if door.places.available_permits() == 0 {
+            door.refuse(address);
+            continue;
         }
-    }
-}
-
-/// Those under way, the oldest first.
-#[derive(Default)]
-struct Handshakes {
-    tasks: JoinSet<()>,
-    handles: VecDeque<AbortHandle>,
-}
-
-impl Handshakes {
-    fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static, stats: &ServerStats) {
-        while self.handles.front().is_some_and(AbortHandle::is_finished) {
-            self.handles.pop_front();
-        }
-        if self.tasks.len() >= HANDSHAKES_MAX {
-            self.handles.retain(|handle| !handle.is_finished());
-            if self.handles.len() >= HANDSHAKES_MAX
-                && let Some(oldest) = self.handles.pop_front()
-            {
-                oldest.abort();
-                stats.refuse_connection(ConnectionRefusal::Slow);
-            }
-        }
-        self.handles.push_back(self.tasks.spawn(handshake));
-    }
-
-    /// Waits for an end; for ever where there is none to come.
-    async fn one_ends(&mut self) {
-        match self.tasks.join_next().await {
-            Some(Err(error)) if error.is_panic() => tracing::error!(%error, "a handshake failed"),
-            Some(_) => {}
-            None => std::future::pending().await,
+        if handshakes.begin(door_opens(Arc::clone(&door), stream, address, taken.clone())) {
+            door.stats.refuse_connection(ConnectionRefusal::Slow);
         }
     }
 }
@@ -155,15 +107,15 @@ impl Handshakes {
 async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, taken: mpsc::Sender<Connection>) {
     // Small answers go out at once. A socket that refuses this is closed already.
     let _ = stream.set_nodelay(true);
-    let (io, certificate) = match &door.tls {
+    let loaded = door.tls.as_ref().map(|tls| (tls, tls.loaded()));
+    let (io, certificate) = match &loaded {
         None => (Io::Plain(stream), None),
-        Some(tls) => {
+        Some((_, loaded)) => {
             let limit = Duration::from_millis(HANDSHAKE_MILLIS_MAX);
-            let shaken = tokio::time::timeout(limit, tls.acceptor().accept(stream)).await;
+            let shaken = tokio::time::timeout(limit, loaded.acceptor().accept(stream)).await;
             match shaken {
                 Ok(Ok(stream)) => {
-                    let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                    let certificate = presented.and_then(|certificate| CertificateFacts::read(certificate));
+                    let certificate = stream.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
                     (Io::Tls(Box::new(stream)), certificate)
                 }
                 Ok(Err(error)) => {
@@ -188,7 +140,13 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
         },
         false => None,
     };
-    let peer = Arc::new(Peer { address, stranger, certificate, is_proven: AtomicBool::new(false) });
+    let (is_proven, cut) = (AtomicBool::new(false), Cut::default());
+    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, cut });
+    if let (Some(_), Some((tls, loaded))) = (&peer.certificate, &loaded) {
+        door.connections.connect(&peer);
+        // Where the files have changed since the handshake, whoever judged those who are connected may not have seen this one.
+        tls.judge_again(&peer, loaded);
+    }
     let proof = Duration::from_millis(PROOF_MILLIS_MAX);
     let deadline = door.needs_proof.then(|| Box::pin(tokio::time::sleep(proof)));
     door.stats.connected();
@@ -229,8 +187,11 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Whether nobody has proven to be known in time.
-    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether it has to end: the gate says so, or nobody has proven to be known in time.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.peer.cut.is_cut(cx) {
+            return true;
+        }
         let Some(deadline) = &mut self.deadline else { return false };
         if self.peer.is_proven.load(Ordering::Relaxed) {
             (self.deadline, self.unproven) = (None, None);
@@ -244,8 +205,8 @@ impl Connection {
         is_over
     }
 
-    /// What becomes of something written: an end where nobody proves to be known in time, or takes what is sent. Whoever only
-    /// writes must not be beyond the time limits, which else are seen to by reading.
+    /// What becomes of something written: an end where the connection has to end, or nobody takes what is sent. Whoever only
+    /// writes must not be beyond the limits, which else are seen to by reading.
     fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
@@ -254,7 +215,7 @@ impl Connection {
         let limit = Duration::from_millis(STALL_MILLIS_MAX);
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         let is_stalled = stall.as_mut().poll(cx).is_ready();
-        if is_stalled || self.is_overdue(cx) {
+        if is_stalled || self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         written
@@ -272,7 +233,7 @@ impl Connected for Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.is_overdue(cx) {
+        if this.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         match &mut this.io {
@@ -334,7 +295,10 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
 
+    use super::super::accepting::tests::Failing;
     use super::super::gate::ClientLimits;
     use super::*;
 
@@ -344,7 +308,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
         let (strangers, places) = (Strangers::new(limits, 1), Arc::new(Semaphore::new(2)));
-        let door = Door { tls: None, strangers, places, needs_proof, stats: Arc::clone(stats) };
+        let (connections, stats) = (Arc::default(), Arc::clone(stats));
+        let door = Door { tls: None, strangers, places, needs_proof, connections, stats };
         let (taken, mut connections) = queue();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, door, taken, CancellationToken::new()));
@@ -384,6 +349,41 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
             assert!(begun.elapsed() >= Duration::from_millis(limit - 1), "{:?}", begun.elapsed());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_without_descriptors_is_asked_again_and_the_end_is_heard_meanwhile() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stats = Arc::new(ServerStats::default());
+        let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
+        let door = || Door {
+            tls: None,
+            strangers: Strangers::new(limits, 1),
+            places: Arc::new(Semaphore::new(2)),
+            needs_proof: false,
+            connections: Arc::default(),
+            stats: Arc::clone(&stats),
+        };
+        let ((taken, mut connections), stop, mut tasks) = (queue(), CancellationToken::new(), JoinSet::new());
+        tasks.spawn(accept(Failing::new(listener, 700), door(), taken, stop.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut connection = connections.recv().await.unwrap();
+        client.write_all(b"ping").await.unwrap();
+        connection.read_exact(&mut [0; 4]).await.unwrap();
+        assert_eq!(stats.refused_connections(ConnectionRefusal::System), 700);
+        stop.cancel();
+        tasks.join_next().await.unwrap().unwrap();
+
+        // One that never gets better ends when it is asked to, in the middle of a wait.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let ((taken, _connections), stop) = (queue(), CancellationToken::new());
+        tasks.spawn(accept(Failing::new(listener, usize::MAX), door(), taken, stop.clone()));
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let asked_at = tokio::time::Instant::now();
+        stop.cancel();
+        tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(asked_at.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test]

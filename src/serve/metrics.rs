@@ -136,7 +136,7 @@ fn one_each<T: std::fmt::Display>(
 fn server(text: &mut Text, stats: &ServerStats) {
     use Type::{Counter, Gauge};
     text.family("server_connections", Gauge, "Connections to the gRPC server.").sample(&[], stats.connections());
-    let help = "Connections that were refused or ended before a known client called.";
+    let help = "Connections that were refused, or ended from here.";
     let mut family = text.family("server_refused_connections_total", Counter, help);
     for (refusal, reason) in ConnectionRefusal::ALL {
         family.sample(&[("reason", reason)], stats.refused_connections(refusal));
@@ -146,12 +146,20 @@ fn server(text: &mut Text, stats: &ServerStats) {
     for (refusal, reason) in CallRefusal::ALL {
         family.sample(&[("reason", reason)], stats.refused_calls(refusal));
     }
-    let Some((is_reload_failing, not_after)) = stats.tls() else { return };
+    if let Some(is_failing) = stats.is_access_failing() {
+        let help = "1 while the file that names clients cannot be used, and those whom it named before may call.";
+        text.family("server_access_reload_failing", Gauge, help).sample(&[], u8::from(is_failing));
+    }
+    let Some(tls) = stats.tls() else { return };
     let help = "1 while the files of the server's certificate hold what cannot be used, and the former one is.";
-    text.family("server_certificate_reload_failing", Gauge, help).sample(&[], u8::from(is_reload_failing));
+    text.family("server_certificate_reload_failing", Gauge, help).sample(&[], u8::from(tls.is_reload_failing));
     let help = "Until when the server's certificate is good.";
-    if let Some(not_after) = seconds(not_after) {
+    if let Some(not_after) = seconds(tls.not_after) {
         text.family("server_certificate_expires_timestamp_seconds", Gauge, help).sample(&[], not_after);
+    }
+    let help = "Until when the lists of revoked client certificates are good; afterwards clients are refused.";
+    if let Some(until) = seconds(tls.lists_until) {
+        text.family("server_revocation_lists_expire_timestamp_seconds", Gauge, help).sample(&[], until);
     }
 }
 
@@ -344,17 +352,25 @@ mod tests {
             "refused_connections_total{reason=\"handshake\"} 0",
             "refused_connections_total{reason=\"slow_handshake\"} 0",
             "refused_connections_total{reason=\"unproven\"} 1",
+            "refused_connections_total{reason=\"withdrawn\"} 0",
+            "refused_connections_total{reason=\"system\"} 0",
             "refused_calls_total{reason=\"unauthenticated\"} 0",
             "refused_calls_total{reason=\"role\"} 1",
             "refused_calls_total{reason=\"limit\"} 0",
         ];
         assert_eq!(samples(&stats), expected);
-        stats.use_certificate(Some(Timestamp::from_millis(1_000)));
+        stats.use_certificate(Some(Timestamp::from_millis(1_000)), Some(Timestamp::from_millis(2_000)));
         stats.reload_failed();
-        let of_tls = ["certificate_reload_failing 1", "certificate_expires_timestamp_seconds 1.000"];
-        assert_eq!(samples(&stats)[8..], of_tls);
-        stats.use_certificate(None);
-        assert_eq!(samples(&stats)[8..], ["certificate_reload_failing 0"]);
+        let of_tls = [
+            "certificate_reload_failing 1",
+            "certificate_expires_timestamp_seconds 1.000",
+            "revocation_lists_expire_timestamp_seconds 2.000",
+        ];
+        assert_eq!(samples(&stats)[10..], of_tls);
+        stats.use_certificate(None, None);
+        assert_eq!(samples(&stats)[10..], ["certificate_reload_failing 0"]);
+        stats.access_file(true);
+        assert_eq!(samples(&stats)[10..], ["access_reload_failing 1", "certificate_reload_failing 0"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! - Over a socket nothing is called but through the gate (`gate`), which knows every rpc and the role that it needs.
 //! - Logs of calls carry the rpc, the org, the outcome and the time: nothing of what was asked for.
 
+mod accepting;
+mod access_file;
 mod acl;
 mod admin;
 mod apps;
@@ -57,6 +59,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+pub use self::access_file::FollowedAccess;
 pub use self::admin::AdminService;
 pub use self::changes::{ChangesService, ExportError, ExportPart, STREAMS_MAX, export};
 pub use self::control::{
@@ -66,11 +69,11 @@ pub use self::control::{
 pub use self::coverage::CoverageService;
 pub use self::errors::Failure;
 pub use self::gate::ClientLimits;
-pub use self::http::{HttpError, serve_http};
+pub use self::http::serve_http;
 pub use self::lookup::LookupService;
 pub use self::orgs::{OrgView, Orgs, SearchHandle};
 pub use self::search::{SearchService, app_key, group_key, mapping_key, user_key};
-pub use self::server::{DRAIN_MILLIS_MAX, ServeError, ServerSettings, serve};
+pub use self::server::{DRAIN_MILLIS_MAX, ServeError, ServerSettings, SettingsError, serve};
 pub use self::stats::ServerStats;
 pub use self::status::{
     BucketStatus, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus, KindProgress,

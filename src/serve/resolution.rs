@@ -195,7 +195,8 @@ pub(super) fn app_gaps(ask: &impl Facts, query: &AppQuery<'_>, app: &App) -> Gap
     }
 }
 
-/// Takes back what rests on rows that the policy keeps back. A refusal stays one: without the rows it would be weaker.
+/// Takes back what rests on rows that the policy keeps back. A refusal stays one: without the rows it would be weaker. Whom they
+/// name is left out where it is shown.
 fn withhold<'a>(ask: &impl Facts, app: &App, hits: &[AccountHit], decided: &mut Resolution<'a>, gap_ids: &'a [String]) {
     let user_of = |hit: &AccountHit| {
         let of_account = hit.app_user.as_ref().map(|row| row.user.clone());
@@ -344,7 +345,7 @@ fn show<F: Facts>(
     match &decided.outcome {
         Outcome::Inactive { reasons, .. } => shown.inactive_reasons = reasons.iter().map(inactive_reason).collect(),
         Outcome::Shared { user_name } => shown.shared_user_name = user_name.unwrap_or_default().to_owned(),
-        Outcome::Reused { found, holders } => shown.holders = holders_to_proto(ask, found, holders)?,
+        Outcome::Reused { found, holders } => shown.holders = holders_to_proto(ask, app, found, holders)?,
         Outcome::Ambiguous(ambiguity) => {
             let counted = decided.candidates.iter().filter(|candidate| candidate.is_counted);
             shown.candidate_count = match ambiguity {
@@ -352,7 +353,8 @@ fn show<F: Facts>(
                 Ambiguity::SharedName(_) | Ambiguity::Conflict(_) => count(counted.clone().count()),
             };
             if wanted.candidates {
-                for candidate in counted.take(SHOWN_MAX) {
+                let listed = counted.filter(|candidate| !ask.withholds_account(&app.id, candidate.user_id));
+                for candidate in listed.take(SHOWN_MAX) {
                     let user = ask.user(candidate.user_id)?;
                     shown.candidates.push(v1::Candidate {
                         user: Some(user_or_id(user.as_ref(), candidate.user_id)),
@@ -446,12 +448,15 @@ pub(super) fn inactive_reasons(
     reasons.iter().map(inactive_reason).collect()
 }
 
+/// Those whom the policy keeps back are left out; the present holder is not among them, or the outcome would be another.
 pub(super) fn holders_to_proto<F: Facts>(
     ask: &F,
+    app: &App,
     found: &Found<'_>,
     holders: &[&AccountHolder],
 ) -> Result<Vec<v1::AccountHolder>, F::Error> {
     let mut latest_first = holders.to_vec();
+    latest_first.retain(|holder| !ask.withholds_account(&app.id, &holder.user));
     latest_first.sort_by_key(|holder| (std::cmp::Reverse(holder.released_at), &holder.user));
     let present = found.user.map_or_else(|| rows::unseen_user_ref(found.user_id), user_ref);
     let mut shown = vec![v1::AccountHolder { user: Some(present), released_at: None }];

@@ -31,13 +31,14 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Services;
+use super::access_file::FollowedAccess;
 use super::changes::STREAMS_MAX;
 use super::gate::{ClientLimits, Gate, Strangers};
 use super::incoming::{self, Door};
 use super::orgs::OrgView;
 use super::stats::ServerStats;
 use super::tls::{Tls, TlsError};
-use crate::config::ServerConfig;
+use crate::config::{ConfigErrors, ServerConfig};
 use crate::core::access::Access;
 
 /// How long calls under way may go on after the shutdown, in milliseconds. The slowest answer takes well below a second;
@@ -81,8 +82,10 @@ pub struct ServerSettings {
     pub client: ClientLimits,
     /// TLS, if it is on.
     pub tls: Option<Tls>,
-    /// Who may call.
+    /// Who may call. Where a file names others, also those that it named at the start.
     pub access: Arc<Access>,
+    /// The file that names others.
+    pub access_file: Option<FollowedAccess>,
     /// Whether look-ups are logged with their callers.
     pub audit_lookups: bool,
     /// What is counted, for the metrics.
@@ -100,6 +103,7 @@ impl Default for ServerSettings {
             client: ClientLimits { calls: 200, watches: 16, calls_per_second: None, answer_bytes: 256 << 20 },
             tls: None,
             access: Arc::default(),
+            access_file: None,
             audit_lookups: false,
             stats: Arc::default(),
         }
@@ -107,11 +111,13 @@ impl Default for ServerSettings {
 }
 
 impl ServerSettings {
-    /// As configured; reads the files of TLS.
+    /// As configured; reads the files of TLS, and the one that names clients.
     ///
     /// # Errors
-    /// [`TlsError`]: these cannot be used.
-    pub fn from_config(config: &ServerConfig) -> Result<Self, TlsError> {
+    /// [`SettingsError`]: these cannot be used.
+    pub fn from_config(config: &ServerConfig) -> Result<Self, SettingsError> {
+        let access_file = config.access_file.clone().map(FollowedAccess::load).transpose();
+        let access_file = access_file.map_err(SettingsError::Access)?;
         Ok(Self {
             reflection: config.reflection,
             max_message_bytes: config.max_message_bytes,
@@ -124,12 +130,24 @@ impl ServerSettings {
                 calls_per_second: config.max_client_calls_per_second,
                 answer_bytes: config.max_client_answer_bytes,
             },
-            tls: config.tls.clone().map(Tls::load).transpose()?,
-            access: Arc::new(config.access.clone()),
+            tls: config.tls.clone().map(Tls::load).transpose().map_err(SettingsError::Tls)?,
+            access: access_file.as_ref().map_or_else(|| Arc::new(config.access.clone()), FollowedAccess::access),
+            access_file,
             audit_lookups: config.audit_lookups,
             stats: Arc::default(),
         })
     }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The files of TLS cannot be used.
+    #[error("set up TLS")]
+    Tls(#[source] TlsError),
+    /// The file that names clients cannot be used.
+    #[error("read server.access_file")]
+    Access(#[source] ConfigErrors),
 }
 
 /// Why the server ended by itself.
@@ -138,9 +156,9 @@ pub enum ServeError {
     /// The reflection service could not be made of the descriptors.
     #[error("build the reflection service")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// The system takes no more connections.
-    #[error("accept connections")]
-    Accept(#[source] io::Error),
+    /// Whoever takes connections or looks after them has failed, which is a defect.
+    #[error("take connections")]
+    Helper(#[source] tokio::task::JoinError),
     /// The transport failed.
     #[error("serve")]
     Transport(#[source] tonic::transport::Error),
@@ -169,16 +187,21 @@ pub async fn serve(
         let _ = drain.wait_for(|is_draining| *is_draining).await;
     };
     let services = services.with_watches_max(settings.max_watches);
-    let ServerSettings { client, tls, access, stats, .. } = settings;
+    let ServerSettings { client, tls, access, access_file, stats, .. } = settings;
     let gate = Gate::new(Arc::clone(&access), client, settings.audit_lookups, Arc::clone(&stats), services.clock());
-    // Ends with this function: who accepts, and who looks at the certificate's files.
+    // Ends with this function: who accepts, who looks at files, and who ends what goes on without a right to.
     let mut helpers = JoinSet::new();
     if let Some(tls) = tls.clone() {
-        let stats = Arc::clone(&stats);
-        helpers.spawn(async move {
-            tls.follow_files(&stats).await;
-            Ok(())
-        });
+        let (stats, connections) = (Arc::clone(&stats), Arc::clone(gate.connections()));
+        helpers.spawn(async move { tls.follow_files(&stats, &connections).await });
+    }
+    if let Some(file) = access_file {
+        let (stats, gate) = (Arc::clone(&stats), gate.clone());
+        helpers.spawn(async move { file.follow(&gate, &stats).await });
+    }
+    if !access.is_open() {
+        let gate = gate.clone();
+        helpers.spawn(async move { gate.keep_sweeping().await });
     }
     // Whoever is not known may ask for the health only.
     let few = |most: usize| if access.is_open() { most } else { most.min(STRANGER_CALLS_MAX) };
@@ -189,6 +212,7 @@ pub async fn serve(
         strangers: Strangers::new(strangers, (settings.max_connections / 8).max(STRANGER_CALLS_MAX)),
         places: Arc::new(Semaphore::new(settings.max_connections)),
         needs_proof: !access.is_open(),
+        connections: Arc::clone(gate.connections()),
         stats,
     };
     let (taken, mut connections) = incoming::queue();
@@ -224,25 +248,16 @@ pub async fn serve(
         become_ready(&orgs, &reporter).await;
         std::future::pending::<()>().await;
     };
-    // The first helper that ends before the shutdown: nobody would come in any more.
-    let accepting = async {
-        match helpers.join_next().await {
-            Some(Ok(ended)) => ended,
-            Some(Err(error)) => Err(io::Error::other(error)),
-            None => Ok(()),
-        }
-    };
-    tokio::select! {
+    // The first helper that ends before the shutdown: nobody would come in any more, or what was taken back be good.
+    let helping = async { helpers.join_next().await.and_then(Result::err) };
+    let failed = tokio::select! {
         ended = &mut serving => return ended.map_err(ServeError::Transport),
-        ended = accepting => {
-            if let Err(error) = ended {
-                return Err(ServeError::Accept(error));
-            }
-        }
-        () = readiness => {}
-        () = shutdown.cancelled() => {}
-    }
-    drain_connections(serving, reporter, &drain_sender, services.drain()).await
+        failed = helping => failed,
+        () = readiness => None,
+        () = shutdown.cancelled() => None,
+    };
+    drain_connections(serving, reporter, &drain_sender, services.drain()).await?;
+    failed.map_or(Ok(()), |error| Err(ServeError::Helper(error)))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

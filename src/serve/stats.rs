@@ -33,14 +33,20 @@ pub(super) enum ConnectionRefusal {
     Slow,
     /// No call that needs a credential passed in time.
     Unproven,
+    /// A stream on it was not read, and its caller is no longer known.
+    Withdrawn,
+    /// The system gave none: it lacks descriptors or memory.
+    System,
 }
 
 impl ConnectionRefusal {
-    pub(super) const ALL: [(Self, &'static str); 4] = [
+    pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::Limit, "limit"),
         (Self::Handshake, "handshake"),
         (Self::Slow, "slow_handshake"),
         (Self::Unproven, "unproven"),
+        (Self::Withdrawn, "withdrawn"),
+        (Self::System, "system"),
     ];
 }
 
@@ -54,6 +60,21 @@ pub struct ServerStats {
     is_reload_failing: AtomicBool,
     /// Milliseconds; 0: not known.
     certificate_not_after: AtomicI64,
+    /// Milliseconds; 0: there are none.
+    revocation_lists_until: AtomicI64,
+    has_access_file: AtomicBool,
+    is_access_failing: AtomicBool,
+}
+
+/// What is told of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TlsStats {
+    /// Whether the files changed and cannot be used.
+    pub(super) is_reload_failing: bool,
+    /// Until when the certificate in use is good.
+    pub(super) not_after: Option<Timestamp>,
+    /// Until when the lists of revoked client certificates are.
+    pub(super) lists_until: Option<Timestamp>,
 }
 
 impl ServerStats {
@@ -92,11 +113,12 @@ impl ServerStats {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A certificate is in use.
-    pub(super) fn use_certificate(&self, not_after: Option<Timestamp>) {
+    /// A certificate is in use, and lists of revoked ones that are good until then.
+    pub(super) fn use_certificate(&self, not_after: Option<Timestamp>, lists_until: Option<Timestamp>) {
         self.has_tls.store(true, Ordering::Relaxed);
         self.is_reload_failing.store(false, Ordering::Relaxed);
         self.certificate_not_after.store(not_after.map_or(0, Timestamp::as_millis), Ordering::Relaxed);
+        self.revocation_lists_until.store(lists_until.map_or(0, Timestamp::as_millis), Ordering::Relaxed);
     }
 
     /// The files of the certificate changed and cannot be used.
@@ -104,15 +126,30 @@ impl ServerStats {
         self.is_reload_failing.store(true, Ordering::Relaxed);
     }
 
-    /// With TLS: whether the files changed and cannot be used, and until when the certificate in use is good.
-    pub(super) fn tls(&self) -> Option<(bool, Option<Timestamp>)> {
+    /// With TLS.
+    pub(super) fn tls(&self) -> Option<TlsStats> {
         if !self.has_tls.load(Ordering::Relaxed) {
             return None;
         }
-        let not_after = match self.certificate_not_after.load(Ordering::Relaxed) {
+        let time = |millis: &AtomicI64| match millis.load(Ordering::Relaxed) {
             0 => None,
             millis => Some(Timestamp::from_millis(millis)),
         };
-        Some((self.is_reload_failing.load(Ordering::Relaxed), not_after))
+        Some(TlsStats {
+            is_reload_failing: self.is_reload_failing.load(Ordering::Relaxed),
+            not_after: time(&self.certificate_not_after),
+            lists_until: time(&self.revocation_lists_until),
+        })
+    }
+
+    /// Whether the file that names clients changed and cannot be used, after each look at it.
+    pub(super) fn access_file(&self, is_failing: bool) {
+        self.has_access_file.store(true, Ordering::Relaxed);
+        self.is_access_failing.store(is_failing, Ordering::Relaxed);
+    }
+
+    /// With a file that names clients: whether it changed and cannot be used.
+    pub(super) fn is_access_failing(&self) -> Option<bool> {
+        self.has_access_file.load(Ordering::Relaxed).then(|| self.is_access_failing.load(Ordering::Relaxed))
     }
 }

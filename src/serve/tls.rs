@@ -1,11 +1,14 @@
-//! TLS of the server: its certificate, its key and the roots of client certificates, from files that may change.
+//! TLS of the server: its certificate, its key, the roots of client certificates and the lists of revoked ones, from files that
+//! may change.
 //!
 //! Entry points: [`Tls::load`] at the start, [`Tls::follow_files`] beside the server.
 //!
 //! Invariants:
 //! - Files that cannot be used change nothing: the last good ones stay in use, and log and metrics say so.
 //! - Certificate and key are used together or not at all: a pair that does not fit is refused by the library.
-//! - No session outlives its connection, so that a client is judged by the roots of now each time it connects.
+//! - No session outlives its connection, so that a client is judged by the roots and lists of now each time it connects; those
+//!   that are connected are judged anew when the files change.
+//! - With lists, a certificate that none of them speaks of is refused, and so is each one once its list is too old.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,15 +18,22 @@ use std::time::Duration;
 use ring::digest::{self, Digest};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::gate::{Connections, Peer};
 use super::stats::ServerStats;
-use crate::config::{SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_secret_file};
-use crate::core::certificate::CertificateFacts;
+use crate::config::{
+    REVOCATION_LISTS_BYTES_MAX, SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_revocation_lists,
+    read_secret_file,
+};
+use crate::core::certificate::{CertificateFacts, RevocationListFacts, common_name};
+use crate::core::ids::Timestamp;
 
 /// How often the files are looked at. They are small; a certificate is renewed days before it lapses.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,7 +60,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: String,
     },
     /// The library refuses them: the key is of another certificate, or of a kind that is not supported.
     #[error("use certificate {} with its key", path.display())]
@@ -61,15 +71,32 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
-    /// The roots of client certificates are refused.
-    #[error("use the roots of client certificates")]
+    /// The roots of client certificates, or the lists of revoked ones, are refused.
+    #[error("use the roots of client certificates and the lists of revoked ones")]
     Roots(#[source] rustls::server::VerifierBuilderError),
 }
 
 /// What is in use.
-struct Loaded {
+pub(super) struct Loaded {
     config: Arc<ServerConfig>,
     facts: Option<CertificateFacts>,
+    /// Judges client certificates, where they are asked for.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Until when all lists of revoked certificates are good.
+    lists_until: Option<Timestamp>,
+}
+
+impl Loaded {
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// Whether a handshake with this certificate would be granted.
+    fn is_good(&self, chain: &[CertificateDer<'static>]) -> bool {
+        let (Some(clients), Some((leaf, above))) = (&self.clients, chain.split_first()) else { return true };
+        let now = DefaultTimeProvider.current_time();
+        now.is_some_and(|now| clients.verify_client_cert(leaf, above, now).is_ok())
+    }
 }
 
 /// The files, and what was made of them last. Clones share it.
@@ -105,29 +132,52 @@ impl Tls {
         Self { interval, ..self }
     }
 
-    /// Takes the next connection with what is in use now.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.loaded.borrow().config))
+    /// What the next connection is taken with.
+    pub(super) fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.borrow())
     }
 
-    /// Uses the files as they change; never ends.
-    pub(super) async fn follow_files(&self, stats: &ServerStats) {
-        let told = |loaded: &Loaded| stats.use_certificate(loaded.facts.as_ref().map(|facts| facts.not_after));
+    /// Judges a connection that others can be told of by now, and that was let in by `before`.
+    pub(super) fn judge_again(&self, peer: &Peer, before: &Arc<Loaded>) {
+        let loaded = self.loaded();
+        if !Arc::ptr_eq(&loaded, before)
+            && let Some(certificate) = &peer.certificate
+        {
+            certificate.judge(|chain| loaded.is_good(chain));
+        }
+    }
+
+    /// Uses the files as they change, and judges those who are connected by them; never ends.
+    pub(super) async fn follow_files(&self, stats: &ServerStats, connections: &Arc<Connections>) {
+        let told = |loaded: &Loaded| {
+            let not_after = loaded.facts.as_ref().map(|facts| facts.not_after);
+            stats.use_certificate(not_after, loaded.lists_until);
+        };
         told(&self.loaded.borrow());
         // Also what could not be used is not tried again before it changes.
         let mut seen = Some(self.seen);
+        let mut is_overdue = false;
         loop {
             tokio::time::sleep(self.interval).await;
             let files = self.files.clone();
             let looked = tokio::task::spawn_blocking(move || look(&files, seen)).await;
+            is_overdue = self.tell_overdue(is_overdue);
             match looked {
                 Ok(Look::Same) => {}
                 Ok(Look::New(fingerprint, loaded)) => {
                     seen = Some(fingerprint);
                     told(&loaded);
                     let not_after = loaded.facts.as_ref().map(|facts| facts.not_after.to_iso()).unwrap_or_default();
-                    tracing::info!(not_after, "the server's certificate was loaded anew");
-                    self.loaded.send_replace(Arc::new(*loaded));
+                    let loaded: Arc<Loaded> = Arc::from(loaded);
+                    self.loaded.send_replace(Arc::clone(&loaded));
+                    let connections = Arc::clone(connections);
+                    let judged = move || connections.judge_certificates(|chain| loaded.is_good(chain));
+                    let refused = tokio::task::spawn_blocking(judged).await.unwrap_or_default();
+                    tracing::info!(
+                        not_after,
+                        refused,
+                        "the server's certificate and the files beside it were loaded anew"
+                    );
                 }
                 Ok(Look::Bad(fingerprint, error)) => {
                     // A file that is missing for a moment has no fingerprint, and is told once all the same.
@@ -136,13 +186,32 @@ impl Tls {
                     stats.reload_failed();
                     if is_news {
                         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                        tracing::error!(%error, cause, "the server's certificate changed and cannot be used: the former one stays");
+                        tracing::error!(%error, cause, "the server's certificate, or a file beside it, changed and cannot be used: the former ones stay");
                     }
                 }
                 Err(error) => tracing::error!(%error, "cannot look at the files of the server's certificate"),
             }
         }
     }
+}
+
+impl Tls {
+    /// Says once that the lists of revoked certificates have become too old; answers whether they are.
+    fn tell_overdue(&self, was_overdue: bool) -> bool {
+        let until = self.loaded.borrow().lists_until;
+        let is_overdue = until.is_some_and(|until| until <= now());
+        if let Some(until) = until.filter(|_| is_overdue && !was_overdue) {
+            let file = self.files.client_crl_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            tracing::error!(%until, file, "a list of revoked client certificates is too old: its clients are refused until there is a newer one");
+        }
+        is_overdue
+    }
+}
+
+/// By the clock that handshakes are judged by.
+fn now() -> Timestamp {
+    let seconds = DefaultTimeProvider.current_time().map(|now| now.as_secs()).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(seconds).unwrap_or_default().saturating_mul(1_000))
 }
 
 /// What a look at the files brought.
@@ -172,31 +241,38 @@ struct Contents {
     certificate: SecretFile,
     key: SecretFile,
     client_roots: Option<SecretFile>,
+    client_lists: Option<SecretFile>,
 }
 
 const CERTIFICATE: &str = "the server's certificate";
 const KEY: &str = "the server's key";
 const CLIENT_ROOTS: &str = "the roots of client certificates";
+const CLIENT_LISTS: &str = "the lists of revoked client certificates";
 
 impl Contents {
     fn read(files: &ServerTlsConfig) -> Result<Self, TlsError> {
-        let read = |what: &'static str, path: &Path| {
-            let file = read_secret_file(path);
-            let file = file.map_err(|source| TlsError::Read { what, path: path.to_owned(), source })?;
-            if file.bytes.len() > SECRET_FILE_BYTES_MAX {
-                let problem = "has more than 65536 bytes";
+        let read = |what: &'static str, path: &Path, read: fn(&Path) -> std::io::Result<SecretFile>, max: usize| {
+            let file = read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })?;
+            if file.bytes.len() > max {
+                let problem = format!("has more than {max} bytes");
                 return Err(TlsError::Content { what, path: path.to_owned(), problem });
             }
             Ok(file)
         };
-        let client_roots = files.client_ca_file.as_deref().map(|path| read(CLIENT_ROOTS, path)).transpose()?;
-        Ok(Self { certificate: read(CERTIFICATE, &files.cert_file)?, key: read(KEY, &files.key_file)?, client_roots })
+        let small = |what, path: &Path| read(what, path, read_secret_file, SECRET_FILE_BYTES_MAX);
+        let lists = |path: &Path| read(CLIENT_LISTS, path, read_revocation_lists, REVOCATION_LISTS_BYTES_MAX);
+        Ok(Self {
+            client_roots: files.client_ca_file.as_deref().map(|path| small(CLIENT_ROOTS, path)).transpose()?,
+            client_lists: files.client_crl_file.as_deref().map(lists).transpose()?,
+            certificate: small(CERTIFICATE, &files.cert_file)?,
+            key: small(KEY, &files.key_file)?,
+        })
     }
 
     fn fingerprint(&self) -> [u8; 32] {
         let of = |file: &SecretFile| digest::digest(&digest::SHA256, &file.bytes);
         let mut all = digest::Context::new(&digest::SHA256);
-        let parts = [Some(&self.certificate), Some(&self.key), self.client_roots.as_ref()];
+        let parts = [Some(&self.certificate), Some(&self.key), self.client_roots.as_ref(), self.client_lists.as_ref()];
         parts.into_iter().flatten().for_each(|file| all.update(of(file).as_ref()));
         let digest: Digest = all.finish();
         digest.as_ref().try_into().unwrap_or_default()
@@ -205,7 +281,7 @@ impl Contents {
     fn build(&self, files: &ServerTlsConfig) -> Result<Loaded, TlsError> {
         let chain = certificates(CERTIFICATE, &files.cert_file, &self.certificate.bytes)?;
         let facts = chain.first().and_then(|leaf| CertificateFacts::read(leaf));
-        let wrong = |problem| TlsError::Content { what: KEY, path: files.key_file.clone(), problem };
+        let wrong = |problem| content(KEY, &files.key_file, problem);
         let key = PrivateKeyDer::from_pem_slice(&self.key.bytes);
         let key = key.map_err(|_| wrong("holds no private key in PEM form without a passphrase"))?;
         if let Some(warning) = self.key.mode_warning(&files.key_file) {
@@ -215,49 +291,100 @@ impl Contents {
         let pair = |source| TlsError::Pair { path: files.cert_file.clone(), source };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().map_err(pair)?;
-        let builder = match (&files.client_ca_file, &self.client_roots) {
-            (Some(path), Some(roots)) => {
-                let roots = certificates(CLIENT_ROOTS, path, &roots.bytes)?;
-                builder.with_client_cert_verifier(verifier(
-                    path,
-                    roots,
-                    provider,
-                    files.is_client_certificate_optional,
-                )?)
-            }
-            _ => builder.with_no_client_auth(),
+        let (mut clients, mut lists_until) = (None, None);
+        if let (Some(path), Some(roots)) = (&files.client_ca_file, &self.client_roots) {
+            let roots = store_of(path, &roots.bytes)?;
+            let lists = self.lists(files, &roots)?;
+            lists_until = lists.until;
+            clients = Some(verifier(roots, lists, provider, files.is_client_certificate_optional)?);
+        }
+        let builder = match &clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+            None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Loaded { config: Arc::new(config), facts })
+        Ok(Loaded { config: Arc::new(config), facts, clients, lists_until })
+    }
+
+    /// The lists of revoked certificates, as far as they can be judged before one is used: none is too old.
+    fn lists(&self, files: &ServerTlsConfig, roots: &RootCertStore) -> Result<Lists, TlsError> {
+        let (Some(path), Some(file)) = (&files.client_crl_file, &self.client_lists) else {
+            return Ok(Lists::default());
+        };
+        let wrong = |problem: &str| content(CLIENT_LISTS, path, problem);
+        let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
+        let ders = read.map_err(|_| wrong("is no PEM file"))?;
+        if ders.is_empty() {
+            return Err(wrong("holds no list in PEM form (-----BEGIN X509 CRL-----)"));
+        }
+        let now = now();
+        let mut facts = Vec::new();
+        for der in &ders {
+            let read = RevocationListFacts::read(der);
+            let list =
+                read.ok_or(wrong("holds something that is no list of version 2 with the time of its next update"))?;
+            if list.next_update <= now {
+                let (name, due) = (&list.issuer_name, list.next_update);
+                let problem =
+                    format!("the list of \"{name}\" is too old: a newer one was due at {due}; put that in its place");
+                return Err(wrong(&problem));
+            }
+            facts.push(list);
+        }
+        for root in &roots.roots {
+            if !facts.iter().any(|list| list.issuer == root.subject.as_ref()) {
+                let root = common_name(root.subject.as_ref());
+                tracing::warn!(
+                    root,
+                    "there is no list of revoked certificates of this root: clients of it are refused"
+                );
+            }
+        }
+        Ok(Lists { ders, until: facts.iter().map(|list| list.next_update).min() })
     }
 }
 
+/// Lists of revoked certificates.
+#[derive(Default)]
+struct Lists {
+    ders: Vec<CertificateRevocationListDer<'static>>,
+    /// When the first of them is too old.
+    until: Option<Timestamp>,
+}
+
+fn content(what: &'static str, path: &Path, problem: &str) -> TlsError {
+    TlsError::Content { what, path: path.to_owned(), problem: problem.to_owned() }
+}
+
 fn certificates(what: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |problem| TlsError::Content { what, path: path.to_owned(), problem };
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let read = read.map_err(|_| wrong("is no PEM file"))?;
+    let read = read.map_err(|_| content(what, path, "is no PEM file"))?;
     if read.is_empty() {
-        return Err(wrong("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"));
+        return Err(content(what, path, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"));
     }
     Ok(read)
 }
 
+fn store_of(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(CLIENT_ROOTS, path, pem)? {
+        let added = roots.add(certificate);
+        added.map_err(|_| content(CLIENT_ROOTS, path, "holds something that is no certificate"))?;
+    }
+    Ok(roots)
+}
+
 fn verifier(
-    path: &Path,
-    certificates: Vec<CertificateDer<'static>>,
+    roots: RootCertStore,
+    lists: Lists,
     provider: Arc<CryptoProvider>,
     is_optional: bool,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let problem = "holds something that is no certificate";
-        let added = roots.add(certificate);
-        added.map_err(|_| TlsError::Content { what: CLIENT_ROOTS, path: path.to_owned(), problem })?;
-    }
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = builder.with_crls(lists.ders).enforce_revocation_expiration();
     let builder = if is_optional { builder.allow_unauthenticated() } else { builder };
     builder.build().map_err(TlsError::Roots)
 }

@@ -14,7 +14,7 @@ use super::columns::{
     app_user_columns, group_columns, join_features, kind_code, user_columns,
 };
 use super::recent::Guard;
-use super::{StoreError, as_i64, missing};
+use super::{StoreError, as_i64, meta, missing};
 use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, Timestamp, UserId};
 use crate::core::model::{AppUser, Key, Kind, Row, Scope, User};
 use crate::core::normalize::lookup_key;
@@ -202,6 +202,9 @@ impl Apply<'_> {
                 let n = self.group_n(&group.id)?;
                 let source = group.source_app.as_ref().map(|app| self.app_n(app)).transpose()?;
                 let (put, _) = self.put_row(Kind::Group, &GROUPS, &[n], &group_columns(group, source), &[])?;
+                if source.is_some() && matches!(put, Put::New | Put::Changed(_)) {
+                    self.note_group_of_app()?;
+                }
                 Ok(put)
             }
             Row::App(app) => {
@@ -223,9 +226,17 @@ impl Apply<'_> {
             Row::AppUser(app_user) => self.put_app_user(app_user),
             Row::AppGroup(app_group) => {
                 let key = [self.app_n(&app_group.app)?, self.group_n(&app_group.group)?];
-                Ok(self.put_row(Kind::AppGroup, &APP_GROUPS, &key, &app_group_columns(app_group), &[])?.0)
+                let (put, _) = self.put_row(Kind::AppGroup, &APP_GROUPS, &key, &app_group_columns(app_group), &[])?;
+                if matches!(put, Put::New) {
+                    self.note_group_of_app()?;
+                }
+                Ok(put)
             }
         }
+    }
+
+    fn note_group_of_app(&self) -> Result<(), StoreError> {
+        meta::put_integer(self.sql, meta::GROUPS_OF_APPS, as_i64(self.revision.0))
     }
 
     fn put_user(&mut self, user: &User) -> Result<Put, StoreError> {

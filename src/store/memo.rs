@@ -22,7 +22,7 @@ pub(super) struct Memo {
     /// Surrogates of apps that were asked for. No more of them than there are apps.
     pub(super) apps: RefCell<HashMap<AppId, i64>>,
     pub(super) everyone: OnceCell<Option<i64>>,
-    pub(super) groups_mark: OnceCell<(u64, i64)>,
+    pub(super) groups_mark: OnceCell<(u64, i64, i64)>,
     pub(super) has_overrides: OnceCell<bool>,
     pub(super) org_id: OnceCell<Option<OrgId>>,
 }

@@ -82,6 +82,10 @@ pub(super) fn rows_name(kind: Kind) -> String {
     format!("rows_{}", kind_code(kind))
 }
 
+/// Name of the revision at which an app last got a group, by an assignment or by a source. Not for those that are taken away:
+/// whoever remembers which groups apps have may know too many, never too few.
+pub(super) const GROUPS_OF_APPS: &str = "groups_of_apps_revision";
+
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }

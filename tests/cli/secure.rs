@@ -132,3 +132,19 @@ fn a_certificate_that_cannot_be_used_stops_the_start() {
     place.set("OKTA_IDMAP_SERVER__TLS_KEY_FILE", &format!("{KEYS}/../p256-pkcs8.pem"));
     place.run(&["serve"]).assert(1, "", "set up TLS: use certificate");
 }
+
+#[test]
+fn a_file_of_clients_that_cannot_be_used_stops_the_start() {
+    let mut place = Place::with_org();
+    let file = place.path().join("access.toml");
+    place.set("OKTA_IDMAP_SERVER__LISTEN", "127.0.0.1:0");
+    place.set("OKTA_IDMAP_SERVER__ACCESS_FILE", &file.display().to_string());
+    place.run(&["serve"]).assert(2, "", "read configuration file");
+    std::fs::write(&file, "[server.tokens]\nindexer = 'read oidm_0123456789abcdef0123456789abcdef0123456789a'\n")
+        .unwrap();
+    let ran = place.run(&["serve"]);
+    ran.assert(2, "", "access.toml:2:1: server.tokens: an entry is not a role and a hash");
+    assert!(!ran.err.contains("oidm_0"), "{ran:?}");
+    // The configuration itself is right.
+    place.run(&["config"]).assert(0, "access_file = ", "");
+}

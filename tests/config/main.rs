@@ -385,6 +385,9 @@ fn every_key_is_a_variable() {
             // What is of no use alone.
             let others: &[&str] = match key.path.as_str() {
                 "server.tls_client_ca_file" => &["SERVER__TLS_CERT_FILE", "SERVER__TLS_KEY_FILE", "SERVER__CLIENTS"],
+                "server.tls_client_crl_file" => {
+                    &["SERVER__TLS_CERT_FILE", "SERVER__TLS_KEY_FILE", "SERVER__TLS_CLIENT_CA_FILE", "SERVER__CLIENTS"]
+                }
                 path if path.starts_with("server.tls_") => &["SERVER__TLS_CERT_FILE", "SERVER__TLS_KEY_FILE"],
                 "client.cert_file" | "client.key_file" => &["CLIENT__CERT_FILE", "CLIENT__KEY_FILE"],
                 _ => &[],
@@ -488,6 +491,7 @@ fn the_effective_configuration_names_its_sources() {
         tls_cert_file = "" # default
         tls_key_file = "" # default
         tls_client_ca_file = "" # default
+        tls_client_crl_file = "" # default
         tls_client_certificate = "required" # default
         allow_insecure_remote = false # default
         max_connections = 800 # default
@@ -500,6 +504,7 @@ fn the_effective_configuration_names_its_sources() {
         reflection = true # default
         max_message_bytes = "4MiB" # default
         max_concurrent_streams = 200 # default
+        access_file = "" # default
 
         [client]
         server = "http://[::1]:9000" # flag --listen
@@ -602,6 +607,7 @@ fn the_effective_configuration_names_its_sources() {
         tls_cert_file = "" # default
         tls_key_file = "" # default
         tls_client_ca_file = "" # default
+        tls_client_crl_file = "" # default
         tls_client_certificate = "required" # default
         allow_insecure_remote = false # default
         max_connections = 800 # default
@@ -614,6 +620,7 @@ fn the_effective_configuration_names_its_sources() {
         reflection = true # default
         max_message_bytes = "4MiB" # default
         max_concurrent_streams = 200 # default
+        access_file = "" # default
 
         [client]
         server = "http://127.0.0.1:8450" # default

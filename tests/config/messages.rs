@@ -183,7 +183,7 @@ Jira = "fuzzy"
             okta-idmap.toml:9:1: server.reflection: expected true or false, got "yes"
             okta-idmap.toml:10:1: server.max_message_bytes: expected a size from 64KiB to 64MiB, written like "64MB", "64MiB" or a number of bytes, got "1GB"
             okta-idmap.toml:11:1: server.max_concurrent_streams: expected a whole number from 1 to 10000, got 0
-            okta-idmap.toml:7:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens] or [server.clients]; where something in front of it does both, server.allow_insecure_remote = true
+            okta-idmap.toml:7:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens], [server.clients] or server.access_file; where something in front of it does both, server.allow_insecure_remote = true
             okta-idmap.toml:13:1: client.server: http:// is for loopback hosts only, write https://10.0.0.1:8450
             okta-idmap.toml:15:1: index.commit_interval: expected a duration from 100ms to 1m, written like "15s", "6h" or "1h30m", got "1ms"
             okta-idmap.toml:16:1: index.writer_heap_bytes: expected a size from 15MB to 2GB, written like "64MB", "64MiB" or a number of bytes, got 1000

@@ -38,13 +38,13 @@ fn an_address_that_others_reach_needs_tls_and_clients() {
     check(
         everywhere,
         expect![
-            "2:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens] or [server.clients]; where something in front of it does both, server.allow_insecure_remote = true"
+            "2:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens], [server.clients] or server.access_file; where something in front of it does both, server.allow_insecure_remote = true"
         ],
     );
     check(
         &format!("{everywhere}{TLS}"),
         expect![
-            "2:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without authentication anyone who reaches it could read who is who; set [server.tokens] or server.tls_client_ca_file and [server.clients]; where something in front of it does both, server.allow_insecure_remote = true"
+            "2:1: server.listen: 0.0.0.0:8450 is not a loopback address, and without authentication anyone who reaches it could read who is who; set [server.tokens] or server.tls_client_ca_file and [server.clients], here or in a server.access_file; where something in front of it does both, server.allow_insecure_remote = true"
         ],
     );
     check(
@@ -56,7 +56,7 @@ fn an_address_that_others_reach_needs_tls_and_clients() {
     check(
         &format!("listen = '[::ffff:127.0.0.1]:8450'\n{TLS}"),
         expect![
-            "2:1: server.listen: [::ffff:127.0.0.1]:8450 is not a loopback address, and without authentication anyone who reaches it could read who is who; set [server.tokens] or server.tls_client_ca_file and [server.clients]; where something in front of it does both, server.allow_insecure_remote = true"
+            "2:1: server.listen: [::ffff:127.0.0.1]:8450 is not a loopback address, and without authentication anyone who reaches it could read who is who; set [server.tokens] or server.tls_client_ca_file and [server.clients], here or in a server.access_file; where something in front of it does both, server.allow_insecure_remote = true"
         ],
     );
     check(
@@ -75,13 +75,13 @@ fn the_flag_and_the_variable_are_no_way_around_it() {
     check_error(
         Case::default().and_flags(flags),
         expect![
-            "--listen: server.listen: 192.0.2.1:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens] or [server.clients]; where something in front of it does both, server.allow_insecure_remote = true"
+            "--listen: server.listen: 192.0.2.1:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens], [server.clients] or server.access_file; where something in front of it does both, server.allow_insecure_remote = true"
         ],
     );
     check_error(
         Case::env(&[("OKTA_IDMAP_SERVER__LISTEN", "[::]:8450")]),
         expect![
-            "OKTA_IDMAP_SERVER__LISTEN: server.listen: [::]:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens] or [server.clients]; where something in front of it does both, server.allow_insecure_remote = true"
+            "OKTA_IDMAP_SERVER__LISTEN: server.listen: [::]:8450 is not a loopback address, and without TLS and without authentication anyone who reaches it could read who is who; set server.tls_cert_file and server.tls_key_file, and [server.tokens], [server.clients] or server.access_file; where something in front of it does both, server.allow_insecure_remote = true"
         ],
     );
 }
@@ -105,12 +105,18 @@ fn tls_needs_all_its_parts() {
     check(
         &format!("{TLS}tls_client_ca_file = 'ca.pem'"),
         expect![
-            "4:1: server.tls_client_ca_file: gives no right by itself: name clients in [server.clients], or tokens in [server.tokens]"
+            "4:1: server.tls_client_ca_file: gives no right by itself: name clients in [server.clients], or tokens in [server.tokens], here or in a server.access_file"
         ],
     );
     check(
         &format!("{TLS}[server.clients]\n'CN=a' = 'read'"),
         expect!["5:1: server.clients: names certificates that nobody is asked for: set server.tls_client_ca_file, too"],
+    );
+    check(
+        &format!("{TLS}tls_client_crl_file = 'crl.pem'"),
+        expect![
+            "4:1: server.tls_client_crl_file: is about certificates that nobody is asked for: set server.tls_client_ca_file, too"
+        ],
     );
     check(
         &format!("{TLS}tls_client_certificate = 'maybe'"),
@@ -178,12 +184,87 @@ fn who_may_call_is_what_the_tables_say() {
     let hash = TokenHash::of(token.expose()).unwrap();
     let text = leak(format!("[server.tokens]\noncall = 'admin {hash}'\n[orgs]\n"));
     let access = Case::file(text).config().server.access;
-    let place = access.by_token(token.expose()).unwrap();
+    let place = access.by_token(&hash).unwrap();
     assert_eq!((access.clients()[place].name.as_str(), access.clients()[place].role), ("oncall", Role::Admin));
     // A variable, too; and of the same name the variable's.
     let env = [("OKTA_IDMAP_SERVER__TOKENS", leak(format!("{{ oncall = 'read {hash}' }}")) as &'static str)];
     let access = Case::file(text).and_env(&env).config().server.access;
-    assert_eq!(access.clients()[access.by_token(token.expose()).unwrap()].role, Role::Read);
+    assert_eq!(access.clients()[access.by_token(&hash).unwrap()].role, Role::Read);
+}
+
+#[test]
+fn a_file_names_clients_beside_the_configuration() {
+    /// What a file that names clients comes to, beside these lines of `[server]`.
+    fn named(lines: &str, content: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.toml");
+        std::fs::write(&path, content).unwrap();
+        let lines = format!("[server]\naccess_file = '{}'\n{lines}", path.display());
+        let config = Case::file(leak(lines)).config();
+        assert!(!config.server.access.is_open());
+        let shown = config.server.access_file.unwrap().read().map_or_else(
+            |errors| errors.to_string().replace(&path.display().to_string(), "FILE"),
+            |access| {
+                assert!(!access.is_open());
+                let named = access.clients().iter().map(|client| format!("{} {}", client.name, client.role));
+                named.collect::<Vec<_>>().join(", ")
+            },
+        );
+        assert!(!is_shown(&shown));
+        shown
+    }
+
+    #[track_caller]
+    fn check(lines: &str, content: &str, expected: Expect) {
+        expected.assert_eq(&named(lines, content));
+    }
+    let other = HASH.replace("sha256:c3", "sha256:c4");
+    let own = format!("[server.tokens]\nindexer = 'read {HASH}'\n");
+    let certificates = format!("{TLS}tls_client_ca_file = 'ca.pem'\n");
+    check("", "", expect![""]);
+    check("", "# nobody\n[server.tokens]\n[server.clients]\n", expect![""]);
+    check(&own, "", expect!["indexer read"]);
+    check(&own, &format!("[server.tokens]\noncall = 'admin {other}'"), expect!["indexer read, oncall admin"]);
+    check(
+        &format!("{certificates}{own}"),
+        "[server.clients]\n'DNS=a.example' = 'explain'",
+        expect!["indexer read, DNS=a.example explain"],
+    );
+    check(
+        &own,
+        &format!("[server.tokens]\nindexer = 'admin {other}'"),
+        expect![[r#"FILE:2:1: server.tokens: "indexer" is named in the configuration file as well: keep one of them"#]],
+    );
+    check(
+        &own,
+        &format!("[server.tokens]\nother = 'admin {HASH}'"),
+        expect![[
+            r#"FILE:2:1: server.tokens: "other" has the token of another name: each client has a token of its own"#
+        ]],
+    );
+    check(
+        "",
+        "[server.clients]\n'CN=a' = 'read'",
+        expect![
+            "FILE:1:9: server.clients: names certificates that nobody is asked for: set server.tls_client_ca_file in the configuration"
+        ],
+    );
+    check(
+        "",
+        &format!("[server.tokens]\na = '{CANARY}'\nb = 'owner {HASH}'"),
+        expect![[r#"
+            FILE:2:1: server.tokens: an entry is not a role and a hash, as `okta-idmap config token` prints them: "read sha256:…"
+            FILE:3:1: server.tokens: an entry is not a role and a hash, as `okta-idmap config token` prints them: "read sha256:…""#]],
+    );
+    check("", "[server.tokens", expect!["FILE:1:15: not valid TOML: unclosed table, expected `]`"]);
+    check(
+        "",
+        "[server]\nlisten = '0.0.0.0:1'\n[log]\nlevel = 'info'\n[orgs.a]\n",
+        expect![[r#"
+        FILE:2:1: unknown key "listen"; valid keys of [server]: tokens, clients
+        FILE:3:2: unknown key "log"; valid keys: server, orgs
+        FILE:5:7: orgs: this file takes [server.tokens] and [server.clients] only"#]],
+    );
 }
 
 #[test]

@@ -278,6 +278,50 @@ async fn gaps_make_an_access_list_unsafe() {
 }
 
 #[tokio::test]
+async fn members_of_a_group_that_no_app_has_are_no_gap() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    let mut client = server.lookup().await;
+    let client = &mut client;
+    let meta = async |client: &mut Lookup| shown_meta(expand(client, user_by_id(&user_id(4))).await.meta.as_ref());
+    assert_eq!(meta(client).await, "COMPLETE");
+    // As with `groups.members = "assigned"`: the members were never read. Nor does a list count that fails.
+    let new = ["00gnew", "00gtwo", "00gsrc"].map(|id| Row::Group(group(id, id, GroupType::OktaGroup)));
+    world.put(new.into()).await;
+    let members = |group: &str| Scope::GroupMembers(GroupId::new(group).unwrap());
+    world.open_gap(members("00gnew"), GapKind::Forbidden, "403").await;
+    assert_eq!(meta(client).await, "COMPLETE");
+    // Which groups somebody is in is another question.
+    let request = v1::ListUserGroupsRequest { user: user_by_id(&user_id(4)), ..Default::default() };
+    let groups = client.list_user_groups(request).await.unwrap().into_inner();
+    let not_read = |group: &str| format!("NOT_READ:group_members({group})");
+    let of_all = format!(
+        "PARTIAL 4 FORBIDDEN:group_members(00gnew) {} {} {}",
+        not_read("00gnew"),
+        not_read("00gsrc"),
+        not_read("00gtwo")
+    );
+    assert_eq!(shown_meta(groups.meta.as_ref()), of_all);
+    // As soon as an app has it, by an assignment or as its source, it could give a principal.
+    world.put(vec![assigned("0oaeu", "00gtwo")]).await;
+    assert_eq!(meta(client).await, format!("PARTIAL 1 {}", not_read("00gtwo")));
+    let source = |id: &str| {
+        Row::Group(Group { source_app: Some(AppId::new("0oaus").unwrap()), ..group(id, id, GroupType::AppGroup) })
+    };
+    world.put(vec![source("00gsrc")]).await;
+    assert_eq!(meta(client).await, format!("PARTIAL 2 {} {}", not_read("00gsrc"), not_read("00gtwo")));
+    world.read(members("00gtwo"), vec![member("00gtwo", &user_id(4))]).await;
+    world.read(members("00gsrc"), Vec::new()).await;
+    let person = expand(client, user_by_id(&user_id(4))).await;
+    assert_eq!(shown_meta(person.meta.as_ref()), "COMPLETE");
+    assert!(principals(&person).contains("group:0oaeu:00gtwo"));
+    // A list of assignments that could not be read may lack one of any group.
+    let app_groups = Scope::AppGroups(AppId::new("0oaus").unwrap());
+    world.open_gap(app_groups, GapKind::Forbidden, "403").await;
+    assert_eq!(meta(client).await, "PARTIAL 1 FORBIDDEN:app_groups(0oaus)");
+}
+
+#[tokio::test]
 async fn principals_need_the_id_of_the_org() {
     let server = World::empty().serve().await;
     let mut client = server.lookup().await;

@@ -2,7 +2,7 @@
 
 use okta_idmap::core::coverage::GapKind;
 use okta_idmap::core::ids::{AppId, GroupId};
-use okta_idmap::core::model::{GroupType, Row, Scope};
+use okta_idmap::core::model::{AppGroup, GroupType, Row, Scope};
 use okta_idmap_proto::v1;
 
 use super::world::{Server, World, account, app_by_id, group, shown_meta, user_by_id};
@@ -82,7 +82,7 @@ async fn gaps_stand_against_what_they_could_change() {
     let world = World::crawled().await;
     let server = world.serve().await;
     check(&server, "none", &[]).await;
-    let cases: [(Scope, &[&str]); 8] = [
+    let cases: [(Scope, &[&str]); 9] = [
         (
             Scope::Users,
             &["resolve", "user", "accounts", "groups of user", "members", "everyone", "app users", "principals"],
@@ -92,7 +92,9 @@ async fn gaps_stand_against_what_they_could_change() {
         (app_users("0oaeu"), &["resolve", "accounts", "app users", "principals"]),
         (app_users("0oaoff"), &["accounts", "principals"]),
         (Scope::AppGroups(AppId::new("0oaeu").unwrap()), &["app groups", "acl", "principals"]),
-        (members("00gimp"), &["groups of user", "principals"]),
+        // No app has the one, and Jira the other.
+        (members("00gimp"), &["groups of user"]),
+        (members("00gops"), &["groups of user", "members", "principals"]),
         (
             Scope::Log,
             &[
@@ -125,6 +127,15 @@ async fn new_groups_and_apps_are_gaps_until_they_are_read() {
     let server = world.serve().await;
     check(&server, "none", &[]).await;
     world.put(vec![Row::Group(group("00gnew", "New", GroupType::OktaGroup))]).await;
+    check(&server, "NOT_READ:group_members(00gnew)", &["groups of user"]).await;
+    // Only where an app has it, somebody could get a principal by it.
+    let assigned = AppGroup {
+        app: AppId::new("0oaus").unwrap(),
+        group: GroupId::new("00gnew").unwrap(),
+        priority: None,
+        last_updated: None,
+    };
+    world.put(vec![Row::AppGroup(assigned)]).await;
     check(&server, "NOT_READ:group_members(00gnew)", &["groups of user", "principals"]).await;
     world.read(members("00gnew"), Vec::new()).await;
     check(&server, "none", &[]).await;

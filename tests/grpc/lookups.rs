@@ -1,7 +1,8 @@
 //! Point look-ups: accounts, batches, users, memberships.
 
+use okta_idmap::core::coverage::{CoveragePolicy, GapKind, OnGap};
 use okta_idmap::core::ids::{AppId, UserId};
-use okta_idmap::core::model::{Key, Row};
+use okta_idmap::core::model::{Key, Row, Scope};
 use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings};
 use okta_idmap::core::resolve::IdentifierKind;
 use okta_idmap_proto::v1;
@@ -104,6 +105,44 @@ async fn reused_names_name_their_holders() {
     assert_eq!(subject.outcome(), v1::SubjectOutcome::NotUnique);
     assert!(subject.user.is_none());
     assert_eq!(subject.resolution.unwrap().outcome(), v1::ResolutionOutcome::Reused);
+}
+
+#[tokio::test]
+async fn a_refusal_names_nobody_whose_rows_are_withheld() {
+    let world = World::crawled().await;
+    world.remove(Key::AppUser(AppId::new("0oaeu").unwrap(), UserId::new(&user_id(4)).unwrap())).await;
+    world.put(vec![Row::AppUser(app_user("0oaeu", &user_id(5), "user4"))]).await;
+    let strict = || {
+        let policy = CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() };
+        Server::start([world.view().with_coverage_policy(policy)])
+    };
+    let of_user = |n: usize| Scope::User(UserId::new(&user_id(n)).unwrap());
+    let (reused, ambiguous) = ("REUSED USER_NAME_EXACT", "AMBIGUOUS USER_NAME_EXACT");
+    // One gap more each time.
+    let cases = [
+        (None, format!("{reused} 00u0005@0 00u0004@1"), format!("{ambiguous} ?00u0001 ?00u0002 of 2")),
+        // The earlier holder; then one of the two.
+        (Some(of_user(4)), format!("{reused} 00u0005@0"), format!("{ambiguous} ?00u0001 ?00u0002 of 2")),
+        (Some(of_user(1)), format!("{reused} 00u0005@0"), format!("{ambiguous} ?00u0002 of 2")),
+        // The present holder: nobody can be named.
+        (Some(of_user(5)), "UNKNOWN_GAP".to_owned(), format!("{ambiguous} ?00u0002 of 2")),
+        (Some(Scope::Users), "UNKNOWN_GAP".to_owned(), format!("{ambiguous} of 2")),
+    ];
+    for (scope, of_reused, of_ambiguous) in cases {
+        if let Some(scope) = &scope {
+            world.open_gap(scope.clone(), GapKind::Forbidden, "GET: 403 E0000006").await;
+        }
+        let server = strict().await;
+        let mut client = server.lookup().await;
+        for (app, name, expected) in [("0oaeu", "user4", of_reused), ("0oaus", "dup", of_ambiguous)] {
+            let resolution = resolve(&mut client, app, name).await.resolution.unwrap();
+            assert_eq!(shown(&resolution), expected, "{app} {name} {scope:?}");
+        }
+        // By default rows are answered as last seen.
+        let server = world.serve().await;
+        let kept = resolve(&mut server.lookup().await, "0oaus", "dup").await.resolution.unwrap();
+        assert_eq!(shown(&kept), format!("{ambiguous} ?00u0001 ?00u0002 of 2"));
+    }
 }
 
 #[tokio::test]

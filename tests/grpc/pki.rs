@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 /// A root with its key.
@@ -43,18 +44,48 @@ impl Authority {
 
     /// For a client with a common name, and a URI `spiffe://test/<name>`; good until the end of this year.
     pub(crate) fn client_until(&self, name: &str, year: i32) -> Pair {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names.push(SanType::URI(format!("spiffe://test/{name}").try_into().unwrap()));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_after = date_time_ymd(year, 12, 31);
+        self.sign(&client_params(name, year))
+    }
+
+    /// A client with a number, by which it can be revoked.
+    pub(crate) fn client_numbered(&self, name: &str, number: u64) -> Pair {
+        let mut params = client_params(name, 2200);
+        params.serial_number = Some(SerialNumber::from(number));
         self.sign(&params)
+    }
+
+    /// The list of revoked clients; the next is due on the first day of that year.
+    pub(crate) fn revoked(&self, numbers: &[u64], next_year: i32) -> String {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// The same, good for long.
     pub(crate) fn client(&self, name: &str) -> Pair {
         self.client_until(name, 2200)
     }
+}
+
+fn client_params(name: &str, year: i32) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.subject_alt_names.push(SanType::URI(format!("spiffe://test/{name}").try_into().unwrap()));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_after = date_time_ymd(year, 12, 31);
+    params
 }
 
 /// Files of a server, in a directory of their own.
@@ -75,9 +106,13 @@ impl Files {
 
     /// As tools do that renew certificates: one file after the other.
     pub(crate) fn replace(&self, cert: &str, key: &str) {
-        for (name, content) in [("cert.pem", cert), ("key.pem", key)] {
-            std::fs::write(self.path("new"), content).unwrap();
-            std::fs::rename(self.path("new"), self.path(name)).unwrap();
-        }
+        self.put("cert.pem", cert);
+        self.put("key.pem", key);
+    }
+
+    /// Puts one in place.
+    pub(crate) fn put(&self, name: &str, content: &str) {
+        std::fs::write(self.path("new"), content).unwrap();
+        std::fs::rename(self.path("new"), self.path(name)).unwrap();
     }
 }

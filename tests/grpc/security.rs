@@ -24,14 +24,14 @@ use super::raw::RawCodec;
 use super::world::{Server, World, member, user, user_by_id, user_id};
 
 /// Longest wait for something that should come at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn token(role: Role) -> String {
+pub(crate) fn token(role: Role) -> String {
     token_of(&[role as u8; 32]).expose().to_owned()
 }
 
 /// A token for each role.
-fn tokens() -> Access {
+pub(crate) fn tokens() -> Access {
     let mut access = Access::default();
     for role in Role::ALL {
         assert!(access.add_token(role.name(), role, TokenHash::of(&token(role)).unwrap()));
@@ -39,7 +39,7 @@ fn tokens() -> Access {
     access
 }
 
-fn with(access: Access) -> ServerSettings {
+pub(crate) fn with(access: Access) -> ServerSettings {
     ServerSettings { access: Arc::new(access), ..ServerSettings::default() }
 }
 
@@ -137,8 +137,8 @@ async fn without_clients_nothing_is_asked_for() {
 }
 
 /// A server with TLS.
-struct Secure {
-    files: Files,
+pub(crate) struct Secure {
+    pub(crate) files: Files,
     server: Server,
     authority: Authority,
     metrics: SocketAddr,
@@ -147,15 +147,30 @@ struct Secure {
 
 impl Secure {
     async fn start(world: &World, settings: ServerSettings, client_roots: Option<&str>, optional: bool) -> Self {
+        Self::start_with(world, settings, client_roots, None, optional).await
+    }
+
+    /// The same with lists of revoked certificates.
+    pub(crate) async fn start_with(
+        world: &World,
+        settings: ServerSettings,
+        client_roots: Option<&str>,
+        client_lists: Option<&str>,
+        optional: bool,
+    ) -> Self {
         let authority = Authority::new("server root");
         let files = Files::new(&authority.server());
         if let Some(roots) = client_roots {
             std::fs::write(files.path("roots.pem"), roots).unwrap();
         }
+        if let Some(lists) = client_lists {
+            std::fs::write(files.path("lists.pem"), lists).unwrap();
+        }
         let config = ServerTlsConfig {
             cert_file: files.path("cert.pem"),
             key_file: files.path("key.pem"),
             client_ca_file: client_roots.map(|_| files.path("roots.pem")),
+            client_crl_file: client_lists.map(|_| files.path("lists.pem")),
             is_client_certificate_optional: optional,
         };
         let tls = Some(Tls::load(config).unwrap().every(Duration::from_millis(20)));
@@ -165,7 +180,7 @@ impl Secure {
         let metrics = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         let orgs = Orgs::new([world.view()]);
-        tasks.spawn(async move { serve_http(listener, orgs, stats, CancellationToken::new()).await.unwrap() });
+        tasks.spawn(async move { serve_http(listener, orgs, stats, CancellationToken::new()).await });
         Self { files, server, authority, metrics, tasks }
     }
 
@@ -187,12 +202,12 @@ impl Secure {
         endpoint.tls_config(tls).unwrap().connect_timeout(PATIENCE).connect().await
     }
 
-    async fn connect(&self, client: Option<&Pair>) -> Result<Channel, tonic::transport::Error> {
+    pub(crate) async fn connect(&self, client: Option<&Pair>) -> Result<Channel, tonic::transport::Error> {
         self.connect_trusting(&self.authority.root_pem, client).await
     }
 
     /// What a look-up comes to: `OK`, the reason of the refusal, or that there is no connection.
-    async fn outcome(&self, client: Option<&Pair>, authorization: Option<&str>) -> String {
+    pub(crate) async fn outcome(&self, client: Option<&Pair>, authorization: Option<&str>) -> String {
         match self.connect(client).await {
             Ok(channel) => look_up(&channel, authorization).await,
             Err(_) => "no connection".to_owned(),
@@ -200,7 +215,7 @@ impl Secure {
     }
 
     /// The value of a sample.
-    async fn metric(&self, name: &str) -> String {
+    pub(crate) async fn metric(&self, name: &str) -> String {
         let mut stream = TcpStream::connect(self.metrics).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
@@ -209,7 +224,7 @@ impl Secure {
         line.unwrap_or_else(|| panic!("no {name} in {answer}")).to_owned()
     }
 
-    async fn until_metric(&self, name: &str, expected: &str) {
+    pub(crate) async fn until_metric(&self, name: &str, expected: &str) {
         let reached = async {
             while self.metric(name).await != expected {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -218,13 +233,13 @@ impl Secure {
         tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{name} does not become {expected}"));
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.server.stop().await;
         self.tasks.shutdown().await;
     }
 }
 
-async fn look_up(channel: &Channel, authorization: Option<&str>) -> String {
+pub(crate) async fn look_up(channel: &Channel, authorization: Option<&str>) -> String {
     let mut client = okta_idmap_proto::v1::lookup_client::LookupClient::new(channel.clone());
     let mut request = Request::new(v1::GetUserRequest { user: user_by_id(&user_id(2)), context: None });
     if let Some(authorization) = authorization {
@@ -395,7 +410,7 @@ async fn there_are_only_so_many_connections() {
 
 /// What is logged meanwhile, at info and above.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -409,7 +424,7 @@ impl std::io::Write for Log {
 }
 
 impl Log {
-    fn lines_with(&self, part: &str) -> Vec<String> {
+    pub(crate) fn lines_with(&self, part: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
     }

@@ -1327,11 +1327,12 @@ pub struct Resolution {
     /// All reasons why INACTIVE, in the order user, app user, app; empty for every other outcome.
     #[prost(message, repeated, tag = "7")]
     pub inactive_reasons: ::prost::alloc::vec::Vec<InactiveReason>,
-    /// For REUSED: who held the name, latest first, the present holder at the head; at most 20. Else empty.
+    /// For REUSED: who held the name, latest first, the present holder at the head; at most 20, without those whose rows are
+    /// withheld (`coverage.on_gap`). Else empty.
     #[prost(message, repeated, tag = "8")]
     pub holders: ::prost::alloc::vec::Vec<AccountHolder>,
-    /// For AMBIGUOUS, if the request had `include_candidates`: who may be meant, ordered by user id, at most 20. Else
-    /// empty.
+    /// For AMBIGUOUS, if the request had `include_candidates`: who may be meant, ordered by user id, at most 20, without those
+    /// whose rows are withheld (`coverage.on_gap`). Else empty.
     #[prost(message, repeated, tag = "9")]
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
     /// For AMBIGUOUS: how many users may be meant. Else 0.

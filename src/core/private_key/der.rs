@@ -1,4 +1,4 @@
-//! The little of ASN.1 DER that private keys and certificates need. Entry points: [`Elements`], [`pkcs8`], [`sec1`].
+//! The little of ASN.1 DER that private keys, certificates and lists of revoked ones need. Entry points: [`Elements`], [`pkcs8`], [`sec1`].
 //!
 //! Invariant: every input is an answer or `None`; nothing is copied.
 
@@ -31,8 +31,8 @@ impl<'a> Elements<'a> {
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // Keys and certificates are shorter than 64 KiB.
-            0x81 | 0x82 => {
+            // Keys and certificates are shorter than 64 KiB, lists of revoked ones than 16 MiB.
+            0x81..=0x83 => {
                 let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
             }

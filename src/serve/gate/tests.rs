@@ -3,7 +3,8 @@
 use tonic::Code;
 
 use super::*;
-use crate::core::access::{CertificateName, TokenHash};
+use crate::core::access::CertificateName;
+use crate::core::certificate::CertificateFacts;
 
 const NOW: Timestamp = Timestamp::from_millis(1_770_000_000_000);
 const LIMITS: ClientLimits = ClientLimits { calls: 2, watches: 1, calls_per_second: None, answer_bytes: 1 << 20 };
@@ -30,12 +31,14 @@ fn known() -> Access {
 }
 
 fn peer(address: &str, certificate: Option<(&str, i64)>) -> Peer {
-    let certificate = certificate.map(|(name, good_for_millis)| CertificateFacts {
-        names: vec![CertificateName::parse(name).unwrap()],
-        not_after: NOW.plus_millis(good_for_millis),
+    let certificate = certificate.map(|(name, good_for_millis)| {
+        PeerCertificate::of(CertificateFacts {
+            names: vec![CertificateName::parse(name).unwrap()],
+            not_after: NOW.plus_millis(good_for_millis),
+        })
     });
-    let stranger = Arc::new(ClientState::new(LIMITS));
-    Peer { address: format!("{address}:1").parse().unwrap(), stranger, certificate, is_proven: AtomicBool::new(false) }
+    let (stranger, is_proven) = (Arc::new(ClientState::new(LIMITS)), AtomicBool::new(false));
+    Peer { address: format!("{address}:1").parse().unwrap(), stranger, certificate, is_proven, cut: Cut::default() }
 }
 
 fn headers(authorizations: &[&str]) -> HeaderMap {
@@ -247,6 +250,134 @@ async fn an_answer_ends_with_the_certificate() {
         gate.0.end_at(Some(NOW.plus_millis(-1))).is_some()
             && gate.0.end_at(Some(Timestamp::from_millis(i64::MAX))).is_some()
     );
+}
+
+fn without(name: &str, role: Option<Role>) -> Access {
+    let mut access = Access::awaiting();
+    for (kept, token, kept_role) in [("r", READ, Role::Read), ("e", EXPLAIN, Role::Explain), ("a", ADMIN, Role::Admin)]
+    {
+        let role = if kept == name { role } else { Some(kept_role) };
+        role.iter().for_each(|role| assert!(access.add_token(kept, *role, TokenHash::of(token).unwrap())));
+    }
+    access
+}
+
+#[test]
+fn who_may_call_is_replaced_as_a_whole_and_limits_stay() {
+    let gate = gate(known());
+    let (one, explain, admin) = (peer("192.0.2.1", None), format!("Bearer {EXPLAIN}"), format!("Bearer {ADMIN}"));
+    let by_name = peer("192.0.2.2", Some(("DNS=search.example", 0)));
+    let held = [(); 2].map(|()| gate.0.admit(method_of(GET).unwrap(), &headers(&[&explain]), &one).unwrap());
+    assert_eq!(pass(&gate, GET, &[&explain], &one), BUSY);
+    gate.use_access(Arc::new(without("e", Some(Role::Read))));
+    assert_eq!(pass(&gate, EXPLAINS, &[&explain], &one), FORBIDDEN);
+    assert_eq!(pass(&gate, GET, &[&explain], &one), BUSY, "what it takes is not forgotten");
+    drop(held);
+    assert_eq!(pass(&gate, GET, &[&explain], &one), "\"e\"");
+    assert_eq!(pass(&gate, GET, &[], &by_name), UNKNOWN, "the name in the certificate was taken back");
+    gate.use_access(Arc::new(without("e", None)));
+    assert_eq!(pass(&gate, GET, &[&explain], &one), UNKNOWN);
+    assert_eq!(pass(&gate, GET, &[&admin], &one), "\"a\"");
+    // Nobody left: nobody may, and not everybody.
+    gate.use_access(Arc::new(Access::awaiting()));
+    for authorization in [&[][..], &[admin.as_str()]] {
+        assert_eq!(pass(&gate, GET, authorization, &one), UNKNOWN);
+    }
+    gate.use_access(Arc::new(known()));
+    assert_eq!(pass(&gate, EXPLAINS, &[&explain], &one), "\"e\"");
+}
+
+/// A stream that somebody has opened.
+fn lease(gate: &Gate, authorizations: &[&str], peer: &Arc<Peer>) -> Arc<Lease> {
+    let admitted = gate.0.admit(method_of(WATCH).unwrap(), &headers(authorizations), peer).unwrap();
+    let (who, need) = admitted.by.unwrap();
+    let lease = Lease::new(who, need, Arc::clone(peer));
+    gate.0.connections.lease(&lease);
+    lease
+}
+
+/// What ends the stream, if anything does; without the advice behind it.
+fn over(lease: &Lease) -> String {
+    let failure = lease.over(Waker::noop()).map(ToString::to_string).unwrap_or_default();
+    failure.split(": this server").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_stream_goes_on_for_as_long_as_its_call_would_be_let_in() {
+    let (gate, cx) = (gate(known()), Context::from_waker(Waker::noop()));
+    let [by_token, by_other, by_name] = [None, None, Some(("DNS=search.example", 0))];
+    let [by_token, by_other, by_name] = [by_token, by_other, by_name].map(|name| Arc::new(peer("192.0.2.1", name)));
+    let [read, admin] = [READ, ADMIN].map(|token| format!("Bearer {token}"));
+    let [read, admin, name] =
+        [lease(&gate, &[&read], &by_token), lease(&gate, &[&admin], &by_other), lease(&gate, &[], &by_name)];
+    assert_eq!(gate.0.sweep(), leases::Swept::default());
+
+    // Its name and role may change.
+    gate.use_access(Arc::new(without("a", Some(Role::Read))));
+    let swept = gate.0.sweep();
+    assert_eq!(
+        (swept.told, swept.cut, over(&name)),
+        (1, 0, "nobody of this client certificate's names is known".into())
+    );
+    assert_eq!((over(&read), over(&admin)), (String::new(), String::new()));
+    gate.use_access(Arc::new(without("r", None)));
+    let swept = gate.0.sweep();
+    assert_eq!((swept.told, swept.cut, over(&read)), (1, 1, "the token is not known".into()));
+    // That one has not ended since it was told to; the other is told only now.
+    assert!(by_name.cut.is_cut(&cx) && !by_token.cut.is_cut(&cx) && !by_other.cut.is_cut(&cx));
+    // One that ends in time costs nobody the connection.
+    drop(read);
+    assert_eq!(gate.0.sweep(), leases::Swept::default());
+    assert!(!by_token.cut.is_cut(&cx) && !by_other.cut.is_cut(&cx));
+    assert_eq!(gate.0.stats.refused_connections(ConnectionRefusal::Withdrawn), 1);
+    drop((admin, name));
+    // A certificate lapses by itself, whether its stream is read or not.
+    let lapsed = Arc::new(peer("192.0.2.1", Some(("DNS=search.example", -1))));
+    let unread = Lease::new(Who::Certificate, Role::Read, Arc::clone(&lapsed));
+    gate.0.connections.lease(&unread);
+    let swept = [gate.0.sweep(), gate.0.sweep(), gate.0.sweep()].map(|swept| (swept.told, swept.cut));
+    assert_eq!((swept, lapsed.cut.is_cut(&cx)), ([(1, 0), (0, 1), (0, 0)], true));
+    assert_eq!(over(&unread), "the client certificate has expired");
+}
+
+#[test]
+fn a_certificate_is_judged_anew_where_roots_and_lists_change() {
+    let gate = gate(known());
+    let peer = Arc::new(peer("192.0.2.1", Some(("DNS=search.example", 60_000))));
+    gate.connections().connect(&peer);
+    let open = lease(&gate, &[], &peer);
+    assert_eq!(gate.connections().judge_certificates(|_| true), 0);
+    gate.0.sweep();
+    assert_eq!((pass(&gate, GET, &[], &peer), over(&open)), ("\"DNS=search.example\"".into(), String::new()));
+    assert_eq!(gate.connections().judge_certificates(|_| false), 1);
+    gate.0.sweep();
+    let refused = "the client certificate was revoked, or is no longer trusted";
+    assert_eq!((pass(&gate, GET, &[], &peer), over(&open)), (UNKNOWN.into(), refused.into()));
+    // A token counts by itself, and the stream is over for good.
+    assert_eq!(pass(&gate, GET, &[&format!("Bearer {READ}")], &peer), "\"r\"");
+    gate.connections().judge_certificates(|_| true);
+    assert_eq!((pass(&gate, GET, &[], &peer), over(&open)), ("\"DNS=search.example\"".into(), refused.into()));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_read_ends_with_the_reason() {
+    let gate = gate(known());
+    let (peer, read) = (Arc::new(peer("192.0.2.1", None)), format!("Bearer {READ}"));
+    let mut held = Held { lease: Some(lease(&gate, &[&read], &peer)), ..refusal(Status::ok("")).into_body() };
+    held.body = Body::new(Endless);
+    let frames = std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut held), cx));
+    let withdrawn = async {
+        tokio::task::yield_now().await;
+        gate.use_access(Arc::new(without("r", None)));
+        gate.0.sweep();
+    };
+    let (ended, ()) = tokio::join!(frames, withdrawn);
+    let status = Status::from_header_map(&ended.unwrap().unwrap().into_trailers().unwrap()).unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().starts_with("the token is not known"), "{status}");
+    // It has ended: its connection stays.
+    assert_eq!(gate.0.sweep(), leases::Swept::default());
+    assert!(!peer.cut.is_cut(&Context::from_waker(Waker::noop())));
 }
 
 #[tokio::test]

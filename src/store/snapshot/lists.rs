@@ -233,8 +233,20 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Number of groups and the youngest of them: as long as no group is removed, the same mark means the same groups.
-    pub fn groups_mark(&self) -> Result<(u64, i64), StoreError> {
+    /// Those of [`Self::walked_groups`] that an app has, assigned or imported: only they give their members principals.
+    pub fn groups_of_apps(&self) -> Result<Vec<GroupId>, StoreError> {
+        let everyone = self.everyone()?.unwrap_or(-1);
+        self.rows(
+            "SELECT i.id FROM groups g JOIN ids i ON i.n = g.n WHERE g.n <> ?1
+             AND (g.source_app IS NOT NULL OR EXISTS (SELECT 1 FROM app_groups x WHERE x.grp = g.n))",
+            [everyone],
+            |row| group_id(row, 0),
+        )
+    }
+
+    /// Number of groups, the youngest of them, and the revision at which an app last got one: as long as no group is removed, the
+    /// same mark means the same groups, and none that apps have got since.
+    pub fn groups_mark(&self) -> Result<(u64, i64, i64), StoreError> {
         if let Some(known) = self.memo.groups_mark.get() {
             return Ok(*known);
         }
@@ -244,7 +256,11 @@ impl Snapshot<'_> {
             })?;
         let youngest = self.one("SELECT max(n) FROM groups", (), |row| row.get::<_, Option<i64>>(0))?.flatten();
         let count = count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default();
-        Ok(*self.memo.groups_mark.get_or_init(|| (count, youngest.unwrap_or_default())))
+        let got = self.one("SELECT value FROM meta WHERE name = ?1", [super::super::meta::GROUPS_OF_APPS], |row| {
+            row.get::<_, i64>(0)
+        })?;
+        let mark = (count, youngest.unwrap_or_default(), got.unwrap_or_default());
+        Ok(*self.memo.groups_mark.get_or_init(|| mark))
     }
 
     /// Rows of one scope.
