@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use okta_idmap::client::{Answer, Client, Options, Phase, Reflector, ReflectorError, ReflectorSettings, Retry};
+use okta_idmap::client::{
+    Answer, Client, MirrorError, Options, Phase, Reflector, ReflectorError, ReflectorSettings, ReflectorState, Retry,
+    SetbackCause,
+};
 use okta_idmap::core::batch::Batch;
 use okta_idmap::core::coverage::{CoveragePolicy, GapKind, OnGap};
 use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter};
@@ -548,14 +551,49 @@ async fn a_copy_has_a_limit() {
     let world = World::crawled().await;
     let server = world.serve().await;
     let copy = Reflector::start(client(&server), ReflectorSettings { rows_max: 300, ..settings(None) });
-    let mut state = copy.state();
-    let failed = state.wait_for(|state| state.phase == Phase::Failed);
-    let failed = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
+    let failed = failed(&copy, 1).await;
     assert!(failed.problem.unwrap().contains("more than 300 rows"));
     assert_eq!(failed.revision, None);
     // The server still answers.
     let answer = copy.who("0oaeu", "user4").await.unwrap();
     assert_eq!(answer.resolution.unwrap().outcome(), v1::ResolutionOutcome::Resolved);
+    copy.stop().await;
+}
+
+/// Waits until the copy could not be kept so often in a row.
+async fn failed(copy: &Reflector, in_a_row: u32) -> ReflectorState {
+    let mut state = copy.state();
+    let failed = state.wait_for(|state| state.setback.as_ref().is_some_and(|setback| setback.in_a_row == in_a_row));
+    let failed = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
+    assert_eq!(failed.phase, Phase::Failed);
+    failed
+}
+
+/// Each list fits, and what comes next does not: it is listed less and less often, although each list succeeds.
+#[tokio::test]
+async fn an_org_that_just_fits_is_not_listed_again_and_again() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    let copy = Reflector::start(client(&server), settings(None));
+    copy.ready(PATIENCE).await.unwrap();
+    let rows_max = copy.read(|mirror, _| mirror.row_count()).unwrap();
+    copy.stop().await;
+    let copy = Reflector::start(client(&server), ReflectorSettings { rows_max, ..settings(None) });
+    let mut state = copy.state();
+    let mut waits = Vec::new();
+    for round in 1..=3 {
+        let listed = state.wait_for(|state| state.phase == Phase::Following && state.lists == u64::from(round));
+        tokio::time::timeout(PATIENCE, listed).await.unwrap().unwrap();
+        world.put(vec![member("00gops", &user_id(250))]).await;
+        let setback = failed(&copy, round).await.setback.unwrap();
+        assert_eq!(setback.cause, SetbackCause::Mirror(MirrorError::TooManyRows { limit: rows_max }));
+        assert!(copy.read(|_, _| ()).is_none(), "a copy with too many rows is seen");
+        waits.push(setback.wait.as_millis());
+        // It fits again. A user would leave names behind, which are rows of a copy, too.
+        let removals = vec![Key::GroupMember(GroupId::new("00gops").unwrap(), UserId::new(&user_id(250)).unwrap())];
+        world.commit(Batch { removals, ..world.batch() }).await;
+    }
+    assert_eq!(waits, [100, 200, 400]);
     copy.stop().await;
 }
 

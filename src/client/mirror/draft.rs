@@ -285,12 +285,12 @@ impl Part {
         // Names are told while they are in quarantine: those that were over by the old one are not here.
         let quarantine_of = |policy: &Policy| policy.grant.quarantine_millis();
         if self.policy.as_ref().is_some_and(|policy| quarantine_of(policy) > quarantine_of(&copy.policy)) {
-            return Err(MirrorError::Malformed { what: "the quarantine is longer than it was".to_owned() });
+            return Err(MirrorError::MustList { what: "the quarantine is longer than it was" });
         }
         // Another server sends facts that this copy does not have, or no longer those that it has.
         let version_of = |policy: &Policy| policy.wire.facts_version;
         if self.policy.as_ref().is_some_and(|policy| version_of(policy) != version_of(&copy.policy)) {
-            return Err(MirrorError::Malformed { what: "answers are made of other facts than they were".to_owned() });
+            return Err(MirrorError::MustList { what: "answers are made of other facts than they were" });
         }
         let Changed { rows, overrides, held } = self.changed;
         for (key, row) in rows {

@@ -62,6 +62,12 @@ pub enum MirrorError {
         /// Which.
         what: &'static str,
     },
+    /// What the server answers by has changed such that this copy lacks what it would need: a new list has it.
+    #[error("the copy has to be listed again: {what}")]
+    MustList {
+        /// What has changed.
+        what: &'static str,
+    },
     /// An event makes no sense.
     #[error("the server sent an event that makes no sense: {what}")]
     Malformed {

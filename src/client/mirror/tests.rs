@@ -309,7 +309,7 @@ fn a_longer_quarantine_needs_names_that_were_not_told() {
     let mut copy = Copy::listed();
     let shorter = Event::Policy(v1::ResolutionPolicy { quarantine: quarantine(60), ..policy() });
     assert_eq!(copy.take([shorter, checkpoint(6)]), "More 6");
-    assert_eq!(copy.take([Event::Policy(policy()), checkpoint(7)]), "More Malformed");
+    assert_eq!(copy.take([Event::Policy(policy()), checkpoint(7)]), "More MustList");
     assert_eq!(copy.mirror.unwrap().revision(), 6);
 }
 
@@ -479,7 +479,7 @@ fn names_that_are_left_out_are_asked_of_the_server() {
 fn other_facts_are_listed_anew() {
     let mut copy = Copy::listed();
     let older = v1::ResolutionPolicy { facts_version: FACTS_VERSION - 1, ..policy() };
-    assert_eq!(copy.take([Event::Policy(older), checkpoint(6)]), "More Malformed");
+    assert_eq!(copy.take([Event::Policy(older), checkpoint(6)]), "More MustList");
     assert_eq!(copy.mirror.unwrap().revision(), 5);
 }
 

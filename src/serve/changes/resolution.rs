@@ -15,7 +15,7 @@ use super::super::errors::Failure;
 use super::super::rows::timestamp;
 use super::lines::{Planned, Subject};
 use super::rows::event;
-use crate::core::coverage::{CoverageChanges, OnGap, ScopeCoverage};
+use crate::core::coverage::{ChangesList, CoverageChanges, OnGap, ScopeCoverage};
 use crate::core::ids::Revision;
 use crate::core::model::Kind;
 use crate::core::normalize::NORMALIZE_VERSION;
@@ -28,6 +28,10 @@ const FACTS_VERSION: u32 = 1;
 
 /// Name rules, aliases or scopes in one event: some ten kilobytes.
 const PER_EVENT: usize = 500;
+
+/// Scopes that are listed under one hold of the coverage's lock, well below a millisecond: the store's writer waits for it, and
+/// all answers behind it.
+const SCOPES_AT_ONCE_MAX: usize = 1_000;
 
 /// Names of one user that are told, latest first. Nobody loses so many in a quarantine without a script; copies then ask.
 const HELD_NAMES_MAX: usize = 1_000;
@@ -98,21 +102,17 @@ impl Default for ToldCoverage {
 }
 
 impl ToldCoverage {
-    /// The coverage at a checkpoint. Before all rows are sent no copy is consistent, and nothing is told.
-    pub(super) fn coverage_events(
-        &mut self,
-        ask: &Ask<'_>,
-        through: Revision,
-        is_caught_up: bool,
-    ) -> Vec<v1::ChangeEvent> {
-        if !is_caught_up {
-            return Vec::new();
-        }
+    /// The coverage at a checkpoint, `None` where it is not known any more what it was then: a copy is not consistent there, and
+    /// the next checkpoint tells. To be asked only once all rows are sent.
+    pub(super) fn coverage_events(&mut self, ask: &Ask<'_>, through: Revision) -> Option<Vec<v1::ChangeEvent>> {
         let settled_through = ask.coverage_position;
-        let changes = ask.view.reader().coverage().changes_since(self.position, settled_through);
+        let mut list = ChangesList::new(self.position, settled_through);
+        // Each piece under a lock of its own.
+        while ask.view.reader().coverage().go_on(&mut list, SCOPES_AT_ONCE_MAX) {}
+        let changes = list.finish()?;
         // What is not settled comes again.
         self.position = settled_through;
-        coverage_events(changes, through)
+        Some(coverage_events(changes, through))
     }
 }
 

@@ -161,7 +161,7 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
             let mark = resolution.map(|round| {
                 told = Some(round.told);
                 ready.extend(round.coverage);
-                v1::ResolutionMark { consistent: is_whole, ..round.mark }
+                v1::ResolutionMark { consistent: is_whole && round.mark.consistent, ..round.mark }
             });
             if is_caught_up {
                 observed_through = checkpoint.observed_through;
@@ -313,8 +313,9 @@ fn look_at(ask: &Ask<'_>, position: &Position) -> Result<Round, Failure> {
     let is_caught_up = through == ask.snapshot.revision();
     let resolution = match *told {
         Some(mut told) => {
-            let coverage = told.coverage_events(ask, through, is_caught_up);
-            Some(Box::new(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? }))
+            let coverage = if is_caught_up { told.coverage_events(ask, through) } else { None };
+            let mark = mark(ask, coverage.is_some())?;
+            Some(Box::new(ResolutionRound { told, coverage: coverage.unwrap_or_default(), mark }))
         }
         None => None,
     };
