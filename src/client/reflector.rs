@@ -262,8 +262,8 @@ struct Follower {
     settings: ReflectorSettings,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    /// What is in the file: revision and store.
-    saved: Option<(u64, String)>,
+    /// What is in the file: where it stands, and by which policy.
+    saved: Option<(v1::ChangePosition, String)>,
     saved_at: Option<Instant>,
     /// Since when the server tells what the copy shows, without a setback.
     stands_since: Option<Instant>,
@@ -336,9 +336,7 @@ impl Follower {
 
     /// Where the copy stands.
     fn position(&self) -> Option<v1::ChangePosition> {
-        let seen = self.shared.seen()?;
-        let mirror = seen.mirror.as_ref()?;
-        Some(v1::ChangePosition { revision: mirror.revision(), store_id: mirror.store_id().to_owned() })
+        self.shared.seen()?.mirror.as_ref().map(Mirror::position)
     }
 
     /// One stream, until it ends.
@@ -456,7 +454,7 @@ impl Follower {
         match loaded {
             Ok(Ok(Some(mirror))) => {
                 let revision = mirror.revision();
-                self.saved = Some((revision, mirror.store_id().to_owned()));
+                self.saved = Some(content_of(&mirror));
                 self.saved_at = Some(Instant::now());
                 *self.shared.seen_mut() = Seen { mirror: Some(mirror), told: None };
                 self.shared.tell(|state| state.revision = Some(revision));
@@ -470,8 +468,8 @@ impl Follower {
     /// Writes the file, if there is one and something new for it. Nothing is published meanwhile.
     async fn save(&mut self) {
         let Some(path) = self.settings.file.clone() else { return };
-        let position = self.position().map(|position| (position.revision, position.store_id));
-        if position.is_none() || position == self.saved {
+        let content = self.shared.seen().and_then(|seen| seen.mirror.as_ref().map(content_of));
+        if content.is_none() || content == self.saved {
             return;
         }
         self.saved_at = Some(Instant::now());
@@ -485,7 +483,7 @@ impl Follower {
             }
         });
         match saving.await {
-            Ok(Ok(())) => self.saved = position,
+            Ok(Ok(())) => self.saved = content,
             Ok(Err(error)) => self.note(&error),
             Err(_) => self.note(&SaveError::Panicked { path }),
         }
@@ -495,6 +493,11 @@ impl Follower {
         tracing::warn!(error = %error, "the file of the copy cannot be used");
         self.shared.tell(|state| state.problem = Some(error.to_string()));
     }
+}
+
+/// What makes one file of a copy another one.
+fn content_of(mirror: &Mirror) -> (v1::ChangePosition, String) {
+    (mirror.position(), mirror.policy_id().to_owned())
 }
 
 /// What a refused stream means for the position.

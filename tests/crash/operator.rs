@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use okta_idmap::client::{Client, Options};
-use okta_idmap::core::ids::{AppId, UserId};
 use okta_idmap::store::Reader;
 use okta_idmap_proto::v1;
 use tonic::Code;

@@ -30,7 +30,7 @@ fn after(world: &World, revision: u64) -> Option<v1::ChangeStart> {
 }
 
 fn after_in(store_id: &str, revision: u64) -> Option<v1::ChangeStart> {
-    let position = v1::ChangePosition { revision, store_id: store_id.to_owned() };
+    let position = v1::ChangePosition { revision, store_id: store_id.to_owned(), ..Default::default() };
     Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) })
 }
 

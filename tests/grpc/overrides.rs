@@ -339,7 +339,8 @@ async fn followers_are_told_of_the_begin_and_the_end() {
         assert_eq!(resolve(server, "0oaus", "dup").await, "Ambiguous - T1");
         assert!(list(server, v1::ListOverridesRequest::default()).await.is_empty());
         // The polling twin tells the same, each thing once.
-        let position = v1::ChangePosition { revision: before, store_id: world.view().store_id().to_owned() };
+        let position =
+            v1::ChangePosition { revision: before, store_id: world.view().store_id().to_owned(), ..Default::default() };
         let start = Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) });
         let request = v1::ListChangesRequest { start, kinds, ..Default::default() };
         let events = server.changes().await.list_changes(request).await.unwrap().into_inner().events;

@@ -21,13 +21,14 @@ use okta_idmap::core::overrides::{OverrideName, OverrideSetting};
 use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings, NameRuleSetting};
 use okta_idmap::core::resolve::{IdentifierKind, Override};
 use okta_idmap::serve::{OrgView, Orgs, Services};
+use okta_idmap::store::STORE_FILE;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
 use tonic::Request;
 
 use super::changes::forget_changes;
 use super::door::Door;
-use super::world::{NOW, Server, World, account, app, app_user, member, now, user, user_id};
+use super::world::{NOW, Server, World, account, app, app_user, member, now, open_store, user, user_id};
 
 /// Longest wait for something that should come within a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,22 +75,43 @@ fn client_of(url: &str) -> Client {
     Client::lazy(&Options::new(url).unwrap()).unwrap()
 }
 
-/// Rules that make a difference.
-fn policy() -> GrantPolicySettings {
+/// Rules that make a difference; others with each restart that changes the configuration.
+fn policy(random: &mut fastrand::Rng) -> GrantPolicySettings {
     let alias = |app: &str, name: &str, user: usize| AliasSetting {
         app: app.to_owned(),
         kind: IdentifierKind::Untyped,
         name: name.to_owned(),
         user: user_id(user),
     };
+    let mut rule = |app: &str| {
+        let rules = [NameRule::IgnoreCase, NameRule::Exact, NameRule::default()];
+        NameRuleSetting { app: app.to_owned(), rule: random.choice(rules).unwrap() }
+    };
+    let usual = GrantPolicySettings::default();
     GrantPolicySettings {
-        name_rules: vec![
-            NameRuleSetting { app: "0oaus".to_owned(), rule: NameRule::IgnoreCase },
-            NameRuleSetting { app: "0oanew1".to_owned(), rule: NameRule::Exact },
+        name_rules: vec![rule("0oaus"), rule("0oanew1"), rule("Jira EU")],
+        second_email: random.u8(..4) > 0,
+        aliases: vec![
+            alias("0oaeu", "eve", random.usize(1..4)),
+            alias(random.choice(["0oaus", "0oaeu"]).unwrap(), "Boss", 2),
+            alias("0oaus", "nobody", random.usize(1..4)),
         ],
-        second_email: true,
-        aliases: vec![alias("0oaeu", "eve", 3), alias("0oaus", "Boss", 2)],
+        quarantine_millis: usual.quarantine_millis * random.choice([1, 1, 2]).unwrap() / random.choice([1, 4]).unwrap(),
+        app_user_statuses: [usual.app_user_statuses, vec!["STAGED".to_owned(); random.usize(..2)]].concat(),
         ..GrantPolicySettings::default()
+    }
+}
+
+fn coverage_policy(random: &mut fastrand::Rng) -> CoveragePolicy {
+    match random.u8(..3) {
+        0 => CoveragePolicy::default(),
+        1 => CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() },
+        // All is read at the time of the question, or two days before.
+        _ => CoveragePolicy {
+            stale_after_millis: Some(86_400_000),
+            max_stale_millis: Some(86_400_000),
+            ..CoveragePolicy::default()
+        },
     }
 }
 
@@ -117,32 +139,58 @@ struct Sim {
     world: World,
     random: fastrand::Rng,
     services: Services,
+    policy: GrantPolicySettings,
     coverage: CoveragePolicy,
-    /// How often one was set, taken back or ended.
+    /// A copy of the store, to be put back some day.
+    backup: Option<Vec<u8>>,
+    /// How often an override was set, taken back or ended.
     overrides: usize,
+    /// How often the server began with another configuration, and with an earlier store.
+    reconfigured: usize,
+    restored: usize,
 }
 
 impl Sim {
     async fn new(seed: u64) -> Self {
         let world = World::crawled().await;
         let mut random = fastrand::Rng::with_seed(seed);
-        let coverage = match random.u8(..3) {
-            0 => CoveragePolicy::default(),
-            1 => CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() },
-            // All is read at the time of the question, or two days before.
-            _ => CoveragePolicy {
-                stale_after_millis: Some(86_400_000),
-                max_stale_millis: Some(86_400_000),
-                ..CoveragePolicy::default()
-            },
-        };
-        let view = world.view_with(&policy()).with_coverage_policy(coverage);
-        let services = Services::new(Orgs::new([view]), now);
-        Self { world, random, services, coverage, overrides: 0 }
+        let (policy, coverage) = (policy(&mut random), coverage_policy(&mut random));
+        let services = Services::new(Orgs::new([]), now);
+        let (backup, overrides, reconfigured, restored) = (None, 0, 0, 0);
+        let mut sim = Self { world, random, services, policy, coverage, backup, overrides, reconfigured, restored };
+        sim.answer_anew();
+        sim
+    }
+
+    /// What the copy is compared with is the present store under the present configuration.
+    fn answer_anew(&mut self) {
+        self.services = Services::new(Orgs::new([self.view()]), now);
     }
 
     fn view(&self) -> OrgView {
-        self.world.view_with(&policy()).with_coverage_policy(self.coverage)
+        self.world.view_with(&self.policy).with_coverage_policy(self.coverage)
+    }
+
+    /// What may happen while no server runs: another configuration, the process is another one, an earlier store is put back.
+    fn between_servers(&mut self) {
+        if self.random.bool() {
+            (self.policy, self.coverage) = (policy(&mut self.random), coverage_policy(&mut self.random));
+            self.reconfigured += 1;
+        }
+        if self.random.u8(..3) > 0 {
+            let put_back = if self.random.u8(..3) > 0 { self.backup.take() } else { None };
+            self.restored += usize::from(put_back.is_some());
+            let file = self.world.dir.path().join("acme").join(STORE_FILE);
+            // Whoever reads the old one lets go of it.
+            self.services = Services::new(Orgs::new([]), now);
+            self.world.store = open_store(&self.world.dir.path().join("beside"));
+            match put_back {
+                Some(earlier) => std::fs::write(&file, earlier).unwrap(),
+                None => self.backup = Some(std::fs::read(&file).unwrap()),
+            }
+            self.world.store = open_store(&self.world.dir.path().join("acme"));
+        }
+        self.answer_anew();
     }
 
     fn name(&mut self) -> Option<Box<str>> {
@@ -331,6 +379,8 @@ impl Sim {
 struct Seen {
     outcomes: BTreeSet<i32>,
     overridden: bool,
+    reconfigured: usize,
+    restored: usize,
 }
 
 async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
@@ -367,6 +417,9 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
             assert_eq!(state.phase, Phase::Stopped);
             (lists, resumes) = (lists + state.lists, resumes + state.resumes);
         }
+        if restarts_server {
+            sim.between_servers();
+        }
         for _ in 0..sim.random.usize(1..10) {
             sim.change().await;
         }
@@ -388,6 +441,7 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
     copy.stop().await;
     server.stop().await;
     assert!(sim.overrides > 3, "seed {seed}");
+    (seen.reconfigured, seen.restored) = (seen.reconfigured + sim.reconfigured, seen.restored + sim.restored);
     (lists + state.lists, resumes + state.resumes)
 }
 
@@ -420,6 +474,7 @@ async fn a_copy_answers_what_the_server_answers() {
         assert!(seen.outcomes.contains(&outcome.into()), "{outcome:?} never came");
     }
     assert!(seen.overridden);
+    assert!(seen.reconfigured > 0 && seen.restored > 0, "{} {}", seen.reconfigured, seen.restored);
 }
 
 /// An answer, apart from what gaps make of it.
@@ -449,7 +504,7 @@ async fn every_state_that_is_shown_is_one_that_the_server_had() {
     let mut sim = Sim::new(seed).await;
     // Rows that are kept back make other differences than those that are left out here.
     sim.coverage = CoveragePolicy::default();
-    sim.services = Services::new(Orgs::new([sim.view()]), now);
+    sim.answer_anew();
     let server = Server::start([sim.view()]).await;
     let asked: Vec<v1::ResolveAccountRequest> = questions().into_iter().step_by(47).collect();
     let copy = Reflector::start(client(&server), settings(None));

@@ -98,7 +98,8 @@ fn end() -> Event {
 fn mark(revision: u64, store: &str, consistent: bool) -> Event {
     let meta = v1::ResponseMeta { revision, store_id: store.to_owned(), ..v1::ResponseMeta::default() };
     let resolution = v1::ResolutionMark { consistent, served_at: at(NOW), ..v1::ResolutionMark::default() };
-    Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: Some(resolution) })
+    let (era, policy_id) = (format!("e{}", revision / 10), format!("p{}", revision / 5));
+    Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: Some(resolution), era, policy_id })
 }
 
 fn checkpoint(revision: u64) -> Event {
@@ -331,7 +332,7 @@ fn events_that_make_no_sense_are_refused() {
         assert_eq!(copy.take([event]), expected);
         assert!(listing || copy.who("ann") == "Resolved 00u1");
     }
-    let bare = |meta| Event::Checkpoint(v1::Checkpoint { meta, resolution: None });
+    let bare = |meta| Event::Checkpoint(v1::Checkpoint { meta, ..Default::default() });
     check(false, bare(Some(v1::ResponseMeta::default())), "ServerTooOld");
     check(false, mark(6, "another", true), "Malformed");
     check(false, mark(4, "s", true), "Malformed");
