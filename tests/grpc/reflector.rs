@@ -379,6 +379,7 @@ impl Sim {
 struct Seen {
     outcomes: BTreeSet<i32>,
     overridden: bool,
+    overrides: usize,
     reconfigured: usize,
     restored: usize,
 }
@@ -440,7 +441,7 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
     let state = copy.state().borrow().clone();
     copy.stop().await;
     server.stop().await;
-    assert!(sim.overrides > 3, "seed {seed}");
+    seen.overrides += sim.overrides;
     (seen.reconfigured, seen.restored) = (seen.reconfigured + sim.reconfigured, seen.restored + sim.restored);
     (lists + state.lists, resumes + state.resumes)
 }
@@ -473,7 +474,7 @@ async fn a_copy_answers_what_the_server_answers() {
     for outcome in expected {
         assert!(seen.outcomes.contains(&outcome.into()), "{outcome:?} never came");
     }
-    assert!(seen.overridden);
+    assert!(seen.overridden && seen.overrides > 3 * seeds.len(), "{} overrides", seen.overrides);
     assert!(seen.reconfigured > 0 && seen.restored > 0, "{} {}", seen.reconfigured, seen.restored);
 }
 

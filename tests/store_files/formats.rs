@@ -545,7 +545,7 @@ const NOT_RANDOM: &str = "UPDATE meta SET value = '0123456789abcdef' WHERE name 
     UPDATE meta SET value = x'00112233445566778899aabbccddeeff' WHERE name = 'filter_salt'";
 
 /// What is random and made anew where it is missing.
-const NOT_KEPT: &str = "DELETE FROM meta WHERE name = 'page_key'";
+const NOT_KEPT: &str = "DELETE FROM meta WHERE name IN ('page_key', 'eras')";
 
 fn keep_the_newest() {
     let plain = history().into_iter().chain(followed()).chain(covered()).collect();

@@ -1910,6 +1910,25 @@ pub struct StoreStatus {
     /// Version of the identifier normalisation.
     #[prost(uint32, tag = "8")]
     pub normalization_version: u32,
+    /// What operators decided about names; always set.
+    #[prost(message, optional, tag = "9")]
+    pub overrides: ::core::option::Option<OverrideStatus>,
+}
+/// How much operators decided about names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverrideStatus {
+    /// Overrides that were set by call and are not over.
+    #[prost(uint64, tag = "1")]
+    pub rpc_count: u64,
+    /// Overrides of the configuration that are not over.
+    #[prost(uint64, tag = "2")]
+    pub config_count: u64,
+    /// When the first of these ends. Unset: there are none.
+    #[prost(message, optional, tag = "3")]
+    pub next_expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Configured aliases.
+    #[prost(uint64, tag = "4")]
+    pub alias_count: u64,
 }
 /// The index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
