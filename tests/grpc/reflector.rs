@@ -21,14 +21,13 @@ use okta_idmap::core::overrides::{OverrideName, OverrideSetting};
 use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings, NameRuleSetting};
 use okta_idmap::core::resolve::{IdentifierKind, Override};
 use okta_idmap::serve::{OrgView, Orgs, Services};
-use okta_idmap::store::STORE_FILE;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
 use tonic::Request;
 
 use super::changes::forget_changes;
 use super::door::Door;
-use super::world::{NOW, Server, World, account, app, app_user, member, now, open_store, user, user_id};
+use super::world::{NOW, Server, World, account, app, app_user, member, now, user, user_id};
 
 /// Longest wait for something that should come within a second.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -180,15 +179,12 @@ impl Sim {
         if self.random.u8(..3) > 0 {
             let put_back = if self.random.u8(..3) > 0 { self.backup.take() } else { None };
             self.restored += usize::from(put_back.is_some());
-            let file = self.world.dir.path().join("acme").join(STORE_FILE);
             // Whoever reads the old one lets go of it.
             self.services = Services::new(Orgs::new([]), now);
-            self.world.store = open_store(&self.world.dir.path().join("beside"));
-            match put_back {
-                Some(earlier) => std::fs::write(&file, earlier).unwrap(),
-                None => self.backup = Some(std::fs::read(&file).unwrap()),
+            let content = self.world.reopen(put_back.as_deref());
+            if put_back.is_none() {
+                self.backup = Some(content);
             }
-            self.world.store = open_store(&self.world.dir.path().join("acme"));
         }
         self.answer_anew();
     }
@@ -361,7 +357,10 @@ impl Sim {
             let revision = self.world.revision();
             let reached = state.wait_for(|state| state.revision == Some(revision) && state.checkpoints > 0);
             let reached = tokio::time::timeout(PATIENCE, reached).await;
-            let reached = reached.unwrap_or_else(|_| panic!("seed {seed}: stays behind: {:?}", copy.state().borrow()));
+            let reached = reached.unwrap_or_else(|_| {
+                let (state, restored) = (copy.state().borrow().clone(), self.restored);
+                panic!("seed {seed}: stays behind {revision}, {restored} times put back: {state:?}")
+            });
             let checkpoints = reached.unwrap().checkpoints;
             difference = self.difference(copy, seen, part).await;
             if difference.is_none() {
