@@ -48,7 +48,7 @@ impl Eras {
         Ok(Self::parse(&text.unwrap_or_default()))
     }
 
-    /// What is not understood is left out: its revisions are of no era then, and whoever has seen them lists.
+    /// What is not understood is left out: whoever has seen revisions of it lists.
     fn parse(text: &str) -> Self {
         let era = |word: &str| {
             let (name, first) = word.split_once(':')?;

@@ -26,9 +26,9 @@ Examples:
   okta-idmap export --kinds app-user -o parquet --to accounts.parquet
 
 It reads the data directory itself, also while a server writes to it; until it is done the store's write-ahead log grows,
-so give it a fast reader. Lines: one {\"export\": ...} with revision, completeness and numbers of rows, one object per row,
-and at the end {\"end\": {\"rows\": N}}: without that line it is not whole. Parquet has typed columns, and revision, store and
-completeness in the metadata of the file. A file appears when it is whole, or not at all.";
+so give it a fast reader. Lines: one {\"export\": ...} with revision, era, completeness and numbers of rows, one object per row,
+and at the end {\"end\": {\"rows\": N}}: without that line it is not whole. Parquet has typed columns, and revision, era, store
+and completeness in the metadata of the file. From there `watch --after` goes on. A file appears when it is whole, or not at all.";
 
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
