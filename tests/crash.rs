@@ -19,6 +19,8 @@ mod following;
 #[path = "e2e/harness.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod harness;
+#[path = "crash/operator.rs"]
+mod operator;
 #[path = "e2e/parts.rs"]
 #[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
 mod parts;

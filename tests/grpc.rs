@@ -38,6 +38,8 @@ mod pki;
 mod raw;
 #[path = "grpc/reflector.rs"]
 mod reflector;
+#[path = "grpc/restarts.rs"]
+mod restarts;
 #[path = "grpc/search.rs"]
 mod search;
 #[path = "grpc/security.rs"]

@@ -390,6 +390,8 @@ mod tests {
         check("watch --store-id x", Err(MissingRequiredArgument));
         check("watch --once", Err(MissingRequiredArgument));
         check("watch --once --after 5 --store-id x", Ok(()));
+        check("watch --once --after 5 --era e", Err(MissingRequiredArgument));
+        check("watch --once --after 5 --store-id x --era e", Ok(()));
         check("watch --once --from-snapshot", Ok(()));
         check("watch --after 5 --from-snapshot --store-id x", Ok(()));
         check("release", Err(MissingRequiredArgument));

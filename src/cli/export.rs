@@ -134,7 +134,7 @@ fn write(
     let mut lines = form.begin(out, kinds)?;
     let (mut begin, mut promised) = (None, 0);
     let exported = export(view, kinds, run::now(), |part| {
-        if let ExportPart::Begin { meta, row_counts } = &part {
+        if let ExportPart::Begin { meta, row_counts, .. } = &part {
             begin = Some(meta.clone());
             promised = row_counts.iter().map(|kind| kind.row_count).sum();
         }
@@ -252,9 +252,9 @@ impl<W: Write> Jsonl<W> {
 impl<W: Write> Lines for Jsonl<W> {
     fn part(&mut self, part: &ExportPart) -> io::Result<()> {
         let line = match part {
-            ExportPart::Begin { meta, row_counts } => {
-                let row_counts: Vec<Value> = row_counts.iter().map(to_json).collect();
-                json!({ "export": { "version": FORMAT_VERSION, "meta": to_json(meta), "row_counts": row_counts } })
+            ExportPart::Begin { meta, era, row_counts } => {
+                let (meta, row_counts): (_, Vec<Value>) = (to_json(meta), row_counts.iter().map(to_json).collect());
+                json!({ "export": { "version": FORMAT_VERSION, "meta": meta, "era": era, "row_counts": row_counts } })
             }
             ExportPart::Row(row) => {
                 self.rows += 1;

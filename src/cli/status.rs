@@ -160,6 +160,10 @@ fn filtered(org: &Org, kind: v1::RowKind) -> String {
     count.to_string()
 }
 
+fn overrides(org: &Org) -> v1::OverrideStatus {
+    store(org).overrides.unwrap_or_default()
+}
+
 fn open_gaps(org: &Org) -> u32 {
     org.response.open_gaps.iter().map(|count| count.gap_count).sum()
 }
@@ -200,6 +204,10 @@ const COLUMNS: &[Column<Org>] = &[
     Column::shown("app_groups", |org| rows(org, v1::RowKind::AppGroup)),
     Column::shown("filtered_users", |org| filtered(org, v1::RowKind::User)),
     Column::shown("filtered_groups", |org| filtered(org, v1::RowKind::Group)),
+    Column::shown("overrides", |org| (overrides(org).rpc_count + overrides(org).config_count).to_string()),
+    Column::extra("config_overrides", |org| overrides(org).config_count.to_string()),
+    Column::shown("override_ends_at", |org| words::time(overrides(org).next_expires_at.as_ref())),
+    Column::shown("aliases", |org| overrides(org).alias_count.to_string()),
     Column::shown("quarantined", |org| store(org).quarantined_count.to_string()),
     Column::shown("open_gaps", |org| open_gaps(org).to_string()),
     Column::shown("credential_state", |org| words::credential_state(credential(org).state)),

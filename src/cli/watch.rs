@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, args: &WatchArgs) -> Result<Exit, Fai
 async fn follow(context: &Context, args: &WatchArgs, shutdown: &CancellationToken) -> Result<Exit, Failure> {
     let backend = context.server("only a running server can be watched").await?;
     let mut place = first_place(context, &backend, args).await?;
-    let mut printer = Printer { output: context.output, printed: None, told: String::new() };
+    let mut printer = Printer::new(context.output);
     let mut wait = RETRY_WAIT_MIN;
     loop {
         let before = place.clone();
@@ -90,7 +90,7 @@ async fn follow(context: &Context, args: &WatchArgs, shutdown: &CancellationToke
 async fn once(context: &Context, args: &WatchArgs) -> Result<Exit, Failure> {
     let backend = context.backend().await?;
     let mut place = first_place(context, &backend, args).await?;
-    let mut printer = Printer { output: context.output, printed: None, told: String::new() };
+    let mut printer = Printer::new(context.output);
     loop {
         match pages(context, &backend, args, &mut place, &mut printer).await? {
             None => break,
@@ -102,8 +102,9 @@ async fn once(context: &Context, args: &WatchArgs) -> Result<Exit, Failure> {
         }
     }
     if let Place::After(position) = &place {
-        let (revision, store) = (position.revision, &position.store_id);
-        context.output.note(&format!("next time: --after {revision} --store-id {store}"));
+        let v1::ChangePosition { revision, store_id, era } = position;
+        let era = if era.is_empty() { String::new() } else { format!(" --era {era}") };
+        context.output.note(&format!("next time: --after {revision} --store-id {store_id}{era}"));
     }
     Ok(Exit::Done)
 }
@@ -141,7 +142,7 @@ async fn pages(
             return Ok(too_old);
         }
         if page.next_page_token.is_empty() {
-            place.reached(&page.meta.unwrap_or_default());
+            place.reached(&page.meta.unwrap_or_default(), &page.era);
             return Ok(None);
         }
         if page.next_page_token == page_token {
@@ -175,8 +176,9 @@ impl Place {
     }
 
     /// A checkpoint was printed.
-    fn reached(&mut self, meta: &v1::ResponseMeta) {
-        *self = Self::After(v1::ChangePosition { revision: meta.revision, store_id: meta.store_id.clone() });
+    fn reached(&mut self, meta: &v1::ResponseMeta, era: &str) {
+        let (revision, store_id, era) = (meta.revision, meta.store_id.clone(), era.to_owned());
+        *self = Self::After(v1::ChangePosition { revision, store_id, era });
     }
 }
 
@@ -193,7 +195,8 @@ async fn first_place(context: &Context, backend: &Backend, args: &WatchArgs) -> 
             (asked.unwrap_or(meta.revision), meta.store_id)
         }
     };
-    Ok(Place::After(v1::ChangePosition { revision, store_id }))
+    let era = args.era.clone().unwrap_or_default();
+    Ok(Place::After(v1::ChangePosition { revision, store_id, era }))
 }
 
 /// The kinds of rows that a command line names.
@@ -247,7 +250,7 @@ async fn stream(
         printer.print(&message.events)?;
         for event in &message.events {
             match &event.event {
-                Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), .. })) => place.reached(meta),
+                Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), era, .. })) => place.reached(meta, era),
                 Some(Event::TooOld(too_old)) => return Ok(Ended::TooOld(words::too_old(too_old))),
                 _ => {}
             }
@@ -283,13 +286,19 @@ fn judged(backend: &Backend, status: &Status) -> Result<Ended, Failure> {
 /// Prints events, whole messages at a time.
 struct Printer {
     output: Output,
-    /// Position of the last checkpoint that was printed: idle ones that say the same are left out.
-    printed: Option<(u64, String)>,
+    /// Position and policy of the last checkpoint that was printed: idle ones that say the same are left out.
+    printed: Option<(u64, String, String)>,
     /// What was last told of the completeness; empty: that it is complete, which goes without saying.
     told: String,
+    /// The policy of the last checkpoint; empty: there was none.
+    policy_id: String,
 }
 
 impl Printer {
+    fn new(output: Output) -> Self {
+        Self { output, printed: None, told: String::new(), policy_id: String::new() }
+    }
+
     fn print(&mut self, events: &[v1::ChangeEvent]) -> Result<(), Failure> {
         let mut text = String::new();
         for event in events {
@@ -298,7 +307,8 @@ impl Printer {
                     Form::Jsonl => Some(to_json(event).to_string()),
                     Form::Table | Form::Json | Form::Csv => line(event).or_else(|| self.completeness(event)),
                 };
-                if let Some(line) = line {
+                let policy = if self.output.form == Form::Jsonl { None } else { self.policy(event) };
+                for line in policy.into_iter().chain(line) {
                     text.push_str(&line);
                     text.push('\n');
                 }
@@ -308,6 +318,15 @@ impl Printer {
             self.output.text(&text)?;
         }
         Ok(())
+    }
+
+    /// A line where the server answers by another configuration than before: after a restart. Programs compare the checkpoints.
+    fn policy(&mut self, event: &v1::ChangeEvent) -> Option<String> {
+        let Some(Event::Checkpoint(v1::Checkpoint { policy_id, .. })) = &event.event else { return None };
+        let is_other = !self.policy_id.is_empty() && *policy_id != self.policy_id;
+        self.policy_id.clone_from(policy_id);
+        let what = "what grants, or how names are compared, has changed: any document may be concerned";
+        is_other.then(|| format!("{:>9}  {:<10}  {what}", event.revision, "policy"))
     }
 
     /// A line where a checkpoint says something else of the completeness than the one before. Programs have it in every one.
@@ -327,8 +346,10 @@ impl Printer {
     }
 
     fn is_news(&mut self, event: &v1::ChangeEvent) -> bool {
-        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), .. })) = &event.event else { return true };
-        let position = (meta.revision, meta.store_id.clone());
+        let Some(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), policy_id, .. })) = &event.event else {
+            return true;
+        };
+        let position = (meta.revision, meta.store_id.clone(), policy_id.clone());
         if self.printed.as_ref() == Some(&position) {
             return false;
         }
@@ -400,7 +421,7 @@ mod tests {
 
     fn checkpoint(revision: u64) -> v1::ChangeEvent {
         let meta = v1::ResponseMeta { revision, store_id: "s".to_owned(), ..Default::default() };
-        event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: None }))
+        event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), ..Default::default() }))
     }
 
     #[test]
@@ -428,16 +449,32 @@ mod tests {
     #[test]
     fn idle_checkpoints_are_not_repeated() {
         let output = Output { form: Form::Jsonl, quiet: true };
-        let mut printer = Printer { output, printed: None, told: String::new() };
+        let mut printer = Printer::new(output);
         let found: Vec<bool> =
             [3, 3, 3, 4, 4].into_iter().map(|revision| printer.is_news(&checkpoint(revision))).collect();
         assert_eq!(found, [true, false, false, true, false]);
     }
 
     #[test]
+    fn another_policy_is_told_once() {
+        let mut printer = Printer::new(Output { form: Form::Table, quiet: true });
+        let mut check = |policy_id: &str, expected: bool| {
+            let checkpoint = v1::Checkpoint { policy_id: policy_id.to_owned(), ..Default::default() };
+            let told = printer.policy(&event(Event::Checkpoint(checkpoint)));
+            assert_eq!(told.is_some(), expected, "{told:?}");
+            assert!(printer.policy(&event(Event::TooOld(v1::TooOld::default()))).is_none());
+        };
+        check("a", false);
+        check("a", false);
+        check("b", true);
+        check("b", false);
+        check("a", true);
+    }
+
+    #[test]
     fn completeness_is_told_when_it_changes() {
         let output = Output { form: Form::Table, quiet: true };
-        let mut printer = Printer { output, printed: None, told: String::new() };
+        let mut printer = Printer::new(output);
         let mut check = |gap_ids: &[&str], expected: Option<&str>| {
             let completeness = if gap_ids.is_empty() { v1::Completeness::Complete } else { v1::Completeness::Partial };
             let meta = v1::ResponseMeta {
@@ -446,8 +483,8 @@ mod tests {
                 gap_count: u32::try_from(gap_ids.len()).unwrap(),
                 ..Default::default()
             };
-            let shown =
-                printer.completeness(&event(Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: None })));
+            let checkpoint = v1::Checkpoint { meta: Some(meta), ..Default::default() };
+            let shown = printer.completeness(&event(Event::Checkpoint(checkpoint)));
             assert_eq!(shown.as_deref(), expected);
         };
         check(&[], None);
@@ -461,8 +498,9 @@ mod tests {
     fn the_place_follows_the_checkpoints() {
         let mut place = Place::Snapshot;
         assert_eq!(place.words(), "from the beginning");
-        place.reached(&v1::ResponseMeta { revision: 7, store_id: "s".to_owned(), ..Default::default() });
-        assert_eq!(place, Place::After(v1::ChangePosition { revision: 7, store_id: "s".to_owned() }));
+        place.reached(&v1::ResponseMeta { revision: 7, store_id: "s".to_owned(), ..Default::default() }, "e");
+        let expected = v1::ChangePosition { revision: 7, store_id: "s".to_owned(), era: "e".to_owned() };
+        assert_eq!(place, Place::After(expected));
         assert_eq!(place.words(), "after revision 7");
     }
 }

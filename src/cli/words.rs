@@ -112,6 +112,7 @@ pub(super) fn too_old(too_old: &v1::TooOld) -> String {
             format!("changes are known from revision {} on only", too_old.oldest_revision)
         }
         v1::TooOldReason::StoreReplaced => "the server's store is another one by now".to_owned(),
+        v1::TooOldReason::StoreRestored => "the server's store was put back to an earlier state".to_owned(),
         v1::TooOldReason::Unspecified => "the server cannot go on from that position".to_owned(),
     }
 }

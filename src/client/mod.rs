@@ -9,6 +9,7 @@
 //! | `error` | what a call may end with, with the `google.rpc` details read |
 //! | [`mirror`] | the copy: events in, answers out, no IO |
 //! | `reflector`, `saved`, `age` | lists, follows, resumes, lists again; the copy in a file; how old it is |
+//! | `shared`, `setback` | what everybody sees, also where something panics; copies that cannot be kept, and how rarely they are tried |
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -53,6 +54,8 @@ mod options;
 mod reflector;
 mod retry;
 mod saved;
+mod setback;
+mod shared;
 mod wire;
 
 pub use self::calls::Client;
@@ -62,3 +65,4 @@ pub use self::options::{Options, OptionsError};
 pub use self::reflector::{Phase, Reflector, ReflectorError, ReflectorSettings, ReflectorState};
 pub use self::retry::Retry;
 pub use self::saved::SaveError;
+pub use self::setback::{Setback, SetbackCause};

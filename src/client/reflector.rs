@@ -5,7 +5,8 @@
 //! ```text
 //!  file ──▶ resume at (store, revision) ──changes──▶ consistent checkpoint ──▶ everybody sees it
 //!    none └▶ list ────────────────────────▲  │  stream ends, or is silent: wait, resume
-//!             ▲──── too old, another store ──┘  store is behind us, nonsense: list
+//!             ▲──── too old, another store ──┘  store is behind us, other rules: list
+//!             └──── too many rows, nonsense, a panic: less and less often (`setback`)
 //! ```
 //!
 //! Invariants:
@@ -14,7 +15,7 @@
 //! - One task per reflector, which ends with it; everything that it keeps has a limit.
 
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use okta_idmap_proto::v1::{self, ErrorReason};
@@ -29,6 +30,8 @@ use super::error::{ClientError, Refusal};
 use super::mirror::{Answer, Change, Draft, Mirror, MirrorError, Step};
 use super::retry::Retry;
 use super::saved::{self, SaveError, Source};
+use super::setback::{Setback, Setbacks};
+use super::shared::{Begin, Seen, Shared, supervise};
 use crate::engine::clock;
 
 /// How a copy is kept.
@@ -70,22 +73,23 @@ impl Default for ReflectorSettings {
 }
 
 /// What a reflector is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Reads the file, or waits for the server.
+    #[default]
     Connecting,
     /// Takes all rows.
     Listing,
     /// Takes changes.
     Following,
-    /// The copy cannot be kept: see [`ReflectorState::problem`]. Tried again from time to time.
+    /// The copy cannot be kept: see [`ReflectorState::setback`]. Tried again, less and less often.
     Failed,
     /// Has ended.
     Stopped,
 }
 
 /// How a reflector is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReflectorState {
     /// What it does.
     pub phase: Phase,
@@ -99,6 +103,8 @@ pub struct ReflectorState {
     pub resumes: u64,
     /// Why the last stream ended, or the file could not be used; for people.
     pub problem: Option<String>,
+    /// Why the copy could not be kept, how often in a row, and how long nothing is tried; `None` once there is one again.
+    pub setback: Option<Setback>,
 }
 
 /// Why a reflector has no answer.
@@ -115,41 +121,6 @@ pub enum ReflectorError {
     Server(#[from] ClientError),
 }
 
-/// What everybody sees.
-#[derive(Debug, Default)]
-struct Seen {
-    mirror: Option<Mirror>,
-    /// When the server told it; `None`: it is from the file, and nobody has confirmed it.
-    told: Option<Told>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    seen: RwLock<Seen>,
-    state: watch::Sender<ReflectorState>,
-}
-
-impl Shared {
-    /// What is seen; `None` where something panicked while it was changed: then it is half of one state and half of another.
-    fn seen(&self) -> Option<RwLockReadGuard<'_, Seen>> {
-        self.seen.read().ok()
-    }
-
-    /// The same to be changed. What may be half of something is dropped first.
-    fn seen_mut(&self) -> RwLockWriteGuard<'_, Seen> {
-        self.seen.write().unwrap_or_else(|poisoned| {
-            let mut seen = poisoned.into_inner();
-            *seen = Seen::default();
-            self.seen.clear_poison();
-            seen
-        })
-    }
-
-    fn tell(&self, tell: impl FnOnce(&mut ReflectorState)) {
-        self.state.send_modify(tell);
-    }
-}
-
 /// A copy of an org that keeps itself up to date. Dropped, it ends at once; [`Reflector::stop`] saves before.
 #[derive(Debug)]
 pub struct Reflector {
@@ -163,27 +134,19 @@ pub struct Reflector {
 impl Reflector {
     /// Begins to follow. Must be called within a tokio runtime with a clock.
     pub fn start(client: Client, settings: ReflectorSettings) -> Self {
-        let state = ReflectorState {
-            phase: Phase::Connecting,
-            revision: None,
-            checkpoints: 0,
-            lists: 0,
-            resumes: 0,
-            problem: None,
-        };
-        let shared = Arc::new(Shared { seen: RwLock::default(), state: watch::Sender::new(state) });
-        let stop = CancellationToken::new();
-        let follower = Follower {
-            source: Source { url: client.url().to_owned(), org: settings.org.clone() },
-            client: client.clone(),
-            settings: settings.clone(),
-            shared: Arc::clone(&shared),
-            stop: stop.clone(),
-            saved: None,
-            saved_at: None,
-        };
+        let (shared, stop) = (Arc::new(Shared::new()), CancellationToken::new());
         let mut tasks = JoinSet::new();
-        tasks.spawn(follower.run());
+        tasks.spawn({
+            let (client, settings) = (client.clone(), settings.clone());
+            let (shared, stop) = (Arc::clone(&shared), stop.clone());
+            async move {
+                let work = |begin| {
+                    let follower = Follower::new(&client, &settings, &shared, &stop);
+                    async move { follower.run(begin).await }
+                };
+                supervise(&shared, &stop, settings.retry.wait_max, work).await;
+            }
+        });
         Self { client, settings, shared, stop, tasks }
     }
 
@@ -280,15 +243,6 @@ enum Taken {
     ListAgain,
 }
 
-/// The wait at most before a copy is tried again that could not be kept: every attempt takes the whole list.
-const FAILED_WAIT_MAX: Duration = Duration::from_secs(600);
-
-/// The wait after so many failures in a row.
-fn failed_wait(failures: u32, first: Duration) -> Duration {
-    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    first.saturating_mul(doubled).min(FAILED_WAIT_MAX.max(first))
-}
-
 /// Why a stream ended.
 enum End {
     /// The reflector is to stop.
@@ -308,48 +262,59 @@ struct Follower {
     settings: ReflectorSettings,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    /// What is in the file: revision and store.
-    saved: Option<(u64, String)>,
+    /// What is in the file: where it stands, and by which policy.
+    saved: Option<(v1::ChangePosition, String)>,
     saved_at: Option<Instant>,
+    /// Since when the server tells what the copy shows, without a setback.
+    stands_since: Option<Instant>,
 }
 
 impl Follower {
-    async fn run(mut self) {
-        self.load().await;
+    fn new(client: &Client, settings: &ReflectorSettings, shared: &Arc<Shared>, stop: &CancellationToken) -> Self {
+        Self {
+            source: Source { url: client.url().to_owned(), org: settings.org.clone() },
+            client: client.clone(),
+            settings: settings.clone(),
+            shared: Arc::clone(shared),
+            stop: stop.clone(),
+            saved: None,
+            saved_at: None,
+            stands_since: None,
+        }
+    }
+
+    async fn run(mut self, begin: Begin) {
+        if begin == Begin::FromFile {
+            self.load().await;
+        }
         let mut must_list = self.position().is_none();
         // Streams in a row that have brought nothing.
         let mut attempt = 0_u32;
-        // Times in a row that the copy could not be kept.
-        let mut failures = 0_u32;
+        let mut setbacks = Setbacks::default();
         loop {
             let before = self.shared.state.borrow().checkpoints;
             let end = self.follow(must_list).await;
             let has_gained = self.shared.state.borrow().checkpoints > before;
             attempt = if has_gained { 1 } else { attempt.saturating_add(1) };
-            failures = if has_gained { 0 } else { failures };
             must_list = self.position().is_none() || (must_list && !has_gained);
-            let (phase, problem) = match end {
+            let wait = match end {
                 End::Stopped => break,
-                End::Broken(problem) => (Phase::Connecting, problem),
+                End::Broken(problem) => self.interrupted(problem, attempt),
                 End::ListAgain(problem) => {
                     must_list = true;
-                    (Phase::Connecting, problem)
+                    self.interrupted(problem, attempt)
                 }
                 End::Failed(error) => {
                     must_list = true;
-                    failures = failures.saturating_add(1);
-                    (Phase::Failed, error.to_string())
+                    let stood = self.stands_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                    let setback = setbacks.note(error, stood, self.settings.retry.wait_max);
+                    let wait = setback.wait;
+                    self.shared.tell_setback(setback);
+                    wait
                 }
             };
+            let problem = self.shared.state.borrow().problem.clone();
             tracing::debug!(url = self.source.url, org = self.source.org, problem, "the copy waits for its server");
-            let revision = self.position().map(|position| position.revision);
-            self.shared.tell(|state| {
-                (state.phase, state.revision, state.problem) = (phase, revision, Some(problem));
-            });
-            let wait = match phase {
-                Phase::Failed => failed_wait(failures, self.settings.retry.wait_max),
-                _ => self.settings.retry.backoff(attempt, fastrand::u64(..)),
-            };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
@@ -360,11 +325,18 @@ impl Follower {
         self.shared.tell(|state| state.phase = Phase::Stopped);
     }
 
+    /// Tells of a stream that has ended, and how long to wait for the next one.
+    fn interrupted(&self, problem: String, attempt: u32) -> Duration {
+        let revision = self.position().map(|position| position.revision);
+        self.shared.tell(|state| {
+            (state.phase, state.revision, state.problem) = (Phase::Connecting, revision, Some(problem));
+        });
+        self.settings.retry.backoff(attempt, fastrand::u64(..))
+    }
+
     /// Where the copy stands.
     fn position(&self) -> Option<v1::ChangePosition> {
-        let seen = self.shared.seen()?;
-        let mirror = seen.mirror.as_ref()?;
-        Some(v1::ChangePosition { revision: mirror.revision(), store_id: mirror.store_id().to_owned() })
+        self.shared.seen()?.mirror.as_ref().map(Mirror::position)
     }
 
     /// One stream, until it ends.
@@ -419,7 +391,7 @@ impl Follower {
                     Ok(Taken::ListAgain) => {
                         return End::ListAgain("the server has dropped the changes, or its store".to_owned());
                     }
-                    Err(MirrorError::Malformed { what }) => return End::ListAgain(what),
+                    Err(MirrorError::MustList { what }) => return End::ListAgain(what.to_owned()),
                     Err(error) => return End::Failed(error),
                 }
             }
@@ -431,7 +403,12 @@ impl Follower {
     }
 
     /// Takes an event.
-    fn take(&self, draft: &mut Draft, event: v1::ChangeEvent, lateness: &mut Lateness) -> Result<Taken, MirrorError> {
+    fn take(
+        &mut self,
+        draft: &mut Draft,
+        event: v1::ChangeEvent,
+        lateness: &mut Lateness,
+    ) -> Result<Taken, MirrorError> {
         match draft.apply(event)? {
             Step::More | Step::Alive => Ok(Taken::Next(Duration::ZERO)),
             Step::ListAgain => Ok(Taken::ListAgain),
@@ -439,9 +416,10 @@ impl Follower {
                 let received_at = clock::now();
                 let late = lateness.of(change.served_at(), received_at);
                 let revision = self.publish(*change, Told::now(received_at, late))?;
+                self.stands_since.get_or_insert_with(Instant::now);
                 self.shared.tell(|state| {
                     (state.phase, state.revision, state.problem) = (Phase::Following, revision, None);
-                    state.checkpoints += 1;
+                    (state.setback, state.checkpoints) = (None, state.checkpoints + 1);
                 });
                 Ok(Taken::Next(late))
             }
@@ -471,16 +449,18 @@ impl Follower {
     async fn load(&mut self) {
         let Some(path) = self.settings.file.clone() else { return };
         let (source, rows_max) = (self.source.clone(), self.settings.rows_max);
-        let loaded = tokio::task::spawn_blocking(move || saved::load(&path, &source, rows_max)).await;
+        let read = path.clone();
+        let loaded = tokio::task::spawn_blocking(move || saved::load(&read, &source, rows_max)).await;
         match loaded {
             Ok(Ok(Some(mirror))) => {
                 let revision = mirror.revision();
-                self.saved = Some((revision, mirror.store_id().to_owned()));
+                self.saved = Some(content_of(&mirror));
                 self.saved_at = Some(Instant::now());
                 *self.shared.seen_mut() = Seen { mirror: Some(mirror), told: None };
                 self.shared.tell(|state| state.revision = Some(revision));
             }
-            Ok(Ok(None)) | Err(_) => {}
+            Ok(Ok(None)) => {}
+            Err(_) => self.note(&SaveError::Panicked { path }),
             Ok(Err(error)) => self.note(&error),
         }
     }
@@ -488,23 +468,24 @@ impl Follower {
     /// Writes the file, if there is one and something new for it. Nothing is published meanwhile.
     async fn save(&mut self) {
         let Some(path) = self.settings.file.clone() else { return };
-        let position = self.position().map(|position| (position.revision, position.store_id));
-        if position.is_none() || position == self.saved {
+        let content = self.shared.seen().and_then(|seen| seen.mirror.as_ref().map(content_of));
+        if content.is_none() || content == self.saved {
             return;
         }
         self.saved_at = Some(Instant::now());
         let (source, shared) = (self.source.clone(), Arc::clone(&self.shared));
+        let written = path.clone();
         let saving = tokio::task::spawn_blocking(move || {
             let seen = shared.seen();
             match seen.as_ref().and_then(|seen| seen.mirror.as_ref()) {
-                Some(mirror) => saved::save(&path, &source, mirror),
+                Some(mirror) => saved::save(&written, &source, mirror),
                 None => Ok(()),
             }
         });
         match saving.await {
-            Ok(Ok(())) => self.saved = position,
+            Ok(Ok(())) => self.saved = content,
             Ok(Err(error)) => self.note(&error),
-            Err(_) => {}
+            Err(_) => self.note(&SaveError::Panicked { path }),
         }
     }
 
@@ -514,6 +495,11 @@ impl Follower {
     }
 }
 
+/// What makes one file of a copy another one.
+fn content_of(mirror: &Mirror) -> (v1::ChangePosition, String) {
+    (mirror.position(), mirror.policy_id().to_owned())
+}
+
 /// What a refused stream means for the position.
 fn end_of(error: &ClientError) -> End {
     match error.reason() {
@@ -521,18 +507,5 @@ fn end_of(error: &ClientError) -> End {
             End::ListAgain(format!("{}: {error}", reason.reason()))
         }
         _ => End::Broken(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_fails_is_tried_less_and_less_often() {
-        let first = Duration::from_secs(30);
-        let waits = [1, 2, 5, 6, 40, u32::MAX].map(|failures| failed_wait(failures, first).as_secs());
-        assert_eq!(waits, [30, 60, 480, 600, 600, 600]);
-        assert_eq!(failed_wait(9, Duration::from_secs(900)), Duration::from_secs(900));
     }
 }

@@ -55,6 +55,12 @@ pub enum SaveError {
         /// Which.
         path: PathBuf,
     },
+    /// Something has panicked meanwhile: a bug, told on standard error.
+    #[error("use {path}: something has panicked", path = .path.display())]
+    Panicked {
+        /// What was touched.
+        path: PathBuf,
+    },
     /// What is in the file cannot be used, or not any more.
     #[error("{path} holds a copy that cannot be used", path = .path.display())]
     Unusable {

@@ -19,7 +19,7 @@ use super::model::{Kind, Scope};
 mod journal;
 mod words;
 
-pub use self::journal::{CoverageChanges, ScopeCoverage};
+pub use self::journal::{ChangesList, CoverageChanges, ScopeCoverage};
 pub use self::words::{hides, missing_oauth_scope, remedy, remedy_of};
 
 /// Why something may be missing (product terms).
@@ -373,6 +373,7 @@ impl Coverage {
         let was_complete = self.complete.remove(scope).is_some();
         self.objects.remove(scope);
         for kind in self.open.remove(scope).unwrap_or_default() {
+            self.journal.note_closed(scope.clone(), kind);
             self.remember_closing(scope.clone(), kind);
         }
         self.generation += u64::from(was_complete);
@@ -399,7 +400,7 @@ impl Coverage {
             self.objects.remove(scope);
         }
         if was_open {
-            self.journal.note(scope.clone());
+            self.journal.note_closed(scope.clone(), kind);
             self.remember_closing(scope.clone(), kind);
         }
     }

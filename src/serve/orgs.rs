@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use okta_idmap_index as index;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::changes::Rounds;
+use super::changes::{PolicyHash, Rounds};
 use super::control::Control;
 use super::errors::Failure;
 use super::gaps::WideCache;
@@ -63,6 +63,7 @@ pub struct OrgView {
     /// The way to the engine, where one runs.
     control: Option<Control>,
     coverage: CoveragePolicy,
+    policy_id: Arc<str>,
 }
 
 struct Shared {
@@ -74,6 +75,7 @@ struct Shared {
     queue: Arc<Semaphore>,
     whole_scans: Semaphore,
     policy: Arc<GrantPolicy>,
+    policy_hash: PolicyHash,
     status: StatusSource,
     wide: WideCache,
     rounds: Rounds,
@@ -108,6 +110,9 @@ impl OrgView {
         let queue = Arc::new(Semaphore::new(QUEUE_MAX));
         let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
         let (name, rounds) = (name.into(), Rounds::default());
+        let policy_hash = PolicyHash::of(&store_id, &policy);
+        let coverage = CoveragePolicy::default();
+        let policy_id = policy_hash.id(coverage).into();
         let shared = Shared {
             name,
             store_id,
@@ -117,12 +122,13 @@ impl OrgView {
             queue,
             whole_scans,
             policy,
+            policy_hash,
             status,
             wide,
             rounds,
             page_key,
         };
-        Ok(Self { shared: Arc::new(shared), control: None, coverage: CoveragePolicy::default() })
+        Ok(Self { shared: Arc::new(shared), control: None, coverage, policy_id })
     }
 
     /// The same org with an engine that takes commands. Without, `Admin` says that none runs here.
@@ -134,7 +140,13 @@ impl OrgView {
     /// The same org with another policy about what is too old, and what becomes of rows that can no longer be read.
     #[must_use]
     pub fn with_coverage_policy(self, coverage: CoveragePolicy) -> Self {
-        Self { coverage, ..self }
+        let policy_id = self.shared.policy_hash.id(coverage).into();
+        Self { coverage, policy_id, ..self }
+    }
+
+    /// What answers are made of beside the rows, in one word: `Checkpoint.policy_id`.
+    pub(super) fn policy_id(&self) -> &str {
+        &self.policy_id
     }
 
     /// What is too old, and what becomes of rows that can no longer be read.

@@ -15,6 +15,7 @@ mod apply;
 mod columns;
 mod commit;
 mod debts;
+mod eras;
 mod files;
 mod filtered;
 mod gaps;

@@ -20,6 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commit::{Done, Memory, Release, Released, age, commit, release};
+use super::eras::Eras;
 use super::files::StoreFiles;
 use super::filtered::{Filtered, Sieve};
 use super::gaps::Ages;
@@ -87,6 +88,8 @@ impl Writer {
         configured: Option<(Vec<OverrideSetting>, Timestamp)>,
     ) -> Result<(Started, SharedCoverage, watch::Receiver<Revision>), StoreError> {
         let first_request_number = meta::reserve_request_numbers(&connection, meta::REQUEST_NUMBER_BLOCK)?;
+        // Before anything makes a revision.
+        Eras::begin(&connection, Meta::read(&connection)?.revision)?;
         let mut connection = connection;
         let sieve = Sieve::new(config.filter.clone(), Filtered::open(&connection)?);
         let mut memory = Memory::new(config, &connection, sieve)?;

@@ -41,6 +41,7 @@ fn everything_is_told_with_its_revision_and_its_end() {
     let head = &begin["export"];
     assert_eq!((&head["version"], &head["meta"]["completeness"]), (&1.into(), &"PARTIAL".into()));
     assert!(head["meta"]["revision"].as_u64().unwrap() > 0);
+    assert_eq!(head["era"].as_str().map(str::len), Some(16));
     let promised: u64 =
         head["row_counts"].as_array().unwrap().iter().map(|kind| kind["row_count"].as_u64().unwrap()).sum();
     assert_eq!((promised, end["end"]["rows"].as_u64().unwrap()), (rows.len() as u64, rows.len() as u64));
@@ -115,6 +116,7 @@ fn a_parquet_file_holds_what_the_lines_hold() {
         let meta = &told[0]["export"]["meta"];
         assert_eq!((value("kind").as_str(), value("version").as_str()), (name, "1"));
         assert_eq!(value("revision"), meta["revision"].to_string());
+        assert_eq!(Value::from(value("era")), told[0]["export"]["era"]);
         assert_eq!(
             (Value::from(value("store_id")), Value::from(value("completeness"))),
             (meta["store_id"].clone(), meta["completeness"].clone())

@@ -4,7 +4,7 @@ use okta_idmap::engine::clock;
 
 use super::follow::Hosted;
 use super::harness::Place;
-use super::store::{fill, open};
+use super::store::{fill, lose_the_log, open};
 
 fn filled() -> Place {
     let place = Place::with_org();
@@ -77,6 +77,30 @@ fn the_command_line_decides_where_no_server_does() {
         place.run(&["override", "set", "jira", "ada", "ada@acme.example", "--for", "1h", "--reason", "x", "--direct"]);
     ran.assert(1, "", "in use by another okta-idmap process");
     drop(store);
+}
+
+/// Where not everybody is known, somebody else may have that login or e-mail address: whom a name means is then said by id.
+#[test]
+fn nobody_is_named_by_what_somebody_else_may_have() {
+    let place = filled();
+    let set = |who| place.run(&["override", "set", "jira", "twin", who, "--for", "1h", "--reason", "x", "--direct"]);
+    // By an e-mail address that is no login (the index has everybody), and by login.
+    for who in ["joan.only@acme.example", "ada@acme.example"] {
+        set(who).assert(0, who.split(['.', '@']).next().unwrap(), "");
+    }
+    let store = open(place.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(lose_the_log(&store, 10));
+    drop(store);
+    for (who, id) in [("ada@acme.example", "00u1"), ("joan.only@acme.example", "00u4"), ("grace", "00u2")] {
+        let refused = set(who);
+        refused.assert(2, "", &format!("{who} may be the name of somebody else"));
+        assert!(refused.err.contains(&format!("if {id} is meant, name the user by id")), "{refused:?}");
+    }
+    // Nothing was changed (Ada has no such account, which shows), and an id is nobody else's.
+    place.run(&["override", "list", "--direct"]).assert(0, "ada", "1 override");
+    set("00u2").assert(0, "grace", "");
+    place.run(&["resolve", "jira", "twin", "--direct"]).assert(0, "grace", "");
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn many_may_watch_where_nothing_happens() {
     let position = v1::ChangePosition {
         revision: meta["revision"].as_u64().unwrap(),
         store_id: meta["store_id"].as_str().unwrap().to_owned(),
+        ..Default::default()
     };
     let start = v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) };
     place.set("OKTA_IDMAP_SERVER__MAX_WATCHES", &watches.to_string());

@@ -66,7 +66,7 @@ impl Watching {
     pub(crate) async fn begin(client: &Client, earlier: Option<Told>) -> Self {
         let told = earlier.unwrap_or_default();
         let (revision, store_id) = told.position.clone();
-        let position = v1::ChangePosition { revision, store_id };
+        let position = v1::ChangePosition { revision, store_id, ..Default::default() };
         let start = Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) });
         let request = v1::WatchRequest { start, ..Default::default() };
         let mut stream = client.changes.clone().watch(request).await.unwrap().into_inner();

@@ -1,4 +1,5 @@
-//! `kill -9` while `serve` follows an org that changes. Entry points: the test, and [`following_child`].
+//! `kill -9` while `serve` follows an org that changes, and an operator decides about names. Entry points: the test, and
+//! [`following_child`].
 
 use std::io::Read as _;
 use std::process::{Child, Stdio};
@@ -6,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use okta_idmap::engine::OrgSettings;
-use okta_idmap::store::Meta;
+use okta_idmap::store::{Meta, Reader};
 use okta_sim::{ClockMode, Org, ServerConfig, Spec};
 
 use crate::converge::{Watcher, assert_requests};
 use crate::engine::{Engine, hurry};
 use crate::harness::World;
+use crate::operator::{self, Decided};
 use crate::story::Story;
 use crate::{KILLS, SEED, assert_sound, inspect, number, settings_of_child, start_child};
 
@@ -42,10 +44,13 @@ fn following_child() {
         // The parent closes the pipe when it ends, however it ends.
         let parent_is_gone = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
         tokio::pin!(parent_is_gone);
+        let operating = operator::operate(engine.address());
+        tokio::pin!(operating);
         while !engine.has_ended() {
-            let wait = tokio::time::timeout(Duration::from_millis(20), &mut parent_is_gone);
-            if wait.await.is_ok() {
-                return engine.stop().await;
+            tokio::select! {
+                _ = &mut parent_is_gone => return engine.stop().await,
+                () = &mut operating => {}
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }
         engine.stop().await;
@@ -53,8 +58,14 @@ fn following_child() {
     });
 }
 
-fn start(world: &World) -> Child {
-    start_child(world, "following::following_child", CHILD).stdin(Stdio::piped()).spawn().unwrap()
+/// A process; with an `operator` (what [`operator::environment`] tells) also one who decides about names.
+fn start(world: &World, operator: Option<String>) -> Child {
+    let mut command = start_child(world, "following::following_child", CHILD);
+    command.stdin(Stdio::piped());
+    if let Some(operator) = operator {
+        command.env(operator::OPERATOR, operator).stdout(Stdio::piped());
+    }
+    command.spawn().unwrap()
 }
 
 /// Kills `serve` again and again and checks what every kill leaves.
@@ -63,12 +74,17 @@ struct Killer {
     world: World,
     settings: OrgSettings,
     last: Option<Meta>,
+    /// About whom the operator decides: apps, and users.
+    subjects: (Vec<String>, Vec<String>),
+    decided: Decided,
 }
 
 impl Killer {
     /// Lets a process live for a while in which the org changes, and kills it.
     fn kill_one(&mut self) {
-        let mut child = start(&self.world);
+        let (apps, users) = &self.subjects;
+        let operator = operator::environment(self.random.u64(..), apps, users);
+        let mut child = start(&self.world, Some(operator));
         // Often within the start, which is when debts of the last process are paid.
         let life_max = [60, 300, LIFE_MILLIS_MAX][self.random.usize(0..3)];
         let life = self.random.u64(1..life_max);
@@ -84,10 +100,12 @@ impl Killer {
             std::thread::sleep(Duration::from_millis(self.random.u64(1..20)));
         }
         child.kill().unwrap();
-        child.wait().unwrap();
+        let said = child.wait_with_output().unwrap().stdout;
+        self.decided.read(&String::from_utf8_lossy(&said));
         if let Some(meta) = inspect(&self.settings.dir) {
             self.assert_kept(&meta);
             self.last = Some(meta);
+            self.decided.assert_kept(&Reader::open(&self.settings.dir).unwrap());
         }
         assert_sound(&self.settings.dir);
     }
@@ -118,7 +136,7 @@ impl Killer {
                 org.expire_log_cursors();
             }
         }
-        let mut child = start(&self.world);
+        let mut child = start(&self.world, None);
         let mut has_ended = || child.try_wait().unwrap().is_some();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let crawl_after = if all { crawl } else { 0 };
@@ -126,8 +144,19 @@ impl Killer {
         child.kill().unwrap();
         child.wait().unwrap();
         watcher.assert_index();
+        // Nothing that the process did meanwhile has touched them.
+        self.decided.assert_kept(&Reader::open(&self.settings.dir).unwrap());
         self.last = watcher.observe();
     }
+}
+
+/// Some apps, behind Okta's own, which are not read, and some users. That they may go changes nothing of what was decided.
+fn subjects(world: &World) -> (Vec<String>, Vec<String>) {
+    let org = &world.server.sim().org;
+    (
+        org.truth_apps().skip(3).take(2).map(|app| app.id).collect(),
+        org.truth_users().take(5).map(|user| user.id).collect(),
+    )
 }
 
 /// Tells the story of a test that fails.
@@ -155,7 +184,9 @@ fn killed_followers_go_on_and_lose_nothing() {
     let story = Story::new();
     let _teller = Teller(story.clone());
     let mut watcher = Watcher::new(settings.clone(), story.clone(), (|_| true, |_| true));
-    let mut killer = Killer { random: Rng::with_seed(seed), world, settings, last: None };
+    let subjects = subjects(&world);
+    let (random, decided) = (Rng::with_seed(seed), Decided::default());
+    let mut killer = Killer { random, world, settings, last: None, subjects, decided };
     let mut killed = 0;
     while killed < kills {
         for _ in 0..KILLS_PER_ROUND.min(kills - killed) {
@@ -170,5 +201,8 @@ fn killed_followers_go_on_and_lose_nothing() {
         );
     }
     killer.converge(&mut watcher, true);
+    let Decided { set, taken_back, cut_off, .. } = &killer.decided;
+    println!("overrides: {set} set, {taken_back} taken back, {cut_off} cut off");
+    assert!(*set as u64 > kills / 4 && *taken_back > 0, "{set} set, {taken_back} taken back");
     assert_requests(&killer.world);
 }

@@ -29,8 +29,8 @@ fn after(world: &World, revision: u64) -> Option<v1::ChangeStart> {
     after_in(world.view().store_id(), revision)
 }
 
-fn after_in(store_id: &str, revision: u64) -> Option<v1::ChangeStart> {
-    let position = v1::ChangePosition { revision, store_id: store_id.to_owned() };
+pub(super) fn after_in(store_id: &str, revision: u64) -> Option<v1::ChangeStart> {
+    let position = v1::ChangePosition { revision, store_id: store_id.to_owned(), ..Default::default() };
     Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) })
 }
 
@@ -121,20 +121,24 @@ impl Mirror {
     }
 }
 
-async fn watch(server: &Server, start: Option<v1::ChangeStart>, kinds: &[v1::RowKind]) -> Streaming<v1::WatchResponse> {
+pub(super) async fn watch(
+    server: &Server,
+    start: Option<v1::ChangeStart>,
+    kinds: &[v1::RowKind],
+) -> Streaming<v1::WatchResponse> {
     let kinds = kinds.iter().map(|kind| (*kind).into()).collect();
     let request = v1::WatchRequest { start, kinds, ..Default::default() };
     server.changes().await.watch(request).await.unwrap().into_inner()
 }
 
-async fn next(stream: &mut Streaming<v1::WatchResponse>) -> Vec<v1::ChangeEvent> {
+pub(super) async fn next(stream: &mut Streaming<v1::WatchResponse>) -> Vec<v1::ChangeEvent> {
     let message = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
     assert!((1..=CHANGE_EVENTS_MAX).contains(&message.events.len()), "{} events", message.events.len());
     message.events
 }
 
 /// Everything up to the checkpoint at `revision`, idle checkpoints at older revisions left out.
-async fn until(stream: &mut Streaming<v1::WatchResponse>, revision: u64) -> Vec<v1::ChangeEvent> {
+pub(super) async fn until(stream: &mut Streaming<v1::WatchResponse>, revision: u64) -> Vec<v1::ChangeEvent> {
     let mut events = Vec::new();
     loop {
         for event in next(stream).await {
@@ -421,6 +425,9 @@ async fn starts_are_checked() {
     assert_eq!(refused(&server, nameless, Vec::new()).await, "InvalidArgument FIELD_MISSING start.after.store_id");
     let long = after_in(&"x".repeat(65), 5);
     assert_eq!(refused(&server, long, Vec::new()).await, "InvalidArgument FIELD_INVALID start.after.store_id");
+    let position = v1::ChangePosition { revision: 5, store_id: "s".to_owned(), era: "x".repeat(65) };
+    let long = Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) });
+    assert_eq!(refused(&server, long, Vec::new()).await, "InvalidArgument FIELD_INVALID start.after.era");
     let ahead = after(&world, base + 1);
     assert_eq!(refused(&server, ahead, Vec::new()).await, "FailedPrecondition REVISION_NOT_REACHED -");
     // Demands hold at the begin.
@@ -430,7 +437,7 @@ async fn starts_are_checked() {
 }
 
 /// What both rpcs answer to a start that is too old; the stream ends after it.
-async fn too_old(server: &Server, start: Option<v1::ChangeStart>) -> v1::TooOld {
+pub(super) async fn too_old(server: &Server, start: Option<v1::ChangeStart>) -> v1::TooOld {
     let mut stream = watch(server, start.clone(), &[]).await;
     let events = next(&mut stream).await;
     assert!(stream.message().await.unwrap().is_none(), "nothing else follows");

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use okta_idmap::client::{Answer, Client, Options, Reflector, ReflectorSettings};
+use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter};
 use okta_idmap::core::ids::{AppId, Timestamp, UserId};
-use okta_idmap::core::model::{Key, Row};
+use okta_idmap::core::model::{Key, Row, User};
 use okta_idmap::core::overrides::{CONFIGURATION, OverrideSetting};
+use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings};
 use okta_idmap::core::resolve::{IdentifierKind, Override};
 use okta_idmap::serve::{Command, Control};
 use okta_idmap::store::{Store, StoreConfig};
@@ -17,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::world::{NOW, Server, World, account, app_by_any, app_user, open_store, user_id};
+use super::world::{NOW, Server, World, account, app_by_any, app_user, open_store, user, user_id};
 
 const HOUR: i64 = 3_600_000;
 const ANY: v1::IdentifierKind = v1::IdentifierKind::Unspecified;
@@ -339,7 +341,8 @@ async fn followers_are_told_of_the_begin_and_the_end() {
         assert_eq!(resolve(server, "0oaus", "dup").await, "Ambiguous - T1");
         assert!(list(server, v1::ListOverridesRequest::default()).await.is_empty());
         // The polling twin tells the same, each thing once.
-        let position = v1::ChangePosition { revision: before, store_id: world.view().store_id().to_owned() };
+        let position =
+            v1::ChangePosition { revision: before, store_id: world.view().store_id().to_owned(), ..Default::default() };
         let start = Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(position)) });
         let request = v1::ListChangesRequest { start, kinds, ..Default::default() };
         let events = server.changes().await.list_changes(request).await.unwrap().into_inner().events;
@@ -470,4 +473,157 @@ async fn who_is_gone_is_granted_nothing() {
     let request = v1::ResolveAccountRequest { account: account("0oaus", "dup", ANY), ..Default::default() };
     let meta = client.resolve_account(request).await.unwrap().into_inner().meta.unwrap();
     assert_eq!(meta.gap_ids, Vec::<String>::new());
+}
+
+/// An order that has reached the server is carried out and logged, whoever hears of it: before the engine has taken it up, and
+/// while it does.
+#[tokio::test]
+async fn who_hangs_up_has_decided() {
+    let world = World::crawled().await;
+    let (control, mut commands) = Control::channel();
+    let server = Server::start([world.view().with_control(control)]).await;
+    for (name, is_begun) in [("early", false), ("late", true)] {
+        let mut admin = server.admin().await;
+        let command = {
+            let mut call = std::pin::pin!(admin.set_override(set("0oaus", name, &user_id(2))));
+            tokio::select! {
+                answer = &mut call => panic!("nobody has carried it out: {answer:?}"),
+                command = commands.recv() => command.unwrap(),
+            }
+            // The call is dropped here: its stream is reset.
+        };
+        let Command::SetOverride { ref reply, .. } = command else { panic!("{command:?}") };
+        assert!(!is_begun || reply.begin());
+        // On the same connection: answered after the server has seen that the other call is gone.
+        admin.reindex(v1::ReindexRequest::default()).await.unwrap();
+        let Command::SetOverride { setting, reply } = command else { panic!() };
+        assert!(is_begun || reply.begin(), "{name}: given up because nobody listens any more");
+        reply.send(world.store.writer.set_override(*setting, NOW).await);
+        assert_eq!(resolve(&server, "0oaus", name).await, "Resolved 00u0002 T6");
+    }
+    // Whoever asks again is told what there is.
+    let again = async {
+        let answer = server.admin().await.set_override(set("0oaus", "early", &user_id(2))).await.unwrap();
+        answer.into_inner().operator_override.unwrap().number
+    };
+    let engine = async {
+        let Some(Command::SetOverride { setting, reply }) = commands.recv().await else { panic!() };
+        assert!(reply.begin());
+        reply.send(world.store.writer.set_override(*setting, NOW).await);
+    };
+    let (number, ()) = tokio::join!(again, engine);
+    let lines = list(&server, v1::ListOverridesRequest::default()).await;
+    assert_eq!((lines.len(), number), (2, 1), "{lines:?}");
+}
+
+/// How much was decided, without anybody's name.
+#[tokio::test]
+async fn the_status_counts_what_operators_decided() {
+    let world = World::crawled().await;
+    let status = async |server: &Server| {
+        let request = v1::GetStatusRequest::default();
+        let status = server.coverage().await.get_status(request).await.unwrap().into_inner().status.unwrap();
+        let found = status.store.unwrap().overrides.unwrap();
+        (found.rpc_count, found.config_count, found.next_expires_at, found.alias_count)
+    };
+    let server = world.serve().await;
+    assert_eq!(status(&server).await, (0, 0, None, 0));
+    let set = async |name: &str, from: i64, millis: i64| {
+        let setting = overriding(name, &user_id(2), NOW.plus_millis(from + millis), "ada");
+        world.store.writer.set_override(setting, NOW.plus_millis(from)).await.unwrap();
+    };
+    set("one", 0, 2 * HOUR).await;
+    set("two", 0, HOUR).await;
+    // Over at the time of the question, and still there.
+    set("old", -2 * HOUR, HOUR).await;
+    assert_eq!(status(&server).await, (2, 0, at(HOUR), 0));
+    server.stop().await;
+    let policy = GrantPolicySettings {
+        aliases: vec![AliasSetting {
+            app: "0oaus".to_owned(),
+            kind: IdentifierKind::Untyped,
+            name: "boss".to_owned(),
+            user: user_id(2),
+        }],
+        ..GrantPolicySettings::default()
+    };
+    let server = Server::start([world.view_with(&policy)]).await;
+    assert_eq!(status(&server).await, (2, 0, at(HOUR), 1));
+}
+
+/// Somebody whom the filter keeps out from now on: neither the name that was decided about, nor who it was, is in any answer.
+#[tokio::test]
+async fn nobody_sees_whom_an_override_named_once_the_filter_keeps_them_out() {
+    let filter = Filter { users: DomainFilter::new(DomainPattern::parse("example.com")), ..Filter::default() };
+    let world = World::crawled_with(filter).await;
+    let later = NOW.plus_millis(HOUR);
+    let hidden = User { login: Some("needle@example.com".into()), email: None, ..user(700) };
+    world.put(vec![Row::User(hidden.clone()), Row::AppUser(app_user("0oaus", &user_id(700), "qzneedle"))]).await;
+    let setting = overriding("qzneedle", &user_id(700), later, "ada");
+    let setting = OverrideSetting { reason: "for needle".into(), ..setting };
+    world.store.writer.set_override(setting, NOW).await.unwrap();
+    let server = world.serve().await;
+    let before = world.revision();
+    let client = Client::lazy(&Options::new(&format!("http://{}", server.address)).unwrap()).unwrap();
+    let copy = Reflector::start(client, ReflectorSettings::default());
+    copy.ready(PATIENCE).await.unwrap();
+    assert_eq!(resolve(&server, "0oaus", "qzneedle").await, "Resolved 00u0700 T6");
+    assert!(format!("{:?}", list(&server, v1::ListOverridesRequest::default()).await).contains("needle"));
+
+    // From now on another domain's.
+    world.put(vec![Row::User(User { login: Some("needle@outside.test".into()), ..hidden })]).await;
+    let mut told = vec![format!("{:?}", list(&server, v1::ListOverridesRequest::default()).await)];
+    let mut lookup = server.lookup().await;
+    // Asked about by name: the answer repeats the question, but says nobody.
+    let question = v1::explain_request::Question::Account(account("0oaus", "qzneedle", ANY).unwrap());
+    let explained = lookup.explain(v1::ExplainRequest { context: None, question: Some(question) }).await.unwrap();
+    let request = v1::ResolveAccountRequest {
+        account: account("0oaus", "qzneedle", ANY),
+        include_candidates: true,
+        ..Default::default()
+    };
+    let resolution = lookup.resolve_account(request.clone()).await.unwrap().into_inner().resolution.unwrap();
+    assert_eq!(resolution.outcome(), v1::ResolutionOutcome::Filtered);
+    for answer in [format!("{:?}", explained.into_inner()), format!("{resolution:?}")] {
+        assert!(
+            !answer.contains("00u0700") && !answer.contains("needle@") && !answer.contains("for needle"),
+            "{answer}"
+        );
+    }
+    let ambiguities = v1::ListAmbiguitiesRequest::default();
+    told.push(format!("{:?}", server.coverage().await.list_ambiguities(ambiguities).await.unwrap().into_inner()));
+    // Followers, from before it was decided and from the beginning, by stream and by page.
+    let starts = [
+        v1::change_start::Start::Snapshot(v1::SnapshotStart {}),
+        v1::change_start::Start::After(v1::ChangePosition::default()),
+        v1::change_start::Start::After(v1::ChangePosition {
+            revision: before,
+            store_id: world.view().store_id().to_owned(),
+            ..Default::default()
+        }),
+    ];
+    for start in starts {
+        let start = Some(v1::ChangeStart { start: Some(start) });
+        let request = v1::WatchRequest { start: start.clone(), for_resolution: true, ..Default::default() };
+        let mut stream = server.changes().await.watch(request).await.unwrap().into_inner();
+        let mut events = Vec::new();
+        while !events.iter().any(|event: &v1::ChangeEvent| {
+            matches!(&event.event, Some(Event::Checkpoint(at)) if at.meta.as_ref().unwrap().revision == world.revision())
+        }) {
+            events.extend(next(&mut stream).await);
+        }
+        told.push(format!("{events:?}"));
+        let request = v1::ListChangesRequest { start, page_size: 1_000, ..Default::default() };
+        told.push(format!("{:?}", server.changes().await.list_changes(request).await.unwrap().into_inner()));
+    }
+    for told in told {
+        let at = told.find("needle");
+        assert_eq!(at.map(|at| &told[at.saturating_sub(200)..told.len().min(at + 100)]), None);
+    }
+    // Nor does a copy that was made when it was still there.
+    let mut state = copy.state();
+    let revision = Some(world.revision());
+    tokio::time::timeout(PATIENCE, state.wait_for(|state| state.revision == revision)).await.unwrap().unwrap();
+    assert_eq!(copy.resolve_here(&request).unwrap(), Answer::OnlyServerKnows);
+    copy.stop().await;
 }

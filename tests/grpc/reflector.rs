@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use okta_idmap::client::{Answer, Client, Options, Phase, Reflector, ReflectorError, ReflectorSettings, Retry};
+use okta_idmap::client::{
+    Answer, Client, MirrorError, Options, Phase, Reflector, ReflectorError, ReflectorSettings, ReflectorState, Retry,
+    SetbackCause,
+};
 use okta_idmap::core::batch::Batch;
 use okta_idmap::core::coverage::{CoveragePolicy, GapKind, OnGap};
 use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter};
@@ -71,22 +74,43 @@ fn client_of(url: &str) -> Client {
     Client::lazy(&Options::new(url).unwrap()).unwrap()
 }
 
-/// Rules that make a difference.
-fn policy() -> GrantPolicySettings {
+/// Rules that make a difference; others with each restart that changes the configuration.
+fn policy(random: &mut fastrand::Rng) -> GrantPolicySettings {
     let alias = |app: &str, name: &str, user: usize| AliasSetting {
         app: app.to_owned(),
         kind: IdentifierKind::Untyped,
         name: name.to_owned(),
         user: user_id(user),
     };
+    let mut rule = |app: &str| {
+        let rules = [NameRule::IgnoreCase, NameRule::Exact, NameRule::default()];
+        NameRuleSetting { app: app.to_owned(), rule: random.choice(rules).unwrap() }
+    };
+    let usual = GrantPolicySettings::default();
     GrantPolicySettings {
-        name_rules: vec![
-            NameRuleSetting { app: "0oaus".to_owned(), rule: NameRule::IgnoreCase },
-            NameRuleSetting { app: "0oanew1".to_owned(), rule: NameRule::Exact },
+        name_rules: vec![rule("0oaus"), rule("0oanew1"), rule("Jira EU")],
+        second_email: random.u8(..4) > 0,
+        aliases: vec![
+            alias("0oaeu", "eve", random.usize(1..4)),
+            alias(random.choice(["0oaus", "0oaeu"]).unwrap(), "Boss", 2),
+            alias("0oaus", "nobody", random.usize(1..4)),
         ],
-        second_email: true,
-        aliases: vec![alias("0oaeu", "eve", 3), alias("0oaus", "Boss", 2)],
+        quarantine_millis: usual.quarantine_millis * random.choice([1, 1, 2]).unwrap() / random.choice([1, 4]).unwrap(),
+        app_user_statuses: [usual.app_user_statuses, vec!["STAGED".to_owned(); random.usize(..2)]].concat(),
         ..GrantPolicySettings::default()
+    }
+}
+
+fn coverage_policy(random: &mut fastrand::Rng) -> CoveragePolicy {
+    match random.u8(..3) {
+        0 => CoveragePolicy::default(),
+        1 => CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() },
+        // All is read at the time of the question, or two days before.
+        _ => CoveragePolicy {
+            stale_after_millis: Some(86_400_000),
+            max_stale_millis: Some(86_400_000),
+            ..CoveragePolicy::default()
+        },
     }
 }
 
@@ -114,32 +138,55 @@ struct Sim {
     world: World,
     random: fastrand::Rng,
     services: Services,
+    policy: GrantPolicySettings,
     coverage: CoveragePolicy,
-    /// How often one was set, taken back or ended.
+    /// A copy of the store, to be put back some day.
+    backup: Option<Vec<u8>>,
+    /// How often an override was set, taken back or ended.
     overrides: usize,
+    /// How often the server began with another configuration, and with an earlier store.
+    reconfigured: usize,
+    restored: usize,
 }
 
 impl Sim {
     async fn new(seed: u64) -> Self {
         let world = World::crawled().await;
         let mut random = fastrand::Rng::with_seed(seed);
-        let coverage = match random.u8(..3) {
-            0 => CoveragePolicy::default(),
-            1 => CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() },
-            // All is read at the time of the question, or two days before.
-            _ => CoveragePolicy {
-                stale_after_millis: Some(86_400_000),
-                max_stale_millis: Some(86_400_000),
-                ..CoveragePolicy::default()
-            },
-        };
-        let view = world.view_with(&policy()).with_coverage_policy(coverage);
-        let services = Services::new(Orgs::new([view]), now);
-        Self { world, random, services, coverage, overrides: 0 }
+        let (policy, coverage) = (policy(&mut random), coverage_policy(&mut random));
+        let services = Services::new(Orgs::new([]), now);
+        let (backup, overrides, reconfigured, restored) = (None, 0, 0, 0);
+        let mut sim = Self { world, random, services, policy, coverage, backup, overrides, reconfigured, restored };
+        sim.answer_anew();
+        sim
+    }
+
+    /// What the copy is compared with is the present store under the present configuration.
+    fn answer_anew(&mut self) {
+        self.services = Services::new(Orgs::new([self.view()]), now);
     }
 
     fn view(&self) -> OrgView {
-        self.world.view_with(&policy()).with_coverage_policy(self.coverage)
+        self.world.view_with(&self.policy).with_coverage_policy(self.coverage)
+    }
+
+    /// What may happen while no server runs: another configuration, the process is another one, an earlier store is put back.
+    fn between_servers(&mut self) {
+        if self.random.bool() {
+            (self.policy, self.coverage) = (policy(&mut self.random), coverage_policy(&mut self.random));
+            self.reconfigured += 1;
+        }
+        if self.random.u8(..3) > 0 {
+            let put_back = if self.random.u8(..3) > 0 { self.backup.take() } else { None };
+            self.restored += usize::from(put_back.is_some());
+            // Whoever reads the old one lets go of it.
+            self.services = Services::new(Orgs::new([]), now);
+            let content = self.world.reopen(put_back.as_deref());
+            if put_back.is_none() {
+                self.backup = Some(content);
+            }
+        }
+        self.answer_anew();
     }
 
     fn name(&mut self) -> Option<Box<str>> {
@@ -310,7 +357,10 @@ impl Sim {
             let revision = self.world.revision();
             let reached = state.wait_for(|state| state.revision == Some(revision) && state.checkpoints > 0);
             let reached = tokio::time::timeout(PATIENCE, reached).await;
-            let reached = reached.unwrap_or_else(|_| panic!("seed {seed}: stays behind: {:?}", copy.state().borrow()));
+            let reached = reached.unwrap_or_else(|_| {
+                let (state, restored) = (copy.state().borrow().clone(), self.restored);
+                panic!("seed {seed}: stays behind {revision}, {restored} times put back: {state:?}")
+            });
             let checkpoints = reached.unwrap().checkpoints;
             difference = self.difference(copy, seen, part).await;
             if difference.is_none() {
@@ -328,6 +378,9 @@ impl Sim {
 struct Seen {
     outcomes: BTreeSet<i32>,
     overridden: bool,
+    overrides: usize,
+    reconfigured: usize,
+    restored: usize,
 }
 
 async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
@@ -364,6 +417,9 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
             assert_eq!(state.phase, Phase::Stopped);
             (lists, resumes) = (lists + state.lists, resumes + state.resumes);
         }
+        if restarts_server {
+            sim.between_servers();
+        }
         for _ in 0..sim.random.usize(1..10) {
             sim.change().await;
         }
@@ -384,7 +440,8 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
     let state = copy.state().borrow().clone();
     copy.stop().await;
     server.stop().await;
-    assert!(sim.overrides > 3, "seed {seed}");
+    seen.overrides += sim.overrides;
+    (seen.reconfigured, seen.restored) = (seen.reconfigured + sim.reconfigured, seen.restored + sim.restored);
     (lists + state.lists, resumes + state.resumes)
 }
 
@@ -416,7 +473,8 @@ async fn a_copy_answers_what_the_server_answers() {
     for outcome in expected {
         assert!(seen.outcomes.contains(&outcome.into()), "{outcome:?} never came");
     }
-    assert!(seen.overridden);
+    assert!(seen.overridden && seen.overrides > 3 * seeds.len(), "{} overrides", seen.overrides);
+    assert!(seen.reconfigured > 0 && seen.restored > 0, "{} {}", seen.reconfigured, seen.restored);
 }
 
 /// An answer, apart from what gaps make of it.
@@ -446,7 +504,7 @@ async fn every_state_that_is_shown_is_one_that_the_server_had() {
     let mut sim = Sim::new(seed).await;
     // Rows that are kept back make other differences than those that are left out here.
     sim.coverage = CoveragePolicy::default();
-    sim.services = Services::new(Orgs::new([sim.view()]), now);
+    sim.answer_anew();
     let server = Server::start([sim.view()]).await;
     let asked: Vec<v1::ResolveAccountRequest> = questions().into_iter().step_by(47).collect();
     let copy = Reflector::start(client(&server), settings(None));
@@ -548,14 +606,49 @@ async fn a_copy_has_a_limit() {
     let world = World::crawled().await;
     let server = world.serve().await;
     let copy = Reflector::start(client(&server), ReflectorSettings { rows_max: 300, ..settings(None) });
-    let mut state = copy.state();
-    let failed = state.wait_for(|state| state.phase == Phase::Failed);
-    let failed = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
+    let failed = failed(&copy, 1).await;
     assert!(failed.problem.unwrap().contains("more than 300 rows"));
     assert_eq!(failed.revision, None);
     // The server still answers.
     let answer = copy.who("0oaeu", "user4").await.unwrap();
     assert_eq!(answer.resolution.unwrap().outcome(), v1::ResolutionOutcome::Resolved);
+    copy.stop().await;
+}
+
+/// Waits until the copy could not be kept so often in a row.
+async fn failed(copy: &Reflector, in_a_row: u32) -> ReflectorState {
+    let mut state = copy.state();
+    let failed = state.wait_for(|state| state.setback.as_ref().is_some_and(|setback| setback.in_a_row == in_a_row));
+    let failed = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
+    assert_eq!(failed.phase, Phase::Failed);
+    failed
+}
+
+/// Each list fits, and what comes next does not: it is listed less and less often, although each list succeeds.
+#[tokio::test]
+async fn an_org_that_just_fits_is_not_listed_again_and_again() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    let copy = Reflector::start(client(&server), settings(None));
+    copy.ready(PATIENCE).await.unwrap();
+    let rows_max = copy.read(|mirror, _| mirror.row_count()).unwrap();
+    copy.stop().await;
+    let copy = Reflector::start(client(&server), ReflectorSettings { rows_max, ..settings(None) });
+    let mut state = copy.state();
+    let mut waits = Vec::new();
+    for round in 1..=3 {
+        let listed = state.wait_for(|state| state.phase == Phase::Following && state.lists == u64::from(round));
+        tokio::time::timeout(PATIENCE, listed).await.unwrap().unwrap();
+        world.put(vec![member("00gops", &user_id(250))]).await;
+        let setback = failed(&copy, round).await.setback.unwrap();
+        assert_eq!(setback.cause, SetbackCause::Mirror(MirrorError::TooManyRows { limit: rows_max }));
+        assert!(copy.read(|_, _| ()).is_none(), "a copy with too many rows is seen");
+        waits.push(setback.wait.as_millis());
+        // It fits again. A user would leave names behind, which are rows of a copy, too.
+        let removals = vec![Key::GroupMember(GroupId::new("00gops").unwrap(), UserId::new(&user_id(250)).unwrap())];
+        world.commit(Batch { removals, ..world.batch() }).await;
+    }
+    assert_eq!(waits, [100, 200, 400]);
     copy.stop().await;
 }
 

@@ -20,7 +20,7 @@ use okta_idmap::serve::{
     OrgView, Orgs, RuntimeStatus, SearchHandle, ServeError, ServerSettings, Services, StatusSource, app_key, group_key,
     mapping_key, serve, user_key,
 };
-use okta_idmap::store::{ChangeRetention, Store, StoreConfig};
+use okta_idmap::store::{ChangeRetention, STORE_FILE, Store, StoreConfig};
 use okta_idmap_index::{DocKind, Expect, HEAP_BYTES_MIN, IndexDoc, Mark, Opened};
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::v1;
@@ -324,6 +324,26 @@ impl World {
     }
 
     /// Starts a server over this org alone.
+    /// Another process opens the store, with `put_back` in its place where that is given. Answers what was in the file. Tasks of
+    /// a server that has ended may still have the old one open, so the other one is another file.
+    pub(crate) fn reopen(&mut self, put_back: Option<&[u8]>) -> Vec<u8> {
+        let dir = self.dir.path().join("acme");
+        // The writer that goes moves everything into the file.
+        self.store = open_store(&self.dir.path().join("beside"));
+        let file = dir.join(STORE_FILE);
+        let content = std::fs::read(&file).unwrap();
+        if let Some(earlier) = put_back {
+            let beside = dir.join("put-back");
+            std::fs::write(&beside, earlier).unwrap();
+            for left in ["-wal", "-shm"] {
+                let _ = std::fs::remove_file(dir.join([STORE_FILE, left].concat()));
+            }
+            std::fs::rename(&beside, &file).unwrap();
+        }
+        self.store = open_store(&dir);
+        content
+    }
+
     pub(crate) async fn serve(&self) -> Server {
         Server::start([self.view()]).await
     }

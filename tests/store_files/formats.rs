@@ -544,9 +544,9 @@ fn config_of(dir: &Path, filter: &Filter) -> StoreConfig {
 const NOT_RANDOM: &str = "UPDATE meta SET value = '0123456789abcdef' WHERE name = 'store_id';
     UPDATE meta SET value = x'00112233445566778899aabbccddeeff' WHERE name = 'filter_salt'";
 
-/// What no other version needs: a key that is random and made anew where it is missing, and a mark of which nothing counts but
-/// that it changes while a process remembers something.
-const NOT_KEPT: &str = "DELETE FROM meta WHERE name IN ('page_key', 'groups_of_apps_revision')";
+/// What no other version needs: what is random and made anew where it is missing, and a mark of which nothing counts but that it
+/// changes while a process remembers something.
+const NOT_KEPT: &str = "DELETE FROM meta WHERE name IN ('page_key', 'eras', 'groups_of_apps_revision')";
 
 fn keep_the_newest() {
     let plain = history().into_iter().chain(followed()).chain(covered()).collect();

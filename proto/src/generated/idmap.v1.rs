@@ -1911,6 +1911,25 @@ pub struct StoreStatus {
     /// Version of the identifier normalisation.
     #[prost(uint32, tag = "8")]
     pub normalization_version: u32,
+    /// What operators decided about names; always set.
+    #[prost(message, optional, tag = "9")]
+    pub overrides: ::core::option::Option<OverrideStatus>,
+}
+/// How much operators decided about names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverrideStatus {
+    /// Overrides that were set by call and are not over.
+    #[prost(uint64, tag = "1")]
+    pub rpc_count: u64,
+    /// Overrides of the configuration that are not over.
+    #[prost(uint64, tag = "2")]
+    pub config_count: u64,
+    /// When the first of these ends. Unset: there are none.
+    #[prost(message, optional, tag = "3")]
+    pub next_expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Configured aliases.
+    #[prost(uint64, tag = "4")]
+    pub alias_count: u64,
 }
 /// The index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4379,6 +4398,11 @@ pub struct ChangePosition {
     /// another store would silently skip changes. Another store than the present one is answered by `too_old`.
     #[prost(string, tag = "2")]
     pub store_id: ::prost::alloc::string::String,
+    /// The era of the revision, as `Checkpoint.era` or `ListChangesResponse.era` gave it. A store that was put back from a
+    /// backup comes by the same revisions again, with other content: with the era that is answered by `too_old`, without it
+    /// (empty) changes may be skipped silently.
+    #[prost(string, tag = "3")]
+    pub era: ::prost::alloc::string::String,
 }
 /// Request of Changes.Watch.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4436,6 +4460,9 @@ pub struct ListChangesResponse {
     /// The events, in order.
     #[prost(message, repeated, tag = "3")]
     pub events: ::prost::alloc::vec::Vec<ChangeEvent>,
+    /// On the last page: the era of the revision to poll on from.
+    #[prost(string, tag = "4")]
+    pub era: ::prost::alloc::string::String,
 }
 /// One thing that happened.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4497,6 +4524,15 @@ pub struct Checkpoint {
     /// Set in streams `for_resolution`.
     #[prost(message, optional, tag = "2")]
     pub resolution: ::core::option::Option<ResolutionMark>,
+    /// The era of the revision: what one process has written, from one start to the next. Opaque; empty for revisions that
+    /// an earlier version of the server has made. Part of the position.
+    #[prost(string, tag = "3")]
+    pub era: ::prost::alloc::string::String,
+    /// What answers are made of beside the rows, as this server is configured, in one opaque word: aliases, name rules,
+    /// statuses that grant, second e-mails, quarantine, ages, and the version of the rules. Another word than in the
+    /// checkpoint before: any answer may be another one.
+    #[prost(string, tag = "4")]
+    pub policy_id: ::prost::alloc::string::String,
 }
 /// What a copy that resolves accounts needs to know at a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4516,7 +4552,8 @@ pub struct ResolutionMark {
     #[prost(bool, tag = "4")]
     pub keeps_filtered_names: bool,
 }
-/// What grants and how names are compared, as the server is configured. Comes anew with each stream.
+/// What grants and how names are compared, as the server is configured. Comes anew with each stream; `Checkpoint.policy_id`
+/// names it in one word.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResolutionPolicy {
     /// The next event is another `policy`, which goes on with the lists.
@@ -4684,6 +4721,8 @@ pub enum TooOldReason {
     ChangesDropped = 1,
     /// The store has been replaced since.
     StoreReplaced = 2,
+    /// The store was put back to an earlier state since, and has gone another way.
+    StoreRestored = 3,
 }
 impl TooOldReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4695,6 +4734,7 @@ impl TooOldReason {
             Self::Unspecified => "TOO_OLD_REASON_UNSPECIFIED",
             Self::ChangesDropped => "TOO_OLD_REASON_CHANGES_DROPPED",
             Self::StoreReplaced => "TOO_OLD_REASON_STORE_REPLACED",
+            Self::StoreRestored => "TOO_OLD_REASON_STORE_RESTORED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4703,6 +4743,7 @@ impl TooOldReason {
             "TOO_OLD_REASON_UNSPECIFIED" => Some(Self::Unspecified),
             "TOO_OLD_REASON_CHANGES_DROPPED" => Some(Self::ChangesDropped),
             "TOO_OLD_REASON_STORE_REPLACED" => Some(Self::StoreReplaced),
+            "TOO_OLD_REASON_STORE_RESTORED" => Some(Self::StoreRestored),
             _ => None,
         }
     }

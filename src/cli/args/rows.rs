@@ -9,10 +9,11 @@ pub(super) const WATCH_EXAMPLES: &str = "\
 Examples:
   okta-idmap watch                                    what changes from now on
   okta-idmap watch --from-snapshot -o jsonl           all rows, then what changes: an exact copy
-  okta-idmap watch --after 1234 --store-id 5f0c -o jsonl --from-snapshot
+  okta-idmap watch --after 1234 --store-id 5f0c --era 9d1e -o jsonl --from-snapshot
                                                       go on there; all anew where that is too old
   okta-idmap watch --kinds user,app-user
-  okta-idmap watch --once --after 1234 --store-id 5f0c        what changed since then, and no more; also without a server
+  okta-idmap watch --once --after 1234 --store-id 5f0c --era 9d1e
+                                                      what changed since then, and no more; also without a server
 
 A lost connection is made again, and goes on behind the last checkpoint. Ends with Ctrl-C, exit code 0; with --once when
 everything has been printed.";
@@ -25,9 +26,9 @@ Examples:
   okta-idmap export --kinds app-user -o parquet --to accounts.parquet
 
 It reads the data directory itself, also while a server writes to it; until it is done the store's write-ahead log grows,
-so give it a fast reader. Lines: one {\"export\": ...} with revision, completeness and numbers of rows, one object per row,
-and at the end {\"end\": {\"rows\": N}}: without that line it is not whole. Parquet has typed columns, and revision, store and
-completeness in the metadata of the file. A file appears when it is whole, or not at all.";
+so give it a fast reader. Lines: one {\"export\": ...} with revision, era, completeness and numbers of rows, one object per row,
+and at the end {\"end\": {\"rows\": N}}: without that line it is not whole. Parquet has typed columns, and revision, era, store
+and completeness in the metadata of the file. From there `watch --after` goes on. A file appears when it is whole, or not at all.";
 
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
@@ -53,6 +54,9 @@ pub(in crate::cli) struct WatchArgs {
     /// The store that the revision counts in, as checkpoints name it [default: the server's]
     #[arg(long, value_name = "ID", requires = "after")]
     pub(in crate::cli) store_id: Option<String>,
+    /// The era of the revision, as checkpoints name it: without it, it goes unseen that the store was put back from a backup
+    #[arg(long, value_name = "ERA", requires = "store_id")]
+    pub(in crate::cli) era: Option<String>,
     /// End when everything up to now has been printed, and say where to go on
     #[arg(long, requires = "begin")]
     pub(in crate::cli) once: bool,

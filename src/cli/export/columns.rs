@@ -61,11 +61,12 @@ impl<W: Write + Send> Columns<W> {
         Ok(Self { file, columns, group_rows_max, group_rows: 0, group_text_bytes: 0, rows: 0 })
     }
 
-    fn describe(&mut self, meta: &v1::ResponseMeta) {
+    fn describe(&mut self, meta: &v1::ResponseMeta, era: &str) {
         let pairs = [
             ("version", FORMAT_VERSION.to_string()),
             ("store_id", meta.store_id.clone()),
             ("revision", meta.revision.to_string()),
+            ("era", era.to_owned()),
             ("completeness", meta.completeness().as_str_name().trim_start_matches("COMPLETENESS_").to_owned()),
             ("meta", to_json(meta).to_string()),
         ];
@@ -91,7 +92,7 @@ impl<W: Write + Send> Columns<W> {
 impl<W: Write + Send> Lines for Columns<W> {
     fn part(&mut self, part: &ExportPart) -> io::Result<()> {
         match part {
-            ExportPart::Begin { meta, .. } => self.describe(meta),
+            ExportPart::Begin { meta, era, .. } => self.describe(meta, era),
             ExportPart::Row(row) => {
                 let mut fields = fields(row);
                 for column in &mut self.columns {

@@ -185,7 +185,8 @@ impl Draft {
     }
 
     fn checkpoint(&mut self, checkpoint: v1::Checkpoint) -> Result<Step, MirrorError> {
-        let (Some(meta), Some(mark)) = (checkpoint.meta, checkpoint.resolution) else {
+        let v1::Checkpoint { meta, resolution, era, policy_id } = checkpoint;
+        let (Some(meta), Some(mark)) = (meta, resolution) else {
             return Err(MirrorError::ServerTooOld);
         };
         if self.is_open || matches!(self.what, What::Listing { is_listed: false, .. }) {
@@ -196,7 +197,8 @@ impl Draft {
         }
         let served_at = mark.served_at.as_ref().map(decode::time).ok_or_else(|| unexpected("no time"))?;
         let observed_at = mark.observed_at.as_ref().map(decode::time);
-        let mark = Mark { meta, served_at, observed_at, keeps_filtered_names: mark.keeps_filtered_names };
+        let keeps_filtered_names = mark.keeps_filtered_names;
+        let mark = Mark { meta, served_at, observed_at, keeps_filtered_names, era, policy_id };
         let policy = self.policy.take().map(decode::policy).transpose()?;
         let coverage = std::mem::take(&mut self.coverage);
         let what = std::mem::replace(&mut self.what, What::Following(Changed::default()));
@@ -285,12 +287,12 @@ impl Part {
         // Names are told while they are in quarantine: those that were over by the old one are not here.
         let quarantine_of = |policy: &Policy| policy.grant.quarantine_millis();
         if self.policy.as_ref().is_some_and(|policy| quarantine_of(policy) > quarantine_of(&copy.policy)) {
-            return Err(MirrorError::Malformed { what: "the quarantine is longer than it was".to_owned() });
+            return Err(MirrorError::MustList { what: "the quarantine is longer than it was" });
         }
         // Another server sends facts that this copy does not have, or no longer those that it has.
         let version_of = |policy: &Policy| policy.wire.facts_version;
         if self.policy.as_ref().is_some_and(|policy| version_of(policy) != version_of(&copy.policy)) {
-            return Err(MirrorError::Malformed { what: "answers are made of other facts than they were".to_owned() });
+            return Err(MirrorError::MustList { what: "answers are made of other facts than they were" });
         }
         let Changed { rows, overrides, held } = self.changed;
         for (key, row) in rows {

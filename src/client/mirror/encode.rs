@@ -2,9 +2,9 @@
 
 use okta_idmap_proto::v1::{self, change_event::Event};
 
-use super::Mirror;
 use super::facts::At;
 use super::table::RowRef;
+use super::{Mark, Mirror};
 use crate::core::coverage::ScopeCoverage;
 use crate::core::ids::Timestamp;
 use crate::serve::{Shower, kind_to_proto, override_row, timestamp};
@@ -61,7 +61,8 @@ impl Mirror {
             observed_at: self.mark.observed_at.map(timestamp),
             keeps_filtered_names: self.mark.keeps_filtered_names,
         };
-        let checkpoint = v1::Checkpoint { meta: Some(self.mark.meta.clone()), resolution: Some(resolution) };
+        let Mark { meta, era, policy_id, .. } = self.mark.clone();
+        let checkpoint = v1::Checkpoint { meta: Some(meta), resolution: Some(resolution), era, policy_id };
         let _ = take(Event::SnapshotEnd(v1::SnapshotEnd { revision })) && take(Event::Checkpoint(checkpoint));
     }
 }

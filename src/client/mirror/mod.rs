@@ -62,6 +62,12 @@ pub enum MirrorError {
         /// Which.
         what: &'static str,
     },
+    /// What the server answers by has changed such that this copy lacks what it would need: a new list has it.
+    #[error("the copy has to be listed again: {what}")]
+    MustList {
+        /// What has changed.
+        what: &'static str,
+    },
     /// An event makes no sense.
     #[error("the server sent an event that makes no sense: {what}")]
     Malformed {
@@ -86,6 +92,9 @@ struct Mark {
     served_at: Timestamp,
     observed_at: Option<Timestamp>,
     keeps_filtered_names: bool,
+    /// The era of the revision, and the policy in one word, as the checkpoint said.
+    era: String,
+    policy_id: String,
 }
 
 /// What a copy says to a question.
@@ -126,6 +135,18 @@ impl Mirror {
     /// The store.
     pub fn store_id(&self) -> &str {
         &self.mark.meta.store_id
+    }
+
+    /// Where a stream goes on from this state.
+    pub fn position(&self) -> v1::ChangePosition {
+        let v1::ResponseMeta { revision, store_id, .. } = &self.mark.meta;
+        v1::ChangePosition { revision: *revision, store_id: store_id.clone(), era: self.mark.era.clone() }
+    }
+
+    /// The configuration of the server that this state answers by, in one word: see `Checkpoint.policy_id`. Where it is another
+    /// one than before, any answer may be another one.
+    pub fn policy_id(&self) -> &str {
+        &self.mark.policy_id
     }
 
     /// What the last checkpoint said of the org as a whole.

@@ -99,7 +99,8 @@ fn end() -> Event {
 fn mark(revision: u64, store: &str, consistent: bool) -> Event {
     let meta = v1::ResponseMeta { revision, store_id: store.to_owned(), ..v1::ResponseMeta::default() };
     let resolution = v1::ResolutionMark { consistent, served_at: at(NOW), ..v1::ResolutionMark::default() };
-    Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: Some(resolution) })
+    let (era, policy_id) = (format!("e{}", revision / 10), format!("p{}", revision / 5));
+    Event::Checkpoint(v1::Checkpoint { meta: Some(meta), resolution: Some(resolution), era, policy_id })
 }
 
 fn checkpoint(revision: u64) -> Event {
@@ -310,7 +311,7 @@ fn a_longer_quarantine_needs_names_that_were_not_told() {
     let mut copy = Copy::listed();
     let shorter = Event::Policy(v1::ResolutionPolicy { quarantine: quarantine(60), ..policy() });
     assert_eq!(copy.take([shorter, checkpoint(6)]), "More 6");
-    assert_eq!(copy.take([Event::Policy(policy()), checkpoint(7)]), "More Malformed");
+    assert_eq!(copy.take([Event::Policy(policy()), checkpoint(7)]), "More MustList");
     assert_eq!(copy.mirror.unwrap().revision(), 6);
 }
 
@@ -332,7 +333,7 @@ fn events_that_make_no_sense_are_refused() {
         assert_eq!(copy.take([event]), expected);
         assert!(listing || copy.who("ann") == "Resolved 00u1");
     }
-    let bare = |meta| Event::Checkpoint(v1::Checkpoint { meta, resolution: None });
+    let bare = |meta| Event::Checkpoint(v1::Checkpoint { meta, ..Default::default() });
     check(false, bare(Some(v1::ResponseMeta::default())), "ServerTooOld");
     check(false, mark(6, "another", true), "Malformed");
     check(false, mark(4, "s", true), "Malformed");
@@ -480,7 +481,7 @@ fn names_that_are_left_out_are_asked_of_the_server() {
 fn other_facts_are_listed_anew() {
     let mut copy = Copy::listed();
     let older = v1::ResolutionPolicy { facts_version: FACTS_VERSION - 1, ..policy() };
-    assert_eq!(copy.take([Event::Policy(older), checkpoint(6)]), "More Malformed");
+    assert_eq!(copy.take([Event::Policy(older), checkpoint(6)]), "More MustList");
     assert_eq!(copy.mirror.unwrap().revision(), 5);
 }
 

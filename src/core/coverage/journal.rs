@@ -1,11 +1,14 @@
 //! What of the coverage has changed, for whoever keeps a copy of it.
 //!
-//! Entry points: [`Coverage::changes_since`] for whoever tells, [`Coverage::take_over`] for whoever is told.
+//! Entry points: [`ChangesList`] and [`Coverage::go_on`] for whoever tells, [`Coverage::take_over`] for whoever is told.
 //!
-//! Invariant: a copy is never more hopeful than the rows that go with it: what closed or was completed after the rows were
-//! read is not told as such.
+//! Invariants:
+//! - A copy is never more hopeful than the rows that go with it: what closed or was completed after the rows were read is not
+//!   told as such, whenever during the listing that was.
+//! - Nobody holds the coverage for longer than one piece of a list takes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use super::{Coverage, GapKind};
 use crate::core::ids::Timestamp;
@@ -14,25 +17,49 @@ use crate::core::model::Scope;
 /// Changes of scopes that are remembered for copies: some rounds of a busy crawl. Who is further behind takes everything.
 const JOURNAL_MAX: usize = 8_192;
 
+/// A change of a scope.
+#[derive(Clone, Debug)]
+struct Line {
+    position: u64,
+    scope: Scope,
+    /// The gap that was closed by it.
+    closed: Option<GapKind>,
+}
+
 /// Which scopes have changed, times of complete reads included; oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     /// Number of changes so far.
     position: u64,
-    lines: VecDeque<(u64, Scope)>,
+    lines: VecDeque<Line>,
     /// Position of the youngest line that is not remembered any more.
     forgotten_through: u64,
 }
 
 impl Journal {
+    /// Notes a change of a scope.
     pub(super) fn note(&mut self, scope: Scope) {
+        self.add(scope, None);
+    }
+
+    /// Notes that a gap was closed.
+    pub(super) fn note_closed(&mut self, scope: Scope, kind: GapKind) {
+        self.add(scope, Some(kind));
+    }
+
+    fn add(&mut self, scope: Scope, closed: Option<GapKind>) {
         self.position += 1;
         if self.lines.len() >= JOURNAL_MAX
-            && let Some((position, _)) = self.lines.pop_front()
+            && let Some(line) = self.lines.pop_front()
         {
-            self.forgotten_through = position;
+            self.forgotten_through = line.position;
         }
-        self.lines.push_back((self.position, scope));
+        self.lines.push_back(Line { position: self.position, scope, closed });
+    }
+
+    /// The lines behind a position, youngest first.
+    fn behind(&self, position: u64) -> impl Iterator<Item = &Line> {
+        self.lines.iter().rev().take_while(move |line| line.position > position)
     }
 }
 
@@ -45,8 +72,8 @@ pub struct ScopeCoverage {
     pub completed_at: Option<Timestamp>,
     /// Its open gaps.
     pub open: Vec<GapKind>,
-    /// Whether this is all. If not, gaps may have been open at the moment that is meant which are closed by now: whoever
-    /// keeps a copy only adds these gaps, and takes the rest when it is told again.
+    /// Whether this is all. If not, the scope has changed since the moment that is meant, and `open` has what was open then or
+    /// is now: whoever keeps a copy only adds these gaps, and takes the rest when it is told again.
     pub is_settled: bool,
 }
 
@@ -59,32 +86,100 @@ pub struct CoverageChanges {
     pub scopes: Vec<ScopeCoverage>,
 }
 
+/// A list of what changed since a position of the journal that is taken in pieces, so that nobody has to hold the coverage for
+/// all of it. What changes between two pieces is told by the next list from `settled_through` on.
+#[derive(Clone, Debug)]
+pub struct ChangesList {
+    position: u64,
+    settled_through: u64,
+    /// What is still to be told; `None` before the first piece.
+    left: Option<Left>,
+    scopes: Vec<ScopeCoverage>,
+    /// Nobody remembers what was open at the moment that is meant.
+    is_lost: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Left {
+    /// Everything behind a scope, because nobody remembers what has changed.
+    Behind(Option<Scope>),
+    /// These.
+    These(VecDeque<Scope>),
+}
+
+impl ChangesList {
+    /// What changed after `position`; everything, if nobody remembers. `settled_through`: the position before the rows were read
+    /// that go with this; what changed after it is not settled.
+    pub fn new(position: u64, settled_through: u64) -> Self {
+        Self { position, settled_through, left: None, scopes: Vec::new(), is_lost: false }
+    }
+
+    /// The whole list, after the last piece. `None`: so much has changed meanwhile that nobody remembers what was open when the
+    /// rows were read; other rows are needed.
+    pub fn finish(self) -> Option<CoverageChanges> {
+        let is_full = matches!(self.left, Some(Left::Behind(_)));
+        (!self.is_lost).then_some(CoverageChanges { is_full, scopes: self.scopes })
+    }
+}
+
 impl Coverage {
-    /// How many changes there were, for [`Coverage::changes_since`].
+    /// How many changes there were, for [`ChangesList::new`].
     pub fn position(&self) -> u64 {
         self.journal.position
     }
 
-    /// The scopes that changed after `position`; all of them, if nobody remembers. Those that changed after
-    /// `settled_through`, the position before the rows were read that go with this, are not settled.
-    pub fn changes_since(&self, position: u64, settled_through: u64) -> CoverageChanges {
-        let is_unsure = settled_through < self.journal.forgotten_through;
-        let is_full = position < self.journal.forgotten_through || position > self.journal.position;
-        let later = self.journal.lines.iter().rev().take_while(|(at, _)| *at > settled_through);
-        let unsettled: BTreeSet<&Scope> = later.map(|(_, scope)| scope).collect();
-        let changed: BTreeSet<&Scope> = if is_full {
-            self.complete.keys().chain(self.open.keys()).chain(unsettled.iter().copied()).collect()
-        } else {
-            let changed = self.journal.lines.iter().rev().take_while(|(at, _)| *at > position);
-            changed.map(|(_, scope)| scope).collect()
+    /// Adds at most `limit` scopes to a list; whether it goes on.
+    pub fn go_on(&self, list: &mut ChangesList, limit: usize) -> bool {
+        list.is_lost |= list.settled_through < self.journal.forgotten_through;
+        if list.is_lost {
+            return false;
+        }
+        let mut closed: BTreeMap<&Scope, BTreeSet<GapKind>> = BTreeMap::new();
+        for line in self.journal.behind(list.settled_through) {
+            closed.entry(&line.scope).or_default().extend(line.closed);
+        }
+        let left = list.left.get_or_insert_with(|| self.changed_since(list.position));
+        let (piece, goes_on): (Vec<Scope>, bool) = match left {
+            Left::These(scopes) => {
+                let piece = scopes.drain(..limit.min(scopes.len())).collect();
+                (piece, !scopes.is_empty())
+            }
+            Left::Behind(after) => {
+                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let complete = self.complete.range((from, Bound::Unbounded)).map(|(scope, _)| scope).take(limit);
+                let open = self.open.range((from, Bound::Unbounded)).map(|(scope, _)| scope).take(limit);
+                let unsettled = closed.range::<Scope, _>((from, Bound::Unbounded)).map(|(scope, _)| *scope).take(limit);
+                let next: BTreeSet<&Scope> = complete.chain(open).chain(unsettled).collect();
+                let piece: Vec<Scope> = next.into_iter().take(limit).cloned().collect();
+                let goes_on = piece.len() == limit;
+                if let Some(last) = piece.last() {
+                    *after = Some(last.clone());
+                }
+                (piece, goes_on)
+            }
         };
-        let shown = |scope: &Scope| ScopeCoverage {
-            scope: scope.clone(),
-            completed_at: self.completed_at(scope),
-            open: self.open.get(scope).into_iter().flatten().copied().collect(),
-            is_settled: !is_unsure && !unsettled.contains(scope),
-        };
-        CoverageChanges { is_full: is_full && !is_unsure, scopes: changed.into_iter().map(shown).collect() }
+        list.scopes.extend(piece.into_iter().map(|scope| {
+            let since = closed.get(&scope);
+            let now = self.open.get(&scope).into_iter().flatten();
+            let open: BTreeSet<GapKind> = now.chain(since.into_iter().flatten()).copied().collect();
+            let (completed_at, is_settled) = (self.completed_at(&scope), since.is_none());
+            ScopeCoverage { scope, completed_at, open: open.into_iter().collect(), is_settled }
+        }));
+        goes_on
+    }
+
+    fn changed_since(&self, position: u64) -> Left {
+        if position < self.journal.forgotten_through || position > self.journal.position {
+            return Left::Behind(None);
+        }
+        let changed: BTreeSet<&Scope> = self.journal.behind(position).map(|line| &line.scope).collect();
+        Left::These(changed.into_iter().cloned().collect())
+    }
+
+    fn changes_since(&self, position: u64, settled_through: u64) -> Option<CoverageChanges> {
+        let mut list = ChangesList::new(position, settled_through);
+        while self.go_on(&mut list, usize::MAX) {}
+        list.finish()
     }
 
     /// Takes over what another coverage tells of a scope.
@@ -107,7 +202,7 @@ impl Coverage {
 
     /// What is known of every scope.
     pub fn all_scopes(&self) -> Vec<ScopeCoverage> {
-        self.changes_since(u64::MAX, self.journal.position).scopes
+        self.changes_since(u64::MAX, self.journal.position).map(|changes| changes.scopes).unwrap_or_default()
     }
 
     /// Takes over a list of changes.
@@ -138,12 +233,13 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn shown(changes: &CoverageChanges) -> String {
+    fn shown(changes: Option<CoverageChanges>) -> String {
         let one = |told: &ScopeCoverage| {
             let at = told.completed_at.map_or("-".to_owned(), |at| at.as_millis().to_string());
             let open: Vec<&str> = told.open.iter().map(|kind| kind.name()).collect();
             format!("{} {at} {}{}", told.scope, open.join("+"), if told.is_settled { "" } else { "?" })
         };
+        let Some(changes) = changes else { return "lost".to_owned() };
         let scopes: Vec<String> = changes.scopes.iter().map(one).collect();
         format!("{}{}", if changes.is_full { "full: " } else { "" }, scopes.join(", "))
     }
@@ -154,14 +250,36 @@ mod tests {
         coverage.completed(Scope::Users, at(1));
         coverage.opened(Scope::Apps, GapKind::Failed);
         let before = coverage.position();
-        assert_eq!(shown(&coverage.changes_since(u64::MAX, before)), "full: users 1 , apps - FAILED");
-        assert_eq!(shown(&coverage.changes_since(before, before)), "");
+        assert_eq!(shown(coverage.changes_since(u64::MAX, before)), "full: users 1 , apps - FAILED");
+        assert_eq!(shown(coverage.changes_since(before, before)), "");
         coverage.completed(Scope::Users, at(2));
         coverage.closed(&Scope::Apps, GapKind::Failed);
-        assert_eq!(shown(&coverage.changes_since(before, before)), "users 2 ?, apps - ?");
-        assert_eq!(shown(&coverage.changes_since(before, coverage.position())), "users 2 , apps - ");
+        assert_eq!(shown(coverage.changes_since(before, before)), "users 2 ?, apps - FAILED?");
+        assert_eq!(shown(coverage.changes_since(before, coverage.position())), "users 2 , apps - ");
         coverage.gone(&Scope::Users);
-        assert_eq!(shown(&coverage.changes_since(before, coverage.position())), "users - , apps - ");
+        assert_eq!(shown(coverage.changes_since(before, coverage.position())), "users - , apps - ");
+    }
+
+    /// The copy knows nothing of a gap that opened before the rows were read and has closed since: it must hear of it.
+    #[test]
+    fn what_was_open_when_the_rows_were_read_is_told() {
+        let (mut coverage, mut copy) = (Coverage::default(), Coverage::default());
+        coverage.completed(scope(1), at(1));
+        copy.take_over_all(coverage.changes_since(u64::MAX, 1).unwrap());
+        coverage.opened(scope(1), GapKind::Failed);
+        let rows_at = coverage.position();
+        coverage.closed(&scope(1), GapKind::Failed);
+        assert_eq!(shown(coverage.changes_since(1, rows_at)), "app_users(0oa1) 1 FAILED?");
+        copy.take_over_all(coverage.changes_since(1, rows_at).unwrap());
+        assert!(copy.has_open(&scope(1), GapKind::Failed));
+        copy.take_over_all(coverage.changes_since(rows_at, coverage.position()).unwrap());
+        assert!(!copy.has_open(&scope(1), GapKind::Failed));
+        // A scope that nobody reads any more closes all that was open on it.
+        coverage.opened(scope(1), GapKind::Held);
+        coverage.opened(scope(1), GapKind::Failed);
+        let rows_at = coverage.position();
+        coverage.forget(&scope(1));
+        assert_eq!(shown(coverage.changes_since(rows_at, rows_at)), "app_users(0oa1) - HELD+FAILED?");
     }
 
     #[test]
@@ -171,49 +289,106 @@ mod tests {
         for n in 0..=JOURNAL_MAX {
             coverage.completed(scope(n % 7), at(2));
         }
-        let changes = coverage.changes_since(0, coverage.position());
+        let changes = coverage.changes_since(0, coverage.position()).unwrap();
         assert_eq!((changes.is_full, changes.scopes.len()), (true, 8));
-        // Rows from a time that nobody remembers: nothing is certain, and nothing may be left out of the copy.
-        let changes = coverage.changes_since(0, 0);
-        assert!(!changes.is_full && changes.scopes.iter().all(|told| !told.is_settled));
+        // Rows from a time that nobody remembers: what was open then is not known.
+        assert_eq!(shown(coverage.changes_since(0, 0)), "lost");
+    }
+
+    #[test]
+    fn a_list_that_nothing_disturbs_is_the_same_in_pieces() {
+        let mut coverage = Coverage::default();
+        for n in 0..50 {
+            coverage.completed(scope(n), at(1));
+            coverage.opened(scope(n * 2), GapKind::Failed);
+        }
+        for (position, settled_through) in [(u64::MAX, 100), (u64::MAX, 80), (0, 100), (60, 90), (100, 100)] {
+            let whole = coverage.changes_since(position, settled_through).unwrap();
+            for limit in [1, 2, 7, 49, 50, 51, 1_000] {
+                let mut list = ChangesList::new(position, settled_through);
+                let mut told = 0;
+                loop {
+                    let goes_on = coverage.go_on(&mut list, limit);
+                    assert!(list.scopes.len() - told <= limit);
+                    told = list.scopes.len();
+                    if !goes_on {
+                        break;
+                    }
+                }
+                assert_eq!(list.finish().as_ref(), Some(&whole), "{position} {settled_through} {limit}");
+            }
+        }
+    }
+
+    /// A list is lost in the middle of it, too.
+    #[test]
+    fn a_list_that_takes_too_long_is_lost() {
+        let mut coverage = Coverage::default();
+        (0..10).for_each(|n| coverage.completed(scope(n), at(1)));
+        let mut list = ChangesList::new(u64::MAX, coverage.position());
+        assert!(coverage.go_on(&mut list, 5));
+        (0..JOURNAL_MAX + 11).for_each(|n| coverage.completed(scope(n % 3), at(2)));
+        assert!(!coverage.go_on(&mut list, 5));
+        assert_eq!(list.finish(), None);
     }
 
     #[test]
     fn a_copy_becomes_the_same_and_is_never_more_hopeful() {
-        let kinds = [GapKind::Failed, GapKind::Forbidden, GapKind::Held];
         let mut random = 1_u32;
         let mut draw = |n: usize| {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (random >> 8) as usize % n
         };
         let (mut coverage, mut copy, mut position) = (Coverage::default(), Coverage::default(), u64::MAX);
-        let mut unsettled = 0;
-        for round in 0..2_000 {
-            let before = coverage.clone();
-            for _ in 0..draw(4) {
-                let (scope, kind) = (scope(draw(5)), kinds[draw(3)]);
-                match draw(6) {
-                    0 => coverage.gone(&scope),
-                    1 | 2 => coverage.completed(scope, at(round)),
-                    3 | 4 => coverage.opened(scope, kind),
-                    _ => coverage.closed(&scope, kind),
+        let (mut unsettled, mut full) = (0, 0);
+        for round in 0..4_000 {
+            if draw(50) == 0 {
+                // As after a longer absence.
+                position = u64::MAX;
+            }
+            (0..draw(4)).for_each(|_| change(&mut coverage, round, &mut draw));
+            // The rows are read, and until the list is whole all goes on; every other time it stands still.
+            let rows_at = coverage.clone();
+            let is_calm = round % 2 == 0;
+            let mut list = ChangesList::new(position, rows_at.position());
+            loop {
+                if !is_calm {
+                    (0..draw(3)).for_each(|_| change(&mut coverage, round, &mut draw));
+                }
+                if !coverage.go_on(&mut list, 1 + draw(3)) {
+                    break;
                 }
             }
-            // The rows are those of before every other time.
-            let settled = if round % 2 == 0 { coverage.position() } else { before.position() };
-            let changes = coverage.changes_since(position, settled);
+            let changes = list.finish().unwrap();
+            full += usize::from(changes.is_full);
             unsettled += changes.scopes.iter().filter(|told| !told.is_settled).count();
             copy.take_over_all(changes);
-            position = settled;
-            if round % 2 == 0 {
-                assert_eq!(copy.all_scopes(), coverage.all_scopes());
+            position = rows_at.position();
+            if is_calm {
+                assert_eq!(copy.all_scopes(), coverage.all_scopes(), "round {round}");
                 continue;
             }
-            for told in before.all_scopes() {
-                assert!(told.open.iter().all(|kind| copy.has_open(&told.scope, *kind)), "{told:?}");
-                assert_eq!(copy.completed_at(&told.scope), told.completed_at);
+            for told in rows_at.all_scopes() {
+                assert!(told.open.iter().all(|kind| copy.has_open(&told.scope, *kind)), "round {round}: {told:?}");
+            }
+            for told in copy.all_scopes() {
+                // What was complete before may be gone by now, and is told so next time.
+                let had = [rows_at.completed_at(&told.scope), None];
+                let was_known = told.completed_at.is_some_and(|at| at.as_millis() < round);
+                assert!(had.contains(&told.completed_at) || was_known, "round {round}: {told:?}");
             }
         }
-        assert!(unsettled > 500, "{unsettled}");
+        assert!(unsettled > 500 && full > 30, "{unsettled} unsettled, {full} full");
+    }
+
+    fn change(coverage: &mut Coverage, round: i64, draw: &mut impl FnMut(usize) -> usize) {
+        let (scope, kind) = (scope(draw(5)), [GapKind::Failed, GapKind::Forbidden, GapKind::Held][draw(3)]);
+        match draw(12) {
+            0 | 1 => coverage.gone(&scope),
+            2 => coverage.forget(&scope),
+            3..=5 => coverage.completed(scope, at(round)),
+            6..=8 => coverage.opened(scope, kind),
+            _ => coverage.closed(&scope, kind),
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::super::ask::Call;
 use super::super::errors::Failure;
 use super::super::orgs::OrgView;
 use super::lines::Told;
-use super::rows::{checkpoint_meta, kind_of, row_counts, snapshot_page};
+use super::rows::{checkpoint_meta, era_of, kind_of, row_counts, snapshot_page};
 use crate::core::ids::Timestamp;
 use crate::core::model::Kind;
 
@@ -22,6 +22,8 @@ pub enum ExportPart {
     Begin {
         /// Revision, times and completeness of the whole org.
         meta: v1::ResponseMeta,
+        /// The era of the revision: part of the position from which `Changes` go on.
+        era: String,
         /// The kinds that follow, in this order, with their numbers of rows.
         row_counts: Vec<v1::RowCount>,
     },
@@ -62,9 +64,9 @@ pub fn export(
         }
     };
     let read = Call::at(view.clone(), now).point(|ask| {
-        let meta = checkpoint_meta(ask)?;
+        let (meta, era) = (checkpoint_meta(ask)?, era_of(ask, ask.snapshot.revision())?);
         let row_counts = row_counts(ask, wanted.iter().copied())?;
-        if !take(ExportPart::Begin { meta, row_counts }) {
+        if !take(ExportPart::Begin { meta, era, row_counts }) {
             return Ok(());
         }
         for kind in &wanted {

@@ -183,6 +183,8 @@ pub(super) fn window(lines: &[Line], kinds: &Kinds, limit: usize) -> Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stored<'a> {
     pub(super) store_id: &'a str,
+    /// The era of the position's revision, if it is known.
+    pub(super) era: Option<&'a str>,
     /// Oldest revision after which changes are known.
     pub(super) oldest: Revision,
     pub(super) newest: Revision,
@@ -199,17 +201,30 @@ pub(super) enum Reach {
     Ahead,
 }
 
-/// Decides about a position: a revision and the store it counts in (empty: not said, because nothing was applied yet).
-pub(super) fn reach(after: Revision, store_id: &str, stored: Stored<'_>) -> Reach {
-    if !store_id.is_empty() && store_id != stored.store_id {
-        Reach::TooOld(v1::TooOldReason::StoreReplaced)
-    } else if after > stored.newest {
-        Reach::Ahead
-    } else if after < stored.oldest {
-        Reach::TooOld(v1::TooOldReason::ChangesDropped)
-    } else {
-        Reach::Served
+/// A position as a client gives it: a revision, the store that it counts in and the era that made it (empty: not said).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked<'a> {
+    pub(super) after: Revision,
+    pub(super) store_id: &'a str,
+    pub(super) era: &'a str,
+}
+
+/// Decides about a position.
+pub(super) fn reach(asked: Asked<'_>, stored: Stored<'_>) -> Reach {
+    if !asked.store_id.is_empty() && asked.store_id != stored.store_id {
+        return Reach::TooOld(v1::TooOldReason::StoreReplaced);
     }
+    if asked.after < stored.oldest {
+        return Reach::TooOld(v1::TooOldReason::ChangesDropped);
+    }
+    match stored.era {
+        _ if asked.era.is_empty() => {}
+        Some(era) if era == asked.era => {}
+        Some(_) => return Reach::TooOld(v1::TooOldReason::StoreRestored),
+        // So many starts ago that nobody remembers.
+        None => return Reach::TooOld(v1::TooOldReason::ChangesDropped),
+    }
+    if asked.after > stored.newest { Reach::Ahead } else { Reach::Served }
 }
 
 /// Events as messages: none empty, none with more than [`CHANGE_EVENTS_MAX`] events, and none longer than
@@ -336,19 +351,28 @@ mod tests {
 
     #[test]
     fn starts_are_served_or_not() {
-        use v1::TooOldReason::{ChangesDropped, StoreReplaced};
+        use v1::TooOldReason::{ChangesDropped, StoreReplaced, StoreRestored};
         #[track_caller]
-        fn check(after: u64, store_id: &str, expected: Reach) {
-            let stored = Stored { store_id: "s", oldest: Revision(5), newest: Revision(9) };
-            assert_eq!(reach(Revision(after), store_id, stored), expected);
+        fn check(after: u64, store_id: &str, era: &str, expected: Reach) {
+            // Revisions up to 7 are of an era that is not known any more.
+            let stored_era = (after > 7).then_some("b");
+            let stored = Stored { store_id: "s", era: stored_era, oldest: Revision(5), newest: Revision(9) };
+            assert_eq!(reach(Asked { after: Revision(after), store_id, era }, stored), expected);
         }
-        check(5, "s", Reach::Served);
-        check(9, "s", Reach::Served);
-        check(4, "s", Reach::TooOld(ChangesDropped));
-        check(0, "", Reach::TooOld(ChangesDropped));
-        check(10, "s", Reach::Ahead);
-        check(10, "t", Reach::TooOld(StoreReplaced));
-        check(7, "t", Reach::TooOld(StoreReplaced));
+        check(5, "s", "", Reach::Served);
+        check(9, "s", "", Reach::Served);
+        check(9, "s", "b", Reach::Served);
+        check(4, "s", "", Reach::TooOld(ChangesDropped));
+        check(4, "s", "x", Reach::TooOld(ChangesDropped));
+        check(0, "", "", Reach::TooOld(ChangesDropped));
+        check(10, "s", "", Reach::Ahead);
+        check(10, "s", "b", Reach::Ahead);
+        check(10, "t", "", Reach::TooOld(StoreReplaced));
+        check(7, "t", "b", Reach::TooOld(StoreReplaced));
+        // Put back: below and above of where the store is by now.
+        check(9, "s", "x", Reach::TooOld(StoreRestored));
+        check(10, "s", "x", Reach::TooOld(StoreRestored));
+        check(7, "s", "x", Reach::TooOld(ChangesDropped));
     }
 
     #[test]

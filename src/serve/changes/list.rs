@@ -3,11 +3,13 @@
 //! Entry point: [`list_changes`].
 //!
 //! Invariants:
-//! - A call chain ends at the revision that the store had when it began; the token carries it, and what was observed then.
+//! - A call chain ends at the revision that the store had when it began; the token carries it, and what was observed then. Where
+//!   the store was put back to an earlier state meanwhile, the token has expired.
 //! - One call reads one piece of the log, or one page of rows: a filter that lets little through makes short pages.
 //! - A page ends between two lines of the log. A token whose next line is no longer in the log has expired.
 
 use okta_idmap_proto::v1::{self, change_event::Event};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::ask::Ask;
 use super::super::door;
@@ -17,12 +19,13 @@ use super::super::listing::{bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 use super::lines::{Kinds, Place, window};
 use super::rows::{
-    Begin, Start, begin, event, events, read_kinds, read_piece, snapshot_begin, snapshot_end, snapshot_page,
+    Begin, Start, begin, checkpoint, era_of, event, events, read_kinds, read_piece, snapshot_begin, snapshot_end,
+    snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
 
 /// Bytes of a position in a token.
-const POSITION_BYTES: usize = 16 + 1 + 8 + 1 + 8 + 8;
+const POSITION_BYTES: usize = 8 + 16 + 1 + 8 + 1 + 8 + 8;
 
 /// Stands for an unset time in a token: no time that a store ever holds.
 const NO_TIME: i64 = i64::MIN;
@@ -47,6 +50,8 @@ enum At {
 struct Chain {
     /// Where it ends: the revision that the store had when it began.
     end: Revision,
+    /// The era of that revision, hashed.
+    era: u64,
     /// What the store said of itself then.
     observed_through: Option<Timestamp>,
     snapshot_completed_at: Option<Timestamp>,
@@ -64,6 +69,7 @@ impl Chain {
             At::Done => (4, 0, 0, 0, 0),
         };
         let mut position = Vec::with_capacity(POSITION_BYTES);
+        position.extend_from_slice(&self.era.to_be_bytes());
         position.extend_from_slice(&millis(self.observed_through).to_be_bytes());
         position.extend_from_slice(&millis(self.snapshot_completed_at).to_be_bytes());
         position.push(tag);
@@ -75,7 +81,8 @@ impl Chain {
     }
 
     fn read(token: &PageToken) -> Option<Self> {
-        let (observed, rest) = token.position.split_first_chunk::<8>()?;
+        let (era, rest) = token.position.split_first_chunk::<8>()?;
+        let (observed, rest) = rest.split_first_chunk::<8>()?;
         let (completed, rest) = rest.split_first_chunk::<8>()?;
         let ([tag], rest) = rest.split_first_chunk::<1>()?;
         let (revision, rest) = rest.split_first_chunk::<8>()?;
@@ -95,7 +102,8 @@ impl Chain {
             _ => return None,
         };
         let (observed_through, snapshot_completed_at) = (time(observed), time(completed));
-        Some(Self { end: token.start, observed_through, snapshot_completed_at, at })
+        let era = u64::from_be_bytes(*era);
+        Some(Self { end: token.start, era, observed_through, snapshot_completed_at, at })
     }
 }
 
@@ -113,7 +121,7 @@ pub(super) fn list_changes(
         Some(token) => {
             let malformed = || Failure::PageTokenInvalid { detail: "it is malformed" };
             let chain = Chain::read(&token).ok_or_else(malformed)?;
-            check_still_known(ask, chain.at)?;
+            check_still_known(ask, &chain)?;
             chain
         }
         None => {
@@ -126,7 +134,8 @@ pub(super) fn list_changes(
                 Begin::After(revision) => At::Log(Place::behind(revision)),
             };
             let (snapshot_completed_at, observed_through) = ask.snapshot.times();
-            Chain { end: ask.snapshot.revision(), observed_through, snapshot_completed_at, at }
+            let end = ask.snapshot.revision();
+            Chain { end, era: hashed(&era_of(ask, end)?), observed_through, snapshot_completed_at, at }
         }
     };
     fitting(page_size, |limit| {
@@ -135,7 +144,7 @@ pub(super) fn list_changes(
         let (mut events, at) = page(ask, &chain, &kinds, limit)?;
         if at != At::Done {
             let next_page_token = Chain { at, ..chain }.token().encode(&binding);
-            return Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token, events });
+            return Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token, events, era: String::new() });
         }
         // The position to poll on from, and what was observed when the chain stood there.
         meta.revision = chain.end.0;
@@ -143,16 +152,23 @@ pub(super) fn list_changes(
         meta.snapshot_completed_at = chain.snapshot_completed_at.map(super::super::rows::timestamp);
         let is_consistent = is_standing || !matches!(start, Start::Snapshot);
         if is_consistent {
-            let checkpoint = v1::Checkpoint { meta: Some(meta.clone()), resolution: None };
-            events.push(event(chain.end, Event::Checkpoint(checkpoint)));
+            events.push(event(chain.end, Event::Checkpoint(checkpoint(ask, chain.end, meta.clone())?)));
         }
-        Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token: String::new(), events })
+        let era = era_of(ask, chain.end)?;
+        Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token: String::new(), events, era })
     })
 }
 
-/// Whether the lines behind this place are still in the log.
-fn check_still_known(ask: &Ask<'_>, at: At) -> Result<(), Failure> {
-    let At::Log(place) = at else { return Ok(()) };
+fn hashed(era: &str) -> u64 {
+    xxh3_64(era.as_bytes())
+}
+
+/// Whether this is still the store in which the chain began, and its lines are still in the log.
+fn check_still_known(ask: &Ask<'_>, chain: &Chain) -> Result<(), Failure> {
+    if chain.end > ask.snapshot.revision() || chain.era != hashed(&era_of(ask, chain.end)?) {
+        return Err(Failure::PageTokenExpired { detail: "the store was put back to an earlier state" });
+    }
+    let At::Log(place) = chain.at else { return Ok(()) };
     if place.read_after() < ask.snapshot.meta()?.changes_from {
         return Err(Failure::PageTokenExpired { detail: "the change log no longer reaches back to the last page" });
     }
@@ -229,7 +245,7 @@ mod tests {
         #[track_caller]
         fn check(at: At, observed_through: Option<i64>) {
             let observed_through = observed_through.map(Timestamp::from_millis);
-            let chain = Chain { end: Revision(9), observed_through, snapshot_completed_at: None, at };
+            let chain = Chain { end: Revision(9), era: 7, observed_through, snapshot_completed_at: None, at };
             let token = chain.token();
             assert_eq!(token.position.len(), POSITION_BYTES);
             assert_eq!(Chain::read(&token), Some(chain));
@@ -248,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_chain_that_is_done_has_no_token() {
-        let chain = Chain { end: Revision(1), observed_through: None, snapshot_completed_at: None, at: At::Done };
+        let chain =
+            Chain { end: Revision(1), era: 0, observed_through: None, snapshot_completed_at: None, at: At::Done };
         assert_eq!(Chain::read(&chain.token()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What a copy needs beside the rows to resolve accounts as this server does: policy, coverage, held names.
 //!
-//! Entry points: [`policy_events`] at the begin, [`ToldCoverage`] for each round, [`held_names`] behind the rows of a user,
+//! Entry points: [`policy_events`] at the begin, [`PolicyHash`] for those who only have to know whether it is the same, [`ToldCoverage`] for each round, [`held_names`] behind the rows of a user,
 //! [`held_names_page`] in a snapshot.
 //!
 //! Invariant: what is told of the coverage is never more hopeful than the rows that were sent.
@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 
 use okta_idmap_proto::v1::{self, change_event::Event};
+use prost::Message as _;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::super::ask::Ask;
 use super::super::coverage::kind_to_proto;
@@ -15,11 +17,11 @@ use super::super::errors::Failure;
 use super::super::rows::timestamp;
 use super::lines::{Planned, Subject};
 use super::rows::event;
-use crate::core::coverage::{CoverageChanges, OnGap, ScopeCoverage};
+use crate::core::coverage::{ChangesList, CoverageChanges, CoveragePolicy, OnGap, ScopeCoverage};
 use crate::core::ids::Revision;
 use crate::core::model::Kind;
 use crate::core::normalize::NORMALIZE_VERSION;
-use crate::core::policy::{AliasSetting, NameRuleSetting};
+use crate::core::policy::{AliasSetting, GrantPolicy, GrantPolicySettings, NameRuleSetting};
 use crate::core::resolve::IdentifierKind;
 use crate::store::ReleasedName;
 
@@ -28,6 +30,10 @@ const FACTS_VERSION: u32 = 1;
 
 /// Name rules, aliases or scopes in one event: some ten kilobytes.
 const PER_EVENT: usize = 500;
+
+/// Scopes that are listed under one hold of the coverage's lock, well below a millisecond: the store's writer waits for it, and
+/// all answers behind it.
+const SCOPES_AT_ONCE_MAX: usize = 1_000;
 
 /// Names of one user that are told, latest first. Nobody loses so many in a quarantine without a script; copies then ask.
 const HELD_NAMES_MAX: usize = 1_000;
@@ -42,31 +48,78 @@ fn duration(millis: i64) -> prost_types::Duration {
 
 /// What grants and how names are compared.
 pub(super) fn policy_events(ask: &Ask<'_>, revision: Revision) -> Vec<v1::ChangeEvent> {
-    let (settings, coverage) = (ask.policy().settings(), ask.policy_of_coverage());
-    let mut parts = vec![v1::ResolutionPolicy {
+    let settings = ask.policy().settings();
+    let (first, further) = policy_parts(&settings);
+    let first = with_coverage(first, ask.policy_of_coverage());
+    let last = further.len();
+    let numbered = std::iter::once(first).chain(further).enumerate();
+    numbered.map(|(n, part)| event(revision, Event::Policy(v1::ResolutionPolicy { more: n < last, ..part }))).collect()
+}
+
+/// The policy as messages: all but the lists, and the lists in parts.
+fn policy_parts(settings: &GrantPolicySettings) -> (v1::ResolutionPolicy, Vec<v1::ResolutionPolicy>) {
+    let first = v1::ResolutionPolicy {
         normalize_version: NORMALIZE_VERSION,
         facts_version: FACTS_VERSION,
-        user_statuses: settings.user_statuses,
-        app_user_statuses: settings.app_user_statuses,
+        user_statuses: settings.user_statuses.clone(),
+        app_user_statuses: settings.app_user_statuses.clone(),
         second_email: settings.second_email,
         quarantine: Some(duration(settings.quarantine_millis)),
+        ..v1::ResolutionPolicy::default()
+    };
+    let mut further = Vec::new();
+    for rules in settings.name_rules.chunks(PER_EVENT) {
+        let name_rules = rules.iter().map(name_rule).collect();
+        further.push(v1::ResolutionPolicy { name_rules, ..v1::ResolutionPolicy::default() });
+    }
+    for aliases in settings.aliases.chunks(PER_EVENT) {
+        let aliases = aliases.iter().map(alias).collect();
+        further.push(v1::ResolutionPolicy { aliases, ..v1::ResolutionPolicy::default() });
+    }
+    (first, further)
+}
+
+fn with_coverage(policy: v1::ResolutionPolicy, coverage: CoveragePolicy) -> v1::ResolutionPolicy {
+    v1::ResolutionPolicy {
         stale_after: coverage.stale_after_millis.map(duration),
         log_stale_after: coverage.log_stale_after_millis.map(duration),
         withholds: coverage.on_gap == OnGap::Withhold,
         max_stale: coverage.max_stale_millis.map(duration),
-        ..v1::ResolutionPolicy::default()
-    }];
-    for rules in settings.name_rules.chunks(PER_EVENT) {
-        let name_rules = rules.iter().map(name_rule).collect();
-        parts.push(v1::ResolutionPolicy { name_rules, ..v1::ResolutionPolicy::default() });
+        ..policy
     }
-    for aliases in settings.aliases.chunks(PER_EVENT) {
-        let aliases = aliases.iter().map(alias).collect();
-        parts.push(v1::ResolutionPolicy { aliases, ..v1::ResolutionPolicy::default() });
+}
+
+/// A policy in one word, for those who have to know whether it is still the same: of everything that is sent of it, whatever the
+/// order in which it is configured.
+#[derive(Clone)]
+pub(in crate::serve) struct PolicyHash(Xxh3);
+
+impl PolicyHash {
+    /// Of what grants, in a store: elsewhere the same policy is another word, which says nothing to anybody.
+    pub(in crate::serve) fn of(store_id: &str, policy: &GrantPolicy) -> Self {
+        let mut settings = policy.settings();
+        settings.user_statuses.sort_unstable();
+        settings.app_user_statuses.sort_unstable();
+        settings.name_rules.sort_unstable_by(|one, other| one.app.cmp(&other.app));
+        settings.aliases.sort_unstable_by(|one, other| {
+            let (left, right) = ((&one.app, &one.name, one.kind), (&other.app, &other.name, other.kind));
+            left.cmp(&right).then_with(|| one.user.cmp(&other.user))
+        });
+        let mut hash = Xxh3::new();
+        hash.update(store_id.as_bytes());
+        let (first, further) = policy_parts(&settings);
+        for part in std::iter::once(first).chain(further) {
+            hash.update(&part.encode_length_delimited_to_vec());
+        }
+        Self(hash)
     }
-    let last = parts.len() - 1;
-    let numbered = parts.into_iter().enumerate();
-    numbered.map(|(n, part)| event(revision, Event::Policy(v1::ResolutionPolicy { more: n < last, ..part }))).collect()
+
+    /// The same with what is too old, and what becomes of rows that can no longer be read.
+    pub(in crate::serve) fn id(&self, coverage: CoveragePolicy) -> String {
+        let mut hash = self.0.clone();
+        hash.update(&with_coverage(v1::ResolutionPolicy::default(), coverage).encode_to_vec());
+        format!("{:032x}", hash.digest128())
+    }
 }
 
 fn name_rule(setting: &NameRuleSetting) -> v1::AppNameRule {
@@ -98,21 +151,17 @@ impl Default for ToldCoverage {
 }
 
 impl ToldCoverage {
-    /// The coverage at a checkpoint. Before all rows are sent no copy is consistent, and nothing is told.
-    pub(super) fn coverage_events(
-        &mut self,
-        ask: &Ask<'_>,
-        through: Revision,
-        is_caught_up: bool,
-    ) -> Vec<v1::ChangeEvent> {
-        if !is_caught_up {
-            return Vec::new();
-        }
+    /// The coverage at a checkpoint, `None` where it is not known any more what it was then: a copy is not consistent there, and
+    /// the next checkpoint tells. To be asked only once all rows are sent.
+    pub(super) fn coverage_events(&mut self, ask: &Ask<'_>, through: Revision) -> Option<Vec<v1::ChangeEvent>> {
         let settled_through = ask.coverage_position;
-        let changes = ask.view.reader().coverage().changes_since(self.position, settled_through);
+        let mut list = ChangesList::new(self.position, settled_through);
+        // Each piece under a lock of its own.
+        while ask.view.reader().coverage().go_on(&mut list, SCOPES_AT_ONCE_MAX) {}
+        let changes = list.finish()?;
         // What is not settled comes again.
         self.position = settled_through;
-        coverage_events(changes, through)
+        Some(coverage_events(changes, through))
     }
 }
 
@@ -205,4 +254,65 @@ pub(super) fn held_names_page(
         events.extend(held_names_of(ask, revision, *user)?);
     }
     Ok((events, users.last().copied()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::normalize::NameRule;
+
+    fn settings() -> GrantPolicySettings {
+        let alias = |app: &str, name: &str| AliasSetting {
+            app: app.to_owned(),
+            kind: IdentifierKind::Untyped,
+            name: name.to_owned(),
+            user: "00u1".to_owned(),
+        };
+        let rule = |app: &str, rule| NameRuleSetting { app: app.to_owned(), rule };
+        GrantPolicySettings {
+            name_rules: vec![rule("jira", NameRule::Exact), rule("Wiki", NameRule::IgnoreCase)],
+            aliases: vec![alias("0oa1", "ann"), alias("0oa1", "bob"), alias("0oa2", "ann")],
+            ..GrantPolicySettings::default()
+        }
+    }
+
+    fn id(settings: &GrantPolicySettings, coverage: CoveragePolicy) -> String {
+        PolicyHash::of("s", &GrantPolicy::new(settings).unwrap()).id(coverage)
+    }
+
+    /// Whatever may change an answer changes the word; what cannot, does not.
+    #[test]
+    fn another_policy_is_another_word() {
+        let usual = CoveragePolicy::default();
+        let mut seen = BTreeSet::from([id(&settings(), usual)]);
+        let mut check = |change: &dyn Fn(&mut GrantPolicySettings), is_other: bool| {
+            let mut changed = settings();
+            change(&mut changed);
+            assert_eq!(seen.insert(id(&changed, usual)), is_other, "{changed:?}");
+        };
+        check(&|_| {}, false);
+        check(&|settings| settings.aliases.reverse(), false);
+        check(&|settings| settings.name_rules.reverse(), false);
+        check(&|settings| settings.user_statuses.reverse(), false);
+        check(&|settings| drop(settings.aliases.pop()), true);
+        check(&|settings| settings.aliases[0].user = "00u2".to_owned(), true);
+        check(&|settings| settings.aliases[0].kind = IdentifierKind::Email, true);
+        check(&|settings| settings.aliases[0].name = "Ann".to_owned(), true);
+        check(&|settings| settings.name_rules[0].rule = NameRule::IgnoreCase, true);
+        check(&|settings| drop(settings.name_rules.pop()), true);
+        check(&|settings| settings.second_email = true, true);
+        check(&|settings| settings.quarantine_millis += 1, true);
+        check(&|settings| settings.user_statuses.push("STAGED".to_owned()), true);
+        check(&|settings| drop(settings.app_user_statuses.pop()), true);
+        for coverage in [
+            CoveragePolicy { on_gap: OnGap::Withhold, ..usual },
+            CoveragePolicy { stale_after_millis: Some(7), ..usual },
+            CoveragePolicy { log_stale_after_millis: Some(7), ..usual },
+            CoveragePolicy { max_stale_millis: Some(7), ..usual },
+        ] {
+            assert!(seen.insert(id(&settings(), coverage)), "{coverage:?}");
+        }
+        let elsewhere = PolicyHash::of("t", &GrantPolicy::new(&settings()).unwrap()).id(usual);
+        assert!(seen.insert(elsewhere));
+    }
 }

@@ -37,8 +37,8 @@ pub(super) enum Round {
         first: Vec<v1::ChangeEvent>,
         /// What is left to be made.
         rest: Vec<Planned>,
-        /// Meta as of the snapshot in which the log was read.
-        checkpoint: v1::ResponseMeta,
+        /// The checkpoint behind them, its meta as of the snapshot in which the log was read.
+        checkpoint: Box<v1::Checkpoint>,
         /// Up to where these are all changes.
         through: Revision,
         /// Whether that was everything there was.
@@ -236,7 +236,7 @@ mod tests {
         Looked::Round(Arc::new(Round::Changes {
             first: Vec::new(),
             rest: Vec::new(),
-            checkpoint: v1::ResponseMeta::default(),
+            checkpoint: Box::default(),
             through: Revision(through),
             is_caught_up: true,
             resolution: None,
@@ -284,7 +284,7 @@ mod tests {
         let large = Looked::Round(Arc::new(Round::Changes {
             first: Vec::new(),
             rest: vec![planned],
-            checkpoint: v1::ResponseMeta::default(),
+            checkpoint: Box::default(),
             through: Revision(7),
             resolution: None,
             is_caught_up: true,

@@ -16,7 +16,7 @@ use super::super::errors::Failure;
 use super::super::gaps::Wide;
 use super::super::overrides::{override_key, override_row};
 use super::super::rows::Shower;
-use super::lines::{self, Changed, Kinds, Line, Planned, Reach, Stored, Subject, Told, reach};
+use super::lines::{self, Asked, Changed, Kinds, Line, Planned, Reach, Stored, Subject, Told, reach};
 use crate::core::ids::{AppId, GroupId, Revision, UserId};
 use crate::core::model::{Kind, Scope};
 use crate::store::{ChangeKey, Snapshot, StoreError};
@@ -28,7 +28,7 @@ const LINES_MAX: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     Snapshot,
-    After { revision: Revision, store_id: String },
+    After { revision: Revision, store_id: String, era: String },
 }
 
 impl Start {
@@ -38,15 +38,18 @@ impl Start {
             None => Err(Failure::FieldMissing { field: "start" }),
             Some(change_start::Start::Snapshot(v1::SnapshotStart {})) => Ok(Self::Snapshot),
             Some(change_start::Start::After(position)) => {
+                let v1::ChangePosition { revision, store_id, era } = position;
                 let field = "start.after.store_id";
-                if position.store_id.len() > ORG_NAME_BYTES_MAX {
-                    let detail = format!("longer than {ORG_NAME_BYTES_MAX} bytes");
-                    return Err(Failure::FieldInvalid { field, detail });
+                for (field, word) in [(field, store_id), ("start.after.era", era)] {
+                    if word.len() > ORG_NAME_BYTES_MAX {
+                        let detail = format!("longer than {ORG_NAME_BYTES_MAX} bytes");
+                        return Err(Failure::FieldInvalid { field, detail });
+                    }
                 }
-                if position.revision > 0 && position.store_id.is_empty() {
+                if *revision > 0 && store_id.is_empty() {
                     return Err(Failure::FieldMissing { field });
                 }
-                Ok(Self::After { revision: Revision(position.revision), store_id: position.store_id.clone() })
+                Ok(Self::After { revision: Revision(*revision), store_id: store_id.clone(), era: era.clone() })
             }
         }
     }
@@ -105,9 +108,11 @@ pub(super) enum Begin {
 /// [`Failure::RevisionNotReached`] for a revision that this store has not reached.
 pub(super) fn begin(ask: &Ask<'_>, start: &Start) -> Result<Begin, Failure> {
     let newest = ask.snapshot.revision();
-    let Start::After { revision, store_id } = start else { return Ok(Begin::Snapshot(newest)) };
+    let Start::After { revision, store_id, era } = start else { return Ok(Begin::Snapshot(newest)) };
     let oldest = ask.snapshot.meta()?.changes_from;
-    match reach(*revision, store_id, Stored { store_id: ask.view.store_id(), oldest, newest }) {
+    let stored_era = ask.snapshot.era_of(*revision)?;
+    let stored = Stored { store_id: ask.view.store_id(), era: stored_era.as_deref(), oldest, newest };
+    match reach(Asked { after: *revision, store_id, era }, stored) {
         Reach::Served => Ok(Begin::After(*revision)),
         Reach::Ahead => Err(Failure::RevisionNotReached { what: "store", asked: revision.0, revision: newest }),
         Reach::TooOld(reason) => Ok(Begin::TooOld(Box::new(too_old(ask, reason, oldest)))),
@@ -328,7 +333,18 @@ pub(super) fn snapshot_page(
     Ok((events, keys.last().map(|key| (key.a, key.b))))
 }
 
-/// What a checkpoint at the revision of this very snapshot says.
+/// A checkpoint at `revision`, as this snapshot has it: all but [`v1::Checkpoint::resolution`].
+pub(super) fn checkpoint(ask: &Ask<'_>, revision: Revision, meta: v1::ResponseMeta) -> Result<v1::Checkpoint, Failure> {
+    let (era, policy_id) = (era_of(ask, revision)?, ask.view.policy_id().to_owned());
+    Ok(v1::Checkpoint { meta: Some(meta), resolution: None, era, policy_id })
+}
+
+/// The era of a revision; empty where it is not known.
+pub(super) fn era_of(ask: &Ask<'_>, revision: Revision) -> Result<String, Failure> {
+    Ok(ask.snapshot.era_of(revision)?.unwrap_or_default())
+}
+
+/// What a checkpoint at the revision of this very snapshot says of the org.
 pub(super) fn checkpoint_meta(ask: &Ask<'_>) -> Result<v1::ResponseMeta, Failure> {
     Ok(ask.meta(&ask.wide_gaps(Wide::Org)?))
 }

@@ -32,7 +32,8 @@ use super::lines::{Kinds, Planned, Told, batches, window};
 use super::resolution::{ToldCoverage, held_names, held_names_page, mark, policy_events};
 use super::rounds::{Looked, Position, ResolutionRound, Round};
 use super::rows::{
-    Begin, RowsPage, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end, snapshot_page,
+    Begin, RowsPage, checkpoint, checkpoint_meta, dropped, event, events, read_piece, snapshot_begin, snapshot_end,
+    snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
 
@@ -145,9 +146,10 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
                     return;
                 }
                 Round::Changes { first, rest, checkpoint, through, is_caught_up, resolution } => {
-                    (first, rest, checkpoint, through, is_caught_up, resolution)
+                    (first, rest, *checkpoint, through, is_caught_up, resolution)
                 }
             };
+            let mut meta = checkpoint.meta.take().unwrap_or_default();
             let mut is_whole = is_caught_up;
             for chunk in rest.chunks(CHANGE_EVENTS_MAX) {
                 for message in batches(std::mem::take(&mut ready)) {
@@ -161,15 +163,15 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
             let mark = resolution.map(|round| {
                 told = Some(round.told);
                 ready.extend(round.coverage);
-                v1::ResolutionMark { consistent: is_whole, ..round.mark }
+                v1::ResolutionMark { consistent: is_whole && round.mark.consistent, ..round.mark }
             });
             if is_caught_up {
-                observed_through = checkpoint.observed_through;
+                observed_through = meta.observed_through;
             } else {
-                checkpoint.observed_through = observed_through;
+                meta.observed_through = observed_through;
             }
-            checkpoint.revision = through.0;
-            let checkpoint = v1::Checkpoint { meta: Some(checkpoint), resolution: mark };
+            meta.revision = through.0;
+            let checkpoint = v1::Checkpoint { meta: Some(meta), resolution: mark, ..checkpoint };
             ready.push(event(through, Event::Checkpoint(checkpoint)));
             for message in batches(ready) {
                 log.events += message.events.len();
@@ -313,15 +315,16 @@ fn look_at(ask: &Ask<'_>, position: &Position) -> Result<Round, Failure> {
     let is_caught_up = through == ask.snapshot.revision();
     let resolution = match *told {
         Some(mut told) => {
-            let coverage = told.coverage_events(ask, through, is_caught_up);
-            Some(Box::new(ResolutionRound { told, coverage, mark: mark(ask, is_caught_up)? }))
+            let coverage = if is_caught_up { told.coverage_events(ask, through) } else { None };
+            let mark = mark(ask, coverage.is_some())?;
+            Some(Box::new(ResolutionRound { told, coverage: coverage.unwrap_or_default(), mark }))
         }
         None => None,
     };
     Ok(Round::Changes {
         first: events_of(ask, &planned, resolution.is_some())?,
         rest,
-        checkpoint: checkpoint_meta(ask)?,
+        checkpoint: Box::new(checkpoint(ask, through, checkpoint_meta(ask)?)?),
         through,
         is_caught_up,
         resolution,

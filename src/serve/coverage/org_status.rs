@@ -17,6 +17,7 @@ use crate::core::coverage::GapKind;
 use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::{Kind, Scope};
 use crate::core::normalize::NORMALIZE_VERSION;
+use crate::core::overrides::OverrideSource;
 use crate::core::token;
 use crate::store::{FORMAT_VERSION, Meta};
 
@@ -192,6 +193,19 @@ fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result
         size_bytes: ask.view.reader().size_bytes(),
         format_version: u32::try_from(FORMAT_VERSION).unwrap_or_default(),
         normalization_version: NORMALIZE_VERSION,
+        overrides: Some(override_status(ask)?),
+    })
+}
+
+fn override_status(ask: &Ask<'_>) -> Result<v1::OverrideStatus, Failure> {
+    let in_force = |source| ask.snapshot.overrides_in_force(source, ask.now);
+    let (rpc_count, of_call) = in_force(OverrideSource::Call)?;
+    let (config_count, of_configuration) = in_force(OverrideSource::Configuration)?;
+    Ok(v1::OverrideStatus {
+        rpc_count,
+        config_count,
+        next_expires_at: of_call.into_iter().chain(of_configuration).min().map(timestamp),
+        alias_count: u64::try_from(ask.policy().alias_count()).unwrap_or(u64::MAX),
     })
 }
 

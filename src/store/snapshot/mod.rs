@@ -27,6 +27,7 @@ use super::columns::{
     ACCOUNT_COLUMNS, APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS,
     app_id, kind_code, read_account, read_app, read_app_user, read_group, read_user, user_id,
 };
+use super::eras::Eras;
 use super::memo::{Head, Memo};
 use super::meta::{self, Meta};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
@@ -147,6 +148,11 @@ impl<'a> Snapshot<'a> {
     /// What page tokens are sealed with; `None` in a store that was last written by an earlier version.
     pub fn page_key(&self) -> Result<Option<Secret>, StoreError> {
         meta::read_page_key(self.sql)
+    }
+
+    /// The era that made a revision (`store::eras`); `None` where that is not known.
+    pub fn era_of(&self, revision: Revision) -> Result<Option<String>, StoreError> {
+        Ok(Eras::read(self.sql)?.of(revision).map(str::to_owned))
     }
 
     /// Times of the last complete crawl and of the log position: what every answer tells.

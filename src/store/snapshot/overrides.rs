@@ -9,7 +9,7 @@ use super::super::StoreError;
 use super::super::columns::app_id;
 use super::super::overrides::{kind_of_code, read_record, select, source_code};
 use super::{PageOf, Snapshot, page, size};
-use crate::core::ids::{AppId, Revision};
+use crate::core::ids::{AppId, Revision, Timestamp};
 use crate::core::model::Kind;
 use crate::core::normalize::LookupKey;
 use crate::core::overrides::{OverrideRecord, OverrideSource};
@@ -106,6 +106,19 @@ impl Snapshot<'_> {
     pub fn override_count(&self) -> Result<u64, StoreError> {
         let count = self.one("SELECT count(*) FROM overrides WHERE gone IS NULL", (), |row| row.get::<_, i64>(0))?;
         Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+    }
+
+    /// Number of overrides of a source that are not over at `now`, and when the first of them ends.
+    pub fn overrides_in_force(
+        &self,
+        source: OverrideSource,
+        now: Timestamp,
+    ) -> Result<(u64, Option<Timestamp>), StoreError> {
+        let sql =
+            "SELECT count(*), min(expires_at) FROM overrides WHERE gone IS NULL AND source = ?1 AND expires_at > ?2";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
+        let (count, ends_at) = self.one(sql, params![source_code(source), now.as_millis()], read)?.unwrap_or_default();
+        Ok((u64::try_from(count).unwrap_or_default(), ends_at.map(Timestamp::from_millis)))
     }
 
     /// Overrides that were set or went after `revision`, oldest first, whole revisions only unless one alone exceeds `limit`.
