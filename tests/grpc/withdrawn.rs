@@ -224,7 +224,8 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
     };
     assert_eq!(outcome(), "read the lists of revoked client certificates lists.pem");
     let both = authority.revoked(&[1], 2200) + &Authority::new("other").revoked(&[], 2021);
-    let cut = both.replace("MI", "M");
+    let spoilt = both.replacen("\nMI", "\n!!", 1);
+    assert_ne!(spoilt, both);
     for (content, expected) in [
         ("", "holds no list in PEM form (-----BEGIN X509 CRL-----)"),
         (&*authority.root_pem, "holds no list in PEM form (-----BEGIN X509 CRL-----)"),
@@ -232,7 +233,7 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
             &both,
             "the list of \"other\" is too old: a newer one was due at 2021-01-01T00:00:00.000Z; put that in its place",
         ),
-        (&cut, "is no PEM file"),
+        (&spoilt, "is no PEM file"),
     ] {
         files.put("lists.pem", content);
         assert_eq!(outcome(), format!("the lists of revoked client certificates lists.pem: {expected}"));
