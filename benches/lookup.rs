@@ -37,6 +37,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use okta_idmap::engine::OrgSettings;
 use okta_idmap::store::FORMAT_VERSION;
+use okta_idmap_index::FieldBytes;
 use okta_idmap_proto::limits::BATCH_ITEMS_MAX;
 use okta_idmap_proto::v1::lookup_server::Lookup as _;
 use okta_idmap_proto::v1::search_server::Search as _;
@@ -154,6 +155,21 @@ fn tell_store(settings: &OrgSettings, people: &People, (fill_s, index_s): (f64, 
         rows.join(","),
         size(settings.dir.join(okta_idmap::store::STORE_FILE)),
     );
+    let reader = okta_idmap_index::open_read_only(&settings.index_dir()).unwrap();
+    for bytes in reader.bytes_by_field().unwrap() {
+        let FieldBytes { field, terms, postings, positions, column, other } = &bytes;
+        let parts = [terms, postings, positions, column, other].map(|bytes| bytes >> 20);
+        println!(
+            r#"{{"figure":"index, {}","mib":{},"terms_mib":{},"postings_mib":{},"positions_mib":{},"column_mib":{},"other_mib":{}}}"#,
+            if field.is_empty() { "of no field" } else { field },
+            bytes.total() >> 20,
+            parts[0],
+            parts[1],
+            parts[2],
+            parts[3],
+            parts[4],
+        );
+    }
 }
 
 struct Bench {

@@ -166,6 +166,8 @@ impl<'a> Draw<'a> {
             SearchShape::Misspelt => format!("{}x{}~", begin(&last, 2), &last[begin(&last, 2).len()..]),
             SearchShape::Filtered => format!("{last} kind:user status:ACTIVE app:{}", people::app_id(app)),
             SearchShape::Common => "example".to_owned(),
+            SearchShape::Letter => begin(&last, 1).to_owned(),
+            SearchShape::MostlyAll => "status:ACTIVE -kind:group".to_owned(),
         };
         let facet_fields = match self.random.bool() {
             true => vec![v1::FacetField::Kind.into(), v1::FacetField::App.into()],
@@ -205,10 +207,12 @@ pub(crate) enum SearchShape {
     Misspelt,
     Filtered,
     Common,
+    Letter,
+    MostlyAll,
 }
 
 impl SearchShape {
-    pub(crate) const ALL: [(Self, &'static str); 7] = [
+    pub(crate) const ALL: [(Self, &'static str); 9] = [
         (Self::FullName, "full name"),
         (Self::LastName, "last name"),
         (Self::Beginning, "beginning of a name"),
@@ -216,5 +220,7 @@ impl SearchShape {
         (Self::Misspelt, "misspelt name"),
         (Self::Filtered, "name with filters"),
         (Self::Common, "a word that everybody has"),
+        (Self::Letter, "a letter"),
+        (Self::MostlyAll, "filters that most pass"),
     ];
 }

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use okta_idmap_index::{DocKind, Expect, IndexDoc, Mark, Opened, Query, Reader, SuggestQuery, open};
+use okta_idmap_index::{DocKind, Expect, FieldBytes, IndexDoc, Mark, Opened, Query, Reader, SuggestQuery, open};
 
 /// Users without an argument: enough for several segments' worth of code, done in a second.
 const USERS_DEFAULT: u64 = 500;
@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (merged, cpu_used) = (start.elapsed(), cpu().saturating_sub(cpu_start));
     let bytes: u64 = std::fs::read_dir(dir.path())?.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum();
     let mut out = std::io::stdout().lock();
+    let per_document = |bytes: u64| bytes as f64 / docs as f64;
     let per_doc = |time: Duration| time.as_secs_f64() * 1e6 / (docs as f64);
     writeln!(
         out,
@@ -65,6 +66,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Opened::Ready(reopened, _) = open(dir.path(), &expect)? else { return Err("must be ready".into()) };
     writeln!(out, r#"{{"figure":"open","us":{}}}"#, started.elapsed().as_micros())?;
     drop(reopened);
+    for bytes in reader.bytes_by_field()? {
+        let FieldBytes { field, terms, postings, positions, column, other } = &bytes;
+        writeln!(
+            out,
+            r#"{{"figure":"bytes per document, {field}","all":{:.2},"terms":{:.2},"postings":{:.2},"positions":{:.2},"column":{:.2},"other":{:.2}}}"#,
+            per_document(bytes.total()),
+            per_document(*terms),
+            per_document(*postings),
+            per_document(*positions),
+            per_document(*column),
+            per_document(*other)
+        )?;
+    }
     searches(&reader, users, &mut out)?;
     suggestions(&reader, users, &mut out)?;
     Ok(())
@@ -97,7 +111,7 @@ fn searches(reader: &Reader, users: u64, out: &mut impl Write) -> Result<(), Box
         ("login", |person| person.login.clone()),
         ("e-mail", |person| format!("{}@example.com", person.login)),
         ("misspelt", |person| format!("{}x {}", person.first, person.last)),
-        ("filtered", |person| format!("{} kind:user status:ACTIVE app:0oa{:06}", person.first, person.number % APPS)),
+        ("filtered", |person| format!("{} kind:user status:ACTIVE app:{}", person.first, app_id(person.number % APPS))),
         ("two edits", |person| format!("{}{}~", person.last, person.first)),
         ("domain", |_| "example".to_owned()),
     ];
@@ -206,37 +220,65 @@ impl Person {
 
     fn user(&self) -> IndexDoc {
         let apps = (0..MAPPINGS_PER_USER).map(|place| self.app(place));
+        let mut accounts: Vec<String> = (0..MAPPINGS_PER_USER).flat_map(|place| self.names_in_app(place)).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let (title, user_id) = (format!("{} {}", self.first, self.last), okta_id("00u", self.number));
         IndexDoc {
-            names: vec![self.first.clone(), self.last.clone(), format!("{}@example.com", self.login)],
-            accounts: vec![format!("{}@example.com", self.login), self.login.clone(), format!("E{:07}", self.number)],
-            ids: vec![format!("00u{:017}", self.number)],
+            names: vec![title.clone(), format!("{}@example.com", self.login)],
+            accounts,
+            ids: vec![user_id.clone()],
             status: if self.number.is_multiple_of(20) { "SUSPENDED" } else { "ACTIVE" }.to_owned(),
             app_labels: apps.clone().map(|app| format!("Application {app}")).collect(),
-            apps: apps.map(|app| format!("0oa{app:06}")).collect(),
-            ..IndexDoc::new(
-                DocKind::User,
-                format!("user/00u{:017}", self.number),
-                format!("{} {}", self.first, self.last),
-            )
+            apps: apps.map(app_id).collect(),
+            ..IndexDoc::new(DocKind::User, format!("user/{user_id}"), title)
         }
     }
 
-    fn mapping(&self, place: u64) -> IndexDoc {
+    /// User name, and in every other app an id.
+    fn names_in_app(&self, place: u64) -> Vec<String> {
         let app = self.app(place);
-        let key = format!("mapping/0oa{app:06}/00u{:017}", self.number);
-        let title = if place.is_multiple_of(2) { format!("{}@example.com", self.login) } else { self.login.clone() };
+        let name = match place {
+            0 | 1 | 3 => format!("{}@example.com", self.login),
+            2 => self.login[..4].to_owned() + &self.number.to_string(),
+            _ => format!("E{:07}", self.number),
+        };
+        std::iter::once(name).chain(app.is_multiple_of(2).then(|| okta_id("005", self.number ^ (app << 40)))).collect()
+    }
+
+    fn mapping(&self, place: u64) -> IndexDoc {
+        let (app, user_id) = (self.app(place), okta_id("00u", self.number));
+        let accounts = self.names_in_app(place);
+        let title = accounts.first().cloned().unwrap_or_default();
         IndexDoc {
-            accounts: vec![title.clone(), format!("E{:07}", self.number)],
+            ids: std::iter::once(user_id.clone()).chain(accounts.get(1).cloned()).collect(),
+            accounts,
             status: "ACTIVE".to_owned(),
-            apps: vec![format!("0oa{app:06}")],
+            apps: vec![app_id(app)],
             app_labels: vec![format!("Application {app}")],
-            ..IndexDoc::new(DocKind::Mapping, key, title)
+            ..IndexDoc::new(DocKind::Mapping, format!("mapping/{}/{user_id}", app_id(app)), title)
         }
     }
 
     fn app(&self, place: u64) -> u64 {
         (self.number + place * 37) % APPS
     }
+}
+
+fn app_id(app: u64) -> String {
+    okta_id("0oa", app)
+}
+
+/// An id as Okta makes them: 20 characters of which 11 are drawn.
+fn okta_id(prefix: &str, number: u64) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = Random(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1).next().wrapping_mul(0x94D0_49BB_1331_11EB);
+    let mut id = prefix.to_owned();
+    for _ in 0..11 {
+        id.push(char::from(DIGITS[usize::try_from(rest % 62).unwrap_or(0)]));
+        rest = (rest / 62) ^ (rest << 40);
+    }
+    id + "k7Sim1"
 }
 
 fn name(rank: u64, syllables: u32) -> String {

@@ -5,9 +5,12 @@
 //! Invariants:
 //! - The order is score (falling), then key (rising, bytewise): it does not depend on segments.
 //! - Deleted documents are never seen.
-//! - Keys are read for the best documents only; until then their order in the segment stands for them.
+//! - Nothing is taken in once the [`Steps`] are spent; what was taken in before is right.
+//! - A key is read when its document is the best of its segment that is not in the answer yet; until then its place in the
+//!   order of keys stands for it. So about as many keys are read as are answered, however many segments there are.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::{Column, StrColumn};
@@ -15,6 +18,7 @@ use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
 
 use crate::doc::DocKind;
 use crate::schema::{APP, KEY, KIND, STATUS};
+use crate::steps::Steps;
 
 /// Score of a kind besides the match: a person ranks before the mappings of the same name. Less than any step between
 /// two kinds of match.
@@ -40,20 +44,36 @@ pub(crate) struct Found {
 pub(crate) struct Collected {
     /// The best, in order; at most as many as asked for.
     pub(crate) best: Vec<Found>,
-    /// All matches.
+    /// Matches that were looked at.
     pub(crate) total: u64,
-    /// All matches by kind, in the order of [`DocKind::ALL`].
+    /// These by kind, in the order of [`DocKind::ALL`].
     pub(crate) kinds: [u64; 4],
-    /// All matches by status.
+    /// These by status.
     pub(crate) statuses: HashMap<String, u64>,
-    /// All matches by app id.
+    /// These by app id.
     pub(crate) apps: HashMap<String, u64>,
     /// Detail of a column that could not be read.
     pub(crate) damaged: Option<String>,
 }
 
+impl Collected {
+    fn keep_best(&mut self, count: usize) {
+        self.best.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.key.cmp(&b.key)));
+        self.best.truncate(count);
+    }
+
+    /// Takes in what another walk for the same query has found. A document that both have found has one score.
+    pub(crate) fn add_best(&mut self, other: Self, count: usize) {
+        self.total = self.total.max(other.total);
+        self.best.extend(other.best);
+        let mut seen = HashSet::new();
+        self.best.retain(|found| seen.insert(found.key.clone()));
+        self.keep_best(count);
+    }
+}
+
 /// What to collect.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Collect {
     /// Number of best documents.
     pub(crate) best_count: usize,
@@ -61,7 +81,18 @@ pub(crate) struct Collect {
     pub(crate) facets: bool,
     /// Whether scores matter; without them all are the score of the kind.
     pub(crate) scored: bool,
+    /// Kinds to take in, in the order of [`DocKind::ALL`]. A kind is read for each match anyway, which is cheaper than walking its
+    /// list where words have left few documents.
+    pub(crate) kinds: [bool; 4],
+    /// How far to go.
+    pub(crate) steps: Steps,
 }
+
+/// Steps that a match costs beside the way to it.
+const MATCH_STEPS: u64 = 2;
+
+/// The same where it is counted by status and app.
+const FACETS_STEPS: u64 = 6;
 
 impl Collector for Collect {
     type Fruit = Collected;
@@ -73,6 +104,9 @@ impl Collector for Collect {
             Ok(if self.facets { columns.str(name)?.map(FacetCounts::new) } else { None })
         };
         Ok(SegmentCollect {
+            steps: self.steps.clone(),
+            wanted_kinds: self.kinds,
+            match_steps: if self.facets { FACETS_STEPS } else { MATCH_STEPS },
             best_count: self.best_count,
             candidates: Vec::new(),
             worst_kept: None,
@@ -89,22 +123,68 @@ impl Collector for Collect {
         self.scored
     }
 
-    fn merge_fruits(&self, segments: Vec<Collected>) -> tantivy::Result<Collected> {
+    fn merge_fruits(&self, segments: Vec<SegmentFound>) -> tantivy::Result<Collected> {
         let mut merged = Collected::default();
-        for segment in segments {
-            merged.best.extend(segment.best);
-            merged.total += segment.total;
-            for (sum, count) in merged.kinds.iter_mut().zip(segment.kinds) {
+        let mut ranked = Vec::with_capacity(segments.len());
+        for SegmentFound { counted, ranked: ranked_here } in segments {
+            merged.total += counted.total;
+            for (sum, count) in merged.kinds.iter_mut().zip(counted.kinds) {
                 *sum += count;
             }
-            segment.statuses.into_iter().for_each(|(value, count)| *merged.statuses.entry(value).or_default() += count);
-            segment.apps.into_iter().for_each(|(value, count)| *merged.apps.entry(value).or_default() += count);
-            merged.damaged = merged.damaged.or(segment.damaged);
+            counted.statuses.into_iter().for_each(|(value, count)| *merged.statuses.entry(value).or_default() += count);
+            counted.apps.into_iter().for_each(|(value, count)| *merged.apps.entry(value).or_default() += count);
+            merged.damaged = merged.damaged.or(counted.damaged);
+            ranked.push(ranked_here);
         }
-        merged.best.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.key.cmp(&b.key)));
-        merged.best.truncate(self.best_count);
+        match best_of_segments(ranked, self.best_count) {
+            Ok(best) => merged.best = best,
+            Err(error) => merged.damaged = Some(format!("read keys: {error}")),
+        }
         Ok(merged)
     }
+}
+
+/// What a segment has to say.
+pub(crate) struct SegmentFound {
+    /// Without the best.
+    counted: Collected,
+    ranked: Ranked,
+}
+
+/// The best of a segment, in order.
+struct Ranked {
+    keys: Option<StrColumn>,
+    candidates: std::vec::IntoIter<(Rank, DocKind)>,
+}
+
+impl Ranked {
+    /// The next one, by what orders it among those of all segments.
+    fn read_next(&mut self) -> std::io::Result<Option<(u32, String, DocKind)>> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let mut key = String::new();
+        for ((score_bits, key_ordinal), kind) in self.candidates.by_ref() {
+            if keys.ord_to_str(key_ordinal, &mut key)? {
+                return Ok(Some((score_bits, key, kind)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The best `count` of all segments.
+fn best_of_segments(mut segments: Vec<Ranked>, count: usize) -> std::io::Result<Vec<Found>> {
+    let mut heads = BinaryHeap::new();
+    for (segment, ranked) in segments.iter_mut().enumerate() {
+        heads.extend(ranked.read_next()?.map(|head| Reverse((head, segment))));
+    }
+    let mut best = Vec::new();
+    while best.len() < count
+        && let Some(Reverse(((score_bits, key, kind), segment))) = heads.pop()
+    {
+        best.push(Found { key, kind, score: Score::from_bits(!score_bits) });
+        heads.extend(segments[segment].read_next()?.map(|head| Reverse((head, segment))));
+    }
+    Ok(best)
 }
 
 /// Order of a document in its segment: bits of the score turned round, then place of the key. Smaller is better.
@@ -117,6 +197,9 @@ fn rank(score: Score, key_ordinal: u64) -> Rank {
 
 /// The collector of one segment.
 pub(crate) struct SegmentCollect {
+    steps: Steps,
+    match_steps: u64,
+    wanted_kinds: [bool; 4],
     best_count: usize,
     candidates: Vec<(Rank, DocKind)>,
     worst_kept: Option<Rank>,
@@ -129,33 +212,36 @@ pub(crate) struct SegmentCollect {
 }
 
 impl SegmentCollector for SegmentCollect {
-    type Fruit = Collected;
+    type Fruit = SegmentFound;
 
     fn collect(&mut self, doc: DocId, score: Score) {
-        self.total += 1;
+        if !self.steps.take(self.match_steps) {
+            return;
+        }
         // A document without a kind cannot be written; if a damaged column says so, it counts as the last kind.
         let kind = self.kind.first(doc).and_then(DocKind::from_number).unwrap_or(DocKind::Mapping);
-        if let Some(count) = usize::try_from(kind.number()).ok().and_then(|number| self.kinds.get_mut(number)) {
-            *count += 1;
+        let place = usize::try_from(kind.number()).unwrap_or_default();
+        if !self.wanted_kinds[place] {
+            return;
         }
+        self.total += 1;
+        self.kinds[place] += 1;
         for facet in [&mut self.status, &mut self.app].into_iter().flatten() {
             facet.count(doc);
         }
         self.keep(doc, score + kind_score(kind), kind);
     }
 
-    fn harvest(mut self) -> Collected {
+    fn harvest(mut self) -> SegmentFound {
         self.prune();
-        let mut collected = Collected { total: self.total, kinds: self.kinds, ..Collected::default() };
-        if let Err(error) = self.read_keys(&mut collected) {
-            collected.damaged = Some(format!("read keys: {error}"));
-        }
-        for (facet, counts) in [(&self.status, &mut collected.statuses), (&self.app, &mut collected.apps)] {
+        self.candidates.sort_unstable_by_key(|(rank, _)| *rank);
+        let mut counted = Collected { total: self.total, kinds: self.kinds, ..Collected::default() };
+        for (facet, counts) in [(&self.status, &mut counted.statuses), (&self.app, &mut counted.apps)] {
             if let Some(Err(error)) = facet.as_ref().map(|facet| facet.read_values(counts)) {
-                collected.damaged = Some(format!("read facet values: {error}"));
+                counted.damaged = Some(format!("read facet values: {error}"));
             }
         }
-        collected
+        SegmentFound { counted, ranked: Ranked { keys: self.keys, candidates: self.candidates.into_iter() } }
     }
 }
 
@@ -187,19 +273,6 @@ impl SegmentCollect {
         let (_, worst, _) = self.candidates.select_nth_unstable_by_key(self.best_count - 1, |(rank, _)| *rank);
         self.worst_kept = Some(worst.0);
         self.candidates.truncate(self.best_count);
-    }
-
-    fn read_keys(&mut self, collected: &mut Collected) -> std::io::Result<()> {
-        let Some(keys) = &self.keys else { return Ok(()) };
-        // In the order of the dictionary: neighbours share a block.
-        self.candidates.sort_unstable_by_key(|((_, key_ordinal), _)| *key_ordinal);
-        let mut key = String::new();
-        for ((score_bits, key_ordinal), kind) in &self.candidates {
-            if keys.ord_to_str(*key_ordinal, &mut key)? {
-                collected.best.push(Found { key: key.clone(), kind: *kind, score: Score::from_bits(!score_bits) });
-            }
-        }
-        Ok(())
     }
 }
 

@@ -109,9 +109,11 @@ pub struct IndexDoc {
     /// More names: first, last, e-mails, logins, description.
     pub names: Vec<String>,
     /// User: user names and external ids of all its accounts. Mapping: its own; they are found whole and by their words
-    /// before an `@`, but not by beginnings, in phrases or misspelt: so is the user.
+    /// before an `@`, but not by beginnings, in phrases or misspelt: so is the user. One that a machine made (15 letters and
+    /// digits or more, mixed up) is no words: it is found whole only.
     pub accounts: Vec<String>,
-    /// Exact ids, compared byte by byte (they are case-sensitive).
+    /// Exact ids, compared byte by byte (they are case-sensitive); but one that a machine made and that is among `accounts`
+    /// as those are.
     pub ids: Vec<String>,
     /// Facet, such as `ACTIVE`; empty for none.
     pub status: String,

@@ -4,44 +4,39 @@
 //!
 //! Invariants:
 //! - A prefix matches exactly the documents with a word that begins so, whatever its length: beginnings up to the
-//!   longest of `GRAM_CHARS` are terms of their own, and the words too short to have one are walked beside them.
-//! - No pattern reads more than [`PATTERN_TERMS_MAX`] terms of one segment; [`Overflow`] tells when that cut one.
+//!   longest of `GRAM_CHARS` are terms of their own, and the words too short to have one are walked beside them; for longer
+//!   ones the words are walked.
+//! - No pattern reads more than [`PATTERN_TERMS_MAX`] terms; [`Steps`] tells when that cut one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tantivy::postings::BlockSegmentPostings;
 use tantivy::query::{
     BitSetDocSet, ConstScorer, EmptyScorer, EnableScoring, Explanation, FuzzyTermQuery, Query, Scorer, Weight,
 };
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{BitSet, DocId, Score, SegmentReader, TantivyError, Term};
+use tantivy::{BitSet, DocId, Score, SegmentReader, Term};
 use tantivy_fst::Automaton;
 
+use crate::lists::{Counted, explain};
 use crate::schema::Fields;
+use crate::steps::Steps;
 use crate::tokenize::gram_chars_for;
 
-/// Terms of one segment that one pattern may match. Each costs about 0.2 µs, so this is 10 ms; indexed beginnings keep
-/// prefixes of up to 24 characters far below it.
+/// Terms that one pattern may match, over all segments; with more the search fails, because what is left out would be left
+/// out of what counts. Each costs about 0.2 µs, so this is 10 ms; indexed beginnings keep short
+/// prefixes far below it, and few words share a long one.
 const PATTERN_TERMS_MAX: usize = 50_000;
 
-/// Whether a pattern was cut at [`PATTERN_TERMS_MAX`], in which case the search fails: a total must not be wrong.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Overflow(Arc<AtomicBool>);
+/// Documents of a list that go into a set in the time of one step.
+const DOCS_PER_STEP: usize = 8;
 
-impl Overflow {
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether any pattern was cut.
-    pub(crate) fn happened(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// Steps that a term costs which matches a pattern, beside its documents.
+const TERM_STEPS: u64 = 10;
 
 /// Documents with a word that begins with `prefix` (folded, not empty).
-pub(crate) fn prefix_query(fields: &Fields, prefix: &str, overflow: &Overflow) -> Box<dyn Query> {
+pub(crate) fn prefix_query(fields: &Fields, prefix: &str, steps: &Steps) -> Box<dyn Query> {
     let chars = prefix.chars().count();
     let pattern = |chars_min: usize, chars_max: usize| Pattern {
         letters: Letters::Prefix(Arc::from(prefix.as_bytes())),
@@ -49,30 +44,23 @@ pub(crate) fn prefix_query(fields: &Fields, prefix: &str, overflow: &Overflow) -
         chars_max,
     };
     match gram_chars_for(chars) {
-        Some(gram_chars) => {
-            patterns(fields, pattern(chars, gram_chars), Some(pattern(gram_chars, gram_chars)), overflow)
-        }
-        None => patterns(fields, pattern(chars, usize::MAX), None, overflow),
+        Some(gram_chars) => patterns(fields, pattern(chars, gram_chars), Some(pattern(gram_chars, gram_chars)), steps),
+        None => patterns(fields, pattern(chars, usize::MAX), None, steps),
     }
 }
 
 /// Documents with a word at most `edits` (1 or 2) insertions, deletions, replacements and swaps away from `word`.
-pub(crate) fn fuzzy_query(
-    fields: &Fields,
-    word: &str,
-    edits: u8,
-    overflow: &Overflow,
-) -> tantivy::Result<Box<dyn Query>> {
+pub(crate) fn fuzzy_query(fields: &Fields, word: &str, edits: u8, steps: &Steps) -> tantivy::Result<Box<dyn Query>> {
     let dfa = FuzzyTermQuery::new(Term::from_field_text(fields.word, word), edits, true).automaton()?;
     let pattern = Pattern { letters: Letters::Edits(Arc::new(dfa)), chars_min: 0, chars_max: usize::MAX };
-    Ok(patterns(fields, pattern, None, overflow))
+    Ok(patterns(fields, pattern, None, steps))
 }
 
 /// Documents with a term of `field` that begins with `prefix` (not empty). Walks all of them, so a short prefix of many
 /// terms overflows.
-pub(crate) fn field_prefix_query(field: Field, prefix: &str, overflow: &Overflow) -> Box<dyn Query> {
+pub(crate) fn field_prefix_query(field: Field, prefix: &str, steps: &Steps) -> Box<dyn Query> {
     let letters = Letters::Prefix(Arc::from(prefix.as_bytes()));
-    of_field(field, Pattern { letters, chars_min: 0, chars_max: usize::MAX }, overflow)
+    of_field(field, Pattern { letters, chars_min: 0, chars_max: usize::MAX }, steps)
 }
 
 /// Documents with a term of `field` at most `edits` (1 or 2) away from `value`.
@@ -80,36 +68,32 @@ pub(crate) fn field_fuzzy_query(
     field: Field,
     value: &str,
     edits: u8,
-    overflow: &Overflow,
+    steps: &Steps,
 ) -> tantivy::Result<Box<dyn Query>> {
     let dfa = FuzzyTermQuery::new(Term::from_field_text(field, value), edits, true).automaton()?;
     let letters = Letters::Edits(Arc::new(dfa));
-    Ok(of_field(field, Pattern { letters, chars_min: 0, chars_max: usize::MAX }, overflow))
+    Ok(of_field(field, Pattern { letters, chars_min: 0, chars_max: usize::MAX }, steps))
 }
 
-fn of_field(field: Field, pattern: Pattern, overflow: &Overflow) -> Box<dyn Query> {
-    Box::new(PatternQuery { parts: Arc::from([(field, pattern)]), overflow: overflow.clone() })
+fn of_field(field: Field, pattern: Pattern, steps: &Steps) -> Box<dyn Query> {
+    Box::new(PatternQuery::new(&[(field, pattern)], steps))
 }
 
 /// Documents with a word whose beginning is at most one edit away from `prefix`.
-pub(crate) fn fuzzy_prefix_query(
-    fields: &Fields,
-    prefix: &str,
-    overflow: &Overflow,
-) -> tantivy::Result<Box<dyn Query>> {
+pub(crate) fn fuzzy_prefix_query(fields: &Fields, prefix: &str, steps: &Steps) -> tantivy::Result<Box<dyn Query>> {
     let dfa = FuzzyTermQuery::new_prefix(Term::from_field_text(fields.word, prefix), 1, true).automaton()?;
     let letters = Letters::Edits(Arc::new(dfa));
     // A beginning one longer than the prefix still shows an inserted letter.
     let gram_chars = gram_chars_for(prefix.chars().count() + 1);
     let words = Pattern { letters: letters.clone(), chars_min: 0, chars_max: gram_chars.unwrap_or(usize::MAX) };
     let grams = gram_chars.map(|gram_chars| Pattern { letters, chars_min: gram_chars, chars_max: gram_chars });
-    Ok(patterns(fields, words, grams, overflow))
+    Ok(patterns(fields, words, grams, steps))
 }
 
-fn patterns(fields: &Fields, words: Pattern, grams: Option<Pattern>, overflow: &Overflow) -> Box<dyn Query> {
+fn patterns(fields: &Fields, words: Pattern, grams: Option<Pattern>, steps: &Steps) -> Box<dyn Query> {
     let mut parts = vec![(fields.word, words)];
     parts.extend(grams.map(|pattern| (fields.gram, pattern)));
-    Box::new(PatternQuery { parts: parts.into(), overflow: overflow.clone() })
+    Box::new(PatternQuery::new(&parts, steps))
 }
 
 #[derive(Clone)]
@@ -176,7 +160,9 @@ impl Automaton for Pattern {
 #[derive(Clone)]
 struct PatternQuery {
     parts: Arc<[(Field, Pattern)]>,
-    overflow: Overflow,
+    /// Terms read so far, in all segments.
+    terms_read: Arc<AtomicUsize>,
+    steps: Steps,
 }
 
 impl std::fmt::Debug for PatternQuery {
@@ -198,21 +184,28 @@ impl Weight for PatternQuery {
             self.collect(reader, *field, pattern, &mut docs)?;
         }
         Ok(match docs {
-            Some(docs) => Box::new(ConstScorer::new(BitSetDocSet::from(docs), boost)),
-            None => Box::new(EmptyScorer),
+            Some(docs) if !self.steps.are_spent() => {
+                let docs = Counted { docs: BitSetDocSet::from(docs), steps: self.steps.clone() };
+                Box::new(ConstScorer::new(docs, boost))
+            }
+            _ => Box::new(EmptyScorer),
         })
     }
 
     fn explain(&self, reader: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
-        let mut scorer = self.scorer(reader, 1.0)?;
-        if scorer.doc() <= doc && scorer.seek(doc) == doc {
-            return Ok(Explanation::new("pattern", 1.0));
-        }
-        Err(TantivyError::InvalidArgument("document does not match".to_owned()))
+        explain(self, reader, doc, "pattern")
     }
 }
 
+fn block_steps(docs: usize) -> u64 {
+    (docs / DOCS_PER_STEP + 1) as u64
+}
+
 impl PatternQuery {
+    fn new(parts: &[(Field, Pattern)], steps: &Steps) -> Self {
+        Self { parts: parts.into(), terms_read: Arc::default(), steps: steps.clone() }
+    }
+
     fn collect(
         &self,
         reader: &SegmentReader,
@@ -223,11 +216,12 @@ impl PatternQuery {
         let inverted_index = reader.inverted_index(field)?;
         let mut terms = inverted_index.terms().search(pattern).without_keys().into_stream()?;
         let mut postings: Option<BlockSegmentPostings> = None;
-        let mut terms_read = 0;
         while terms.advance() {
-            terms_read += 1;
-            if terms_read > PATTERN_TERMS_MAX {
-                self.overflow.set();
+            if self.terms_read.fetch_add(1, Ordering::Relaxed) >= PATTERN_TERMS_MAX {
+                self.steps.note_too_broad();
+                break;
+            }
+            if !self.steps.take(TERM_STEPS) {
                 break;
             }
             let block = match &mut postings {
@@ -239,7 +233,7 @@ impl PatternQuery {
                     .insert(inverted_index.read_block_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?),
             };
             let docs = docs.get_or_insert_with(|| BitSet::with_max_value(reader.max_doc()));
-            while !block.docs().is_empty() {
+            while !block.docs().is_empty() && self.steps.take(block_steps(block.docs().len())) {
                 for doc in block.docs() {
                     docs.insert(*doc);
                 }

@@ -12,11 +12,14 @@ mod collect;
 mod doc;
 mod expand;
 mod fold;
+mod lists;
 mod open;
 mod plan;
 pub mod query;
 mod reader;
 mod schema;
+mod space;
+mod steps;
 pub mod suggest;
 mod tokenize;
 mod writer;
@@ -24,7 +27,11 @@ mod writer;
 pub use doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, UnknownKind, VALUES_PER_LIST_MAX};
 pub use open::{Expect, Index, IndexError, Opened, RebuildReason, open, open_anew, open_read_only};
 pub use query::{FUZZY_TWO_EDITS_CHARS_MIN, ParseError, QUERY_BYTES_MAX, QUERY_TERMS_MAX};
-pub use reader::{FACET_VALUES_MAX, Facets, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results};
+pub use reader::{
+    Extent, FACET_VALUES_MAX, Facets, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results,
+    SEARCH_STEPS_MAX,
+};
 pub use schema::SCHEMA_VERSION;
+pub use space::FieldBytes;
 pub use suggest::{SUGGEST_FUZZY_BELOW_HITS, SUGGEST_FUZZY_CHARS_MIN, SUGGESTIONS_MAX, SuggestQuery};
 pub use writer::{HEAP_BYTES_MAX, HEAP_BYTES_MIN, Writer};

@@ -11,12 +11,15 @@
 //! | `kind:user`, `status:ACTIVE`   | filters; several of one field mean any of them                              |
 //! | `app:0oa1`, `app:jira`, `app:"Jira Cloud"` | id, word of the label, or whole label                           |
 //! | `account:jdoe`                 | an account called so, or with this word in its name; `account:jd*` too      |
-//! | `id:00u1`                      | exactly this id                                                             |
+//! | `id:00u1`                      | exactly this id; of an external id that a machine made, in any case         |
 //! | `-word`, `-kind:app`           | not this                                                                    |
 //!
 //! If nothing matches as written, words of four characters and more are tried with one edit.
 //!
-//! Beginnings, phrases and misspellings do not find mappings (`account:` with `*` or `~` does): they find the user.
+//! Beginnings, phrases and misspellings do not find mappings (`account:` with `*` or `~` does): they find the user. Names of
+//! accounts that a machine made are found whole, and with `account:` also by their beginning.
+//!
+//! A walk over all matches has a bound: [`crate::Extent::Part`].
 //!
 //! In quotes `\"` is a quote and `\\` a backslash; elsewhere a backslash is itself, so `DOMAIN\user` needs no care.
 //! Field names are case-insensitive.

@@ -4,7 +4,8 @@
 //!
 //! Invariants:
 //! - A search sees one commit, whole. What [`Reader::mark`] says is contained in what a later search sees.
-//! - The same documents and the same query give the same hits in the same order, however they were written.
+//! - The same documents and the same query give the same hits in the same order, however they were written, if all matches
+//!   were looked at ([`Extent::All`]). If not, they do for the same commit.
 //! - No search panics, whatever the query and whatever became of the files.
 
 use std::collections::HashMap;
@@ -19,11 +20,12 @@ use tantivy::{IndexReader, Score, Searcher, TantivyError};
 
 use crate::collect::{Collect, Collected, Found};
 use crate::doc::{DocKind, Mark, Payload};
-use crate::expand::Overflow;
 use crate::open::{IndexError, RebuildReason, manual_reader};
-use crate::plan::{Effort, gains_from_edits, plan};
+use crate::plan::{Effort, Floor, gains_from_edits, has_better_matches, plan};
 use crate::query::{Clause, ParseError, parse};
 use crate::schema::{Fields, SCHEMA_VERSION};
+use crate::space::{FieldBytes, bytes_by_field};
+use crate::steps::Steps;
 use crate::suggest::SuggestQuery;
 
 /// Hits of one page.
@@ -36,6 +38,13 @@ pub const HITS_MAX: usize = 10_000;
 /// Values of a facet in the result, by falling count.
 pub const FACET_VALUES_MAX: usize = 20;
 
+/// Steps of the walk over all matches of a query: one per document of each list that is gone through, more for jumps and for
+/// what is counted. About 5 to 10 ms; some hundred thousand matches without facets, a hundred thousand with them.
+pub const SEARCH_STEPS_MAX: u64 = 800_000;
+
+/// Share of the steps that each walk over better matches has, where those of the walk over all did not suffice.
+const STAGE_SHARE: u64 = 8;
+
 /// A search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -47,12 +56,14 @@ pub struct Query {
     pub limit: usize,
     /// Whether to count matches by status and app. They cost about as much as the search when there are many matches.
     pub facets: bool,
+    /// How far to go, at most [`SEARCH_STEPS_MAX`].
+    pub steps: u64,
 }
 
 impl Query {
     /// The first 20 hits for `text`, with facets.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), offset: 0, limit: 20, facets: true }
+        Self { text: text.into(), offset: 0, limit: 20, facets: true, steps: SEARCH_STEPS_MAX }
     }
 }
 
@@ -83,12 +94,26 @@ pub struct Facets {
 pub struct Results {
     /// The page, by falling score, then by key.
     pub hits: Vec<Hit>,
-    /// All matches, exactly.
+    /// All matches, or those that were looked at: see `extent`.
     pub total: u64,
-    /// Counts over all matches; `None` if not asked for.
+    /// Counts over these; `None` if not asked for.
     pub facets: Option<Facets>,
+    /// Whether all matches were looked at.
+    pub extent: Extent,
     /// Whether words of four characters and more were matched with one edit, because nothing matched as written.
     pub with_edits: bool,
+}
+
+/// How much of the matches an answer rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All: the hits are the best there are, the counts exact.
+    All,
+    /// A part, because a walk over all of them would have taken more than [`Query::steps`]. There are at least
+    /// `total` matches; facets count those looked at. Each hit is a match, and what matches by whole values, ids and words
+    /// of titles was looked for by itself, so a name is not lost among those who share a word; of equals only some are
+    /// shown. For the same index it is always the same part, so pages join up.
+    Part,
 }
 
 /// Why a search gave no answer, by phase.
@@ -160,15 +185,20 @@ impl Reader {
             return Err(QueryError::Page { offset: query.offset, limit: query.limit, max: PAGE_HITS_MAX });
         }
         let clauses = parse(&query.text)?;
-        let collect = Collect { best_count: last_hit, facets: query.facets, scored: true };
         guarded(|| {
-            let searcher = self.searcher();
-            let mut collected = self.collect(&searcher, &clauses, Effort::AsWritten, collect)?;
-            let with_edits = collected.total == 0 && gains_from_edits(&clauses);
+            let search = Search {
+                searcher: self.searcher(),
+                fields: &self.shared.fields,
+                clauses,
+                best_count: last_hit,
+                steps: query.steps.min(SEARCH_STEPS_MAX),
+            };
+            let (mut collected, mut extent) = search.all(Effort::AsWritten, query.facets)?;
+            let with_edits = collected.total == 0 && extent == Extent::All && gains_from_edits(&search.clauses);
             if with_edits {
-                collected = self.collect(&searcher, &clauses, Effort::WithEdits, collect)?;
+                (collected, extent) = search.all(Effort::WithEdits, query.facets)?;
             }
-            Ok(results(query, collected, with_edits))
+            Ok(results(query, collected, extent, with_edits))
         })
     }
 
@@ -178,6 +208,14 @@ impl Reader {
     /// As [`Reader::search`].
     pub fn suggest(&self, query: &SuggestQuery) -> Result<Vec<Hit>, QueryError> {
         guarded(|| crate::suggest::suggest(&self.searcher(), &self.shared.fields, query))
+    }
+
+    /// What takes how much of the files, the largest field first. For people who wonder.
+    ///
+    /// # Errors
+    /// As [`Reader::visit_keys`].
+    pub fn bytes_by_field(&self) -> Result<Vec<FieldBytes>, QueryError> {
+        guarded(|| bytes_by_field(&self.searcher()).map_err(|error| QueryError::Search(TantivyError::from(error))))
     }
 
     /// Documents in the index.
@@ -282,17 +320,47 @@ impl Reader {
     fn searcher(&self) -> Searcher {
         self.shared.reader.searcher()
     }
+}
 
-    fn collect(
-        &self,
-        searcher: &Searcher,
-        clauses: &[Clause],
-        effort: Effort,
-        collect: Collect,
-    ) -> Result<Collected, QueryError> {
-        let overflow = Overflow::default();
-        let query = plan(&self.shared.fields, clauses, effort, &overflow).map_err(QueryError::Search)?;
-        run(searcher, query.as_ref(), collect, &overflow)
+/// One search, parsed.
+struct Search<'a> {
+    searcher: Searcher,
+    fields: &'a Fields,
+    clauses: Vec<Clause>,
+    best_count: usize,
+    steps: u64,
+}
+
+impl Search<'_> {
+    /// All matches if there are not too many, else as many as the steps allow and what is best of the others.
+    fn all(&self, effort: Effort, facets: bool) -> Result<(Collected, Extent), QueryError> {
+        let collect = |facets: bool, steps: u64| Collect {
+            best_count: self.best_count,
+            facets,
+            scored: true,
+            kinds: [true; 4],
+            steps: Steps::new(steps),
+        };
+        let whole = collect(facets, self.steps);
+        let mut collected = self.walk(effort, Floor::NONE, &whole)?;
+        if !whole.steps.are_spent() {
+            return Ok((collected, Extent::All));
+        }
+        if has_better_matches(&self.clauses) {
+            for floor in Floor::STAGES {
+                let stage = collect(false, self.steps / STAGE_SHARE);
+                collected.add_best(self.walk(effort, floor, &stage)?, self.best_count);
+                if stage.steps.are_spent() {
+                    break;
+                }
+            }
+        }
+        Ok((collected, Extent::Part))
+    }
+
+    fn walk(&self, effort: Effort, floor: Floor, collect: &Collect) -> Result<Collected, QueryError> {
+        let query = plan(self.fields, &self.clauses, effort, floor, &collect.steps).map_err(QueryError::Search)?;
+        run(&self.searcher, query.as_ref(), collect)
     }
 }
 
@@ -300,11 +368,10 @@ impl Reader {
 pub(crate) fn run(
     searcher: &Searcher,
     query: &dyn tantivy::query::Query,
-    collect: Collect,
-    overflow: &Overflow,
+    collect: &Collect,
 ) -> Result<Collected, QueryError> {
-    let collected = searcher.search(query, &collect).map_err(QueryError::Search)?;
-    if overflow.happened() {
+    let collected = searcher.search(query, collect).map_err(QueryError::Search)?;
+    if collect.steps.are_too_broad() {
         return Err(QueryError::TooBroad);
     }
     match collected.damaged {
@@ -320,14 +387,14 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryEr
         .unwrap_or_else(|_panic| Err(QueryError::Damaged { detail: "a file makes no sense".to_owned() }))
 }
 
-fn results(query: &Query, collected: Collected, with_edits: bool) -> Results {
+fn results(query: &Query, collected: Collected, extent: Extent, with_edits: bool) -> Results {
     let facets = query.facets.then(|| Facets {
         kinds: kind_counts(collected.kinds),
         statuses: most_frequent(collected.statuses),
         apps: most_frequent(collected.apps),
     });
     let hits = collected.best.into_iter().skip(query.offset).map(hit).collect();
-    Results { hits, total: collected.total, facets, with_edits }
+    Results { hits, total: collected.total, facets, extent, with_edits }
 }
 
 pub(crate) fn hit(found: Found) -> Hit {

@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - Index and query use this one splitter, so what it does to a name it does to the words that look for it.
-//! - A prefix of any length finds its words through at most one gram length: see [`gram_chars_for`].
+//! - A prefix of any length finds its words, through at most one gram length: see [`gram_chars_for`].
 //! - No token is longer than [`TOKEN_CHARS_MAX`] characters, no value has more than [`PARTS_PER_VALUE_MAX`] parts.
 
 use tantivy::tokenizer::{TextAnalyzer, Token, TokenStream, Tokenizer, TokenizerManager};
@@ -22,9 +22,13 @@ const PARTS_PER_VALUE_MAX: u32 = 256;
 /// and serial numbers, which nobody types without their hyphens.
 const JOINED_PARTS_MAX: usize = 3;
 
-/// Lengths, in characters, of the word beginnings that are indexed. Dense where people type; further up the gaps
-/// bound what a prefix expands to: a prefix of 5 is the union of the beginnings of 6 that start with it.
-pub(crate) const GRAM_CHARS: [usize; 9] = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+/// Lengths, in characters, of the word beginnings that are indexed: where people type. A prefix of 5 is the union of the
+/// beginnings of 6 that start with it; one of 7 and more is that of the words themselves, which are few by then, and whose
+/// longer beginnings would take as much room as they do.
+pub(crate) const GRAM_CHARS: [usize; 5] = [1, 2, 3, 4, 6];
+
+/// Shortest id that counts as made by a machine: longer than employee numbers, shorter than a UUID or an id of Salesforce.
+const MACHINE_ID_BYTES_MIN: usize = 15;
 
 /// Tokenizer of the word fields.
 pub(crate) const WORDS_TOKENIZER: &str = "idmap_words";
@@ -196,6 +200,17 @@ pub(crate) fn lines(value: &str) -> Vec<String> {
     } else {
         vec![base, spelt_out]
     }
+}
+
+/// Whether a name is one that a machine made to tell things apart, such as an id of an app: at least 15 letters and digits
+/// without a space, mixed up, so that at least twice a letter follows a digit. Of such a name only the whole means anything.
+/// Numbers, logins with a number behind, and whatever has a dot or an `@` are none.
+pub(crate) fn is_machine_id(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/' | b'=');
+    bytes.len() >= MACHINE_ID_BYTES_MIN
+        && bytes.iter().all(is_part)
+        && bytes.windows(2).filter(|pair| pair[0].is_ascii_digit() && pair[1].is_ascii_alphabetic()).count() >= 2
 }
 
 /// The gram length that answers a prefix of `prefix_chars` characters: the shortest that is not shorter. `None`: longer
@@ -434,11 +449,29 @@ mod tests {
     }
 
     #[test]
-    fn every_prefix_length_has_its_gram() {
-        for prefix_chars in 1..=24 {
-            let gram_chars = gram_chars_for(prefix_chars).unwrap_or(0);
-            assert!(gram_chars >= prefix_chars && gram_chars <= prefix_chars * 2, "{prefix_chars}");
+    fn machine_ids_are_told_from_names() {
+        #[track_caller]
+        fn check(name: &str, expected: bool) {
+            assert_eq!(is_machine_id(name), expected, "{name:?}");
         }
-        assert_eq!(gram_chars_for(25), None);
+        check("00u1abcd2EFGh3ijk4l5", true);
+        check("0055f000003AbcDAAU", true);
+        check("0055f000003AbcD", true);
+        check("550e8400-e29b-41d4-a716-446655440000", true);
+        check("kA2w3T9xQ0iZb1m4n5p6r7==", true);
+        check("christopherandersson2", false);
+        check("anne-marie-2nd-account", false);
+        check("anna.mueller1a2b3c4d5e", false);
+        check("a1b2c3d4e5f6g7@example.com", false);
+        check("4711471147114711", false);
+        check("E0012345", false);
+        check("1a2b3c4d", false);
+        check("", false);
+    }
+
+    #[test]
+    fn every_prefix_length_has_its_gram() {
+        let lengths: Vec<Option<usize>> = (1..=8).map(gram_chars_for).collect();
+        assert_eq!(lengths, [Some(1), Some(2), Some(3), Some(4), Some(6), Some(6), None, None]);
     }
 }

@@ -23,6 +23,7 @@ use crate::fold::bounded;
 use crate::open::IndexError;
 use crate::reader::Reader;
 use crate::schema::{Fields, SCHEMA_VERSION};
+use crate::tokenize::is_machine_id;
 
 /// Smallest heap of a writer, in bytes: the least tantivy accepts. A segment is written whenever the heap is full, so
 /// a small one means many small segments.
@@ -222,23 +223,34 @@ fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
         let accounts = list(&doc.accounts).filter(|account| **account != doc.title);
         for account in std::iter::once(&doc.title).chain(accounts).chain(list(&doc.names)) {
             words(&[fields.account_whole], account);
-            words(&[fields.mapping], without_mail_domain(account));
+            if !is_machine_id(account) {
+                words(&[fields.mapping], without_mail_domain(account));
+            }
         }
     } else {
         words(&[fields.title, fields.title_whole, fields.word, fields.gram], &doc.title);
         words(&[fields.title_line], &tagged_title(doc));
         for name in list(&doc.names) {
-            words(&[fields.name, fields.name_whole, fields.word, fields.gram], name);
+            words(&[fields.name, fields.word, fields.gram], name);
+            // A whole name is a whole name in any field; logins are mostly names of accounts, too.
+            if !is_account(doc, name) {
+                words(&[fields.name_whole], name);
+            }
         }
         for account in list(&doc.accounts) {
-            words(&[fields.account, fields.account_whole, fields.word, fields.gram], account);
+            words(&[fields.account_whole], account);
+            if !is_machine_id(account) {
+                words(&[fields.account, fields.word, fields.gram], account);
+            }
         }
     }
     if !doc.status.is_empty() {
         document.add_text(fields.status, bounded(&doc.status));
     }
     for id in list(&doc.ids) {
-        document.add_text(fields.id, bounded(id));
+        if !(is_machine_id(id) && is_account(doc, id)) {
+            document.add_text(fields.id, bounded(id));
+        }
     }
     for app in list(&doc.apps) {
         document.add_text(fields.app, bounded(app));
@@ -248,6 +260,11 @@ fn document(fields: &Fields, doc: &IndexDoc) -> TantivyDocument {
         document.add_text(fields.app_line, bounded(label));
     }
     document
+}
+
+/// Whether an account of the document is called so; if it is, it stands in the field of whole account names.
+fn is_account(doc: &IndexDoc, name: &str) -> bool {
+    list(&doc.accounts).any(|account| account == name) || (doc.kind == DocKind::Mapping && doc.title == name)
 }
 
 fn tagged_title(doc: &IndexDoc) -> String {

@@ -102,7 +102,7 @@ fn status(hit: &v1::SearchHit) -> String {
 async fn search(context: &Context, backend: &Backend, query: &str, args: &SearchArgs) -> Result<(), Failure> {
     let kinds = args.kind.iter().map(|kind| row_kind(*kind).into()).collect::<Vec<i32>>();
     let limit = Some(args.limit.unwrap_or(HITS_DEFAULT));
-    let mut total = 0;
+    let (mut total, mut is_lower_bound) = (0, false);
     let printing = Printing { rows_name: "hits", columns: HITS, limit, about: None };
     print_all(&context.output, printing, async |page| {
         let page_size_max = i32::try_from(SEARCH_PAGE_SIZE_MAX).unwrap_or(i32::MAX);
@@ -115,11 +115,11 @@ async fn search(context: &Context, backend: &Backend, query: &str, args: &Search
             facet_fields: Vec::new(),
         };
         let response = backend.search(request).await?;
-        total = response.total_count;
+        (total, is_lower_bound) = (response.total_count, response.is_lower_bound);
         Ok(PageFound { meta: response.meta, next_page_token: response.next_page_token, rows: response.hits })
     })
     .await?;
-    context.output.note(&format!("{total} in all"));
+    context.output.note(&format!("{}{total} in all", if is_lower_bound { "at least " } else { "" }));
     Ok(())
 }
 

@@ -132,6 +132,15 @@ impl Follower {
         }
     }
 
+    /// Ends it when the merges that are due have ended. Every search looks into each segment, and whoever opens the index next
+    /// may not write for long: an index that was just built has ten times as many as it would have then.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; the index is as of its last commit.
+    pub fn settle(self) -> Result<(), EngineError> {
+        Ok(self.writer.finish()?)
+    }
+
     fn follow(&mut self, mut mark: Revision) -> Result<(), EngineError> {
         while let Some(next) = self.follow_batch(mark)? {
             mark = next;
@@ -266,7 +275,9 @@ pub fn reindex(settings: OrgSettings) -> Result<Option<Built>, EngineError> {
         built?;
     }
     let entries = follower.searcher().map_or(0, |reader| reader.doc_count());
-    Ok(Some(Built { revision: follower.mark().unwrap_or_default(), entries }))
+    let revision = follower.mark().unwrap_or_default();
+    follower.settle()?;
+    Ok(Some(Built { revision, entries }))
 }
 
 enum Document {

@@ -66,7 +66,8 @@ pub async fn run(
                 drop(follower);
                 follower = Follower::open(&settings, &reader)?;
             }
-            follower.catch_up(&|| true)
+            follower.catch_up(&|| true)?;
+            follower.settle()
         })
         .await??;
     }

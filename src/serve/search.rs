@@ -220,7 +220,8 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::S
         return Err(Failure::FieldInvalid { field: "page_token", detail });
     }
     let text = format!("{}{}", query.prefix, request.query);
-    let wanted = index::Query { text, offset, limit, facets: !query.facets.is_empty() };
+    let steps = index::SEARCH_STEPS_MAX;
+    let wanted = index::Query { text, offset, limit, facets: !query.facets.is_empty(), steps };
     let results = reader.search(&wanted).map_err(|error| of_search(error, query.prefix.len()))?;
     Ok(call.point_then(|ask| {
         let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
@@ -244,6 +245,7 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::S
                 total_count: results.total,
                 facets: facets.clone(),
                 index_revision: index_revision.0,
+                is_lower_bound: results.extent == index::Extent::Part,
             })
         })
     }))

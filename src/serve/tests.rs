@@ -130,6 +130,11 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// One whose time passes at once while nothing is done: a call that waits for a revision to come does so for seconds.
+fn runtime_without_waiting() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
 #[test]
 fn a_scan_that_nobody_waits_for_holds_its_place() {
     let world = World::new();
@@ -242,14 +247,14 @@ fn message_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 700, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn hostile_requests_are_answered_or_refused(
         requests in proptest::collection::vec((0_usize..23, message_bytes()), 1..20)
     ) {
         // One for all cases: each would have threads of its own.
-        static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(runtime);
+        static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(runtime_without_waiting);
         let (services, runtime) = (&WORLD.services, &*RUNTIME);
         let (lookup, search, coverage) = (services.lookup(), services.search(), services.coverage());
         let (changes, admin) = (services.changes(), services.admin());

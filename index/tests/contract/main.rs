@@ -2,6 +2,7 @@
 //!
 //! Entry points: one module per promise; `world` builds small indexes.
 
+mod bounds;
 mod damage;
 mod kills;
 mod model;

@@ -1,6 +1,6 @@
 //! Names are found as people expect, in any script and spelling.
 
-use okta_idmap_index::IndexDoc;
+use okta_idmap_index::{DocKind, IndexDoc};
 
 use crate::world::{World, user};
 
@@ -87,4 +87,32 @@ fn the_exact_form_ranks_first() {
     check_order(&["Müller Anna", "Anna Müller"], "anna müller", "user/1 user/0");
     check_order(&["Muller Anna", "Anna Muller", "Anna Müller"], "anna müller", "user/2 user/1 user/0");
     check_order(&["Brien O", "O'Brien"], "o'brien", "user/1");
+}
+
+#[test]
+fn names_that_a_machine_made_are_found_whole() {
+    let external = "0055f000003AbcDAAU";
+    let accounts = vec!["amueller".to_owned(), external.to_owned()];
+    let mut anna = IndexDoc { accounts: accounts.clone(), ..user(1, "Anna") };
+    anna.ids = vec!["00u1abcd2EFGh3ijk4l5".to_owned()];
+    let mut mapping = IndexDoc { accounts, ..IndexDoc::new(DocKind::Mapping, "mapping/1", "amueller") };
+    mapping.ids = vec!["00u1abcd2EFGh3ijk4l5".to_owned(), external.to_owned()];
+    let nameless = IndexDoc::new(DocKind::Mapping, "mapping/2", "0055f000009XyzWAAU");
+    let group = user(2, "team 1a2b3c4d5e6f7g8h9i");
+    let world = World::of(&[anna, mapping, nameless, group]);
+    let check = |query: &str, expected: &str| assert_eq!(world.find(query), expected, "{query:?}");
+    for query in ["0055f000003AbcDAAU", "0055F000003abcdaau", "id:0055f000003AbcDAAU", "account:0055f000003AbcDAAU"] {
+        check(query, "user/1 mapping/1");
+    }
+    check("account:0055f000003*", "user/1 mapping/1");
+    check("account:0055f*", "user/1 mapping/1 mapping/2");
+    check("0055f000009XyzWAAU", "mapping/2");
+    check("0055f000003*", "");
+    check("\"0055f000003AbcDAAU\" amueller", "user/1 mapping/1");
+    // Ids of objects, and words of titles, are as they were.
+    check("id:00u1abcd2EFGh3ijk4l5", "user/1 mapping/1");
+    check("id:00U1ABCD2efgH3IJK4L5", "");
+    check("team 1a2b3c4*", "user/2");
+    assert_eq!(world.suggest(external, &[]), "user/1:4");
+    assert_eq!(world.suggest("0055f00", &[]), "");
 }

@@ -90,11 +90,11 @@ fn marks_are_judged() {
         assert_eq!(outcome(dir.path(), &expect), expected);
     }
     check(
-        |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":1", "\\\"schema\\\":99"),
-        "rebuild: the index has schema 99, expected 1",
+        |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":2", "\\\"schema\\\":99"),
+        "rebuild: the index has schema 99, expected 2",
     );
     check(
-        |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":1", "\\\"schema\\\":-1"),
+        |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":2", "\\\"schema\\\":-1"),
         "rebuild: the index is damaged: read mark",
     );
 }

@@ -56,6 +56,10 @@ fn queries_find_what_they_say() {
     check("kind:user", "user/00u1 user/00u2");
     check("kind:group kind:app", "app/0oa1 app/0oa2 group/00g1");
     check("KIND:User -anna", "user/00u2");
+    check("kind:group kind:app kind:user kind:mapping -kind:app anna", "user/00u1 group/00g1");
+    check("kind:group kind:app kind:user kind:mapping mail", "app/0oa2 user/00u1");
+    check("kind:app -kind:app", "");
+    check("-kind:user -kind:mapping cloud", "app/0oa1");
     check("status:active kind:user", "user/00u1");
     check("status:SUSPENDED status:INACTIVE", "user/00u2 app/0oa2");
     check("kind:user app:0oa1", "user/00u1 user/00u2");

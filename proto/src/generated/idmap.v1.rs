@@ -7234,14 +7234,15 @@ pub struct SearchRequest {
     /// What to find, 1 to 512 bytes, at most 16 terms, all of which must match: free words (the last one also as a
     /// prefix), "a phrase" in double quotes, `word*` a prefix, `word~` with one typing error, `-word` excluded, and
     /// fields: `kind:user`, `status:ACTIVE`, `app:` with an app's id or label (in quotes if it has blanks), `account:jdoe`
-    /// an account's user name or external id, `id:00u1` any id. Letter case and diacritics do not matter.
+    /// an account's user name or external id, `id:00u1` any id. Letter case and diacritics do not matter. External ids that
+    /// a machine made (15 letters and digits or more, mixed up) are found whole, and by `account:` with their beginning.
     #[prost(string, tag = "4")]
     pub query: ::prost::alloc::string::String,
     /// Only these kinds: USER, GROUP, APP, APP_USER; empty: all four. Other kinds are INVALID_ARGUMENT. Each of the four
     /// that is left out takes one of the 16 terms and up to 15 of the 512 bytes of the query.
     #[prost(enumeration = "RowKind", repeated, tag = "5")]
     pub kinds: ::prost::alloc::vec::Vec<i32>,
-    /// What to count all hits by; each at most once; empty: no counts.
+    /// What to count hits by; each at most once; empty: no counts.
     #[prost(enumeration = "FacetField", repeated, tag = "6")]
     pub facet_fields: ::prost::alloc::vec::Vec<i32>,
 }
@@ -7259,15 +7260,21 @@ pub struct SearchResponse {
     /// dropped.
     #[prost(message, repeated, tag = "3")]
     pub hits: ::prost::alloc::vec::Vec<SearchHit>,
-    /// How many entries of the index match, dropped ones included; exact.
+    /// How many entries of the index match, dropped ones included; exact unless `is_lower_bound`.
     #[prost(uint64, tag = "4")]
     pub total_count: u64,
-    /// One per field asked for, in the order asked for. Counts are those of all hits, not of the page.
+    /// One per field asked for, in the order asked for. Counts are those of all hits, not of the page; with `is_lower_bound`
+    /// of those that were looked at.
     #[prost(message, repeated, tag = "5")]
     pub facets: ::prost::alloc::vec::Vec<Facet>,
     /// Revision up to which the index has followed the store.
     #[prost(uint64, tag = "6")]
     pub index_revision: u64,
+    /// Whether so many entries match (more than about 100000) that only a part was looked at. There are at least
+    /// `total_count`. Hits are still matches in every respect, and those by a whole name, an id or words of a title come
+    /// first; of the others some are not shown, however far one pages. For the same index it is always the same part.
+    #[prost(bool, tag = "7")]
+    pub is_lower_bound: bool,
 }
 /// One hit.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -7489,7 +7496,8 @@ pub mod search_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Full search with query language and facets, best hits first, equal scores in key order.
+        /// Full search with query language and facets, best hits first, equal scores in key order. Of a query that very many
+        /// entries match, only a part is looked at: `is_lower_bound`.
         /// INVALID_ARGUMENT: QUERY_SYNTAX, QUERY_TOO_COMPLEX, a kind that is not searchable, or paging beyond 10000 hits.
         /// UNAVAILABLE: INDEX_REBUILDING.
         pub async fn search(
@@ -7548,7 +7556,8 @@ pub mod search_server {
     /// Generated trait containing gRPC methods that should be implemented for use with SearchServer.
     #[async_trait]
     pub trait Search: std::marker::Send + std::marker::Sync + 'static {
-        /// Full search with query language and facets, best hits first, equal scores in key order.
+        /// Full search with query language and facets, best hits first, equal scores in key order. Of a query that very many
+        /// entries match, only a part is looked at: `is_lower_bound`.
         /// INVALID_ARGUMENT: QUERY_SYNTAX, QUERY_TOO_COMPLEX, a kind that is not searchable, or paging beyond 10000 hits.
         /// UNAVAILABLE: INDEX_REBUILDING.
         async fn search(
