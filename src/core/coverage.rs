@@ -442,6 +442,19 @@ impl Coverage {
         }
     }
 
+    /// The same for rows as of an earlier moment, after which the gap may have closed: [`Asked::generation`]. When they were read
+    /// is no longer known then, and they are kept back whatever age the policy allows.
+    pub fn withheld_since(&self, scope: &Scope, generation: u64, now: Timestamp, policy: CoveragePolicy) -> bool {
+        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() {
+            return false;
+        }
+        let has_closed =
+            |(at, closed, kind): &(u64, Scope, GapKind)| *at > generation && closed == scope && kind.makes_stale();
+        self.withholds(scope, now, policy)
+            || self.generation != generation
+                && (self.closings_forgotten_through > generation || self.closings.iter().any(has_closed))
+    }
+
     /// Whether `scope` was ever read to its end.
     pub fn is_complete(&self, scope: &Scope) -> bool {
         self.complete.contains_key(scope)

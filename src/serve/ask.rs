@@ -306,13 +306,13 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Answers in the calling thread; `None`: the newest state is another one by now.
+    /// Answers in the calling thread; `None`: the newest state is another one by now, or cannot be read here.
     pub(super) fn point<T>(&self, answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure>) -> Option<Result<T, Failure>> {
         let read = self.call.view.reader().read(|snapshot| {
             let is_same = snapshot.state() == self.state;
             Ok(is_same.then(|| self.call.answered(snapshot, self.known, answer, &mut false)))
         });
-        read.unwrap_or_else(|error| Some(Err(error.into())))
+        read.ok().flatten()
     }
 }
 
@@ -356,6 +356,11 @@ impl Ask<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The generation of the coverage before the snapshot.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// What grants.

@@ -27,8 +27,10 @@ impl Ask<'_> {
         part_min: usize,
         answer: impl Fn(&Ask<'_>, &[Q]) -> Result<T, Failure> + Sync,
     ) -> Result<Vec<T>, Failure> {
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads_max = cores.min(THREADS_MAX).min(items.len() / part_min.max(1)).max(1);
+        let parts_max = items.len() / part_min.max(1);
+        // Asks the system.
+        let cores = if parts_max > 1 { thread::available_parallelism().map_or(1, NonZeroUsize::get) } else { 1 };
+        let threads_max = cores.min(THREADS_MAX).min(parts_max).max(1);
         let reader = self.view.reader();
         // One for the caller, who has a place already.
         let places: Vec<_> = (1..threads_max).map_while(|_| reader.place_beside()).collect();

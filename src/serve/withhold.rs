@@ -11,7 +11,12 @@ impl Ask<'_> {
     /// Whether the policy may keep rows back at all; spares asking for each row.
     fn may_withhold(&self) -> bool {
         let policy = self.view.coverage_policy();
-        (policy.on_gap == OnGap::Withhold || policy.max_stale_millis.is_some()) && self.is_any_stale()
+        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() {
+            return false;
+        }
+        // A gap that has closed since the snapshot stands against its rows.
+        let coverage = self.view.reader().coverage();
+        coverage.open_gaps() > 0 || coverage.generation() != self.generation()
     }
 
     /// Whether the policy keeps rows of one of these scopes back.
@@ -20,7 +25,8 @@ impl Ask<'_> {
             return false;
         }
         let (coverage, policy) = (self.view.reader().coverage(), self.view.coverage_policy());
-        scopes.iter().any(|scope| coverage.withholds(scope, self.now, policy))
+        let since = self.generation();
+        scopes.iter().any(|scope| coverage.withheld_since(scope, since, self.now, policy))
     }
 
     /// Whether a user's row is kept back.

@@ -27,8 +27,7 @@ pub(super) struct Memo {
     pub(super) org_id: OnceCell<Option<OrgId>>,
 }
 
-/// What every answer tells of the store. Two snapshots of one store with the same head hold the same rows: whatever changes
-/// one makes a revision.
+/// What every answer tells of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) revision: Revision,

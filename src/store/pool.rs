@@ -7,6 +7,7 @@
 //! somebody commits.
 //!
 //! Invariants:
+//! - A connection whose transaction SQLite has ended by itself, as it does after errors of the disk, is not used again.
 //! - A snapshot that is used again was begun after the last commit that anybody has been told of.
 //! - No idle connection holds a snapshot while the writer commits, moves the write-ahead log into the file, or cuts it off.
 //!   In between, one of the newest state is in nobody's way.
@@ -64,21 +65,23 @@ impl Pool {
             let own = idle.iter().rposition(|pooled| pooled.thread == Some(thread));
             own.map(|place| idle.swap_remove(place)).or_else(|| idle.pop())
         };
-        let mut pooled = match idle {
+        // What is wrong with one ends with it.
+        let renewed = idle.filter(Pooled::is_sound).and_then(|mut idle| idle.renew(commits).is_ok().then_some(idle));
+        let mut pooled = match renewed {
             Some(pooled) => pooled,
-            None => Pooled::open(dir)?,
+            None => {
+                let mut pooled = Pooled::open(dir)?;
+                pooled.begin(commits)?;
+                pooled
+            }
         };
         pooled.thread = Some(thread);
-        if pooled.open_since != Some(commits) {
-            pooled.end()?;
-            pooled.begin(commits)?;
-        }
         Ok(pooled)
     }
 
     /// Takes a connection back, with its snapshot if it may be kept. Of a read that failed nothing is kept.
     pub(super) fn put(&self, mut pooled: Pooled, has_failed: bool) {
-        if (has_failed || self.is_writing.load(Ordering::Relaxed)) && pooled.end().is_err() {
+        if !pooled.is_sound() || (has_failed || self.is_writing.load(Ordering::Relaxed)) && pooled.end().is_err() {
             return;
         }
         let mut idle = self.idle();
@@ -123,6 +126,21 @@ impl Pooled {
         self.memo.as_of(&self.connection)
     }
 
+    /// Begins a snapshot anew unless the open one is still the newest.
+    fn renew(&mut self, commits: u64) -> Result<(), StoreError> {
+        if self.open_since == Some(commits) {
+            return Ok(());
+        }
+        self.end()?;
+        self.begin(commits)
+    }
+
+    /// Whether SQLite agrees about the transaction. After some errors (of the disk, of memory) it ends one by itself, and each
+    /// statement would read a state of its own.
+    fn is_sound(&self) -> bool {
+        self.connection.is_autocommit() == self.open_since.is_none()
+    }
+
     fn end(&mut self) -> Result<(), StoreError> {
         if self.open_since.is_some() {
             self.connection.prepare_cached("COMMIT")?.execute(())?;
@@ -133,7 +151,7 @@ impl Pooled {
 
     /// What it shows.
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot::new(&self.connection, &self.memo)
+        Snapshot::new(&self.connection, &self.memo, self.open_since)
     }
 }
 
@@ -191,6 +209,29 @@ mod tests {
 
     fn revision(reader: &Reader) -> Revision {
         reader.read(|snapshot| Ok(snapshot.revision())).unwrap()
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_has_ended_is_not_gone_on_with() {
+        let opened = Opened::new();
+        opened.commit(vec![user(1, "x")]);
+        let pool = super::Pool::default();
+        for ends_between in [false, true] {
+            let pooled = pool.take(opened.dir.path()).unwrap();
+            // As after an error of the disk.
+            if !ends_between {
+                pooled.connection.execute_batch("ROLLBACK").unwrap();
+            }
+            pool.put(pooled, false);
+            let expected = usize::from(ends_between);
+            assert_eq!(pool.idle().len(), expected);
+            if let Some(pooled) = pool.idle().first() {
+                pooled.connection.execute_batch("ROLLBACK").unwrap();
+            }
+            let pooled = pool.take(opened.dir.path()).unwrap();
+            assert!(pooled.is_sound() && pooled.open_since.is_some());
+            assert_eq!(pooled.snapshot().revision(), Revision(1));
+        }
     }
 
     #[test]

@@ -197,6 +197,38 @@ fn stale_rows_are_withheld_as_the_policy_says() {
 }
 
 #[test]
+fn rows_of_before_a_closing_are_withheld_as_they_were() {
+    let mut coverage = Coverage::default();
+    let (app, other) = (app_users("0oa1"), app_users("0oa2"));
+    for scope in [&app, &other] {
+        coverage.completed(scope.clone(), at(1_000));
+    }
+    coverage.opened(app.clone(), GapKind::Forbidden);
+    coverage.opened(other.clone(), GapKind::Held);
+    let before = coverage.generation();
+    coverage.closed(&app, GapKind::Forbidden);
+    coverage.closed(&other, GapKind::Held);
+    coverage.completed(app.clone(), at(2_000));
+    let keep = CoveragePolicy::default();
+    let withhold = CoveragePolicy { on_gap: OnGap::Withhold, ..keep };
+    let some_time = CoveragePolicy { max_stale_millis: Some(50), ..keep };
+    let after = coverage.generation();
+    for (policy, expected) in [(keep, false), (withhold, true), (some_time, true)] {
+        assert_eq!(coverage.withheld_since(&app, before, at(2_001), policy), expected);
+        assert!(!coverage.withheld_since(&app, after, at(2_001), policy), "the rows are those of after it");
+        assert!(!coverage.withheld_since(&other, before, at(2_001), policy), "its rows were not outdated");
+    }
+    // So many have closed since that nobody knows which.
+    for n in 0..5_000 {
+        let scope = app_users(&format!("0oa{n}x"));
+        coverage.opened(scope.clone(), GapKind::Forbidden);
+        coverage.closed(&scope, GapKind::Forbidden);
+    }
+    assert!(coverage.withheld_since(&other, before, at(2_001), withhold));
+    assert!(!coverage.withheld_since(&other, coverage.generation(), at(2_001), withhold));
+}
+
+#[test]
 fn failures_become_gaps_or_another_try() {
     let detail = || "GET /api/v1/groups: 403 E0000006".to_owned();
     let kind = |failure| gap_of_failure(&Scope::Groups, &failure).map(|gap| gap.kind);

@@ -41,6 +41,8 @@ pub struct Snapshot<'a> {
     /// In a transaction.
     sql: &'a Connection,
     memo: &'a Memo,
+    /// Commits of this process before it, at least.
+    commits: Option<u64>,
     /// Whether the name that was asked for last has a past, by surrogate of the app and key.
     past: Cell<Option<(i64, LookupKey, bool)>>,
 }
@@ -63,9 +65,14 @@ pub struct AccountHit {
     pub app_user: Option<AppUser>,
 }
 
-/// A state of the rows. Equal ones are of one store and hold the same rows.
+/// A state of the rows. Equal ones of one store hold the same rows of users, apps and accounts, whose every change is a
+/// revision, and mostly the same of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct State(Head);
+pub(crate) struct State {
+    head: Head,
+    /// As far as commits are counted.
+    commits: Option<u64>,
+}
 
 /// Some of the keys of an app that more than one user has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,13 +133,13 @@ fn page<T>(mut rows: Vec<(i64, T)>, limit: usize) -> PageOf<T> {
 
 impl<'a> Snapshot<'a> {
     /// The snapshot of the transaction that is open on `sql`; `memo` is as of it.
-    pub(super) fn new(sql: &'a Connection, memo: &'a Memo) -> Self {
-        Self { sql, memo, past: Cell::new(None) }
+    pub(super) fn new(sql: &'a Connection, memo: &'a Memo, commits: Option<u64>) -> Self {
+        Self { sql, memo, commits, past: Cell::new(None) }
     }
 
     /// What tells this snapshot from one of another state.
     pub(crate) fn state(&self) -> State {
-        State(self.memo.head)
+        State { head: self.memo.head, commits: self.commits }
     }
 
     /// The revision of this snapshot.
@@ -304,9 +311,11 @@ impl<'a> Snapshot<'a> {
             }
         };
         let mut users: Vec<i64> = self.rows(sql, params![app_n, key.to_stored(), size(limit)], |row| row.get(0))?;
-        let has_past = users.pop_if(|user| *user == PAST).is_some();
-        self.past.set(Some((app_n, key, has_past)));
         users.sort_unstable();
+        // Smaller than every surrogate.
+        let has_past = users.first() == Some(&PAST);
+        users.retain(|user| *user != PAST);
+        self.past.set(Some((app_n, key, has_past)));
         users.dedup();
         users.truncate(limit);
         users.into_iter().map(|user| self.account_hit((app, app_n), user)).collect()
