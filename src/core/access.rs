@@ -182,6 +182,14 @@ impl Access {
         Self { is_awaiting: true, ..Self::default() }
     }
 
+    /// Whether somebody is named here by a credential that nobody is named by in the other.
+    pub fn names_more_than(&self, other: &Self) -> bool {
+        self.clients.iter().any(|client| match &client.credential {
+            Credential::Token(hash) => !other.tokens.contains_key(hash),
+            Credential::Certificate(name) => !other.certificates.contains_key(name),
+        })
+    }
+
     /// Gives a role to whoever has a token. `false`: the hash is known already, and nothing is added.
     pub fn add_token(&mut self, name: &str, role: Role, hash: TokenHash) -> bool {
         if self.tokens.contains_key(&hash) {

@@ -1,7 +1,9 @@
 //! Who may call, from a file that may change. Entry points: [`FollowedAccess::load`] at the start, [`FollowedAccess::follow`]
 //! beside the server.
 //!
-//! Invariant: a file that cannot be used changes nothing: those whom it named before may call, and log and metrics say so.
+//! Invariants:
+//! - A file that cannot be used changes nothing: those whom it named before may call, and log and metrics say so.
+//! - Nobody is cut off by what stands there for a moment: what takes back is used when two looks in a row have found it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,23 @@ const FILE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long what is new must have stood there: a file that is just being written may be a whole one that names fewer.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// What takes back, as the last look found it.
+#[derive(Debug, Default)]
+struct TakingBack(Option<Access>);
+
+impl TakingBack {
+    /// Whether what was found may be used instead of what is: at once if it still names everybody, else if the look before found
+    /// the same.
+    fn may_use(&mut self, current: &Access, found: &Access) -> bool {
+        let before = self.0.take();
+        let may_use = !current.names_more_than(found) || before.as_ref() == Some(found);
+        if !may_use {
+            self.0 = Some(found.clone());
+        }
+        may_use
+    }
+}
 
 /// The file, and whom it named at the start.
 #[derive(Clone, Debug)]
@@ -48,14 +67,21 @@ impl FollowedAccess {
     /// Lets the gate use the file as it changes; never ends.
     pub(super) async fn follow(&self, gate: &Gate, stats: &ServerStats) {
         let (mut current, mut told) = (self.access(), String::new());
+        let mut taking_back = TakingBack::default();
         stats.access_file(false);
         loop {
             tokio::time::sleep(self.interval).await;
             let found = self.look().await;
-            if found.as_ref().is_ok_and(|access| *access == *current) {
-                stats.access_file(false);
-                told.clear();
-                continue;
+            match &found {
+                Ok(access) if *access == *current => {
+                    taking_back = TakingBack::default();
+                    stats.access_file(false);
+                    told.clear();
+                    continue;
+                }
+                Ok(access) if !taking_back.may_use(&current, access) => continue,
+                Ok(_) => {}
+                Err(_) => taking_back = TakingBack::default(),
             }
             tokio::time::sleep(SETTLE).await;
             match (found, self.look().await) {
@@ -88,5 +114,42 @@ impl FollowedAccess {
         let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || file.read().map_err(|errors| errors.to_string()));
         read.await.unwrap_or_else(|error| Err(format!("read {}: {error}", self.file.path().display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::access::{Role, TokenHash};
+
+    fn naming(names: &[&str]) -> Access {
+        let mut access = Access::awaiting();
+        for name in names {
+            let hash = TokenHash::of(&format!("oidm_{name}-{}", "A".repeat(40))).unwrap();
+            assert!(access.add_token(name, Role::Read, hash));
+        }
+        access
+    }
+
+    #[test]
+    fn what_takes_back_is_used_when_two_looks_in_a_row_have_found_it() {
+        let current = naming(&["a", "b"]);
+        let (more, fewer, nobody) = (naming(&["a", "b", "c"]), naming(&["a"]), naming(&[]));
+        let replaced = naming(&["a", "c"]);
+        // Each look with what comes of it.
+        let cases: [&[(&Access, bool)]; 6] = [
+            &[(&more, true)],
+            &[(&fewer, false), (&fewer, true)],
+            &[(&nobody, false), (&fewer, false), (&nobody, false), (&nobody, true)],
+            &[(&replaced, false), (&replaced, true)],
+            &[(&nobody, false), (&more, true), (&nobody, false)],
+            &[(&nobody, false), (&nobody, true), (&nobody, false)],
+        ];
+        for (number, looks) in cases.into_iter().enumerate() {
+            let mut taking_back = TakingBack::default();
+            for (found, expected) in looks {
+                assert_eq!(taking_back.may_use(&current, found), *expected, "{number}: {found:?}");
+            }
+        }
     }
 }

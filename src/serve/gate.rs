@@ -12,7 +12,8 @@
 //!
 //! Invariants:
 //! - Nothing of a request's body is read before its caller may pass.
-//! - A token that is sent decides alone: beside a wrong one no certificate counts.
+//! - A token that is sent decides alone: beside a wrong one no certificate counts. But over a connection whose certificate would
+//!   fail at a handshake now nobody passes, and it ends.
 //! - No credential is logged, and none gets further than here.
 //! - An answer that goes on, as a stream of changes does, ends when its caller would not be let in any more: by a certificate that
 //!   has lapsed or was revoked, a token or name that was taken back. Where its client does not read, the connection ends
@@ -47,7 +48,7 @@ pub(super) use self::clients::{ClientState, Places, Strangers};
 use self::clients::{Room, SMALL_ANSWER_BYTES};
 use self::known::{Known, TOKEN_UNKNOWN, Who};
 use self::leases::Lease;
-pub(super) use self::leases::{Connections, Cut, PeerCertificate};
+pub(super) use self::leases::{Connections, Cut, PeerCertificate, Standing};
 use self::methods::{Method, Need, method_of};
 use super::errors::Failure;
 use super::stats::{CallRefusal, ConnectionRefusal, ServerStats};
@@ -75,6 +76,8 @@ pub(super) struct Peer {
     pub(super) certificate: Option<PeerCertificate>,
     /// Whether a call over it has passed that not everybody may make.
     pub(super) is_proven: AtomicBool,
+    /// By what it goes on.
+    pub(super) standing: Standing,
     /// Ends it.
     pub(super) cut: Cut,
 }
@@ -199,6 +202,7 @@ impl Rules {
         }
         let places = client.state.enter(method.is_watch)?;
         peer.is_proven.store(true, Ordering::Relaxed);
+        peer.standing.prove(who);
         let (name, is_audited) = (Arc::clone(&client.name), self.audit_lookups);
         let caller = Caller { name, address, is_audited, role: client.role };
         Ok(Admitted { caller, places, until, by: Some((who, role)) })
@@ -215,13 +219,18 @@ impl Rules {
     /// Ends streams whose call would be refused now, and connections where they do not end.
     fn sweep(&self) -> leases::Swept {
         let (known, now) = (self.known(), (self.clock)());
-        let swept = self.connections.sweep(|lease| match known.client(lease.who, &lease.peer, now) {
+        let judge = |lease: &Lease| match known.client(lease.who, &lease.peer, now) {
             Ok((client, _)) if client.role < lease.need => {
                 Some(Failure::RoleRequired { role: lease.need.name(), caller: client.role.name() })
             }
             Ok(_) => None,
             Err(failure) => Some(failure),
-        });
+        };
+        let may_go_on = |peer: &Peer, by: Option<Who>| match by {
+            Some(who) => known.client(who, peer, now).is_ok(),
+            None => peer.certificate.as_ref().is_none_or(|certificate| known::fault(certificate, now).is_none()),
+        };
+        let swept = self.connections.sweep(judge, may_go_on);
         (0..swept.cut).for_each(|_| self.stats.refuse_connection(ConnectionRefusal::Withdrawn));
         swept
     }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::accepting::{Accepting, Crowd, Listener};
-use super::gate::{Connections, Cut, Peer, PeerCertificate, Strangers};
+use super::gate::{Connections, Cut, Peer, PeerCertificate, Standing, Strangers};
 use super::stats::{ConnectionRefusal, ServerStats};
 use super::tls::Tls;
 
@@ -57,7 +57,7 @@ pub(super) struct Door {
     pub(super) places: Arc<Semaphore>,
     /// Whether a known client has to call.
     pub(super) needs_proof: bool,
-    /// Told of connections with a certificate.
+    /// Told of connections with a certificate, or that have to be proven.
     pub(super) connections: Arc<Connections>,
     pub(super) stats: Arc<ServerStats>,
 }
@@ -110,12 +110,14 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
     let loaded = door.tls.as_ref().map(|tls| (tls, tls.loaded()));
     let (io, certificate) = match &loaded {
         None => (Io::Plain(stream), None),
-        Some((_, loaded)) => {
+        Some((tls, loaded)) => {
             let limit = Duration::from_millis(HANDSHAKE_MILLIS_MAX);
             let shaken = tokio::time::timeout(limit, loaded.acceptor().accept(stream)).await;
             match shaken {
                 Ok(Ok(stream)) => {
-                    let certificate = stream.get_ref().1.peer_certificates().and_then(PeerCertificate::read);
+                    let shown = stream.get_ref().1.peer_certificates();
+                    let certificate =
+                        shown.and_then(|chain| PeerCertificate::read(chain, tls.needs_client_certificate()));
                     (Io::Tls(Box::new(stream)), certificate)
                 }
                 Ok(Err(error)) => {
@@ -140,10 +142,12 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
         },
         false => None,
     };
-    let (is_proven, cut) = (AtomicBool::new(false), Cut::default());
-    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, cut });
-    if let (Some(_), Some((tls, loaded))) = (&peer.certificate, &loaded) {
+    let (is_proven, standing, cut) = (AtomicBool::new(false), Standing::default(), Cut::default());
+    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut });
+    if peer.certificate.is_some() || door.needs_proof {
         door.connections.connect(&peer);
+    }
+    if let Some((tls, loaded)) = &loaded {
         // Where the files have changed since the handshake, whoever judged those who are connected may not have seen this one.
         tls.judge_again(&peer, loaded);
     }

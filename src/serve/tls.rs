@@ -7,8 +7,9 @@
 //! - Files that cannot be used change nothing: the last good ones stay in use, and log and metrics say so.
 //! - Certificate and key are used together or not at all: a pair that does not fit is refused by the library.
 //! - No session outlives its connection, so that a client is judged by the roots and lists of now each time it connects; those
-//!   that are connected are judged anew when the files change.
+//!   that are connected are judged anew when the files change, when a list becomes too old, and once a minute.
 //! - With lists, a certificate that none of them speaks of is refused, and so is each one once its list is too old.
+//! - Of an issuer there is one list: the library asks the first that it finds, and no other.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::gate::{Connections, Peer};
@@ -37,6 +39,10 @@ use crate::core::ids::Timestamp;
 
 /// How often the files are looked at. They are small; a certificate is renewed days before it lapses.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often those who are connected are judged anew though no file has changed: the certificate of an authority between lapses,
+/// and so does the list of one issuer while that of another is good. A judgment costs about as much as a handshake.
+const JUDGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +149,20 @@ impl Tls {
         if !Arc::ptr_eq(&loaded, before)
             && let Some(certificate) = &peer.certificate
         {
-            certificate.judge(|chain| loaded.is_good(chain));
+            certificate.judge(now(), |chain| loaded.is_good(chain));
         }
+    }
+
+    /// Whether nobody may connect without a certificate.
+    pub(super) fn needs_client_certificate(&self) -> bool {
+        self.files.client_ca_file.is_some() && !self.files.is_client_certificate_optional
+    }
+
+    /// Judges all who are connected by what is in use; answers how many are refused.
+    async fn judge_all(&self, connections: &Arc<Connections>) -> usize {
+        let (loaded, connections) = (self.loaded(), Arc::clone(connections));
+        let judge = move || connections.judge_certificates(now(), |chain| loaded.is_good(chain));
+        tokio::task::spawn_blocking(judge).await.unwrap_or_default()
     }
 
     /// Uses the files as they change, and judges those who are connected by them; never ends.
@@ -156,11 +174,12 @@ impl Tls {
         told(&self.loaded.borrow());
         // Also what could not be used is not tried again before it changes.
         let mut seen = Some(self.seen);
-        let mut is_overdue = false;
+        let (mut is_overdue, mut judged_at) = (false, Instant::now());
         loop {
             tokio::time::sleep(self.interval).await;
             let files = self.files.clone();
             let looked = tokio::task::spawn_blocking(move || look(&files, seen)).await;
+            let was_overdue = is_overdue;
             is_overdue = self.tell_overdue(is_overdue);
             match looked {
                 Ok(Look::Same) => {}
@@ -169,10 +188,8 @@ impl Tls {
                     told(&loaded);
                     let not_after = loaded.facts.as_ref().map(|facts| facts.not_after.to_iso()).unwrap_or_default();
                     let loaded: Arc<Loaded> = Arc::from(loaded);
-                    self.loaded.send_replace(Arc::clone(&loaded));
-                    let connections = Arc::clone(connections);
-                    let judged = move || connections.judge_certificates(|chain| loaded.is_good(chain));
-                    let refused = tokio::task::spawn_blocking(judged).await.unwrap_or_default();
+                    self.loaded.send_replace(loaded);
+                    let refused = self.judge_all(connections).await;
                     tracing::info!(
                         not_after,
                         refused,
@@ -190,6 +207,11 @@ impl Tls {
                     }
                 }
                 Err(error) => tracing::error!(%error, "cannot look at the files of the server's certificate"),
+            }
+            if (is_overdue && !was_overdue) || judged_at.elapsed() >= JUDGE_INTERVAL {
+                let refused = self.judge_all(connections).await;
+                tracing::debug!(refused, "who is connected was judged anew");
+                judged_at = Instant::now();
             }
         }
     }
@@ -321,7 +343,7 @@ impl Contents {
             return Err(wrong("holds no list in PEM form (-----BEGIN X509 CRL-----)"));
         }
         let now = now();
-        let mut facts = Vec::new();
+        let mut facts: Vec<RevocationListFacts> = Vec::new();
         for der in &ders {
             let read = RevocationListFacts::read(der);
             let list =
@@ -330,6 +352,13 @@ impl Contents {
                 let (name, due) = (&list.issuer_name, list.next_update);
                 let problem =
                     format!("the list of \"{name}\" is too old: a newer one was due at {due}; put that in its place");
+                return Err(wrong(&problem));
+            }
+            if facts.iter().any(|other| other.issuer == list.issuer) {
+                let name = &list.issuer_name;
+                let problem = format!(
+                    "there are two lists of \"{name}\", of which only one would count: keep the newest one, with all that was revoked"
+                );
                 return Err(wrong(&problem));
             }
             facts.push(list);

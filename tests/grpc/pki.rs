@@ -1,6 +1,7 @@
 //! Certificates for the tests, made anew each time. Entry point: [`Authority`].
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -56,6 +57,11 @@ impl Authority {
 
     /// The list of revoked clients; the next is due on the first day of that year.
     pub(crate) fn revoked(&self, numbers: &[u64], next_year: i32) -> String {
+        self.revoked_within(numbers, next_year, Duration::ZERO)
+    }
+
+    /// The list of revoked clients; the next is due so long after the year has begun.
+    pub(crate) fn revoked_within(&self, numbers: &[u64], year: i32, after: Duration) -> String {
         let revoked = numbers.iter().map(|number| RevokedCertParams {
             serial_number: SerialNumber::from(*number),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -64,7 +70,7 @@ impl Authority {
         });
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(next_year, 1, 1),
+            next_update: date_time_ymd(year, 1, 1) + after,
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use okta_idmap::config::{AccessFile, ServerTlsConfig};
 use okta_idmap::core::access::{Access, CertificateName, Role, TokenHash};
+use okta_idmap::engine::clock;
 use okta_idmap::serve::{FollowedAccess, ServerSettings, Tls};
 use okta_idmap_proto::v1;
 use prost::Message as _;
@@ -194,11 +195,24 @@ async fn a_certificate_that_is_revoked_is_refused_and_its_stream_ends() {
     secure.until_metric("certificate_reload_failing", "0").await;
     let ended = end_of(&mut ends).await;
     assert_eq!(ended, "Unauthenticated the client certificate was revoked, or is no longer trusted");
-    assert_eq!(look_up(&of_one, None).await, "CREDENTIAL_REQUIRED");
-    assert_eq!(look_up(&of_one, Some(&read)).await, "OK", "a token counts by itself");
+    // Nor does a token help over its connection, which ends.
+    for authorization in [None, Some(&*read)] {
+        assert_ne!(look_up(&of_one, authorization).await, "OK");
+    }
+    secure.until_metric("refused_connections_total{reason=\"withdrawn\"}", "1").await;
     assert_eq!(secure.outcome(Some(&one), None).await, "no connection");
     assert_eq!(secure.outcome(Some(&other), None).await, "OK");
     assert!(goes_on.message().await.unwrap().is_some());
+    // A list that becomes too old while it is in use refuses also those who are connected, whatever they send.
+    let soon = Duration::from_millis(u64::try_from(clock::now().as_millis()).unwrap()) + Duration::from_secs(5);
+    secure.files.put("lists.pem", &clients.revoked_within(&[5, 7], 1970, soon));
+    let of_token = secure.connect(None).await.unwrap();
+    until("its stream ends", async || !end_of(&mut goes_on).await.starts_with("OK")).await;
+    assert_ne!(look_up(&of_other, Some(&read)).await, "OK");
+    assert_eq!(look_up(&of_token, Some(&read)).await, "OK");
+    assert_eq!(secure.outcome(Some(&other), None).await, "no connection");
+    secure.files.put("lists.pem", &clients.revoked(&[5, 7], 2200));
+    until("let in again", async || secure.outcome(Some(&other), None).await == "OK").await;
     // A list of somebody else says nothing about these clients: nobody knows whether they are revoked.
     secure.files.put("lists.pem", &Authority::new("another root").revoked(&[], 2200));
     until("refused", async || secure.outcome(Some(&other), None).await == "no connection").await;
@@ -224,6 +238,7 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
     };
     assert_eq!(outcome(), "read the lists of revoked client certificates lists.pem");
     let both = authority.revoked(&[1], 2200) + &Authority::new("other").revoked(&[], 2021);
+    let twice = authority.revoked(&[1], 2200) + &authority.revoked(&[2], 2201);
     let spoilt = both.replacen("\nMI", "\n!!", 1);
     assert_ne!(spoilt, both);
     for (content, expected) in [
@@ -232,6 +247,11 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
         (
             &both,
             "the list of \"other\" is too old: a newer one was due at 2021-01-01T00:00:00.000Z; put that in its place",
+        ),
+        (
+            &twice,
+            "there are two lists of \"client root\", of which only one would count: keep the newest one, with all that was \
+             revoked",
         ),
         (&spoilt, "is no PEM file"),
     ] {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::clients::{ClientLimits, ClientState};
+use super::leases::PeerCertificate;
 use super::{Peer, refused};
 use crate::core::access::{Access, Credential, Role, TokenHash};
 use crate::core::ids::Timestamp;
@@ -69,15 +70,15 @@ impl Known {
         peer: &Peer,
         now: Timestamp,
     ) -> Result<(&KnownClient, Option<Timestamp>), Failure> {
+        if let Some(failure) = peer.certificate.as_ref().and_then(|certificate| fault(certificate, now)) {
+            return Err(failure);
+        }
         let (place, until) = match who {
             Who::Token(hash) => (self.access.by_token(&hash).ok_or(refused(TOKEN_UNKNOWN))?, None),
             Who::Certificate => {
                 let certificate = peer.certificate.as_ref().ok_or(refused("no token was sent"))?;
                 if certificate.facts.not_after < now {
                     return Err(refused(CERTIFICATE_EXPIRED));
-                }
-                if certificate.is_refused() {
-                    return Err(refused(CERTIFICATE_REFUSED));
                 }
                 let known = self.access.by_certificate(&certificate.facts.names);
                 let place = known.ok_or(refused("nobody of this client certificate's names is known"))?;
@@ -87,6 +88,15 @@ impl Known {
         let client = self.clients.get(place).ok_or(refused(TOKEN_UNKNOWN))?;
         Ok((client, until))
     }
+}
+
+/// Why nothing may go on over a connection with this certificate, whoever calls: a handshake with it would fail. One that has
+/// merely lapsed where none is needed says nothing about who sends a token.
+pub(super) fn fault(certificate: &PeerCertificate, now: Timestamp) -> Option<Failure> {
+    if certificate.is_refused() {
+        return Some(refused(CERTIFICATE_REFUSED));
+    }
+    (certificate.is_required && certificate.facts.not_after < now).then_some(refused(CERTIFICATE_EXPIRED))
 }
 
 /// What ends an answer whose certificate has lapsed.

@@ -31,14 +31,15 @@ fn known() -> Access {
 }
 
 fn peer(address: &str, certificate: Option<(&str, i64)>) -> Peer {
-    let certificate = certificate.map(|(name, good_for_millis)| {
-        PeerCertificate::of(CertificateFacts {
-            names: vec![CertificateName::parse(name).unwrap()],
-            not_after: NOW.plus_millis(good_for_millis),
-        })
-    });
+    let certificate =
+        certificate.map(|(name, good_for_millis)| PeerCertificate::of(facts(name, good_for_millis), false));
     let (stranger, is_proven) = (Arc::new(ClientState::new(LIMITS)), AtomicBool::new(false));
-    Peer { address: format!("{address}:1").parse().unwrap(), stranger, certificate, is_proven, cut: Cut::default() }
+    let (address, standing, cut) = (format!("{address}:1").parse().unwrap(), Standing::default(), Cut::default());
+    Peer { address, stranger, certificate, is_proven, standing, cut }
+}
+
+fn facts(name: &str, good_for_millis: i64) -> CertificateFacts {
+    CertificateFacts { names: vec![CertificateName::parse(name).unwrap()], not_after: NOW.plus_millis(good_for_millis) }
 }
 
 fn headers(authorizations: &[&str]) -> HeaderMap {
@@ -346,17 +347,83 @@ fn a_certificate_is_judged_anew_where_roots_and_lists_change() {
     let peer = Arc::new(peer("192.0.2.1", Some(("DNS=search.example", 60_000))));
     gate.connections().connect(&peer);
     let open = lease(&gate, &[], &peer);
-    assert_eq!(gate.connections().judge_certificates(|_| true), 0);
+    assert_eq!(gate.connections().judge_certificates(NOW, |_| true), 0);
     gate.0.sweep();
     assert_eq!((pass(&gate, GET, &[], &peer), over(&open)), ("\"DNS=search.example\"".into(), String::new()));
-    assert_eq!(gate.connections().judge_certificates(|_| false), 1);
+    assert_eq!(gate.connections().judge_certificates(NOW, |_| false), 1);
     gate.0.sweep();
     let refused = "the client certificate was revoked, or is no longer trusted";
     assert_eq!((pass(&gate, GET, &[], &peer), over(&open)), (UNKNOWN.into(), refused.into()));
-    // A token counts by itself, and the stream is over for good.
-    assert_eq!(pass(&gate, GET, &[&format!("Bearer {READ}")], &peer), "\"r\"");
-    gate.connections().judge_certificates(|_| true);
+    // A token does not help over this connection, and the stream is over for good.
+    assert_eq!(pass(&gate, GET, &[&format!("Bearer {READ}")], &peer), UNKNOWN);
+    gate.connections().judge_certificates(NOW, |_| true);
     assert_eq!((pass(&gate, GET, &[], &peer), over(&open)), ("\"DNS=search.example\"".into(), refused.into()));
+}
+
+/// What each of some sweeps tells to end, and closes.
+fn sweeps<const N: usize>(gate: &Gate) -> [(usize, usize); N] {
+    [(); N].map(|()| gate.0.sweep()).map(|swept| (swept.told, swept.cut))
+}
+
+#[test]
+fn a_connection_ends_with_its_certificate_whatever_is_sent_over_it() {
+    let (gate, read) = (gate(known()), format!("Bearer {READ}"));
+    let with = |good_for_millis, is_required| {
+        let certificate = PeerCertificate::of(facts("DNS=search.example", good_for_millis), is_required);
+        let peer = Arc::new(Peer { certificate: Some(certificate), ..peer("192.0.2.1", None) });
+        gate.connections().connect(&peer);
+        peer
+    };
+    // Lapsed: over where nobody connects without one, else a token decides alone. Also where nobody has called yet.
+    let (required, optional) = (with(-1, true), with(-1, false));
+    assert_eq!(pass(&gate, GET, &[&read], &required), UNKNOWN);
+    let open = lease(&gate, &[&read], &optional);
+    assert_eq!(sweeps(&gate), [(0, 0), (0, 1), (0, 0)]);
+    let cx = Context::from_waker(Waker::noop());
+    assert!(required.cut.is_cut(&cx) && !optional.cut.is_cut(&cx) && over(&open).is_empty());
+    // A lapse is no revocation, whatever a handshake would say.
+    gate.connections().judge_certificates(NOW, |_| false);
+    assert_eq!((pass(&gate, GET, &[&read], &optional), sweeps(&gate)), ("\"r\"".into(), [(0, 0); 2]));
+    // Revoked: over, whoever calls, once its stream was told.
+    for is_required in [false, true] {
+        let revoked = with(60_000, is_required);
+        let open = lease(&gate, &[&read], &revoked);
+        assert_eq!(sweeps(&gate), [(0, 0); 2]);
+        gate.connections().judge_certificates(NOW, |_| false);
+        assert_eq!(pass(&gate, GET, &[&read], &revoked), UNKNOWN);
+        assert_eq!(sweeps(&gate), [(1, 0), (0, 1), (0, 0)]);
+        assert_eq!(over(&open), "the client certificate was revoked, or is no longer trusted");
+        assert!(revoked.cut.is_cut(&cx));
+    }
+    assert_eq!(gate.0.stats.refused_connections(ConnectionRefusal::Withdrawn), 3);
+}
+
+#[test]
+fn a_connection_ends_when_what_has_proven_it_is_taken_back() {
+    let gate = gate(known());
+    let [read, explain, admin] = [READ, EXPLAIN, ADMIN].map(|token| format!("Bearer {token}"));
+    let [by_read, by_explain, by_both, unproven, streaming] = [(); 5].map(|()| Arc::new(peer("192.0.2.1", None)));
+    let all = [&by_read, &by_explain, &by_both, &unproven, &streaming];
+    all.into_iter().for_each(|peer| gate.connections().connect(peer));
+    let open = lease(&gate, &[&admin], &streaming);
+    for (peer, token) in [(&by_read, &read), (&by_explain, &explain), (&by_both, &read), (&streaming, &read)] {
+        assert!(!pass(&gate, GET, &[token], peer).starts_with("Un"));
+    }
+    // The last one counts, and a stream that goes on.
+    pass(&gate, GET, &[&explain], &by_both);
+    assert_eq!(sweeps(&gate), [(0, 0); 2]);
+    gate.use_access(Arc::new(without("r", None)));
+    assert_eq!(pass(&gate, GET, &[&read], &by_both), UNKNOWN);
+    assert_eq!(sweeps(&gate), [(0, 0), (0, 1), (0, 0)]);
+    let cx = Context::from_waker(Waker::noop());
+    assert_eq!(all.map(|peer| peer.cut.is_cut(&cx)), [true, false, false, false, false]);
+    assert!(over(&open).is_empty());
+    // Who is named again in between keeps it.
+    gate.use_access(Arc::new(without("e", None)));
+    gate.0.sweep();
+    gate.use_access(Arc::new(known()));
+    assert_eq!(sweeps(&gate), [(0, 0); 3]);
+    assert!(!by_explain.cut.is_cut(&cx));
 }
 
 #[tokio::test]
