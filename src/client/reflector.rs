@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants:
-//! - Readers see consistent states only, and keep the last one while a new list is made.
+//! - Readers see consistent states only, and keep the last one while a new list is made; but a copy that is known to have gone
+//!   another way than its server answers nothing until it is listed again.
 //! - What cannot be told from the copy, or from one that is too old, is asked of the server, never guessed.
 //! - One task per reflector, which ends with it; everything that it keeps has a limit.
 
@@ -30,7 +31,7 @@ use super::error::{ClientError, Refusal};
 use super::mirror::{Answer, Change, Draft, Mirror, MirrorError, Step};
 use super::retry::Retry;
 use super::saved::{self, SaveError, Source};
-use super::setback::{Setback, Setbacks};
+use super::setback::{Setback, SetbackCause, Setbacks};
 use super::shared::{Begin, Seen, Shared, supervise};
 use crate::engine::clock;
 
@@ -168,8 +169,8 @@ impl Reflector {
         }
     }
 
-    /// Looks at the copy, whatever its age, which `look` is told: `None` where it is from the file and no server has confirmed it
-    /// yet. `None` as the answer: there is no copy. Nothing is published while `look` runs: keep it short.
+    /// Looks at the copy, whatever its age, which `look` is told: `None` where no server confirms it, as it is from the file, or
+    /// the server has gone another way since. `None` as the answer: there is no copy. Nothing is published while `look` runs: keep it short.
     pub fn read<T>(&self, look: impl FnOnce(&Mirror, Option<Duration>) -> T) -> Option<T> {
         let seen = self.shared.seen()?;
         let age = seen.told.as_ref().map(Told::age);
@@ -240,7 +241,7 @@ enum Taken {
     /// The next one may come; what was made visible came so late.
     Next(Duration),
     /// The position cannot be served.
-    ListAgain,
+    ListAgain(v1::TooOldReason),
 }
 
 /// Why a stream ended.
@@ -249,8 +250,10 @@ enum End {
     Stopped,
     /// Something that passes: the position stays.
     Broken(String),
-    /// The position cannot be served any more.
+    /// The position cannot be served any more; the copy is what the server was.
     ListAgain(String),
+    /// The server has gone another way than the copy, or answers by what the copy does not have.
+    Parted(SetbackCause),
     /// The copy cannot be kept like this.
     Failed(MirrorError),
 }
@@ -304,13 +307,19 @@ impl Follower {
                     must_list = true;
                     self.interrupted(problem, attempt)
                 }
+                End::Parted(cause) => {
+                    must_list = true;
+                    // What it shows may never have been so: only the server can answer.
+                    self.shared.seen_mut().told = None;
+                    let problem = cause.to_string();
+                    let setback = self.setback(&mut setbacks, cause);
+                    // Once is what a backup or another configuration does; again and again is two servers at one address.
+                    if setback.in_a_row == 1 { self.interrupted(problem, attempt) } else { self.failed(setback) }
+                }
                 End::Failed(error) => {
                     must_list = true;
-                    let stood = self.stands_since.take().map_or(Duration::ZERO, |since| since.elapsed());
-                    let setback = setbacks.note(error, stood, self.settings.retry.wait_max);
-                    let wait = setback.wait;
-                    self.shared.tell_setback(setback);
-                    wait
+                    let setback = self.setback(&mut setbacks, error);
+                    self.failed(setback)
                 }
             };
             let problem = self.shared.state.borrow().problem.clone();
@@ -323,6 +332,18 @@ impl Follower {
         }
         self.save().await;
         self.shared.tell(|state| state.phase = Phase::Stopped);
+    }
+
+    fn setback(&mut self, setbacks: &mut Setbacks, cause: impl Into<SetbackCause>) -> Setback {
+        let stood = self.stands_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        setbacks.note(cause, stood, self.settings.retry.wait_max)
+    }
+
+    /// Tells of it, and how long to wait.
+    fn failed(&self, setback: Setback) -> Duration {
+        let wait = setback.wait;
+        self.shared.tell_setback(setback);
+        wait
     }
 
     /// Tells of a stream that has ended, and how long to wait for the next one.
@@ -388,10 +409,11 @@ impl Follower {
                         return End::Broken("the stream comes too late".to_owned());
                     }
                     Ok(Taken::Next(_)) => {}
-                    Ok(Taken::ListAgain) => {
-                        return End::ListAgain("the server has dropped the changes, or its store".to_owned());
+                    Ok(Taken::ListAgain(v1::TooOldReason::ChangesDropped)) => {
+                        return End::ListAgain("the server has dropped the changes".to_owned());
                     }
-                    Err(MirrorError::MustList { what }) => return End::ListAgain(what.to_owned()),
+                    Ok(Taken::ListAgain(reason)) => return parted(reason.as_str_name()),
+                    Err(error @ MirrorError::MustList { .. }) => return End::Parted(error.into()),
                     Err(error) => return End::Failed(error),
                 }
             }
@@ -411,7 +433,7 @@ impl Follower {
     ) -> Result<Taken, MirrorError> {
         match draft.apply(event)? {
             Step::More | Step::Alive => Ok(Taken::Next(Duration::ZERO)),
-            Step::ListAgain => Ok(Taken::ListAgain),
+            Step::ListAgain(reason) => Ok(Taken::ListAgain(reason)),
             Step::Publish(change) => {
                 let received_at = clock::now();
                 let late = lateness.of(change.served_at(), received_at);
@@ -504,8 +526,12 @@ fn content_of(mirror: &Mirror) -> (v1::ChangePosition, String) {
 fn end_of(error: &ClientError) -> End {
     match error.reason() {
         Some(reason @ (ErrorReason::RevisionNotReached | ErrorReason::StoreReplaced)) => {
-            End::ListAgain(format!("{}: {error}", reason.reason()))
+            parted(format!("{}: {error}", reason.reason()))
         }
         _ => End::Broken(error.to_string()),
     }
+}
+
+fn parted(what: impl Into<String>) -> End {
+    End::Parted(SetbackCause::AnotherStore { what: what.into() })
 }

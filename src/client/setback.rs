@@ -17,6 +17,13 @@ pub enum SetbackCause {
     /// The org or what the server sends makes it impossible.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// The server's store has gone another way than the copy, again and again: as where two servers with stores of their own are
+    /// behind one address.
+    #[error("the server is not the one of the copy: {what}")]
+    AnotherStore {
+        /// What the server said.
+        what: String,
+    },
     /// Something has panicked: a bug, told on standard error. The copy may be half changed, and is dropped.
     #[error("the copy was dropped because of a bug: something has panicked")]
     Panicked,

@@ -23,7 +23,7 @@ use super::setback::{Setback, SetbackCause, Setbacks};
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) mirror: Option<Mirror>,
-    /// When the server told it; `None`: it is from the file, and nobody has confirmed it.
+    /// When the server told it; `None`: it is from the file, and nobody has confirmed it, or the server has gone another way.
     pub(super) told: Option<Told>,
 }
 

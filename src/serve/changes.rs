@@ -59,7 +59,8 @@ impl ChangesService {
             return Err(Failure::NotServing(None));
         }
         let permit = Arc::clone(self.0.streams()).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
-        let begin = call.scan(move |ask| begin(ask, &start)).await?;
+        let answers = request.for_resolution;
+        let begin = call.scan(move |ask| begin(ask, &start, answers)).await?;
         let (clock, phase, for_resolution) =
             (self.0.clock(), watch::phase_of(caller.connection()), request.for_resolution);
         let call = call.undemanding();

@@ -63,6 +63,8 @@ pub(super) struct Apply<'a> {
     /// Lines of the change log that were written.
     pub(super) lines: u64,
     pub(super) apps_changed: bool,
+    /// Whether this transaction has noted that there is a group, or a group of an app, that was not there before: once is enough.
+    pub(super) groups_noted: bool,
     /// Collections of groups and apps that were removed: what is known of them goes too.
     pub(super) gone: Vec<Scope>,
     /// What a removed group or app leaves behind that only a read can tell: app users that a group gave, groups that came
@@ -202,8 +204,9 @@ impl Apply<'_> {
                 let n = self.group_n(&group.id)?;
                 let source = group.source_app.as_ref().map(|app| self.app_n(app)).transpose()?;
                 let (put, _) = self.put_row(Kind::Group, &GROUPS, &[n], &group_columns(group, source), &[])?;
-                if source.is_some() && matches!(put, Put::New | Put::Changed(_)) {
-                    self.note_group_of_app()?;
+                // A new row may be of a group that an app has got before the row was there.
+                if put == Put::New || (source.is_some() && matches!(put, Put::Changed(_))) {
+                    self.note_groups()?;
                 }
                 Ok(put)
             }
@@ -227,15 +230,19 @@ impl Apply<'_> {
             Row::AppGroup(app_group) => {
                 let key = [self.app_n(&app_group.app)?, self.group_n(&app_group.group)?];
                 let (put, _) = self.put_row(Kind::AppGroup, &APP_GROUPS, &key, &app_group_columns(app_group), &[])?;
-                if matches!(put, Put::New) {
-                    self.note_group_of_app()?;
+                if put == Put::New {
+                    self.note_groups()?;
                 }
                 Ok(put)
             }
         }
     }
 
-    fn note_group_of_app(&self) -> Result<(), StoreError> {
+    pub(super) fn note_groups(&mut self) -> Result<(), StoreError> {
+        if self.groups_noted {
+            return Ok(());
+        }
+        self.groups_noted = true;
         meta::put_integer(self.sql, meta::GROUPS_OF_APPS, as_i64(self.revision.0))
     }
 

@@ -72,6 +72,7 @@ pub(super) fn apply_for<'a>(
         changed: false,
         lines: 0,
         apps_changed: false,
+        groups_noted: false,
         gone: Vec::new(),
         orphans: BTreeSet::new(),
         ended: BTreeSet::new(),

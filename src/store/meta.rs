@@ -82,8 +82,8 @@ pub(super) fn rows_name(kind: Kind) -> String {
     format!("rows_{}", kind_code(kind))
 }
 
-/// Name of the revision at which an app last got a group, by an assignment or by a source. Not for those that are taken away:
-/// whoever remembers which groups apps have may know too many, never too few.
+/// Name of the revision at which a group last came or went, or an app last got one, by an assignment or by a source. Not for those
+/// that are taken away from an app: whoever remembers which groups apps have may know too many, never too few.
 pub(super) const GROUPS_OF_APPS: &str = "groups_of_apps_revision";
 
 fn unsigned(value: i64) -> u64 {

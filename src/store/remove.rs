@@ -97,6 +97,10 @@ impl Apply<'_> {
             let count = self.rows.entry(kind).or_default();
             *count = count.saturating_sub(1);
             self.log(kind, key[0], key.get(1).copied().unwrap_or_default(), OP_REMOVED)?;
+            if kind == Kind::Group {
+                // One that comes in its place must not pass for it.
+                self.note_groups()?;
+            }
         }
         Ok(deleted as u64)
     }

@@ -1,8 +1,9 @@
 //! Which gaps stand against which answer.
 
+use okta_idmap::core::batch::Batch;
 use okta_idmap::core::coverage::GapKind;
 use okta_idmap::core::ids::{AppId, GroupId};
-use okta_idmap::core::model::{AppGroup, GroupType, Row, Scope};
+use okta_idmap::core::model::{AppGroup, GroupType, Key, Row, Scope};
 use okta_idmap_proto::v1;
 
 use super::world::{Server, World, account, app_by_id, group, shown_meta, user_by_id};
@@ -129,13 +130,7 @@ async fn new_groups_and_apps_are_gaps_until_they_are_read() {
     world.put(vec![Row::Group(group("00gnew", "New", GroupType::OktaGroup))]).await;
     check(&server, "NOT_READ:group_members(00gnew)", &["groups of user"]).await;
     // Only where an app has it, somebody could get a principal by it.
-    let assigned = AppGroup {
-        app: AppId::new("0oaus").unwrap(),
-        group: GroupId::new("00gnew").unwrap(),
-        priority: None,
-        last_updated: None,
-    };
-    world.put(vec![Row::AppGroup(assigned)]).await;
+    world.put(vec![Row::AppGroup(assigned("0oaus", "00gnew"))]).await;
     check(&server, "NOT_READ:group_members(00gnew)", &["groups of user", "principals"]).await;
     world.read(members("00gnew"), Vec::new()).await;
     check(&server, "none", &[]).await;
@@ -154,6 +149,46 @@ async fn new_groups_and_apps_are_gaps_until_they_are_read() {
     check(&server, "NOT_READ:app_groups(0oanew)", &["principals"]).await;
     world.read(Scope::AppGroups(AppId::new("0oanew").unwrap()), Vec::new()).await;
     check(&server, "none", &[]).await;
+}
+
+fn assigned(app: &str, group: &str) -> AppGroup {
+    let (app, group) = (AppId::new(app).unwrap(), GroupId::new(group).unwrap());
+    AppGroup { app, group, priority: None, last_updated: None }
+}
+
+/// What was found over all groups is not remembered for others: as many of them, with the same youngest one.
+#[tokio::test]
+async fn a_group_that_comes_after_its_assignment_is_not_overlooked() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    world.put(vec![Row::AppGroup(assigned("0oaus", "00glate"))]).await;
+    let free = ["00gfree", "00glast"].map(|id| Row::Group(group(id, id, GroupType::OktaGroup)));
+    world.put(free.to_vec()).await;
+    let principals = async || {
+        let request = v1::ExpandUserRequest { user: user_by_id("00u0002"), context: None };
+        shown_meta(server.lookup().await.expand_user(request).await.unwrap().into_inner().meta.as_ref())
+    };
+    assert_eq!(principals().await, "COMPLETE");
+    let rows = vec![Row::Group(group("00glate", "Late", GroupType::OktaGroup))];
+    let removals = vec![Key::Group(GroupId::new("00gfree").unwrap())];
+    world.commit(Batch { rows, removals, ..world.batch() }).await;
+    assert_eq!(principals().await, "PARTIAL 1 NOT_READ:group_members(00glate)");
+}
+
+/// Where only the members of assigned groups are read: of others, an empty list that was read once is no longer true either.
+#[tokio::test]
+async fn empty_groups_that_no_app_has_any_more_are_told() {
+    let world = World::crawled().await;
+    world.put(vec![Row::Group(group("00gempty", "Empty", GroupType::OktaGroup))]).await;
+    world.put(vec![Row::AppGroup(assigned("0oaus", "00gempty"))]).await;
+    world.read(members("00gempty"), Vec::new()).await;
+    let is_told = || {
+        let told = world.store.reader.read(|snapshot| snapshot.unassigned_groups_with_members()).unwrap();
+        told.contains(&GroupId::new("00gempty").unwrap())
+    };
+    assert!(!is_told());
+    world.remove(Key::AppGroup(AppId::new("0oaus").unwrap(), GroupId::new("00gempty").unwrap())).await;
+    assert!(is_told());
 }
 
 #[tokio::test]

@@ -592,15 +592,17 @@ async fn nobody_sees_whom_an_override_named_once_the_filter_keeps_them_out() {
     }
     let ambiguities = v1::ListAmbiguitiesRequest::default();
     told.push(format!("{:?}", server.coverage().await.list_ambiguities(ambiguities).await.unwrap().into_inner()));
-    // Followers, from before it was decided and from the beginning, by stream and by page.
+    // Followers, from before it was decided and from the beginning, by stream and by page. One process has made all of it.
+    let store_id = world.view().store_id().to_owned();
+    let since = v1::ChangePosition { revision: before, store_id, ..Default::default() };
+    let start = Some(v1::ChangeStart { start: Some(v1::change_start::Start::After(since.clone())) });
+    let first = v1::ListChangesRequest { start, page_size: 1_000, ..Default::default() };
+    let page = server.changes().await.list_changes(first).await.unwrap().into_inner();
+    assert!(!page.era.is_empty());
     let starts = [
         v1::change_start::Start::Snapshot(v1::SnapshotStart {}),
         v1::change_start::Start::After(v1::ChangePosition::default()),
-        v1::change_start::Start::After(v1::ChangePosition {
-            revision: before,
-            store_id: world.view().store_id().to_owned(),
-            ..Default::default()
-        }),
+        v1::change_start::Start::After(v1::ChangePosition { era: page.era, ..since }),
     ];
     for start in starts {
         let start = Some(v1::ChangeStart { start: Some(start) });

@@ -674,6 +674,43 @@ async fn another_store_is_listed() {
     server.stop().await;
 }
 
+/// A copy of another store answers nothing; two stores behind one address are not listed in turn for ever.
+#[tokio::test]
+async fn a_copy_of_another_store_does_not_answer() {
+    let (one, two) = (World::crawled().await, World::crawled().await);
+    two.put(vec![Row::AppUser(app_user("0oaeu", &user_id(1), "newcomer"))]).await;
+    let server = one.serve().await;
+    let door = Door::open(server.address).await;
+    // Waits that go on for longer than the test: what is seen in one of them stays so.
+    let usual = settings(None);
+    let retry = Retry { wait_max: PATIENCE * 10, ..usual.retry };
+    let copy = Reflector::start(client_of(&door.url()), ReflectorSettings { retry, ..usual });
+    copy.ready(PATIENCE).await.unwrap();
+    server.stop().await;
+    let server = two.serve().await;
+    door.lead_to(Some(server.address));
+    let mut state = copy.state();
+    let listed = state.wait_for(|state| state.lists == 2 && state.revision == Some(two.revision()));
+    let listed = tokio::time::timeout(PATIENCE, listed).await.unwrap().unwrap().clone();
+    assert_eq!((listed.phase, listed.setback), (Phase::Following, None), "the first one is no setback");
+    let asked = question("0oaeu", "newcomer", v1::IdentifierKind::Unspecified);
+    assert!(matches!(copy.resolve_here(&asked).unwrap(), Answer::Local(_)));
+
+    server.stop().await;
+    let server = one.serve().await;
+    door.lead_to(Some(server.address));
+    let failed = failed(&copy, 2).await;
+    let setback = failed.setback.unwrap();
+    assert!(matches!(setback.cause, SetbackCause::AnotherStore { .. }), "{setback:?}");
+    assert_eq!((setback.wait, failed.lists), (PATIENCE * 20, 2));
+    assert!(matches!(copy.resolve_here(&asked), Err(ReflectorError::NotReady)));
+    assert_eq!(copy.read(|mirror, age| (mirror.revision(), age)), Some((two.revision(), None)));
+    let answer = copy.resolve(&asked).await.unwrap();
+    assert_eq!(answer.resolution.unwrap().outcome(), v1::ResolutionOutcome::NotFound);
+    copy.stop().await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_good_is_left_alone() {
     let world = World::crawled().await;

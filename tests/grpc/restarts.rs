@@ -98,7 +98,14 @@ async fn who_has_seen_more_than_a_backup_has_begins_anew() {
     }
     // Whoever does not say the era is not protected, as the documents have it.
     let server = world.serve().await;
-    assert_served(&server, &world, &v1::ChangePosition { era: String::new(), ..second }).await;
+    let bare = v1::ChangePosition { era: String::new(), ..second };
+    assert_served(&server, &world, &bare).await;
+    // But a copy answers by what it has seen: it is from before there were eras, or it says one.
+    let request = v1::WatchRequest { start: after(&bare), for_resolution: true, ..Default::default() };
+    let mut stream = server.changes().await.watch(request).await.unwrap().into_inner();
+    let events = next(&mut stream).await;
+    let [v1::ChangeEvent { event: Some(Event::TooOld(told)), .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(told.reason(), v1::TooOldReason::StoreRestored);
 }
 
 #[tokio::test]

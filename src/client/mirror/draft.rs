@@ -35,8 +35,9 @@ pub enum Step {
     Alive,
     /// There is another consistent state.
     Publish(Box<Change>),
-    /// The position cannot be served: a copy has to be made anew.
-    ListAgain,
+    /// The position cannot be served: a copy has to be made anew. Why the server says so; what it does not say, or what this
+    /// version does not know, is [`v1::TooOldReason::Unspecified`].
+    ListAgain(v1::TooOldReason),
 }
 
 /// Events since the last consistent state.
@@ -139,7 +140,7 @@ impl Draft {
                 _ => Err(unexpected("the end of a snapshot")),
             },
             Some(Event::Checkpoint(checkpoint)) => self.checkpoint(checkpoint),
-            Some(Event::TooOld(_)) => Ok(Step::ListAgain),
+            Some(Event::TooOld(too_old)) => Ok(Step::ListAgain(too_old.reason())),
             // Gaps are part of the coverage.
             Some(Event::GapOpened(_) | Event::GapClosed(_)) | None => Ok(Step::More),
         }

@@ -342,7 +342,9 @@ fn events_that_make_no_sense_are_refused() {
     check(true, checkpoint(5), "Malformed");
     check(false, user("a b", ""), "Malformed");
     check(false, coverage(false, false, &[scope("nonsense", true, &[])]), "Malformed");
-    check(false, Event::TooOld(v1::TooOld::default()), "ListAgain");
+    check(false, Event::TooOld(v1::TooOld::default()), "ListAgain(Unspecified)");
+    let restored = v1::TooOld { reason: v1::TooOldReason::StoreRestored.into(), ..Default::default() };
+    check(false, Event::TooOld(restored), "ListAgain(StoreRestored)");
     // What a later version may send.
     check(false, Event::Upsert(v1::Row { row: None }), "More");
     check(false, Event::Delete(v1::RowKey { key: None }), "More");

@@ -207,6 +207,9 @@ pub(super) struct Asked<'a> {
     pub(super) after: Revision,
     pub(super) store_id: &'a str,
     pub(super) era: &'a str,
+    /// Whether it is a copy that answers by what it has: then an era has to be said where one is known. A position without one
+    /// is of a time before there were eras, and a store that has the revision by another one was put back since.
+    pub(super) answers: bool,
 }
 
 /// Decides about a position.
@@ -218,6 +221,9 @@ pub(super) fn reach(asked: Asked<'_>, stored: Stored<'_>) -> Reach {
         return Reach::TooOld(v1::TooOldReason::ChangesDropped);
     }
     match stored.era {
+        Some(_) if asked.era.is_empty() && asked.answers && asked.after > Revision::default() => {
+            return Reach::TooOld(v1::TooOldReason::StoreRestored);
+        }
         _ if asked.era.is_empty() => {}
         Some(era) if era == asked.era => {}
         Some(_) => return Reach::TooOld(v1::TooOldReason::StoreRestored),
@@ -357,7 +363,12 @@ mod tests {
             // Revisions up to 7 are of an era that is not known any more.
             let stored_era = (after > 7).then_some("b");
             let stored = Stored { store_id: "s", era: stored_era, oldest: Revision(5), newest: Revision(9) };
-            assert_eq!(reach(Asked { after: Revision(after), store_id, era }, stored), expected);
+            let asked = Asked { after: Revision(after), store_id, era, answers: false };
+            assert_eq!(reach(asked, stored), expected);
+            // Copies say the era, and are served only without one where the store does not know it either.
+            let for_copies =
+                if era.is_empty() && after > 7 && store_id == "s" { Reach::TooOld(StoreRestored) } else { expected };
+            assert_eq!(reach(Asked { answers: true, ..asked }, stored), for_copies);
         }
         check(5, "s", "", Reach::Served);
         check(9, "s", "", Reach::Served);

@@ -125,7 +125,7 @@ pub(super) fn list_changes(
             chain
         }
         None => {
-            let at = match begin(ask, &start)? {
+            let at = match begin(ask, &start, false)? {
                 Begin::TooOld(event) => {
                     let meta = Some(ask.meta(&gaps));
                     return Ok(v1::ListChangesResponse { meta, events: vec![*event], ..Default::default() });

@@ -102,17 +102,17 @@ pub(super) enum Begin {
     TooOld(Box<v1::ChangeEvent>),
 }
 
-/// Decides about a start.
+/// Decides about a start; `answers`: of a copy that answers by what it has.
 ///
 /// # Errors
 /// [`Failure::RevisionNotReached`] for a revision that this store has not reached.
-pub(super) fn begin(ask: &Ask<'_>, start: &Start) -> Result<Begin, Failure> {
+pub(super) fn begin(ask: &Ask<'_>, start: &Start, answers: bool) -> Result<Begin, Failure> {
     let newest = ask.snapshot.revision();
     let Start::After { revision, store_id, era } = start else { return Ok(Begin::Snapshot(newest)) };
     let oldest = ask.snapshot.meta()?.changes_from;
     let stored_era = ask.snapshot.era_of(*revision)?;
     let stored = Stored { store_id: ask.view.store_id(), era: stored_era.as_deref(), oldest, newest };
-    match reach(Asked { after: *revision, store_id, era }, stored) {
+    match reach(Asked { after: *revision, store_id, era, answers }, stored) {
         Reach::Served => Ok(Begin::After(*revision)),
         Reach::Ahead => Err(Failure::RevisionNotReached { what: "store", asked: revision.0, revision: newest }),
         Reach::TooOld(reason) => Ok(Begin::TooOld(Box::new(too_old(ask, reason, oldest)))),

@@ -244,8 +244,8 @@ impl Snapshot<'_> {
         )
     }
 
-    /// Number of groups, the youngest of them, and the revision at which an app last got one: as long as no group is removed, the
-    /// same mark means the same groups, and none that apps have got since.
+    /// Number of groups, the youngest of them, and the revision at which one last came or went, or an app last got one: the same
+    /// mark means the same groups, and none that apps have got since.
     pub fn groups_mark(&self) -> Result<(u64, i64, i64), StoreError> {
         if let Some(known) = self.memo.groups_mark.get() {
             return Ok(*known);
