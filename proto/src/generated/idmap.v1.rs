@@ -4400,7 +4400,8 @@ pub struct ChangePosition {
     pub store_id: ::prost::alloc::string::String,
     /// The era of the revision, as `Checkpoint.era` or `ListChangesResponse.era` gave it. A store that was put back from a
     /// backup comes by the same revisions again, with other content: with the era that is answered by `too_old`, without it
-    /// (empty) changes may be skipped silently.
+    /// (empty) changes may be skipped silently. With `for_resolution` it is needed, unless the revision is from before the
+    /// server knew of eras: without it that is answered by `too_old`, STORE_RESTORED.
     #[prost(string, tag = "3")]
     pub era: ::prost::alloc::string::String,
 }
