@@ -19,8 +19,8 @@ use crate::story::Story;
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The connector's own waits (a failed read is tried again after seconds, ever more rarely) come on top of what following
-/// takes; within this time all of them are over, also beside many other runs.
-const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(45);
+/// takes: 5, 10, 20 and 40 s; within this time all of them are over, also beside many other runs.
+const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Requests that are told of a run that fails: those of its last reads.
 const REQUESTS_TOLD: usize = 40;
@@ -118,8 +118,7 @@ impl Watcher {
         let reader = self.reader()?;
         let pending = reader.read(|snapshot| snapshot.pending_reads()).unwrap();
         if !pending.is_empty() && !self.is_restless {
-            let lines: Vec<String> =
-                pending.iter().map(|owed| format!("{} because of {}", owed.target, owed.cause)).collect();
+            let lines: Vec<String> = pending.iter().map(|owed| format!("{owed:?}")).collect();
             return Some(format!("{} reads are owed:\n{}", pending.len(), lines.join("\n")));
         }
         let gaps = reader.read(|snapshot| snapshot.gaps(true, GAPS_MAX)).unwrap();
