@@ -85,8 +85,10 @@ impl Pool {
             return;
         }
         let mut idle = self.idle();
-        // Asked again under the lock: the writer sets it first and ends the snapshots of all that are here then.
-        let may_keep = !self.is_writing.load(Ordering::Acquire);
+        // Asked again under the lock: the writer sets it first and ends the snapshots of all that are here then. One that
+        // was begun before the last commit is of no more use.
+        let is_newest = pooled.open_since == Some(self.commits.load(Ordering::Acquire));
+        let may_keep = is_newest && !self.is_writing.load(Ordering::Acquire);
         if idle.len() < IDLE_CONNECTIONS_MAX && (may_keep || pooled.end().is_ok()) {
             idle.push(pooled);
         }

@@ -19,8 +19,8 @@ use crate::story::Story;
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The connector's own waits (a failed read is tried again after seconds, ever more rarely) come on top of what following
-/// takes: 5, 10, 20 and 40 s; within this time all of them are over, also beside many other runs.
-const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(120);
+/// takes; within this time all of them are over, also beside many other runs.
+const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(45);
 
 /// Requests that are told of a run that fails: those of its last reads.
 const REQUESTS_TOLD: usize = 40;
