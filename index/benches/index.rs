@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `cargo bench` and `cargo test --benches` add flags of their own.
     let users = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(USERS_DEFAULT);
     let dir = tempfile::tempdir()?;
-    let expect = Expect { store_id: "bench".to_owned(), revisions: 0..=u64::MAX };
+    let expect = Expect { store_id: "bench".to_owned(), eras: Vec::new(), revisions: 0..=u64::MAX };
     let (Opened::Rebuild(index, _) | Opened::Ready(index, _)) = open(dir.path(), &expect)?;
     let mut writer = index.writer(HEAP_BYTES)?;
     let mut random = Random(7);
@@ -38,11 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             in_put += before.elapsed();
             docs += 1;
             if docs.is_multiple_of(DOCS_PER_COMMIT) {
-                writer.commit_at(&Mark { store_id: "bench".to_owned(), revision: docs })?;
+                writer.commit_at(&Mark { store_id: "bench".to_owned(), era: String::new(), revision: docs })?;
             }
         }
     }
-    writer.commit_at(&Mark { store_id: "bench".to_owned(), revision: docs })?;
+    writer.commit_at(&Mark { store_id: "bench".to_owned(), era: String::new(), revision: docs })?;
     let filled = start.elapsed();
     writer.finish()?;
     let (merged, cpu_used) = (start.elapsed(), cpu().saturating_sub(cpu_start));
@@ -94,7 +94,7 @@ fn replace(index: &okta_idmap_index::Index, users: u64, out: &mut impl Write) ->
         let number = random.below(users);
         writer.put(&Person::new(number, &mut random).mapping(0))?;
     }
-    writer.commit_at(&Mark { store_id: "bench".to_owned(), revision: u64::MAX })?;
+    writer.commit_at(&Mark { store_id: "bench".to_owned(), era: String::new(), revision: u64::MAX })?;
     writeln!(
         out,
         r#"{{"figure":"replace","docs":{count},"us_per_doc":{:.1}}}"#,

@@ -145,6 +145,9 @@ impl IndexDoc {
 pub struct Mark {
     /// Identity of the store.
     pub store_id: String,
+    /// The era of the revision: a store that is put back from a backup comes by the same revisions again, with other content, in
+    /// another era. Empty: not known, and such an index is made anew.
+    pub era: String,
     /// Last revision whose changes are all in the index.
     pub revision: u64,
 }
@@ -154,5 +157,18 @@ pub struct Mark {
 pub(crate) struct Payload {
     pub(crate) store_id: String,
     pub(crate) schema: u32,
+    /// Marks of earlier versions have none.
+    #[serde(default)]
+    pub(crate) era: String,
     pub(crate) revision: u64,
+}
+
+impl Payload {
+    pub(crate) fn of(mark: &Mark, schema: u32) -> Self {
+        Self { store_id: mark.store_id.clone(), schema, era: mark.era.clone(), revision: mark.revision }
+    }
+
+    pub(crate) fn mark(self) -> Mark {
+        Mark { store_id: self.store_id, era: self.era, revision: self.revision }
+    }
 }

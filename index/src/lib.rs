@@ -25,7 +25,7 @@ mod tokenize;
 mod writer;
 
 pub use doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, UnknownKind, VALUES_PER_LIST_MAX};
-pub use open::{Expect, Index, IndexError, Opened, RebuildReason, open, open_anew, open_read_only};
+pub use open::{Era, Expect, Index, IndexError, Opened, RebuildReason, open, open_anew, open_read_only};
 pub use query::{FUZZY_TWO_EDITS_CHARS_MIN, ParseError, QUERY_BYTES_MAX, QUERY_TERMS_MAX};
 pub use reader::{
     Extent, FACET_VALUES_MAX, Facets, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results,

@@ -4,11 +4,12 @@
 //!
 //! | found                                                    | outcome of [`open`]                          |
 //! |----------------------------------------------------------|----------------------------------------------|
-//! | an index of our store, our schema, a revision in range   | [`Opened::Ready`]                            |
+//! | an index of our store, our schema, a revision in range, of the era that the store knows it by | [`Opened::Ready`] |
 //! | nothing, or an empty directory                           | [`RebuildReason::Missing`]                   |
 //! | no commit yet, or one without mark                       | [`RebuildReason::Unmarked`]                  |
 //! | a file missing, cut short or overwritten                 | [`RebuildReason::Damaged`]                   |
 //! | another store, another schema, ahead, too old            | the reason of that name                      |
+//! | a revision of another era, or a mark without an era       | [`RebuildReason::Restored`], [`RebuildReason::NoEra`] |
 //! | must be rebuilt, but something else lies in the directory | [`IndexError::NotAnIndex`]; nothing is touched |
 //! | another process owns it                                  | [`IndexError::Locked`]                       |
 //!
@@ -49,11 +50,22 @@ const OPEN_CHECKSUM_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that end each file of a segment: length and magic number of its footer. tantivy subtracts them unchecked.
 const FOOTER_BYTES_MIN: u64 = 8;
 
+/// What made a range of revisions: it has them in common with every store that knows it. See [`Mark::era`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Era {
+    /// Its name; never empty.
+    pub name: String,
+    /// The first revision that it made, or will make.
+    pub first: u64,
+}
+
 /// What the caller knows about its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect {
     /// Identity of the store.
     pub store_id: String,
+    /// The eras that the store remembers, oldest first: each goes on until the next one.
+    pub eras: Vec<Era>,
     /// Revisions from which the index can catch up: from the oldest change the store still has to its newest.
     pub revisions: RangeInclusive<u64>,
 }
@@ -93,6 +105,23 @@ pub enum RebuildReason {
         found: u64,
         /// Newest revision of the store.
         newest: u64,
+    },
+    /// Its revision is one that the store has by another era, or by one that it has forgotten: the store was restored from a
+    /// backup, and has grown since.
+    #[error(
+        "the index is at revision {found} of era {era:?}, which the store does not have: it was restored from a backup"
+    )]
+    Restored {
+        /// Revision in its mark.
+        found: u64,
+        /// Era in its mark.
+        era: String,
+    },
+    /// Its mark has no era: an earlier version made it, or the store knew none. Nothing tells what its content is of.
+    #[error("the index does not say of which era its revision {found} is")]
+    NoEra {
+        /// Revision in its mark.
+        found: u64,
     },
     /// The store has forgotten changes that the index lacks.
     #[error("the index is at revision {found}, the store has changes from {oldest}")]
@@ -283,7 +312,7 @@ fn emptied(dir: &Path, owner_lock: Arc<File>) -> Result<Index, IndexError> {
 /// [`Reader::refresh`].
 ///
 /// # Errors
-/// [`IndexError::Unusable`] if the owner would rebuild it (store and revision are not judged);
+/// [`IndexError::Unusable`] if the owner would rebuild it (store, era and revision are not judged);
 /// [`IndexError::Open`].
 pub fn open_read_only(dir: &Path) -> Result<Reader, IndexError> {
     let unusable = |reason: RebuildReason| IndexError::Unusable { path: dir.to_owned(), reason };
@@ -291,7 +320,7 @@ pub fn open_read_only(dir: &Path) -> Result<Reader, IndexError> {
     if payload.schema != SCHEMA_VERSION {
         return Err(unusable(RebuildReason::Schema { found: payload.schema }));
     }
-    reader.set_mark(Mark { store_id: payload.store_id, revision: payload.revision });
+    reader.set_mark(payload.mark());
     Ok(reader)
 }
 
@@ -306,8 +335,19 @@ fn judge(payload: Payload, expect: &Expect) -> Result<Mark, RebuildReason> {
         Err(RebuildReason::Ahead { found: payload.revision, newest })
     } else if payload.revision < oldest {
         Err(RebuildReason::TooOld { found: payload.revision, oldest })
+    } else if payload.era.is_empty() {
+        Err(RebuildReason::NoEra { found: payload.revision })
+    } else if expect.era_of(payload.revision) != Some(payload.era.as_str()) {
+        Err(RebuildReason::Restored { found: payload.revision, era: payload.era })
     } else {
-        Ok(Mark { store_id: payload.store_id, revision: payload.revision })
+        Ok(payload.mark())
+    }
+}
+
+impl Expect {
+    /// The era that the store knows a revision by.
+    fn era_of(&self, revision: u64) -> Option<&str> {
+        self.eras.iter().rev().find(|era| era.first <= revision).map(|era| era.name.as_str())
     }
 }
 

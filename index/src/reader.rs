@@ -259,9 +259,7 @@ impl Reader {
         // The mark first: what is loaded afterwards is not older.
         let payload = self.shared.index.load_metas().map_err(IndexError::Reload)?.payload;
         let mark = match payload.map(|payload| serde_json::from_str::<Payload>(&payload)) {
-            Some(Ok(payload)) if payload.schema == SCHEMA_VERSION => {
-                Some(Mark { store_id: payload.store_id, revision: payload.revision })
-            }
+            Some(Ok(payload)) if payload.schema == SCHEMA_VERSION => Some(payload.mark()),
             Some(Ok(payload)) => return Err(self.unusable(RebuildReason::Schema { found: payload.schema })),
             Some(Err(error)) => {
                 return Err(self.unusable(RebuildReason::Damaged { detail: format!("read mark: {error}") }));

@@ -146,7 +146,7 @@ impl Writer {
     /// again). [`IndexError::Reload`]: committed, but readers still see the last commit. [`IndexError::WriterFailed`].
     pub fn commit_at(&mut self, mark: &Mark) -> Result<(), IndexError> {
         self.check_working()?;
-        let payload = Payload { store_id: mark.store_id.clone(), schema: SCHEMA_VERSION, revision: mark.revision };
+        let payload = Payload::of(mark, SCHEMA_VERSION);
         let committed = serde_json::to_string(&payload).map_err(TantivyError::from).and_then(|payload| {
             let mut prepared = self.inner.prepare_commit()?;
             prepared.set_payload(&payload);
@@ -291,12 +291,14 @@ mod tests {
     use tantivy::indexer::NoMergePolicy;
 
     use super::*;
-    use crate::open::{Expect, Index, Opened, open};
+    use crate::open::{Era, Expect, Index, Opened, open};
 
     const STORE_ID: &str = "store-1";
 
     fn open_any(dir: &Path) -> Index {
-        match open(dir, &Expect { store_id: STORE_ID.to_owned(), revisions: 0..=9 }).unwrap() {
+        let eras = vec![Era { name: "e".to_owned(), first: 0 }];
+        let expect = Expect { store_id: STORE_ID.to_owned(), eras, revisions: 0..=9 };
+        match open(dir, &expect).unwrap() {
             Opened::Ready(index, _) | Opened::Rebuild(index, _) => index,
         }
     }
@@ -305,7 +307,7 @@ mod tests {
         for key in keys {
             writer.put(&IndexDoc::new(DocKind::User, *key, "Anna")).unwrap();
         }
-        writer.commit_at(&Mark { store_id: STORE_ID.to_owned(), revision }).unwrap();
+        writer.commit_at(&Mark { store_id: STORE_ID.to_owned(), era: "e".to_owned(), revision }).unwrap();
     }
 
     /// What a process leaves that is killed after a commit, before the merge that this commit calls for has ended: the next

@@ -114,6 +114,7 @@ fn largest_context() -> v1::RequestContext {
         at_least_revision: u64::MAX,
         max_staleness: Some(prost_types::Duration { seconds: i64::MAX, nanos: i32::MAX }),
         store_id: text(ORG_NAME_BYTES_MAX),
+        era: text(ORG_NAME_BYTES_MAX),
     }
 }
 

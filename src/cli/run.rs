@@ -14,7 +14,7 @@ use super::backend::Services;
 use super::failure::Failure;
 use super::output::warn;
 use crate::config::{Config, Credential, OrgConfig};
-use crate::core::ids::{AppId, Timestamp};
+use crate::core::ids::{AppId, Revision, Timestamp};
 use crate::core::model::Scope;
 use crate::engine::probe::{Credential as Probed, ProbeReport};
 pub(super) use crate::engine::progress::Progress;
@@ -191,17 +191,28 @@ pub(super) fn now() -> Timestamp {
 pub(super) fn view(config: &Config, org: &OrgConfig) -> Result<OrgView, EngineError> {
     let dir = engine::org::org_dir(&config.data_dir, org.name.as_str());
     let reader = Reader::open(&dir)?;
-    let store_id = reader.read(|snapshot| snapshot.meta())?.store_id;
     let policy = Arc::new(engine::org::policy_of(org)?);
-    let search = SearchHandle::new(searcher(&dir, &store_id));
+    let search = SearchHandle::new(searcher(&dir, &reader)?);
     let status = StatusSource::Direct(engine::org::credential_kind(&org.credential));
     let view = OrgView::new(org.name.as_str(), reader, search, policy, status)?;
     Ok(view.with_coverage_policy(engine::org::coverage_of(org)))
 }
 
-/// The index of that very store, if there is one that can be read; without, searches say so.
-fn searcher(dir: &std::path::Path, store_id: &str) -> Option<okta_idmap_index::Reader> {
+/// The index of what that very store was, if there is one that can be read; without, searches say so.
+fn searcher(dir: &std::path::Path, store: &Reader) -> Result<Option<okta_idmap_index::Reader>, EngineError> {
     let opened = okta_idmap_index::open_read_only(&engine::org::index_dir(dir));
-    let reader = opened.inspect_err(|error| tracing::debug!(%error, "no search index")).ok()?;
-    reader.mark().is_some_and(|mark| mark.store_id == store_id).then_some(reader)
+    let reader = match opened {
+        Ok(reader) => reader,
+        Err(error) => {
+            tracing::debug!(%error, "no search index");
+            return Ok(None);
+        }
+    };
+    let Some(mark) = reader.mark() else { return Ok(None) };
+    // After the index was opened, so that the store is not the older of the two unless it was put back.
+    let is_of = store.read(|snapshot| {
+        let is_past = snapshot.has_been_at(Revision(mark.revision), &mark.era);
+        Ok(is_past && snapshot.meta()?.store_id == mark.store_id)
+    })?;
+    Ok(is_of.then_some(reader))
 }

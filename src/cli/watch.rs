@@ -186,16 +186,19 @@ async fn first_place(context: &Context, backend: &Backend, args: &WatchArgs) -> 
     if args.from_snapshot && args.after.is_none() {
         return Ok(Place::Snapshot);
     }
-    let (revision, store_id) = match (args.after, &args.store_id) {
-        (Some(0), None) => (0, String::new()),
-        (Some(revision), Some(store_id)) => (revision, store_id.clone()),
+    let era = args.era.clone().unwrap_or_default();
+    let (revision, store_id, era) = match (args.after, &args.store_id) {
+        (Some(0), None) => (0, String::new(), era),
+        (Some(revision), Some(store_id)) => (revision, store_id.clone(), era),
         (asked, _) => {
             let request = v1::GetStatusRequest { context: context.request_context()? };
             let meta = backend.get_status(request).await?.meta.unwrap_or_default();
-            (asked.unwrap_or(meta.revision), meta.store_id)
+            match asked {
+                Some(revision) => (revision, meta.store_id, era),
+                None => (meta.revision, meta.store_id, meta.era),
+            }
         }
     };
-    let era = args.era.clone().unwrap_or_default();
     Ok(Place::After(v1::ChangePosition { revision, store_id, era }))
 }
 

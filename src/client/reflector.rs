@@ -224,9 +224,8 @@ impl Reflector {
     fn meets(&self, context: Option<&v1::RequestContext>, mirror: &Mirror) -> bool {
         let Some(context) = context else { return true };
         (context.org.is_empty() || context.org == mirror.meta().org)
-            && context.at_least_revision <= mirror.revision()
             && context.max_staleness.is_none()
-            && (context.store_id.is_empty() || context.store_id == mirror.store_id())
+            && mirror.is_at_least(context)
     }
 
     /// Ends, and saves the copy where it has a file.

@@ -6,13 +6,15 @@
 //! Invariants:
 //! - The store is the truth: a document is always made from the rows as they are now, never from a change's content.
 //! - The mark is committed with the documents: after a crash the follower repeats at most the last batch.
+//! - A mark is followed up only if its revision is of the era that the store knows it by: what was indexed of a store that was put
+//!   back from a backup since is made anew, whatever revision either has reached.
 //! - An index that was never completed has no mark and is not searched.
 //! - While an index with a mark is made anew it is searched as it was: what is put shows with the commit of all of it, and what
 //!   was put until then is never committed alone.
 
 use std::collections::BTreeSet;
 
-use okta_idmap_index::{DocKind, Expect, Index, IndexDoc, Mark, Opened, Writer};
+use okta_idmap_index::{DocKind, Era, Expect, Index, IndexDoc, Mark, Opened, Writer};
 
 use super::{EngineError, OrgRuntime, OrgSettings};
 use crate::core::ids::Revision;
@@ -49,10 +51,11 @@ impl Follower {
     /// # Errors
     /// The directory is not an index, is in use by another process, or cannot be written.
     pub fn open(settings: &OrgSettings, reader: &Reader) -> Result<Self, EngineError> {
-        let meta = reader.read(|snapshot| snapshot.meta())?;
+        let (meta, eras) = reader.read(|snapshot| Ok((snapshot.meta()?, snapshot.eras())))?;
         // An older one holds names of people who were purged.
         let oldest = meta.changes_from.max(meta.purged);
-        let expect = Expect { store_id: meta.store_id.clone(), revisions: oldest.0..=meta.revision.0 };
+        let eras = eras.into_iter().map(|(name, first)| Era { name, first: first.0 }).collect();
+        let expect = Expect { store_id: meta.store_id.clone(), eras, revisions: oldest.0..=meta.revision.0 };
         let (index, mark) = match okta_idmap_index::open(&settings.index_dir(), &expect)? {
             Opened::Ready(index, mark) => (index, Some(Revision(mark.revision))),
             Opened::Rebuild(index, reason) => {
@@ -113,7 +116,9 @@ impl Follower {
     }
 
     fn commit(&mut self, revision: Revision) -> Result<(), EngineError> {
-        self.writer.commit_at(&Mark { store_id: self.store_id.clone(), revision: revision.0 })?;
+        // The eras stay while this process is the one that writes.
+        let era = self.reader.read(|snapshot| Ok(snapshot.era_of(revision).unwrap_or_default().to_owned()))?;
+        self.writer.commit_at(&Mark { store_id: self.store_id.clone(), era, revision: revision.0 })?;
         self.mark = Some(revision);
         Ok(())
     }

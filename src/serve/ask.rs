@@ -16,6 +16,7 @@ use okta_idmap_proto::limits::{GAP_IDS_MAX, ORG_NAME_BYTES_MAX};
 use okta_idmap_proto::v1;
 
 use super::Services;
+use super::demands::Demands;
 use super::errors::Failure;
 use super::gaps::{self, Gaps, Wide, WideMark};
 use super::orgs::OrgView;
@@ -32,38 +33,6 @@ const SCOPES_AT_ONCE_MAX: usize = 1_000;
 
 /// So many times within the age at which a scope is too old it is looked which are.
 const AGE_STEPS: i64 = 16;
-
-/// What a caller demands of an answer; checked once, at the door.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Demands {
-    at_least_revision: u64,
-    max_staleness_millis: Option<i64>,
-    store_id: String,
-}
-
-impl Demands {
-    fn read(context: &v1::RequestContext) -> Result<Self, Failure> {
-        let max_staleness_millis = context.max_staleness.map(staleness_millis).transpose()?;
-        if context.store_id.len() > ORG_NAME_BYTES_MAX {
-            let detail = format!("longer than {ORG_NAME_BYTES_MAX} bytes");
-            return Err(Failure::FieldInvalid { field: "context.store_id", detail });
-        }
-        Ok(Self {
-            at_least_revision: context.at_least_revision,
-            max_staleness_millis,
-            store_id: context.store_id.clone(),
-        })
-    }
-}
-
-fn staleness_millis(duration: prost_types::Duration) -> Result<i64, Failure> {
-    let is_duration = duration.seconds >= 0 && (0..1_000_000_000).contains(&duration.nanos);
-    if !is_duration {
-        let detail = "must be a duration that is not negative".to_owned();
-        return Err(Failure::FieldInvalid { field: "context.max_staleness", detail });
-    }
-    Ok(duration.seconds.saturating_mul(1_000).saturating_add(i64::from(duration.nanos / 1_000_000)))
-}
 
 /// A call whose context has been read.
 #[derive(Clone, Debug)]
@@ -157,7 +126,7 @@ impl Call {
 
     /// The revision that stores and indexes must have reached.
     pub(super) fn at_least_revision(&self) -> u64 {
-        self.demands.at_least_revision
+        self.demands.at_least_revision()
     }
 
     /// Answers in the calling thread: for point reads, well below a millisecond.
@@ -341,21 +310,13 @@ impl Ask<'_> {
     }
 
     fn check(&self, demands: &Demands) -> Result<(), Failure> {
-        if !demands.store_id.is_empty() && demands.store_id != self.view.store_id() {
-            return Err(Failure::StoreReplaced { store_id: self.view.store_id().to_owned() });
-        }
-        let revision = self.snapshot.revision();
-        if revision.0 < demands.at_least_revision {
-            let asked = demands.at_least_revision;
-            return Err(Failure::RevisionNotReached { what: "store", asked, revision });
-        }
-        if let Some(max_staleness_millis) = demands.max_staleness_millis {
-            let age_millis = self.observed_through.map(|through| self.now.millis_since(through));
-            if age_millis.is_none_or(|age_millis| age_millis > max_staleness_millis) {
-                return Err(Failure::StalenessExceeded { observed_through: self.observed_through });
-            }
-        }
-        Ok(())
+        demands.check_place(self.view.store_id(), self.snapshot.revision(), |revision| self.snapshot.era_of(revision))?;
+        demands.check_age(self.now, self.observed_through)
+    }
+
+    /// The era of a revision; empty where it is not known.
+    pub(super) fn era_of(&self, revision: Revision) -> String {
+        self.snapshot.era_of(revision).unwrap_or_default().to_owned()
     }
 
     /// The generation of the coverage before the snapshot.
@@ -548,32 +509,7 @@ impl Ask<'_> {
             gap_ids,
             gap_count,
             store_id: self.view.store_id().to_owned(),
+            era: self.era_of(self.snapshot.revision()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(seconds: i64, nanos: i32, expected: Option<i64>) {
-        let max_staleness = Some(prost_types::Duration { seconds, nanos });
-        let context = v1::RequestContext { max_staleness, ..v1::RequestContext::default() };
-        let found = Demands::read(&context).map(|demands| demands.max_staleness_millis);
-        match expected {
-            Some(millis) => assert_eq!(found.unwrap(), Some(millis)),
-            None => assert_eq!(found.map_err(|failure| failure.name()).unwrap_err(), "FIELD_INVALID"),
-        }
-    }
-
-    #[test]
-    fn staleness_is_read() {
-        check(0, 0, Some(0));
-        check(1, 500_000_000, Some(1_500));
-        check(i64::MAX, 999_999_999, Some(i64::MAX));
-        check(-1, 0, None);
-        check(0, -1, None);
-        check(0, 1_000_000_000, None);
     }
 }

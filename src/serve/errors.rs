@@ -97,6 +97,14 @@ pub enum Failure {
         /// The present store.
         store_id: String,
     },
+    /// The revision was made in an era that this store does not come from.
+    #[error("the store does not come from that revision: it was put back from a backup, or the revision is of too long ago")]
+    StoreRestored {
+        /// Where the store is.
+        revision: Revision,
+        /// The era of that revision; empty where it is not known.
+        era: String,
+    },
     /// The search query is not understood.
     #[error("{detail}")]
     QuerySyntax {
@@ -253,6 +261,9 @@ impl Failure {
             Self::StoreReplaced { store_id } => {
                 Shown::new(FailedPrecondition, ErrorReason::StoreReplaced).with("store_id", store_id)
             }
+            Self::StoreRestored { revision, era } => Shown::new(FailedPrecondition, ErrorReason::StoreRestored)
+                .with("revision", revision)
+                .with("era", era),
             Self::QuerySyntax { position, .. } => {
                 Shown::bad(ErrorReason::QuerySyntax, "query").with("position", position)
             }
@@ -439,6 +450,10 @@ mod tests {
         check(
             Failure::StoreReplaced { store_id: "s".to_owned() },
             "FailedPrecondition STORE_REPLACED - STORE_REPLACED",
+        );
+        check(
+            Failure::StoreRestored { revision: Revision(7), era: "e".to_owned() },
+            "FailedPrecondition STORE_RESTORED - STORE_RESTORED",
         );
         check(Failure::QuerySyntax { position: 3, detail: detail.clone() }, "InvalidArgument QUERY_SYNTAX query -");
         check(Failure::QueryTooComplex { detail }, "InvalidArgument QUERY_TOO_COMPLEX query -");

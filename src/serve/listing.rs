@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::ask::Ask;
 use super::door;
 use super::errors::Failure;
-use super::page::{Binding, PageToken, Paged};
+use super::page::{Began, Binding, PageToken, Paged};
 use super::requests::Listed;
 use crate::core::ids::Revision;
 use crate::store::{PageOf, StoreError};
@@ -27,7 +27,7 @@ pub(super) const SCAN_ROWS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Listing {
     binding: Binding,
-    start: Revision,
+    start: Began,
     /// Rows on it.
     pub(super) limit: usize,
     after: Option<i64>,
@@ -45,7 +45,7 @@ impl Listing {
         let limit = door::page_size(size)?;
         let binding = bind(ask, rpc, request);
         let Some(token) = read_token(ask, token, &binding)? else {
-            return Ok(Self { binding, start: ask.snapshot.revision(), limit, after: None, subject: None });
+            return Ok(Self { binding, start: began(ask, None), limit, after: None, subject: None });
         };
         let malformed = Failure::PageTokenInvalid { detail: "it is malformed" };
         let Some((after, subject)) = token.position.split_first_chunk::<8>() else { return Err(malformed) };
@@ -111,24 +111,36 @@ pub(super) fn bind(ask: &Ask<'_>, rpc: Paged, request: &impl Listed) -> Binding 
     Binding::new(rpc, ask.view.name(), &request.query(), ask.view.store_id(), ask.view.page_key())
 }
 
-/// Reads a token, if one was sent, and checks that the change log still reaches back to the first page.
+/// When the list of a token began; without one it begins now.
+pub(super) fn began(ask: &Ask<'_>, token: Option<&PageToken>) -> Began {
+    token.map_or_else(|| at(ask, ask.snapshot.revision()), |token| token.start)
+}
+
+/// The state that the store had at a revision.
+fn at(ask: &Ask<'_>, revision: Revision) -> Began {
+    Began::at(revision, ask.snapshot.era_of(revision))
+}
+
+/// Reads a token, if one was sent, and checks that the store has been where the first page was read, and that the change log still
+/// reaches back to there.
 pub(super) fn read_token(ask: &Ask<'_>, text: &str, binding: &Binding) -> Result<Option<PageToken>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
     let token = PageToken::decode(text, binding)?;
     let meta = ask.snapshot.meta()?;
-    check_window(token.start, meta.changes_from, meta.revision)?;
+    check_window(token.start, at(ask, token.start.revision), meta.changes_from, meta.revision)?;
     Ok(Some(token))
 }
 
-/// Whether a list that began at `start` can go on in a store whose change log goes from `oldest` to `newest`.
-fn check_window(start: Revision, oldest: Revision, newest: Revision) -> Result<(), Failure> {
-    if start < oldest {
+/// Whether a list that began at `start` can go on in a store whose change log goes from `oldest` to `newest`, and which was at
+/// `here` when it had that revision. After another past the rows stand in another order.
+fn check_window(start: Began, here: Began, oldest: Revision, newest: Revision) -> Result<(), Failure> {
+    if start.revision < oldest {
         return Err(Failure::PageTokenExpired { detail: "the change log no longer reaches back to the first page" });
     }
-    if start > newest {
-        return Err(Failure::PageTokenExpired { detail: "the store is older than the first page" });
+    if start.revision > newest || start != here {
+        return Err(Failure::PageTokenExpired { detail: "the store was put back to an earlier state" });
     }
     Ok(())
 }
@@ -157,7 +169,7 @@ mod tests {
 
     fn listing(after: Option<i64>) -> Listing {
         let binding = Binding::new(Paged::Apps, "acme", b"", "store", &PageKey::random().unwrap());
-        Listing { binding, start: Revision(1), limit: 0, after, subject: None }
+        Listing { binding, start: Began::at(Revision(1), None), limit: 0, after, subject: None }
     }
 
     /// Rows 0, 1, 2, ..., with themselves as surrogates.
@@ -229,14 +241,21 @@ mod tests {
     #[test]
     fn lists_end_with_the_change_log() {
         #[track_caller]
-        fn check(start: u64, expected: Result<(), &str>) {
-            let found = check_window(Revision(start), Revision(5), Revision(9)).map_err(|failure| failure.name());
-            assert_eq!(found, expected);
+        fn check(start: u64, era: Option<&str>, expected: Result<(), &str>) {
+            // Nobody remembers who made revisions up to 6.
+            let (start, stored) = (Revision(start), (start > 6).then_some("b"));
+            let found = check_window(Began::at(start, era), Began::at(start, stored), Revision(5), Revision(9));
+            assert_eq!(found.map_err(|failure| failure.name()), expected);
         }
-        check(4, Err("PAGE_TOKEN_EXPIRED"));
-        check(5, Ok(()));
-        check(9, Ok(()));
-        check(10, Err("PAGE_TOKEN_EXPIRED")); // A backup was restored.
+        let expired = Err("PAGE_TOKEN_EXPIRED");
+        check(4, None, expired);
+        check(5, None, Ok(()));
+        check(5, Some("a"), expired); // Known then, forgotten since.
+        check(7, None, expired);
+        check(7, Some("b"), Ok(()));
+        check(9, Some("b"), Ok(()));
+        check(9, Some("a"), expired); // A backup was put back, and has grown.
+        check(10, Some("b"), expired); // A backup was put back.
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod ask;
 mod changes;
 mod control;
 mod coverage;
+mod demands;
 mod door;
 mod errors;
 mod explain;

@@ -1,4 +1,4 @@
-//! Page tokens: opaque to the caller, bound to the query, the store and the revision at which the list began.
+//! Page tokens: opaque to the caller, bound to the query, the store and the revision at which the list began, with its era.
 //!
 //! Entry points: [`PageToken::encode`], [`PageToken::decode`]. Layout, big-endian, base64url without padding:
 //!
@@ -9,6 +9,7 @@
 //! | 8 | hash of the query: the request without context, page size and token, and the org |
 //! | 8 | hash of the store's id |
 //! | 8 | revision of the first page |
+//! | 8 | hash of the era that made it: a store that was put back comes by the same revisions again |
 //! | 0 to 512 | position: where the next page begins |
 //! | 32 | seal of all before: HMAC-SHA256 under the store's key |
 //!
@@ -28,13 +29,13 @@ use crate::core::ids::Revision;
 use crate::core::secret::Secret;
 
 /// Version of the layout. A token of another version is refused, so a list does not survive an upgrade that changes it.
-const TOKEN_VERSION: u8 = 2;
+const TOKEN_VERSION: u8 = 3;
 
 /// Bytes of a position at most: a gap id, or a number. With the rest and base64 it stays below [`PAGE_TOKEN_BYTES_MAX`].
 const POSITION_BYTES_MAX: usize = 512;
 
 /// Bytes before the position and behind it.
-const HEAD_BYTES: usize = 26;
+const HEAD_BYTES: usize = 34;
 const SEAL_BYTES: usize = 32;
 
 const _: () = assert!((HEAD_BYTES + POSITION_BYTES_MAX + SEAL_BYTES).div_ceil(3) * 4 <= PAGE_TOKEN_BYTES_MAX);
@@ -116,11 +117,27 @@ impl Binding {
     }
 }
 
+/// The state of the store at which a list began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Began {
+    /// Revision of the first page.
+    pub(super) revision: Revision,
+    /// Hash of the era that made it, of the empty word where that is not known.
+    era: u64,
+}
+
+impl Began {
+    /// At a revision, which such an era has made.
+    pub(super) fn at(revision: Revision, era: Option<&str>) -> Self {
+        Self { revision, era: xxh3_64(era.unwrap_or_default().as_bytes()) }
+    }
+}
+
 /// A decoded token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PageToken {
-    /// Revision of the first page.
-    pub(super) start: Revision,
+    /// When the list began. Whether the store has been there is not looked at here.
+    pub(super) start: Began,
     /// Where the next page begins, in the words of the rpc.
     pub(super) position: Vec<u8>,
 }
@@ -134,7 +151,8 @@ impl PageToken {
         bytes.push(binding.rpc as u8);
         bytes.extend_from_slice(&binding.query_hash.to_be_bytes());
         bytes.extend_from_slice(&binding.store_hash.to_be_bytes());
-        bytes.extend_from_slice(&self.start.0.to_be_bytes());
+        bytes.extend_from_slice(&self.start.revision.0.to_be_bytes());
+        bytes.extend_from_slice(&self.start.era.to_be_bytes());
         bytes.extend_from_slice(&self.position);
         let seal = hmac::sign(&binding.key.0, &bytes);
         bytes.extend_from_slice(seal.as_ref());
@@ -158,7 +176,8 @@ impl PageToken {
         }
         let Some((query_hash, rest)) = number(rest) else { return Err(malformed) };
         let Some((store_hash, rest)) = number(rest) else { return Err(malformed) };
-        let Some((start, position)) = number(rest) else { return Err(malformed) };
+        let Some((revision, rest)) = number(rest) else { return Err(malformed) };
+        let Some((era, position)) = number(rest) else { return Err(malformed) };
         if position.len() > POSITION_BYTES_MAX {
             return Err(malformed);
         }
@@ -173,7 +192,7 @@ impl PageToken {
         if hmac::verify(&binding.key.0, content, seal).is_err() {
             return Err(malformed);
         }
-        Ok(Self { start: Revision(start), position: position.to_vec() })
+        Ok(Self { start: Began { revision: Revision(revision), era }, position: position.to_vec() })
     }
 
     /// The position as a number.
@@ -197,7 +216,7 @@ mod tests {
     use super::*;
 
     fn token() -> PageToken {
-        PageToken { start: Revision(7), position: 42_i64.to_be_bytes().into() }
+        PageToken { start: Began::at(Revision(7), Some("e")), position: 42_i64.to_be_bytes().into() }
     }
 
     fn key() -> PageKey {
@@ -212,7 +231,7 @@ mod tests {
     fn check(asked: Binding, expected: &str) {
         let text = token().encode(&binding(Paged::Apps, "q", "s"));
         let found = match PageToken::decode(&text, &asked) {
-            Ok(found) => format!("{} {}", found.start, found.number().unwrap()),
+            Ok(found) => format!("{} {}", found.start.revision, found.number().unwrap()),
             Err(failure) => failure.name().to_owned(),
         };
         assert_eq!(found, expected);
@@ -269,9 +288,9 @@ mod tests {
         }
 
         #[test]
-        fn tokens_read_back(start: u64, position in proptest::collection::vec(any::<u8>(), 0..=512)) {
+        fn tokens_read_back(revision: u64, era: u64, position in proptest::collection::vec(any::<u8>(), 0..=512)) {
             let asked = binding(Paged::Search, "q", "s");
-            let token = PageToken { start: Revision(start), position };
+            let token = PageToken { start: Began { revision: Revision(revision), era }, position };
             let text = token.encode(&asked);
             prop_assert!(text.len() <= PAGE_TOKEN_BYTES_MAX);
             prop_assert_eq!(PageToken::decode(&text, &asked).unwrap(), token);
@@ -284,7 +303,8 @@ mod tests {
         use crate::fuzz_runner::{Target, run};
 
         let asked = binding(Paged::Apps, "q", "s");
-        let long = PageToken { start: Revision(u64::MAX), position: vec![7; POSITION_BYTES_MAX] };
+        let start = Began { revision: Revision(u64::MAX), era: u64::MAX };
+        let long = PageToken { start, position: vec![7; POSITION_BYTES_MAX] };
         run(&Target { name: "page_token", words: &["AQM", "-", "_", "=", "AAAA"], cost: 1 }, |input| {
             // The seal is made anew: what it guards is what is tested.
             let text = String::from_utf8_lossy(input);

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - A hit is read from the store when it is answered: a lagging index can miss, never resurrect.
 //! - A page shows a row once, whatever the index holds.
-//! - An index of another store is no index.
+//! - An index of another store, or of one that went another way from a backup on, is no index.
 //! - Searches run on blocking threads, a few at a time.
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,7 @@ use super::ask::{Answered, Ask, Call};
 use super::door;
 use super::errors::{Failure, of_search};
 use super::gaps::{Gaps, Wide};
-use super::listing::{bind, fitting, read_token};
+use super::listing::{began, bind, fitting, read_token};
 use super::page::{PageToken, Paged};
 use super::patience::Patience;
 use super::requests::Asked;
@@ -151,11 +151,16 @@ fn doc_kind(kind: v1::RowKind) -> Option<DocKind> {
     }
 }
 
-/// The index, if it is that of the store and has reached what the caller demands.
+/// The index, if it shows what the store was and has reached what the caller demands.
 fn usable_index(call: &Call) -> Result<(index::Reader, Revision), Failure> {
     let reader = call.view().search().get().ok_or(Failure::IndexRebuilding)?;
-    let mark = reader.mark().filter(|mark| mark.store_id == call.view().store_id());
-    let revision = Revision(mark.ok_or(Failure::IndexRebuilding)?.revision);
+    let mark = reader.mark().ok_or(Failure::IndexRebuilding)?;
+    let revision = Revision(mark.revision);
+    // After the mark: the store is never behind its index.
+    let is_of_past = |ask: &Ask<'_>| Ok(ask.snapshot.has_been_at(revision, &mark.era));
+    if mark.store_id != call.view().store_id() || !call.point(is_of_past)? {
+        return Err(Failure::IndexRebuilding);
+    }
     if revision.0 < call.at_least_revision() {
         let asked = call.at_least_revision();
         return Err(Failure::RevisionNotReached { what: "index", asked, revision });
@@ -224,7 +229,7 @@ fn run_search(call: &Call, request: &v1::SearchRequest) -> Result<Answered<v1::S
     let wanted = index::Query { text, offset, limit, facets: !query.facets.is_empty(), steps };
     let results = reader.search(&wanted).map_err(|error| of_search(error, query.prefix.len()))?;
     Ok(call.point_then(|ask| {
-        let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+        let start = began(ask, token.as_ref());
         let total = usize::try_from(results.total).unwrap_or(usize::MAX);
         let gaps = query.gaps(ask)?;
         let facets = facets(ask, &query.facets, results.facets.as_ref())?;

@@ -22,58 +22,60 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::{StoreError, meta};
 use crate::core::ids::Revision;
 
-/// Eras that are remembered: starts of the process within the time that changes are kept. Some 30 bytes each, read with every
-/// checkpoint.
+/// Eras that are remembered: starts of the process within the time that changes are kept. Some 30 bytes each, read by each
+/// connection after each commit.
 const ERAS_MAX: usize = 200;
 
 /// The name of the value.
-const NAME: &str = "eras";
+pub(super) const NAME: &str = "eras";
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Era {
-    name: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Era<'a> {
+    name: &'a str,
     /// The first revision that it made, or will make.
     first: Revision,
 }
 
-/// All that are remembered, oldest first.
+/// All that are remembered, oldest first. As they are stored: every answer asks for the newest, and hardly any for another, so
+/// that to take all apart would be in vain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Eras(Vec<Era>);
+pub(super) struct Eras(String);
 
 impl Eras {
+    /// Of the stored value.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// Reads them; none in a store that no process has opened for writing which knows of eras.
-    pub(super) fn read(sql: &Connection) -> Result<Self, StoreError> {
+    fn read(sql: &Connection) -> Result<Self, StoreError> {
         let mut select = sql.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
         let text: Option<String> = select.query_row([NAME], |row| row.get(0)).optional()?;
-        Ok(Self::parse(&text.unwrap_or_default()))
+        Ok(Self(text.unwrap_or_default()))
     }
 
     /// What is not understood is left out: whoever has seen revisions of it lists.
-    fn parse(text: &str) -> Self {
-        let era = |word: &str| {
+    fn each(&self) -> impl DoubleEndedIterator<Item = Era<'_>> {
+        self.0.split(' ').filter_map(|word| {
             let (name, first) = word.split_once(':')?;
-            Some(Era { name: name.to_owned(), first: Revision(first.parse().ok()?) })
-        };
-        Self(text.split(' ').filter_map(era).collect())
+            Some(Era { name, first: Revision(first.parse().ok()?) })
+        })
     }
 
-    fn text(&self) -> String {
-        let words: Vec<String> = self.0.iter().map(|era| format!("{}:{}", era.name, era.first.0)).collect();
-        words.join(" ")
-    }
-
-    /// The era that made a revision; `None` where that is not known.
+    /// The era that made a revision, or that will make it unless the store is opened for writing before; `None` where that is
+    /// not known.
     pub(super) fn of(&self, revision: Revision) -> Option<&str> {
-        let behind = self.0.partition_point(|era| era.first <= revision);
-        self.0.get(behind.checked_sub(1)?).map(|era| era.name.as_str())
+        self.each().rev().find(|era| era.first <= revision).map(|era| era.name)
     }
 
-    /// Adds the one that begins behind `newest`.
-    fn add(&mut self, name: String, newest: Revision) {
-        self.0.retain(|era| era.first <= newest);
-        let excess = (self.0.len() + 1).saturating_sub(ERAS_MAX);
-        self.0.drain(..excess);
-        self.0.push(Era { name, first: Revision(newest.0 + 1) });
+    /// The same and the one that begins behind `newest`.
+    fn and(&self, name: &str, newest: Revision) -> Self {
+        let mut eras: Vec<Era<'_>> = self.each().filter(|era| era.first <= newest).collect();
+        let excess = (eras.len() + 1).saturating_sub(ERAS_MAX);
+        eras.drain(..excess);
+        eras.push(Era { name, first: Revision(newest.0 + 1) });
+        let words: Vec<String> = eras.iter().map(|era| format!("{}:{}", era.name, era.first.0)).collect();
+        Self(words.join(" "))
     }
 
     /// Begins one for the process that is about to write; it is stored when this returns.
@@ -81,9 +83,13 @@ impl Eras {
         let mut random = [0; 8];
         let filled = SystemRandom::new().fill(&mut random);
         filled.map_err(|_| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
-        let mut eras = Self::read(sql)?;
-        eras.add(random.iter().map(|byte| format!("{byte:02x}")).collect(), newest);
-        meta::put_text(sql, NAME, &eras.text())
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        meta::put_text(sql, NAME, &Self::read(sql)?.and(&name, newest).0)
+    }
+
+    /// As the index takes them: names and first revisions, oldest first.
+    pub(super) fn list(&self) -> Vec<(String, Revision)> {
+        self.each().map(|era| (era.name.to_owned(), era.first)).collect()
     }
 }
 
@@ -92,7 +98,7 @@ mod tests {
     use super::*;
 
     fn eras(text: &str) -> Eras {
-        Eras::parse(text)
+        Eras::of_text(text)
     }
 
     #[test]
@@ -114,10 +120,7 @@ mod tests {
     fn only_eras_that_made_something_are_kept() {
         #[track_caller]
         fn check(before: &str, newest: u64, expected: &str) {
-            let mut eras = eras(before);
-            eras.add("new".to_owned(), Revision(newest));
-            assert_eq!(eras.text(), expected);
-            assert_eq!(Eras::parse(&eras.text()), eras);
+            assert_eq!(eras(before).and("new", Revision(newest)), eras(expected));
         }
         check("", 0, "new:1");
         check("", 17, "new:18");
@@ -130,8 +133,8 @@ mod tests {
     fn they_do_not_grow_without_bound() {
         let mut eras = Eras::default();
         for revision in 0..10 * ERAS_MAX as u64 {
-            eras.add(format!("{revision:016x}"), Revision(revision));
-            assert!(eras.0.len() <= ERAS_MAX);
+            eras = eras.and(&format!("{revision:016x}"), Revision(revision));
+            assert!(eras.list().len() <= ERAS_MAX);
         }
         assert_eq!(eras.of(Revision(9 * ERAS_MAX as u64)), None);
         assert_eq!(eras.of(Revision(10 * ERAS_MAX as u64)), Some(format!("{:016x}", 10 * ERAS_MAX - 1).as_str()));
@@ -139,18 +142,18 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_left_out() {
-        assert_eq!(eras("a:4 nonsense b:x :: c:9"), eras("a:4 c:9"));
+        let odd = eras("a:4 nonsense b:x :: c:9");
+        assert_eq!(odd.list(), eras("a:4 c:9").list());
+        assert_eq!(odd.and("d", Revision(9)), eras("a:4 c:9 d:10"));
+        assert_eq!((odd.of(Revision(8)), odd.of(Revision(9))), (Some("a"), Some("c")));
     }
 
     /// A backup that was put back: what was seen after it was made is of another era, whatever the store has reached since.
     #[test]
     fn a_revision_that_comes_again_is_of_another_era() {
-        let mut live = Eras::default();
-        live.add("a".to_owned(), Revision(0));
-        live.add("b".to_owned(), Revision(100));
+        let live = Eras::default().and("a", Revision(0)).and("b", Revision(100));
         // Made at revision 120, within the era `b`; then the live store went on to 150.
-        let (mut restored, newest) = (live.clone(), Revision(120));
-        restored.add("c".to_owned(), newest);
+        let restored = live.and("c", Revision(120));
         for (revision, is_same) in [(1, true), (100, true), (101, true), (120, true), (121, false), (150, false)] {
             let revision = Revision(revision);
             assert_eq!(restored.of(revision) == live.of(revision), is_same, "{revision:?}");

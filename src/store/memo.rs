@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 
 use super::StoreError;
+use super::eras::{self, Eras};
 use crate::core::ids::{AppId, OrgId, Revision, Timestamp};
 
 /// Single values and surrogates.
@@ -19,6 +20,7 @@ pub(super) struct Memo {
     /// `PRAGMA data_version` of the snapshot that the rest was read in.
     version: Option<i64>,
     pub(super) head: Head,
+    pub(super) eras: Eras,
     /// Surrogates of apps that were asked for. No more of them than there are apps.
     pub(super) apps: RefCell<HashMap<AppId, i64>>,
     pub(super) everyone: OnceCell<Option<i64>>,
@@ -42,7 +44,8 @@ impl Memo {
     pub(super) fn as_of(&mut self, sql: &Connection) -> Result<(), StoreError> {
         let version = sql.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
         if self.version != Some(version) {
-            *self = Self { version: None, head: Head::read(sql)?, ..Self::default() };
+            let (head, eras) = Head::read(sql)?;
+            *self = Self { version: None, head, eras, ..Self::default() };
             self.version = Some(version);
         }
         Ok(())
@@ -50,14 +53,19 @@ impl Memo {
 }
 
 impl Head {
-    fn read(sql: &Connection) -> Result<Self, StoreError> {
-        let mut head = Self::default();
+    /// With the eras, one of which every answer tells as well: in the same statement.
+    fn read(sql: &Connection) -> Result<(Self, Eras), StoreError> {
+        let (mut head, mut eras) = (Self::default(), Eras::default());
         let mut select = sql.prepare_cached(
             "SELECT name, value FROM meta WHERE name IN ('revision', 'crawl_completed_at', 'observed_through', \
-             'observed_by_our_clock', 'apps_revision')",
+             'observed_by_our_clock', 'apps_revision', 'eras')",
         )?;
         let mut rows = select.query(())?;
         while let Some(row) = rows.next()? {
+            if row.get_ref(0)?.as_str().unwrap_or_default() == eras::NAME {
+                eras = Eras::of_text(row.get_ref(1)?.as_str().unwrap_or_default());
+                continue;
+            }
             let value: i64 = row.get(1)?;
             let time = Some(Timestamp::from_millis(value));
             let revision = Revision(u64::try_from(value).unwrap_or_default());
@@ -70,7 +78,7 @@ impl Head {
                 _ => {}
             }
         }
-        Ok(head)
+        Ok((head, eras))
     }
 }
 

@@ -1,15 +1,17 @@
 //! Files that are gone or damaged: what is derived is made anew, the store itself is never guessed at.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use okta_idmap::engine::EngineError;
 use okta_idmap::engine::index::Follower;
 use okta_idmap::store::{ChangeRetention, Store, StoreConfig, StoreError};
+use okta_sim::NewUser;
+use okta_sim::org::UserStatus;
 
 use crate::harness::World;
 
-fn index_files(world: &World) -> Vec<std::path::PathBuf> {
+fn index_files(world: &World) -> Vec<PathBuf> {
     fs::read_dir(world.settings().index_dir()).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
@@ -83,6 +85,65 @@ async fn an_index_is_built_beside_the_one_that_is_searched() {
     assert_eq!(seen(&follower), before);
     drop(follower);
     world.assert_equal();
+}
+
+/// The index as it is, put into the place where one was.
+fn copy_index(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// A store that is put back from a backup has grown beyond its index, which shows what came after the backup.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_of_what_a_backup_does_not_have_is_made_anew() {
+    let world = World::paged(40, 407);
+    let (settings, index) = (world.settings(), world.settings().index_dir());
+    let kept = |name: &str| world.dir.path().join(name);
+    let create = |login: &str| {
+        let user = NewUser::new(&format!("{login}@acme.example")).status(UserStatus::Active);
+        world.server.sim().org.create_user(&user).unwrap()
+    };
+    world.sync_whole().await;
+    let backup = fs::read(world.store_file()).unwrap();
+    copy_index(&index, &kept("then"));
+    let before = world.meta().revision;
+    let gone = create("gone");
+    world.sync_whole().await;
+    copy_index(&index, &kept("future"));
+    let future = world.meta().revision;
+    assert!(future > before);
+
+    // The user has never been in what goes on from the backup.
+    for _ in 0..2 {
+        let mut sim = world.server.sim();
+        sim.org.delete_user(gone).unwrap();
+        sim.org.run_all_jobs();
+    }
+    for file in ["store.sqlite-wal", "store.sqlite-shm"] {
+        let _ = fs::remove_file(settings.dir.join(file));
+    }
+    fs::write(world.store_file(), &backup).unwrap();
+    let mut number = 0;
+    while number == 0 || world.meta().revision <= future {
+        number += 1;
+        create(&format!("new{number}"));
+        world.sync_whole().await;
+    }
+    let open = || Follower::open(&settings, &world.reader()).unwrap();
+    copy_index(&index, &kept("now"));
+    for (name, expected) in [("now", Some(world.meta().revision)), ("then", Some(before)), ("future", None)] {
+        copy_index(&kept(name), &index);
+        let mut follower = open();
+        assert_eq!(follower.mark(), expected, "{name}");
+        assert_eq!(follower.searcher().is_some(), expected.is_some(), "{name}");
+        follower.catch_up(&|| true).unwrap();
+        drop(follower);
+        world.assert_equal();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

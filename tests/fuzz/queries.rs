@@ -39,7 +39,7 @@ const WORDS: &[&str] = &[
 
 /// A small index: ten users and an app.
 fn index(dir: &std::path::Path) -> Reader {
-    let expect = Expect { store_id: "fuzz".into(), revisions: 0..=1 };
+    let expect = Expect { store_id: "fuzz".into(), eras: Vec::new(), revisions: 0..=1 };
     let (Opened::Ready(index, _) | Opened::Rebuild(index, _)) = open(dir, &expect).unwrap();
     let mut writer = index.writer(HEAP_BYTES_MIN).unwrap();
     for number in 0..10 {
@@ -50,7 +50,7 @@ fn index(dir: &std::path::Path) -> Reader {
         writer.put(&doc).unwrap();
     }
     writer.put(&IndexDoc::new(DocKind::App, "app/0oa1", "Jira Cloud")).unwrap();
-    writer.commit_at(&Mark { store_id: "fuzz".into(), revision: 1 }).unwrap();
+    writer.commit_at(&Mark { store_id: "fuzz".into(), era: String::new(), revision: 1 }).unwrap();
     let reader = index.reader();
     reader.refresh().unwrap();
     reader

@@ -29,11 +29,14 @@ async fn contexts_are_honoured() {
     let revision = world.revision();
     let store_id = world.view().store_id().to_owned();
     let empty = v1::RequestContext::default;
+    let era = client.get_user(v1::GetUserRequest { context: None, user: user_by_id("00u0002") }).await.unwrap();
+    let era = era.into_inner().meta.unwrap().era;
     let staleness = |seconds: i64, nanos: i32| Some(prost_types::Duration { seconds, nanos });
     let good = [
         empty(),
         v1::RequestContext { org: "acme".to_owned(), ..empty() },
         v1::RequestContext { at_least_revision: revision, store_id: store_id.clone(), ..empty() },
+        v1::RequestContext { at_least_revision: revision, era: era.clone(), ..empty() },
         v1::RequestContext { max_staleness: staleness(0, 0), ..empty() }, // The log was followed up to now.
     ];
     for context in good {
@@ -42,6 +45,7 @@ async fn contexts_are_honoured() {
     }
     let not_reached = format!("FailedPrecondition REVISION_NOT_REACHED - revision={revision}");
     let replaced = format!("FailedPrecondition STORE_REPLACED - store_id={store_id}");
+    let restored = format!("FailedPrecondition STORE_RESTORED - era={era} revision={revision}");
     let bad = [
         (v1::RequestContext { org: "nobody".to_owned(), ..empty() }, "NotFound ORG_UNKNOWN -"),
         (v1::RequestContext { org: "x".repeat(65), ..empty() }, "InvalidArgument FIELD_INVALID context.org"),
@@ -51,7 +55,16 @@ async fn contexts_are_honoured() {
             v1::RequestContext { max_staleness: staleness(-1, 0), ..empty() },
             "InvalidArgument FIELD_INVALID context.max_staleness",
         ),
+        (
+            v1::RequestContext { era: "x".to_owned(), at_least_revision: revision, store_id: store_id.clone(), ..empty() },
+            restored.as_str(),
+        ),
+        (v1::RequestContext { era: era.clone(), ..empty() }, "InvalidArgument FIELD_INVALID context.era"),
         (v1::RequestContext { store_id: "x".repeat(65), ..empty() }, "InvalidArgument FIELD_INVALID context.store_id"),
+        (
+            v1::RequestContext { era: "x".repeat(65), at_least_revision: 1, ..empty() },
+            "InvalidArgument FIELD_INVALID context.era",
+        ),
     ];
     for (context, expected) in bad {
         let request = v1::GetUserRequest { context: Some(context), user: user_by_id("00u0002") };

@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::changes::{next, too_old, watch};
-use super::world::{Server, World, user, user_id};
+use super::world::{Server, World, account, app_by_id, user, user_id};
 
 /// The first checkpoint at a revision, of a stream that begins there.
 async fn checkpoint(server: &Server, world: &World) -> v1::Checkpoint {
@@ -38,6 +38,38 @@ fn position(checkpoint: &v1::Checkpoint) -> v1::ChangePosition {
 
 async fn list(server: &Server, request: v1::ListChangesRequest) -> Result<v1::ListChangesResponse, Status> {
     Ok(server.changes().await.list_changes(request).await?.into_inner())
+}
+
+fn shown(status: &Status) -> String {
+    let details = status.get_error_details();
+    format!("{:?} {}", status.code(), details.error_info().unwrap().reason)
+}
+
+/// What a look-up says of itself that is not to be of before another answer.
+async fn ask(server: &Server, not_before: &v1::ResponseMeta) -> Result<v1::ResponseMeta, Status> {
+    let context = Some(v1::RequestContext::not_before(not_before));
+    let request = v1::ResolveAccountRequest {
+        context,
+        account: account("0oaeu", "user4", v1::IdentifierKind::Unspecified),
+        ..Default::default()
+    };
+    Ok(server.lookup().await.resolve_account(request).await?.into_inner().meta.unwrap())
+}
+
+async fn search(server: &Server, not_before: &v1::ResponseMeta) -> Result<Vec<v1::SearchHit>, Status> {
+    let context = Some(v1::RequestContext::not_before(not_before));
+    let request = v1::SearchRequest { context, query: "id:00u0004".to_owned(), ..Default::default() };
+    Ok(server.search().await.search(request).await?.into_inner().hits)
+}
+
+async fn apps(server: &Server, page_token: &str) -> Result<v1::ListAppUsersResponse, Status> {
+    let request = v1::ListAppUsersRequest {
+        app: app_by_id("0oaeu"),
+        page_size: 10,
+        page_token: page_token.to_owned(),
+        ..Default::default()
+    };
+    Ok(server.lookup().await.list_app_users(request).await?.into_inner())
 }
 
 /// Whether both rpcs go on from there: with the changes behind it, up to where the store is.
@@ -106,6 +138,72 @@ async fn who_has_seen_more_than_a_backup_has_begins_anew() {
     let events = next(&mut stream).await;
     let [v1::ChangeEvent { event: Some(Event::TooOld(told)), .. }] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(told.reason(), v1::TooOldReason::StoreRestored);
+}
+
+/// Answers, demands on them, pages and the index, when a store was put back from a backup and has passed what it was at.
+#[tokio::test]
+async fn what_was_told_before_a_backup_was_put_back_is_no_past() {
+    let mut world = World::crawled().await;
+    let nothing = v1::ResponseMeta::default();
+    let server = world.serve().await;
+    let first = ask(&server, &nothing).await.unwrap();
+    assert_eq!((first.revision, first.era.len()), (world.revision(), 16));
+    let first_page = apps(&server, "").await.unwrap();
+    // Every answer says the same of itself.
+    assert_eq!(first_page.meta.as_ref().unwrap().era, first.era);
+    let told = checkpoint(&server, &world).await;
+    assert_eq!((&told.era, &told.meta.as_ref().unwrap().era), (&first.era, &first.era));
+    server.stop().await;
+    let backup = world.reopen(None);
+    world.put(vec![Row::User(user(1_001)), Row::User(user(1_002))]).await;
+    world.put(vec![Row::User(user(1_003))]).await;
+    world.index();
+    let server = world.serve().await;
+    let second = ask(&server, &first).await.unwrap();
+    assert!(second.era != first.era && second.revision > first.revision);
+    assert_eq!(search(&server, &second).await.unwrap().len(), 1);
+    let second_page = apps(&server, "").await.unwrap();
+    assert!(!second_page.next_page_token.is_empty());
+    // Begun before a restart: it goes on.
+    apps(&server, &first_page.next_page_token).await.unwrap();
+    // A revision that this process is about to make is waited for.
+    let next = v1::ResponseMeta { revision: second.revision + 1, ..second.clone() };
+    assert_eq!(shown(&ask(&server, &next).await.unwrap_err()), "FailedPrecondition REVISION_NOT_REACHED");
+    server.stop().await;
+
+    world.reopen(Some(&backup));
+    // Behind it, at the very revision, and beyond.
+    let mut grown = 0;
+    for beyond in [0, second.revision, second.revision + 5] {
+        while world.revision() < beyond {
+            grown += 1;
+            world.put(vec![Row::User(user(2_000 + grown))]).await;
+        }
+        let server = world.serve().await;
+        let third = ask(&server, &first).await.unwrap();
+        assert_eq!(third.revision, world.revision());
+        let refused = ask(&server, &second).await.unwrap_err();
+        assert_eq!(shown(&refused), "FailedPrecondition STORE_RESTORED", "{beyond}");
+        let metadata = refused.get_error_details().error_info().unwrap().metadata.clone();
+        assert_eq!((metadata["revision"].clone(), &metadata["era"]), (third.revision.to_string(), &third.era));
+        // Who does not say the era is told nothing of it, as the documents have it.
+        let bare = v1::ResponseMeta { era: String::new(), ..second.clone() };
+        let expected = if beyond == 0 { Err("FailedPrecondition REVISION_NOT_REACHED".to_owned()) } else { Ok(()) };
+        assert_eq!(ask(&server, &bare).await.map(|_| ()).map_err(|status| shown(&status)), expected, "{beyond}");
+        // The index of the future, at a revision that the store has or will have.
+        assert_eq!(shown(&search(&server, &nothing).await.unwrap_err()), "Unavailable INDEX_REBUILDING", "{beyond}");
+        let request = v1::GetStatusRequest::default();
+        let status = server.coverage().await.get_status(request).await.unwrap().into_inner().status.unwrap();
+        assert_eq!(status.index.unwrap().state(), v1::IndexState::Rebuilding, "{beyond}");
+        apps(&server, &first_page.next_page_token).await.unwrap();
+        let expired = apps(&server, &second_page.next_page_token).await.unwrap_err();
+        assert_eq!(shown(&expired), "FailedPrecondition PAGE_TOKEN_EXPIRED", "{beyond}");
+        server.stop().await;
+    }
+    world.index();
+    let server = world.serve().await;
+    let now = ask(&server, &first).await.unwrap();
+    assert_eq!(search(&server, &now).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use okta_idmap::serve::{
     mapping_key, serve, user_key,
 };
 use okta_idmap::store::{ChangeRetention, STORE_FILE, Store, StoreConfig};
-use okta_idmap_index::{DocKind, Expect, HEAP_BYTES_MIN, IndexDoc, Mark, Opened};
+use okta_idmap_index::{DocKind, Era, Expect, HEAP_BYTES_MIN, IndexDoc, Mark, Opened};
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::admin_client::AdminClient;
@@ -306,8 +306,10 @@ impl World {
     pub(crate) fn index_and(&self, further: &[IndexDoc]) {
         let store_id = self.view().store_id().to_owned();
         let revision = self.revision();
+        let (eras, era) = self.store.reader.read(|snapshot| Ok((snapshot.eras(), snapshot.era_of(Revision(revision)).map(str::to_owned)))).unwrap();
+        let eras = eras.into_iter().map(|(name, first)| Era { name, first: first.0 }).collect();
         let dir = self.dir.path().join("index");
-        let expect = Expect { store_id: store_id.clone(), revisions: 0..=revision };
+        let expect = Expect { store_id: store_id.clone(), eras, revisions: 0..=revision };
         let index = match okta_idmap_index::open(&dir, &expect).unwrap() {
             Opened::Ready(index, _) | Opened::Rebuild(index, _) => index,
         };
@@ -318,7 +320,7 @@ impl World {
         for doc in further {
             writer.put_new(doc).unwrap();
         }
-        writer.commit_at(&Mark { store_id, revision }).unwrap();
+        writer.commit_at(&Mark { store_id, era: era.unwrap(), revision }).unwrap();
         writer.finish().unwrap();
         self.search.set(Some(index.reader()));
     }

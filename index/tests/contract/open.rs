@@ -6,7 +6,7 @@ use std::path::Path;
 use okta_idmap_index::{Expect, HEAP_BYTES_MIN, IndexError, Opened, RebuildReason, open, open_read_only};
 use tempfile::TempDir;
 
-use crate::world::{STORE, World, expect_up_to, index_of, mark, user};
+use crate::world::{ERA, STORE, World, eras, expect_up_to, index_of, mark, user};
 
 /// A closed index at revision 5 with one document.
 fn closed_index() -> TempDir {
@@ -65,7 +65,7 @@ fn usable_indexes_are_used() {
     check(|_| {}, "ready at 5 with 1 documents");
     check(|dir| fs::write(dir.join("notes.txt"), "mine").expect("write"), "ready at 5 with 1 documents");
     let dir = closed_index();
-    let exactly = Expect { store_id: STORE.to_owned(), revisions: 5..=5 };
+    let exactly = Expect { revisions: 5..=5, ..expect_up_to(9) };
     assert_eq!(outcome(dir.path(), &exactly), "ready at 5 with 1 documents");
 }
 
@@ -80,8 +80,11 @@ fn what_is_missing_is_made() {
 #[test]
 fn marks_are_judged() {
     let dir = closed_index();
-    let expect =
-        |store_id: &str, oldest: u64, newest: u64| Expect { store_id: store_id.to_owned(), revisions: oldest..=newest };
+    let expect = |store_id: &str, oldest: u64, newest: u64| Expect {
+        store_id: store_id.to_owned(),
+        revisions: oldest..=newest,
+        ..expect_up_to(9)
+    };
     for (expect, expected) in [
         (expect("store-2", 0, 9), "rebuild: the index belongs to store \"store-1\""),
         (expect(STORE, 0, 4), "rebuild: the index is at revision 5, ahead of the store at 4"),
@@ -97,6 +100,42 @@ fn marks_are_judged() {
         |dir| replace_in(&dir.join("meta.json"), "\\\"schema\\\":2", "\\\"schema\\\":-1"),
         "rebuild: the index is damaged: read mark",
     );
+}
+
+/// The index is at revision 5 of an era; the store is at 9.
+#[test]
+fn an_index_of_another_past_is_made_anew() {
+    #[track_caller]
+    fn check(store: &[(&str, u64)], expected: &str) {
+        let dir = closed_index();
+        let expect = Expect { eras: eras(store), ..expect_up_to(9) };
+        let found = match open(dir.path(), &expect).expect("open") {
+            Opened::Ready(_, mark) => format!("ready at {}", mark.revision),
+            Opened::Rebuild(_, reason) => reason.to_string(),
+        };
+        assert_eq!(found, expected);
+    }
+    let restored =
+        "the index is at revision 5 of era \"e\", which the store does not have: it was restored from a backup";
+    check(&[(ERA, 5)], "ready at 5");
+    check(&[("a", 0), (ERA, 3)], "ready at 5");
+    // A backup of later on; or no backup, and a start of the store since.
+    check(&[("a", 0), (ERA, 3), ("b", 6)], "ready at 5");
+    // A backup of before the index, which has grown since.
+    check(&[("a", 0), (ERA, 3), ("b", 5)], restored);
+    check(&[("a", 0), ("b", 3)], restored);
+    // So long ago that the store has forgotten it, or never knew.
+    check(&[("b", 6)], restored);
+    check(&[], restored);
+}
+
+#[test]
+fn a_mark_without_an_era_is_not_believed() {
+    let era = "\\\"era\\\":\\\"e\\\",";
+    let expected = "rebuild: the index does not say of which era its revision 5 is";
+    // As earlier versions wrote it, and of a store that knew none.
+    check(|dir| replace_in(&dir.join("meta.json"), era, ""), expected);
+    check(|dir| replace_in(&dir.join("meta.json"), era, "\\\"era\\\":\\\"\\\","), expected);
 }
 
 #[test]
@@ -171,7 +210,7 @@ fn temporary_files_of_a_crash_are_ours() {
 fn one_owner_at_a_time() {
     let dir = closed_index();
     let owner = index_of(open(dir.path(), &expect_up_to(9)).expect("open"));
-    let other_store = Expect { store_id: "other".to_owned(), revisions: 0..=9 };
+    let other_store = Expect { store_id: "other".to_owned(), ..expect_up_to(9) };
     assert!(
         matches!(open(dir.path(), &other_store), Err(IndexError::Locked { .. })),
         "must not be emptied under its owner"
@@ -208,7 +247,7 @@ fn others_read_while_the_owner_writes() {
     assert_eq!(other.all_keys().expect("keys"), ["user/0", "user/1"]);
     let World { dir, index } = world;
     drop((writer, index));
-    let other_store = Expect { store_id: "other".to_owned(), revisions: 0..=9 };
+    let other_store = Expect { store_id: "other".to_owned(), ..expect_up_to(9) };
     let rebuilt = index_of(open(dir.path(), &other_store).expect("open"));
     assert_eq!(other.all_keys().expect("the old view stays"), ["user/0", "user/1"]);
     assert_eq!(other.refresh().expect("refresh"), None);

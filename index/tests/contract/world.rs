@@ -1,18 +1,25 @@
 //! Small indexes for the other modules. Entry point: [`World`].
 
 use okta_idmap_index::{
-    DocKind, Expect, HEAP_BYTES_MIN, Index, IndexDoc, Mark, Opened, Query, Reader, SuggestQuery, open,
+    DocKind, Era, Expect, HEAP_BYTES_MIN, Index, IndexDoc, Mark, Opened, Query, Reader, SuggestQuery, open,
 };
 use tempfile::TempDir;
 
 pub(crate) const STORE: &str = "store-1";
 
+/// The era of all revisions.
+pub(crate) const ERA: &str = "e";
+
+pub(crate) fn eras(all: &[(&str, u64)]) -> Vec<Era> {
+    all.iter().map(|(name, first)| Era { name: (*name).to_owned(), first: *first }).collect()
+}
+
 pub(crate) fn expect_up_to(newest: u64) -> Expect {
-    Expect { store_id: STORE.to_owned(), revisions: 0..=newest }
+    Expect { store_id: STORE.to_owned(), eras: eras(&[(ERA, 0)]), revisions: 0..=newest }
 }
 
 pub(crate) fn mark(revision: u64) -> Mark {
-    Mark { store_id: STORE.to_owned(), revision }
+    Mark { store_id: STORE.to_owned(), era: ERA.to_owned(), revision }
 }
 
 /// The index of an [`Opened`], whichever it is.

@@ -19,6 +19,12 @@ pub struct RequestContext {
     /// of different stores cannot be compared. Empty: not checked. Another store: FAILED_PRECONDITION (STORE_REPLACED).
     #[prost(string, tag = "4")]
     pub store_id: ::prost::alloc::string::String,
+    /// The era of `at_least_revision`, as `ResponseMeta.era` gave it, at most 64 bytes. A store that was put back from a
+    /// backup comes by the same revisions again, with other content: with the era a store that did not come from that very
+    /// revision, or no longer remembers who made it, answers FAILED_PRECONDITION (STORE_RESTORED) at once; without it
+    /// (empty) it is not checked. INVALID_ARGUMENT without `at_least_revision`.
+    #[prost(string, tag = "5")]
+    pub era: ::prost::alloc::string::String,
 }
 /// What every answer says about itself: from when it is and what it could not see.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -27,7 +33,7 @@ pub struct ResponseMeta {
     #[prost(string, tag = "1")]
     pub org: ::prost::alloc::string::String,
     /// Revision of the org's store that answered: strictly increasing over the life of a store, restarts included. 0: the
-    /// store is empty. Usable as `RequestContext.at_least_revision`.
+    /// store is empty. Usable as `RequestContext.at_least_revision`, together with `store_id` and `era`.
     #[prost(uint64, tag = "2")]
     pub revision: u64,
     /// Time in the org's System Log up to which its events have been followed, by Okta's clock. Unset: not yet followed.
@@ -50,6 +56,10 @@ pub struct ResponseMeta {
     /// Identity of the store that `revision` counts in. A store that is made anew gets another id.
     #[prost(string, tag = "8")]
     pub store_id: ::prost::alloc::string::String,
+    /// The era of `revision`: what one process has written, from one start to the next. A revision and its era are always
+    /// the same content. Opaque; empty for revision 0 and for revisions that an earlier version of the server has made.
+    #[prost(string, tag = "9")]
+    pub era: ::prost::alloc::string::String,
 }
 /// Why one item of a batch has no answer, while the others have theirs. As google.rpc.Status, without its Any.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -180,6 +190,10 @@ pub enum ErrorReason {
     /// RESOURCE_EXHAUSTED: there are 10000 overrides already, or 20 of the app for spellings and kinds of one name
     /// (Admin.SetOverride).
     TooManyOverrides = 31,
+    /// FAILED_PRECONDITION: the store did not come from `at_least_revision` of that `era`: it was put back from a backup
+    /// (what was seen after that is not in it), or the revision is of more than 200 starts of the server ago. Ask without
+    /// the demand, and take what follows from earlier answers again; metadata `revision` and `era`: where the store is.
+    StoreRestored = 32,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -220,6 +234,7 @@ impl ErrorReason {
             Self::OverrideUnknown => "ERROR_REASON_OVERRIDE_UNKNOWN",
             Self::OverrideConfigured => "ERROR_REASON_OVERRIDE_CONFIGURED",
             Self::TooManyOverrides => "ERROR_REASON_TOO_MANY_OVERRIDES",
+            Self::StoreRestored => "ERROR_REASON_STORE_RESTORED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -257,6 +272,7 @@ impl ErrorReason {
             "ERROR_REASON_OVERRIDE_UNKNOWN" => Some(Self::OverrideUnknown),
             "ERROR_REASON_OVERRIDE_CONFIGURED" => Some(Self::OverrideConfigured),
             "ERROR_REASON_TOO_MANY_OVERRIDES" => Some(Self::TooManyOverrides),
+            "ERROR_REASON_STORE_RESTORED" => Some(Self::StoreRestored),
             _ => None,
         }
     }

@@ -187,9 +187,11 @@ impl Draft {
 
     fn checkpoint(&mut self, checkpoint: v1::Checkpoint) -> Result<Step, MirrorError> {
         let v1::Checkpoint { meta, resolution, era, policy_id } = checkpoint;
-        let (Some(meta), Some(mark)) = (meta, resolution) else {
+        let (Some(mut meta), Some(mark)) = (meta, resolution) else {
             return Err(MirrorError::ServerTooOld);
         };
+        // Servers did not always say it there, too.
+        meta.era.clone_from(&era);
         if self.is_open || matches!(self.what, What::Listing { is_listed: false, .. }) {
             return Err(unexpected("a checkpoint"));
         }
@@ -199,7 +201,7 @@ impl Draft {
         let served_at = mark.served_at.as_ref().map(decode::time).ok_or_else(|| unexpected("no time"))?;
         let observed_at = mark.observed_at.as_ref().map(decode::time);
         let keeps_filtered_names = mark.keeps_filtered_names;
-        let mark = Mark { meta, served_at, observed_at, keeps_filtered_names, era, policy_id };
+        let mark = Mark { meta, served_at, observed_at, keeps_filtered_names, policy_id };
         let policy = self.policy.take().map(decode::policy).transpose()?;
         let coverage = std::mem::take(&mut self.coverage);
         let what = std::mem::replace(&mut self.what, What::Following(Changed::default()));

@@ -61,7 +61,8 @@ impl Mirror {
             observed_at: self.mark.observed_at.map(timestamp),
             keeps_filtered_names: self.mark.keeps_filtered_names,
         };
-        let Mark { meta, era, policy_id, .. } = self.mark.clone();
+        let Mark { meta, policy_id, .. } = self.mark.clone();
+        let era = meta.era.clone();
         let checkpoint = v1::Checkpoint { meta: Some(meta), resolution: Some(resolution), era, policy_id };
         let _ = take(Event::SnapshotEnd(v1::SnapshotEnd { revision })) && take(Event::Checkpoint(checkpoint));
     }

@@ -92,8 +92,7 @@ struct Mark {
     served_at: Timestamp,
     observed_at: Option<Timestamp>,
     keeps_filtered_names: bool,
-    /// The era of the revision, and the policy in one word, as the checkpoint said.
-    era: String,
+    /// The policy in one word, as the checkpoint said.
     policy_id: String,
 }
 
@@ -139,8 +138,16 @@ impl Mirror {
 
     /// Where a stream goes on from this state.
     pub fn position(&self) -> v1::ChangePosition {
-        let v1::ResponseMeta { revision, store_id, .. } = &self.mark.meta;
-        v1::ChangePosition { revision: *revision, store_id: store_id.clone(), era: self.mark.era.clone() }
+        let v1::ResponseMeta { revision, store_id, era, .. } = &self.mark.meta;
+        v1::ChangePosition { revision: *revision, store_id: store_id.clone(), era: era.clone() }
+    }
+
+    /// Whether this state is what a context demands, or came of it. Of another era only the server knows whether it came before.
+    pub(crate) fn is_at_least(&self, context: &v1::RequestContext) -> bool {
+        let meta = &self.mark.meta;
+        context.at_least_revision <= meta.revision
+            && (context.store_id.is_empty() || context.store_id == meta.store_id)
+            && (context.era.is_empty() || (context.at_least_revision > 0 && context.era == meta.era))
     }
 
     /// The configuration of the server that this state answers by, in one word: see `Checkpoint.policy_id`. Where it is another

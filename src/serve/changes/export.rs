@@ -8,7 +8,7 @@ use super::super::ask::Call;
 use super::super::errors::Failure;
 use super::super::orgs::OrgView;
 use super::lines::Told;
-use super::rows::{checkpoint_meta, era_of, kind_of, row_counts, snapshot_page};
+use super::rows::{checkpoint_meta, kind_of, row_counts, snapshot_page};
 use crate::core::ids::Timestamp;
 use crate::core::model::Kind;
 
@@ -64,7 +64,7 @@ pub fn export(
         }
     };
     let read = Call::at(view.clone(), now).point(|ask| {
-        let (meta, era) = (checkpoint_meta(ask)?, era_of(ask, ask.snapshot.revision())?);
+        let (meta, era) = (checkpoint_meta(ask)?, ask.era_of(ask.snapshot.revision()));
         let row_counts = row_counts(ask, wanted.iter().copied())?;
         if !take(ExportPart::Begin { meta, era, row_counts }) {
             return Ok(());

@@ -3,29 +3,27 @@
 //! Entry point: [`list_changes`].
 //!
 //! Invariants:
-//! - A call chain ends at the revision that the store had when it began; the token carries it, and what was observed then. Where
-//!   the store was put back to an earlier state meanwhile, the token has expired.
+//! - A call chain ends at the revision that the store had when it began; the token carries it, and what was observed then.
 //! - One call reads one piece of the log, or one page of rows: a filter that lets little through makes short pages.
 //! - A page ends between two lines of the log. A token whose next line is no longer in the log has expired.
 
 use okta_idmap_proto::v1::{self, change_event::Event};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
-use super::super::listing::{bind, fitting, read_token};
-use super::super::page::{PageToken, Paged};
+use super::super::listing::{began, bind, fitting, read_token};
+use super::super::page::{Began, PageToken, Paged};
 use super::lines::{Kinds, Place, window};
 use super::rows::{
-    Begin, Start, begin, checkpoint, era_of, event, events, read_kinds, read_piece, snapshot_begin, snapshot_end,
+    Begin, Start, begin, checkpoint, event, events, read_kinds, read_piece, snapshot_begin, snapshot_end,
     snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
 
 /// Bytes of a position in a token.
-const POSITION_BYTES: usize = 8 + 16 + 1 + 8 + 1 + 8 + 8;
+const POSITION_BYTES: usize = 16 + 1 + 8 + 1 + 8 + 8;
 
 /// Stands for an unset time in a token: no time that a store ever holds.
 const NO_TIME: i64 = i64::MIN;
@@ -49,9 +47,7 @@ enum At {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Chain {
     /// Where it ends: the revision that the store had when it began.
-    end: Revision,
-    /// The era of that revision, hashed.
-    era: u64,
+    end: Began,
     /// What the store said of itself then.
     observed_through: Option<Timestamp>,
     snapshot_completed_at: Option<Timestamp>,
@@ -69,7 +65,6 @@ impl Chain {
             At::Done => (4, 0, 0, 0, 0),
         };
         let mut position = Vec::with_capacity(POSITION_BYTES);
-        position.extend_from_slice(&self.era.to_be_bytes());
         position.extend_from_slice(&millis(self.observed_through).to_be_bytes());
         position.extend_from_slice(&millis(self.snapshot_completed_at).to_be_bytes());
         position.push(tag);
@@ -81,8 +76,7 @@ impl Chain {
     }
 
     fn read(token: &PageToken) -> Option<Self> {
-        let (era, rest) = token.position.split_first_chunk::<8>()?;
-        let (observed, rest) = rest.split_first_chunk::<8>()?;
+        let (observed, rest) = token.position.split_first_chunk::<8>()?;
         let (completed, rest) = rest.split_first_chunk::<8>()?;
         let ([tag], rest) = rest.split_first_chunk::<1>()?;
         let (revision, rest) = rest.split_first_chunk::<8>()?;
@@ -102,8 +96,7 @@ impl Chain {
             _ => return None,
         };
         let (observed_through, snapshot_completed_at) = (time(observed), time(completed));
-        let era = u64::from_be_bytes(*era);
-        Some(Self { end: token.start, era, observed_through, snapshot_completed_at, at })
+        Some(Self { end: token.start, observed_through, snapshot_completed_at, at })
     }
 }
 
@@ -134,40 +127,35 @@ pub(super) fn list_changes(
                 Begin::After(revision) => At::Log(Place::behind(revision)),
             };
             let (snapshot_completed_at, observed_through) = ask.snapshot.times();
-            let end = ask.snapshot.revision();
-            Chain { end, era: hashed(&era_of(ask, end)?), observed_through, snapshot_completed_at, at }
+            let end = began(ask, None);
+            Chain { end, observed_through, snapshot_completed_at, at }
         }
     };
+    let end = chain.end.revision;
     fitting(page_size, |limit| {
         let mut meta = ask.meta(&gaps);
-        let is_standing = ask.snapshot.revision() == chain.end;
+        let is_standing = ask.snapshot.revision() == end;
         let (mut events, at) = page(ask, &chain, &kinds, limit)?;
         if at != At::Done {
             let next_page_token = Chain { at, ..chain }.token().encode(&binding);
             return Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token, events, era: String::new() });
         }
         // The position to poll on from, and what was observed when the chain stood there.
-        meta.revision = chain.end.0;
+        meta.revision = end.0;
+        meta.era = ask.era_of(end);
         meta.observed_through = chain.observed_through.map(super::super::rows::timestamp);
         meta.snapshot_completed_at = chain.snapshot_completed_at.map(super::super::rows::timestamp);
         let is_consistent = is_standing || !matches!(start, Start::Snapshot);
         if is_consistent {
-            events.push(event(chain.end, Event::Checkpoint(checkpoint(ask, chain.end, meta.clone())?)));
+            events.push(event(end, Event::Checkpoint(checkpoint(ask, end, meta.clone()))));
         }
-        let era = era_of(ask, chain.end)?;
+        let era = meta.era.clone();
         Ok(v1::ListChangesResponse { meta: Some(meta), next_page_token: String::new(), events, era })
     })
 }
 
-fn hashed(era: &str) -> u64 {
-    xxh3_64(era.as_bytes())
-}
-
-/// Whether this is still the store in which the chain began, and its lines are still in the log.
+/// Whether the chain's lines are still in the log.
 fn check_still_known(ask: &Ask<'_>, chain: &Chain) -> Result<(), Failure> {
-    if chain.end > ask.snapshot.revision() || chain.era != hashed(&era_of(ask, chain.end)?) {
-        return Err(Failure::PageTokenExpired { detail: "the store was put back to an earlier state" });
-    }
     let At::Log(place) = chain.at else { return Ok(()) };
     if place.read_after() < ask.snapshot.meta()?.changes_from {
         return Err(Failure::PageTokenExpired { detail: "the change log no longer reaches back to the last page" });
@@ -178,7 +166,7 @@ fn check_still_known(ask: &Ask<'_>, chain: &Chain) -> Result<(), Failure> {
 /// At most `limit` events, the last checkpoint included, and where the next page begins.
 fn page(ask: &Ask<'_>, chain: &Chain, kinds: &Kinds, limit: usize) -> Result<(Vec<v1::ChangeEvent>, At), Failure> {
     let mut shown: Vec<v1::ChangeEvent> = Vec::new();
-    let mut at = chain.at;
+    let (end, mut at) = (chain.end.revision, chain.at);
     let mut may_read = true;
     loop {
         let left = limit.saturating_sub(shown.len());
@@ -187,12 +175,12 @@ fn page(ask: &Ask<'_>, chain: &Chain, kinds: &Kinds, limit: usize) -> Result<(Ve
         }
         at = match at {
             At::Begin => {
-                shown.push(snapshot_begin(ask, chain.end, kinds)?);
+                shown.push(snapshot_begin(ask, end, kinds)?);
                 At::Rows { rank: 0, after: (i64::MIN, i64::MIN) }
             }
             At::Rows { rank, after } => match kinds.all().nth(usize::from(rank)) {
                 Some(kind) => {
-                    let (rows, next) = snapshot_page(ask, chain.end, kind, after, left)?;
+                    let (rows, next) = snapshot_page(ask, end, kind, after, left)?;
                     shown.extend(rows);
                     match next {
                         Some(after) => At::Rows { rank, after },
@@ -200,11 +188,11 @@ fn page(ask: &Ask<'_>, chain: &Chain, kinds: &Kinds, limit: usize) -> Result<(Ve
                     }
                 }
                 None => {
-                    shown.push(snapshot_end(chain.end));
+                    shown.push(snapshot_end(end));
                     At::End { is_snapshot: true }
                 }
             },
-            At::Log(place) if place.revision >= chain.end && place == Place::behind(place.revision) => {
+            At::Log(place) if place.revision >= end && place == Place::behind(place.revision) => {
                 At::End { is_snapshot: false }
             }
             At::Log(place) => {
@@ -212,7 +200,7 @@ fn page(ask: &Ask<'_>, chain: &Chain, kinds: &Kinds, limit: usize) -> Result<(Ve
                     return Ok((shown, at));
                 }
                 may_read = false;
-                let (events, next) = log_page(ask, place, chain.end, kinds, left)?;
+                let (events, next) = log_page(ask, place, end, kinds, left)?;
                 shown.extend(events);
                 At::Log(next)
             }
@@ -245,7 +233,8 @@ mod tests {
         #[track_caller]
         fn check(at: At, observed_through: Option<i64>) {
             let observed_through = observed_through.map(Timestamp::from_millis);
-            let chain = Chain { end: Revision(9), era: 7, observed_through, snapshot_completed_at: None, at };
+            let end = Began::at(Revision(9), Some("e"));
+            let chain = Chain { end, observed_through, snapshot_completed_at: None, at };
             let token = chain.token();
             assert_eq!(token.position.len(), POSITION_BYTES);
             assert_eq!(Chain::read(&token), Some(chain));
@@ -264,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_chain_that_is_done_has_no_token() {
-        let chain =
-            Chain { end: Revision(1), era: 0, observed_through: None, snapshot_completed_at: None, at: At::Done };
+        let end = Began::at(Revision(1), None);
+        let chain = Chain { end, observed_through: None, snapshot_completed_at: None, at: At::Done };
         assert_eq!(Chain::read(&chain.token()), None);
     }
 }

@@ -110,8 +110,7 @@ pub(super) fn begin(ask: &Ask<'_>, start: &Start, answers: bool) -> Result<Begin
     let newest = ask.snapshot.revision();
     let Start::After { revision, store_id, era } = start else { return Ok(Begin::Snapshot(newest)) };
     let oldest = ask.snapshot.meta()?.changes_from;
-    let stored_era = ask.snapshot.era_of(*revision)?;
-    let stored = Stored { store_id: ask.view.store_id(), era: stored_era.as_deref(), oldest, newest };
+    let stored = Stored { store_id: ask.view.store_id(), era: ask.snapshot.era_of(*revision), oldest, newest };
     match reach(Asked { after: *revision, store_id, era, answers }, stored) {
         Reach::Served => Ok(Begin::After(*revision)),
         Reach::Ahead => Err(Failure::RevisionNotReached { what: "store", asked: revision.0, revision: newest }),
@@ -334,14 +333,9 @@ pub(super) fn snapshot_page(
 }
 
 /// A checkpoint at `revision`, as this snapshot has it: all but [`v1::Checkpoint::resolution`].
-pub(super) fn checkpoint(ask: &Ask<'_>, revision: Revision, meta: v1::ResponseMeta) -> Result<v1::Checkpoint, Failure> {
-    let (era, policy_id) = (era_of(ask, revision)?, ask.view.policy_id().to_owned());
-    Ok(v1::Checkpoint { meta: Some(meta), resolution: None, era, policy_id })
-}
-
-/// The era of a revision; empty where it is not known.
-pub(super) fn era_of(ask: &Ask<'_>, revision: Revision) -> Result<String, Failure> {
-    Ok(ask.snapshot.era_of(revision)?.unwrap_or_default())
+pub(super) fn checkpoint(ask: &Ask<'_>, revision: Revision, meta: v1::ResponseMeta) -> v1::Checkpoint {
+    let (era, policy_id) = (ask.era_of(revision), ask.view.policy_id().to_owned());
+    v1::Checkpoint { meta: Some(meta), resolution: None, era, policy_id }
 }
 
 /// What a checkpoint at the revision of this very snapshot says of the org.

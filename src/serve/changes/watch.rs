@@ -171,6 +171,7 @@ pub(super) fn stream(opening: Opening) -> WatchStream {
                 meta.observed_through = observed_through;
             }
             meta.revision = through.0;
+            meta.era.clone_from(&checkpoint.era);
             let checkpoint = v1::Checkpoint { meta: Some(meta), resolution: mark, ..checkpoint };
             ready.push(event(through, Event::Checkpoint(checkpoint)));
             for message in batches(ready) {
@@ -324,7 +325,7 @@ fn look_at(ask: &Ask<'_>, position: &Position) -> Result<Round, Failure> {
     Ok(Round::Changes {
         first: events_of(ask, &planned, resolution.is_some())?,
         rest,
-        checkpoint: Box::new(checkpoint(ask, through, checkpoint_meta(ask)?)?),
+        checkpoint: Box::new(checkpoint(ask, through, checkpoint_meta(ask)?)),
         through,
         is_caught_up,
         resolution,

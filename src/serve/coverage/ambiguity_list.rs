@@ -11,7 +11,7 @@ use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
-use super::super::listing::{SCAN_ROWS_MAX, bind, fitting, read_token};
+use super::super::listing::{SCAN_ROWS_MAX, began, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 
 use super::super::resolution::{count, tier_to_proto};
@@ -88,7 +88,7 @@ fn list_by_names(ask: &Ask<'_>, request: &v1::ListAmbiguitiesRequest) -> Result<
     let page_size = door::page_size(request.page_size)?;
     let binding = bind(ask, Paged::Ambiguities, request);
     let token = read_token(ask, &request.page_token, &binding)?;
-    let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+    let start = began(ask, token.as_ref());
     let place = token.map(|token| Place::read(&token.position)).transpose()?;
     let shower = Shower::new(ask);
     let mut gaps = ask.wide_gaps(Wide::Org)?;

@@ -12,7 +12,7 @@ use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::{Wide, unseen_user_gap_id, unseen_user_of};
-use super::super::listing::{bind, fitting, read_token};
+use super::super::listing::{began, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 use super::super::rows::timestamp;
 use super::super::status::scope_to_proto;
@@ -105,7 +105,7 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
     let filters = Filters::read(request)?;
     let binding = bind(ask, Paged::Gaps, request);
     let token = read_token(ask, &request.page_token, &binding)?;
-    let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+    let start = began(ask, token.as_ref());
     let after = match token {
         Some(token) => {
             String::from_utf8(token.position).map_err(|_| Failure::PageTokenInvalid { detail: "it is malformed" })?

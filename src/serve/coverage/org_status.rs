@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use okta_idmap_index::Mark;
 use okta_idmap_proto::v1;
 
 use super::super::ask::Ask;
@@ -215,7 +216,9 @@ pub(in crate::serve) fn index_status(ask: &Ask<'_>) -> v1::IndexStatus {
     let is_wanted = ask.view.control().is_some_and(|control| control.reindex().state() != ReindexState::Idle);
     let reader = ask.view.search().get();
     let mark = reader.as_ref().and_then(|reader| reader.mark());
-    let mark = mark.filter(|mark| mark.store_id == ask.view.store_id());
+    // It may be at a revision that this snapshot does not have yet.
+    let is_ours = |mark: &Mark| ask.era_of(Revision(mark.revision)) == mark.era;
+    let mark = mark.filter(|mark| mark.store_id == ask.view.store_id() && is_ours(mark));
     let state = match (runtime.as_ref().map(|runtime| runtime.index.state), &mark) {
         (Some(IndexState::Failed), _) => v1::IndexState::Failed,
         // The status is made once a second; the wish is known at once.

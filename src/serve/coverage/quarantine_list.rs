@@ -11,7 +11,7 @@ use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
-use super::super::listing::{bind, fitting, read_token};
+use super::super::listing::{began, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 use super::super::rows::timestamp;
 use super::super::status::scope_to_proto;
@@ -37,7 +37,7 @@ pub(super) fn list_quarantined(
     let kinds: Vec<v1::ScopeKind> = door::enumeration("scope_kinds", &request.scope_kinds)?;
     let binding = bind(ask, Paged::Quarantined, request);
     let token = read_token(ask, &request.page_token, &binding)?;
-    let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+    let start = began(ask, token.as_ref());
     let after = token.map(|token| read_place(&token.position)).transpose()?;
     let lines = ask.snapshot.quarantine_lines(RECORDS_MAX)?.into_iter();
     let is_wanted = |line: &QuarantineLine| kinds.is_empty() || kinds.contains(&scope_to_proto(&line.scope).kind());

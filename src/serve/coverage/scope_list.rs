@@ -13,7 +13,7 @@ use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
-use super::super::listing::{bind, fitting, read_token};
+use super::super::listing::{began, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 use super::super::rows::timestamp;
 use super::super::status::scope_to_proto;
@@ -185,7 +185,7 @@ pub(super) fn list_scopes(ask: &Ask<'_>, request: &v1::ListScopesRequest) -> Res
     let states: Vec<v1::ScopeState> = door::enumeration("states", &request.states)?;
     let binding = bind(ask, Paged::Scopes, request);
     let token = read_token(ask, &request.page_token, &binding)?;
-    let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+    let start = began(ask, token.as_ref());
     let after = token.map(|token| read_place(&token.position)).transpose()?;
     let all = known(ask)?;
     let is_wanted = |(place, known): &(&Place, &Known)| {

@@ -20,7 +20,7 @@ use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
 use super::super::gaps::Wide;
-use super::super::listing::{SCAN_ROWS_MAX, bind, fitting, read_token};
+use super::super::listing::{SCAN_ROWS_MAX, began, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 use super::super::resolution::tier_to_proto;
 use super::super::rows::{Shower, app_ref, user_ref};
@@ -72,7 +72,7 @@ pub(super) fn list_by_template(
     let query = AppQuery::read("app", request.app.as_ref())?;
     let binding = bind(ask, Paged::Ambiguities, request);
     let token = read_token(ask, &request.page_token, &binding)?;
-    let start = token.as_ref().map_or(ask.snapshot.revision(), |token| token.start);
+    let start = began(ask, token.as_ref());
     let place = token.map(|token| Place::read(&token.position)).transpose()?;
     let (outcome, app, mut gaps) = find_app(ask, &query)?;
     if place.as_ref().is_some_and(|place| app.is_some_and(|app| app.id.as_str() != place.app)) {

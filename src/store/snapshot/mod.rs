@@ -27,7 +27,6 @@ use super::columns::{
     ACCOUNT_COLUMNS, APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS,
     app_id, kind_code, read_account, read_app, read_app_user, read_group, read_user, user_id,
 };
-use super::eras::Eras;
 use super::memo::{Head, Memo};
 use super::meta::{self, Meta};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
@@ -157,9 +156,21 @@ impl<'a> Snapshot<'a> {
         meta::read_page_key(self.sql)
     }
 
-    /// The era that made a revision (`store::eras`); `None` where that is not known.
-    pub fn era_of(&self, revision: Revision) -> Result<Option<String>, StoreError> {
-        Ok(Eras::read(self.sql)?.of(revision).map(str::to_owned))
+    /// The era that made a revision, or will make one that is not reached (`store::eras`); `None` where that is not known.
+    /// Asks the file nothing.
+    pub fn era_of(&self, revision: Revision) -> Option<&str> {
+        self.memo.eras.of(revision)
+    }
+
+    /// Whether the store was at that revision of that era: what it has now came of it. An empty era, which is not known, is that
+    /// of revisions of which the store knows none either.
+    pub fn has_been_at(&self, revision: Revision, era: &str) -> bool {
+        revision <= self.revision() && self.era_of(revision).unwrap_or_default() == era
+    }
+
+    /// The eras that are remembered, with their first revisions, oldest first: at most 200.
+    pub fn eras(&self) -> Vec<(String, Revision)> {
+        self.memo.eras.list()
     }
 
     /// Times of the last complete crawl and of the log position: what every answer tells.
