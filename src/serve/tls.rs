@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use super::gate::{Connections, Peer};
 use super::stats::ServerStats;
 use crate::config::{
-    REVOCATION_LISTS_BYTES_MAX, SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_revocation_lists,
+    REVOCATION_LISTS_BYTES_MAX, SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_remedy, read_revocation_lists,
     read_secret_file,
 };
 use crate::core::certificate::{CertificateFacts, RevocationListFacts, common_name};
@@ -48,10 +48,10 @@ const JUDGE_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("read {what} {}", path.display())]
+    #[error("{}: read {} {} ({})", what.key, what.holds, path.display(), read_remedy(source))]
     Read {
-        /// What it holds.
-        what: &'static str,
+        /// Which one.
+        what: TlsFile,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -59,17 +59,20 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file holds something else.
-    #[error("{what} {}: {problem}", path.display())]
+    #[error("{}: {} {}: {problem}", what.key, what.holds, path.display())]
     Content {
-        /// What it should hold.
-        what: &'static str,
+        /// Which one.
+        what: TlsFile,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
     /// The library refuses them: the key is of another certificate, or of a kind that is not supported.
-    #[error("use certificate {} with its key", path.display())]
+    #[error(
+        "server.tls_cert_file: use certificate {} with the key of server.tls_key_file (they must belong together)",
+        path.display()
+    )]
     Pair {
         /// The certificate's file.
         path: PathBuf,
@@ -78,8 +81,20 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The roots of client certificates, or the lists of revoked ones, are refused.
-    #[error("use the roots of client certificates and the lists of revoked ones")]
+    #[error(
+        "server.tls_client_ca_file, server.tls_client_crl_file: use the roots of client certificates and the lists of revoked \
+         ones (each must be one that the program can read)"
+    )]
     Roots(#[source] rustls::server::VerifierBuilderError),
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFile {
+    /// The key that names it.
+    key: &'static str,
+    /// What it holds, or should.
+    holds: &'static str,
 }
 
 /// What is in use.
@@ -266,14 +281,15 @@ struct Contents {
     client_lists: Option<SecretFile>,
 }
 
-const CERTIFICATE: &str = "the server's certificate";
-const KEY: &str = "the server's key";
-const CLIENT_ROOTS: &str = "the roots of client certificates";
-const CLIENT_LISTS: &str = "the lists of revoked client certificates";
+const CERTIFICATE: TlsFile = TlsFile { key: "server.tls_cert_file", holds: "the server's certificate" };
+const KEY: TlsFile = TlsFile { key: "server.tls_key_file", holds: "the server's key" };
+const CLIENT_ROOTS: TlsFile = TlsFile { key: "server.tls_client_ca_file", holds: "the roots of client certificates" };
+const CLIENT_LISTS: TlsFile =
+    TlsFile { key: "server.tls_client_crl_file", holds: "the lists of revoked client certificates" };
 
 impl Contents {
     fn read(files: &ServerTlsConfig) -> Result<Self, TlsError> {
-        let read = |what: &'static str, path: &Path, read: fn(&Path) -> std::io::Result<SecretFile>, max: usize| {
+        let read = |what: TlsFile, path: &Path, read: fn(&Path) -> std::io::Result<SecretFile>, max: usize| {
             let file = read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })?;
             if file.bytes.len() > max {
                 let problem = format!("has more than {max} bytes");
@@ -384,11 +400,11 @@ struct Lists {
     until: Option<Timestamp>,
 }
 
-fn content(what: &'static str, path: &Path, problem: &str) -> TlsError {
+fn content(what: TlsFile, path: &Path, problem: &str) -> TlsError {
     TlsError::Content { what, path: path.to_owned(), problem: problem.to_owned() }
 }
 
-fn certificates(what: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(what: TlsFile, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let read = read.map_err(|_| content(what, path, "is no PEM file"))?;
     if read.is_empty() {

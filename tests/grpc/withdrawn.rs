@@ -1,5 +1,6 @@
 //! Rights that are taken back while the server runs: tokens, names and certificates, and what was opened by them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +114,8 @@ async fn a_token_that_is_taken_back_is_refused_and_its_stream_ends() {
     let told = told();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("access.toml:2:1: server.tokens: an entry is not a role and a hash"), "{told:?}");
-    assert!(told[1].contains("read configuration file") && told[1].contains("access.toml"), "{told:?}");
+    let missing = format!("server.access_file: read {} (put the file there, or correct the path): ", path.display());
+    assert!(told[1].contains(&missing), "{told:?}");
 
     put(&naming(&[Role::Explain, Role::Admin]));
     secure.until_metric("access_reload_failing", "0").await;
@@ -221,6 +223,89 @@ async fn a_certificate_that_is_revoked_is_refused_and_its_stream_ends() {
 }
 
 #[test]
+fn files_that_cannot_be_used_are_told_with_their_keys() {
+    let authority = Authority::new("client root");
+    let pair = authority.server();
+    let whole = [
+        ("cert.pem", pair.cert.clone()),
+        ("key.pem", pair.key.clone()),
+        ("roots.pem", authority.root_pem.clone()),
+        ("lists.pem", authority.revoked(&[], 2200)),
+    ];
+    /// What becomes of a start with one file spoilt.
+    type Spoil = fn(&Path) -> std::io::Result<()>;
+    let missing: Spoil = |path| std::fs::remove_file(path);
+    let directory: Spoil = |path| std::fs::remove_file(path).and_then(|()| std::fs::create_dir(path));
+    let large: Spoil = |path| std::fs::write(path, vec![b'\n'; (8 << 20) + 1]);
+    let other: Spoil = |path| std::fs::write(path, "nonsense");
+    let key_of_another: Spoil = |path| std::fs::write(path, Authority::new("other").server().key);
+    for (name, spoil, expected) in [
+        (
+            "cert.pem",
+            missing,
+            "tls_cert_file: read the server's certificate FILE (put the file there, or correct the path)",
+        ),
+        ("key.pem", missing, "tls_key_file: read the server's key FILE (put the file there, or correct the path)"),
+        (
+            "roots.pem",
+            missing,
+            "tls_client_ca_file: read the roots of client certificates FILE (put the file there, or correct the path)",
+        ),
+        (
+            "lists.pem",
+            missing,
+            "tls_client_crl_file: read the lists of revoked client certificates FILE (put the file there, or correct the path)",
+        ),
+        (
+            "roots.pem",
+            directory,
+            "tls_client_ca_file: read the roots of client certificates FILE (name a file: no directory, pipe or device)",
+        ),
+        ("cert.pem", large, "tls_cert_file: the server's certificate FILE: has more than 65536 bytes"),
+        (
+            "lists.pem",
+            large,
+            "tls_client_crl_file: the lists of revoked client certificates FILE: has more than 8388608 bytes",
+        ),
+        (
+            "cert.pem",
+            other,
+            "tls_cert_file: the server's certificate FILE: holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)",
+        ),
+        (
+            "key.pem",
+            other,
+            "tls_key_file: the server's key FILE: holds no private key in PEM form without a passphrase",
+        ),
+        (
+            "roots.pem",
+            other,
+            "tls_client_ca_file: the roots of client certificates FILE: holds no certificate in PEM form (-----BEGIN \
+             CERTIFICATE-----)",
+        ),
+        (
+            "key.pem",
+            key_of_another,
+            "tls_cert_file: use certificate cert.pem with the key of server.tls_key_file (they must belong together)",
+        ),
+    ] {
+        let files = super::pki::Files::new(&pair);
+        whole.iter().for_each(|(name, content)| files.put(name, content));
+        spoil(&files.path(name)).unwrap();
+        let config = ServerTlsConfig {
+            cert_file: files.path("cert.pem"),
+            key_file: files.path("key.pem"),
+            client_ca_file: Some(files.path("roots.pem")),
+            client_crl_file: Some(files.path("lists.pem")),
+            is_client_certificate_optional: false,
+        };
+        let told = Tls::load(config).unwrap_err().to_string();
+        let told = told.replace(&files.path(name).display().to_string(), "FILE");
+        assert_eq!(told.replace(&files.path("").display().to_string(), ""), format!("server.{expected}"));
+    }
+}
+
+#[test]
 fn lists_that_cannot_be_used_are_told_at_the_start() {
     let authority = Authority::new("client root");
     let files = super::pki::Files::new(&authority.server());
@@ -236,7 +321,11 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
         Ok(_) => "used".to_owned(),
         Err(error) => error.to_string().replace(&files.path("").display().to_string(), ""),
     };
-    assert_eq!(outcome(), "read the lists of revoked client certificates lists.pem");
+    assert_eq!(
+        outcome(),
+        "server.tls_client_crl_file: read the lists of revoked client certificates lists.pem (put the file there, or correct \
+         the path)"
+    );
     let both = authority.revoked(&[1], 2200) + &Authority::new("other").revoked(&[], 2021);
     let twice = authority.revoked(&[1], 2200) + &authority.revoked(&[2], 2201);
     let spoilt = both.replacen("\nMI", "\n!!", 1);
@@ -256,7 +345,10 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
         (&spoilt, "is no PEM file"),
     ] {
         files.put("lists.pem", content);
-        assert_eq!(outcome(), format!("the lists of revoked client certificates lists.pem: {expected}"));
+        assert_eq!(
+            outcome(),
+            format!("server.tls_client_crl_file: the lists of revoked client certificates lists.pem: {expected}")
+        );
     }
     // Whether a root has a list of its own is known, and told where it has none.
     let log = Log::default();
