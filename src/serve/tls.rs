@@ -8,34 +8,38 @@
 //! - Certificate and key are used together or not at all: a pair that does not fit is refused by the library.
 //! - No session outlives its connection, so that a client is judged by the roots and lists of now each time it connects; those
 //!   that are connected are judged anew when the files change, when a list becomes too old, and once a minute.
-//! - With lists, a certificate that none of them speaks of is refused, and so is each one once its list is too old.
-//! - Of an issuer there is one list: the library asks the first that it finds, and no other.
+//! - With lists, a certificate that none of them speaks of is refused, and so is each one once its list is too old. All lists of
+//!   an issuer are asked ([`clients`]).
 
+mod clients;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest::{self, Digest};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use self::clients::{ClientVerifier, LISTS_OF_ISSUER_MAX, RevocationList, root_facts};
 use super::gate::{Connections, Peer};
 use super::stats::ServerStats;
 use crate::config::{
     REVOCATION_LISTS_BYTES_MAX, SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_remedy, read_revocation_lists,
     read_secret_file,
 };
-use crate::core::certificate::{CertificateFacts, RevocationListFacts, common_name};
+use crate::core::certificate::{CertificateFacts, common_name};
 use crate::core::ids::Timestamp;
+use crate::core::revocation::RevocationListFacts;
 
 /// How often the files are looked at. They are small; a certificate is renewed days before it lapses.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
@@ -102,7 +106,7 @@ pub(super) struct Loaded {
     config: Arc<ServerConfig>,
     facts: Option<CertificateFacts>,
     /// Judges client certificates, where they are asked for.
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Option<Arc<ClientVerifier>>,
     /// Until when all lists of revoked certificates are good.
     lists_until: Option<Timestamp>,
 }
@@ -333,11 +337,15 @@ impl Contents {
         if let (Some(path), Some(roots)) = (&files.client_ca_file, &self.client_roots) {
             let roots = store_of(path, &roots.bytes)?;
             let lists = self.lists(files, &roots)?;
-            lists_until = lists.until;
-            clients = Some(verifier(roots, lists, provider, files.is_client_certificate_optional)?);
+            lists_until = lists.iter().map(|list| list.facts.next_update).min();
+            let judge = ClientVerifier::new(roots, lists, &provider, files.is_client_certificate_optional);
+            clients = Some(Arc::new(judge.map_err(TlsError::Roots)?));
         }
         let builder = match &clients {
-            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+            Some(clients) => {
+                let clients: Arc<dyn ClientCertVerifier> = clients.clone();
+                builder.with_client_cert_verifier(clients)
+            }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
@@ -347,10 +355,11 @@ impl Contents {
         Ok(Loaded { config: Arc::new(config), facts, clients, lists_until })
     }
 
-    /// The lists of revoked certificates, as far as they can be judged before one is used: none is too old.
-    fn lists(&self, files: &ServerTlsConfig, roots: &RootCertStore) -> Result<Lists, TlsError> {
+    /// The lists of revoked certificates, as far as they can be judged before one is used: none is too old, or of a kind that
+    /// cannot be asked.
+    fn lists(&self, files: &ServerTlsConfig, roots: &RootCertStore) -> Result<Vec<RevocationList>, TlsError> {
         let (Some(path), Some(file)) = (&files.client_crl_file, &self.client_lists) else {
-            return Ok(Lists::default());
+            return Ok(Vec::new());
         };
         let wrong = |problem: &str| content(CLIENT_LISTS, path, problem);
         let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
@@ -359,45 +368,56 @@ impl Contents {
             return Err(wrong("holds no list in PEM form (-----BEGIN X509 CRL-----)"));
         }
         let now = now();
-        let mut facts: Vec<RevocationListFacts> = Vec::new();
-        for der in &ders {
-            let read = RevocationListFacts::read(der);
-            let list =
+        let (mut lists, mut counts) = (Vec::with_capacity(ders.len()), BTreeMap::new());
+        for der in ders {
+            let read = RevocationListFacts::read(&der);
+            let facts =
                 read.ok_or(wrong("holds something that is no list of version 2 with the time of its next update"))?;
-            if list.next_update <= now {
-                let (name, due) = (&list.issuer_name, list.next_update);
+            let name = &facts.issuer_name;
+            if let Some(fault) = facts.scope.fault() {
+                return Err(wrong(&format!("a list of \"{name}\" {fault}")));
+            }
+            if facts.next_update <= now {
+                let due = facts.next_update;
                 let problem =
                     format!("the list of \"{name}\" is too old: a newer one was due at {due}; put that in its place");
                 return Err(wrong(&problem));
             }
-            if facts.iter().any(|other| other.issuer == list.issuer) {
-                let name = &list.issuer_name;
-                let problem = format!(
-                    "there are two lists of \"{name}\", of which only one would count: keep the newest one, with all that was revoked"
-                );
+            let count: &mut usize = counts.entry(facts.issuer.clone()).or_default();
+            *count += 1;
+            if *count > LISTS_OF_ISSUER_MAX {
+                let problem =
+                    format!("there are more than {LISTS_OF_ISSUER_MAX} lists of \"{name}\": keep the newest ones");
                 return Err(wrong(&problem));
             }
-            facts.push(list);
+            lists.push(RevocationList { facts, der });
+        }
+        // Each list would have to be signed with both keys, since all are asked about each certificate.
+        let known: Vec<_> = roots.roots.iter().map(root_facts).collect();
+        let has_two_keys = |issuer: &[u8]| {
+            let mut of_name = known.iter().filter(|root| root.subject == issuer);
+            of_name.next().is_some_and(|first| of_name.any(|other| other.key != first.key))
+        };
+        if let Some((issuer, _)) = counts.iter().find(|(issuer, count)| **count > 1 && has_two_keys(issuer)) {
+            let name = common_name(issuer);
+            let problem = format!(
+                "there are several lists of \"{name}\", and two roots of that name with different keys: keep one of these roots \
+                 and its lists"
+            );
+            return Err(wrong(&problem));
         }
         for root in &roots.roots {
-            if !facts.iter().any(|list| list.issuer == root.subject.as_ref()) {
-                let root = common_name(root.subject.as_ref());
+            let subject: &[u8] = root.subject.as_ref();
+            if !counts.contains_key(subject) {
+                let root = common_name(subject);
                 tracing::warn!(
                     root,
                     "there is no list of revoked certificates of this root: clients of it are refused"
                 );
             }
         }
-        Ok(Lists { ders, until: facts.iter().map(|list| list.next_update).min() })
+        Ok(lists)
     }
-}
-
-/// Lists of revoked certificates.
-#[derive(Default)]
-struct Lists {
-    ders: Vec<CertificateRevocationListDer<'static>>,
-    /// When the first of them is too old.
-    until: Option<Timestamp>,
 }
 
 fn content(what: TlsFile, path: &Path, problem: &str) -> TlsError {
@@ -420,16 +440,4 @@ fn store_of(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
         added.map_err(|_| content(CLIENT_ROOTS, path, "holds something that is no certificate"))?;
     }
     Ok(roots)
-}
-
-fn verifier(
-    roots: RootCertStore,
-    lists: Lists,
-    provider: Arc<CryptoProvider>,
-    is_optional: bool,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = builder.with_crls(lists.ders).enforce_revocation_expiration();
-    let builder = if is_optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(TlsError::Roots)
 }

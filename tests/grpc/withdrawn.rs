@@ -222,6 +222,47 @@ async fn a_certificate_that_is_revoked_is_refused_and_its_stream_ends() {
     secure.stop().await;
 }
 
+#[tokio::test]
+async fn each_list_of_an_issuer_takes_back() {
+    let world = World::crawled().await;
+    let clients = Authority::new("client root");
+    let mut access = Access::default();
+    access.add_certificate(CertificateName::Uri("spiffe://test/search".to_owned()), Role::Read);
+    let [a, b] = ["http://lists.example/a.crl", "http://lists.example/b.crl"];
+    let parts = |of_a: &[u64], of_b: &[u64]| clients.revoked_of_part(of_a, a) + &clients.revoked_of_part(of_b, b);
+    let secure =
+        Secure::start_with(&world, with(access), Some(&clients.root_pem), Some(&parts(&[7], &[8])), false).await;
+    let of_part = |number, part| clients.client_of_part("search", number, part);
+    let [one, other] = [of_part(5, a), of_part(6, b)];
+    for (pair, expected) in [
+        (&one, "OK"),
+        (&other, "OK"),
+        (&of_part(7, a), "no connection"),
+        (&of_part(8, b), "no connection"),
+        // Of no part that is known, or of none at all.
+        (&of_part(5, "http://lists.example/c.crl"), "no connection"),
+        (&clients.client_numbered("search", 5), "no connection"),
+    ] {
+        assert_eq!(secure.outcome(Some(pair), None).await, expected);
+    }
+    let (of_one, of_other) = (secure.connect(Some(&one)).await.unwrap(), secure.connect(Some(&other)).await.unwrap());
+    let mut goes_on = watch(&of_one, None).await.unwrap();
+    let mut ends = watch(&of_other, None).await.unwrap();
+    // Whoever is connected is judged by the second list as well; the number means nothing on the list of another part.
+    secure.files.put("lists.pem", &parts(&[7], &[5, 6]));
+    assert_eq!(end_of(&mut ends).await, "Unauthenticated the client certificate was revoked, or is no longer trusted");
+    assert_eq!(secure.outcome(Some(&other), None).await, "no connection");
+    assert_eq!(secure.outcome(Some(&one), None).await, "OK");
+    assert!(goes_on.message().await.unwrap().is_some());
+    // Two lists of all are asked both.
+    secure.files.put("lists.pem", &(clients.revoked(&[6], 2200) + &clients.revoked(&[5], 2200)));
+    until("both are refused", async || secure.outcome(Some(&one), None).await == "no connection").await;
+    assert_eq!(secure.outcome(Some(&other), None).await, "no connection");
+    assert_eq!(secure.outcome(Some(&clients.client_numbered("search", 9)), None).await, "OK");
+    drop(goes_on);
+    secure.stop().await;
+}
+
 #[test]
 fn files_that_cannot_be_used_are_told_with_their_keys() {
     let authority = Authority::new("client root");
@@ -327,7 +368,7 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
          the path)"
     );
     let both = authority.revoked(&[1], 2200) + &Authority::new("other").revoked(&[], 2021);
-    let twice = authority.revoked(&[1], 2200) + &authority.revoked(&[2], 2201);
+    let many = authority.revoked(&[1], 2200).repeat(33);
     let spoilt = both.replacen("\nMI", "\n!!", 1);
     assert_ne!(spoilt, both);
     for (content, expected) in [
@@ -337,11 +378,7 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
             &both,
             "the list of \"other\" is too old: a newer one was due at 2021-01-01T00:00:00.000Z; put that in its place",
         ),
-        (
-            &twice,
-            "there are two lists of \"client root\", of which only one would count: keep the newest one, with all that was \
-             revoked",
-        ),
+        (&many, "there are more than 32 lists of \"client root\": keep the newest ones"),
         (&spoilt, "is no PEM file"),
     ] {
         files.put("lists.pem", content);
@@ -350,6 +387,19 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
             format!("server.tls_client_crl_file: the lists of revoked client certificates lists.pem: {expected}")
         );
     }
+    // Several lists of one issuer are asked, unless nobody knows whose they are.
+    let twice = authority.revoked(&[1], 2200) + &authority.revoked(&[2], 2201);
+    files.put("lists.pem", &twice);
+    assert_eq!(outcome(), "used");
+    files.put("roots.pem", &(authority.root_pem.clone() + &Authority::new("client root").root_pem));
+    assert_eq!(
+        outcome(),
+        "server.tls_client_crl_file: the lists of revoked client certificates lists.pem: there are several lists of \
+         \"client root\", and two roots of that name with different keys: keep one of these roots and its lists"
+    );
+    files.put("roots.pem", &authority.root_pem.repeat(2));
+    assert_eq!(outcome(), "used");
+    files.put("roots.pem", &authority.root_pem);
     // Whether a root has a list of its own is known, and told where it has none.
     let log = Log::default();
     let writer = log.clone();
