@@ -2,7 +2,9 @@
 //!
 //! Whether it may be believed is decided elsewhere, by the TLS library; this only reads.
 //!
-//! Invariant: every input is an answer or `None`; what cannot be read names nobody.
+//! Invariants:
+//! - Every input is an answer or `None`; what cannot be read names nobody.
+//! - What the library takes for a certificate that is good now is read (`serve::tls` tests that).
 
 use super::access::{CLIENT_NAME_BYTES_MAX, CertificateName};
 use super::ids::Timestamp;

@@ -6,6 +6,7 @@
 //! each certificate; then with the second list of each issuer alone, with the third, and so on, where none may say no.
 //!
 //! Invariants:
+//! - A certificate that our own reader cannot read is nobody's, and is refused: it could not be judged again later.
 //! - Who is let in is on none of the lists that speak of him, all of which are signed by his issuer and not too old; and there is
 //!   one. The same holds of each certificate above his.
 //! - All these questions are about the same certificates: with more than one list, or one that scopes itself, there is one way
@@ -21,6 +22,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
+use crate::core::certificate::CertificateFacts;
 use crate::core::revocation::{ListScope, RevocationListFacts, RootFacts, Scopes};
 
 /// Lists of one issuer. Each further one costs a handshake the check of some signatures, a tenth of a millisecond.
@@ -116,6 +118,9 @@ impl ClientCertVerifier for ClientVerifier {
         above: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if CertificateFacts::read(leaf).is_none() {
+            return Err(CertificateError::BadEncoding.into());
+        }
         let Some(Scoping { scopes, roots }) = &self.scoping else {
             return self.first.verify_client_cert(leaf, above, now);
         };

@@ -1,14 +1,16 @@
-//! Which certificates are let in beside which lists.
+//! Which certificates are let in beside which lists; and that whatever the library lets in can be read.
 
 use std::time::Duration;
 
+use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CrlIssuingDistributionPoint, CrlScope, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
-    date_time_ymd,
+    SigningKey as _, date_time_ymd,
 };
 
 use super::*;
+use crate::core::ids::Timestamp;
 
 struct Authority {
     der: CertificateDer<'static>,
@@ -234,4 +236,173 @@ fn each_certificate_on_the_one_way_up_is_asked_for() {
     // With one list of each issuer there is but one question.
     let single = vec![root.whole(&[2]), other.whole(&[]), middle.whole(&[8])];
     check(&verifier(&[&root, &other], single), &leaf, &[&middle, &crossed], "good");
+}
+
+/// Lets everybody in.
+#[derive(Debug)]
+struct Anybody;
+
+impl ClientCertVerifier for Anybody {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _above: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn what_the_library_would_let_in_and_nobody_can_read_is_refused() {
+    let verifier = ClientVerifier { first: Arc::new(Anybody), further: Vec::new(), scoping: None };
+    let whole = Authority::new("root").client(5, &[]);
+    assert_eq!(outcome(&verifier, &whole, &[]), "good");
+    for spoilt in [&b"nonsense"[..], &[], &whole[..whole.len() / 2]] {
+        let spoilt = CertificateDer::from(spoilt.to_vec());
+        assert_eq!(outcome(&verifier, &spoilt, &[]), "InvalidCertificate(BadEncoding)");
+    }
+}
+
+/// The head and the content of the first of some elements of DER.
+fn first_element(der: &[u8]) -> (&[u8], &[u8]) {
+    let (head, length) = match der[1] {
+        length @ 0..=0x7f => (2, usize::from(length)),
+        0x81 => (3, usize::from(der[2])),
+        _ => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+    };
+    der[..head + length].split_at(head)
+}
+
+fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    // As short as may be, or else nobody takes it.
+    match content.len() {
+        0..=0x7f => [&[0x30, length[1]][..], &content].concat(),
+        0x80..=0xff => [&[0x30, 0x81, length[1]][..], &content].concat(),
+        _ => [&[0x30, 0x82, length[0], length[1]][..], &content].concat(),
+    }
+}
+
+/// What one thing in a certificate is changed to, before it is signed.
+#[derive(Clone, Debug)]
+enum Change {
+    Byte { place: usize, value: u8 },
+    Version(u8),
+    Until { kind: u8, text: String },
+    Behind(Vec<u8>),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        6 => (0..600_usize, any::<u8>()).prop_map(|(place, value)| Change::Byte { place, value }),
+        1 => "[0-9]{12}Z".prop_map(|text| Change::Until { kind: 0x17, text }),
+        2 => "[2-9][0-9]{3}(0[0-9]|1[0-3])[0-3][0-9][0-2][0-9][0-6][0-9][0-6][0-9]Z"
+            .prop_map(|text| Change::Until { kind: 0x18, text }),
+        1 => "[0-9]{10,16}(Z|[+]0100|)".prop_map(|text| Change::Until { kind: 0x18, text }),
+        1 => any::<u8>().prop_map(Change::Version),
+        1 => proptest::collection::vec(any::<u8>(), 0..6).prop_map(Change::Behind),
+    ]
+}
+
+/// A certificate of this authority with something changed in it, signed.
+fn changed(authority: &Authority, change: &Change) -> CertificateDer<'static> {
+    let mut params = params("client", &[A]);
+    params.not_after = date_time_ymd(2060, 1, 1);
+    let until: &[u8] = b"\x18\x0f20600101000000Z";
+    let whole = params.signed_by(&KeyPair::generate().unwrap(), &authority.issuer).unwrap();
+    let (_, parts) = first_element(whole.der());
+    let (head, content) = first_element(parts);
+    let (algorithm_head, algorithm) = first_element(&parts[head.len() + content.len()..]);
+    let mut body = [head, content].concat();
+    match change {
+        Change::Byte { place, value } => body.get_mut(*place).into_iter().for_each(|byte| *byte = *value),
+        Change::Version(version) => body = sequence(&[&[0xa0, 3, 2, 1, *version], &content[5..]]),
+        Change::Until { kind, text } => {
+            let place = content.windows(until.len()).position(|bytes| bytes == until).unwrap();
+            // The beginning stands before it, and the head of both before that.
+            let (from, to) = (place - 17, place + until.len());
+            let begin = &content[from + 2..place];
+            let end = [&[*kind, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+            body = sequence(&[&content[..from], &sequence(&[begin, &end]), &content[to..]]);
+        }
+        Change::Behind(bytes) => body = sequence(&[content, bytes]),
+    }
+    let signature = [&[0][..], &authority.issuer.key().sign(&body).unwrap()].concat();
+    let signature = [&[3, u8::try_from(signature.len()).unwrap()][..], &signature].concat();
+    CertificateDer::from(sequence(&[&body, algorithm_head, algorithm, &signature]))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_the_library_lets_in_can_be_read(change in change()) {
+        thread_local!(static ROOT: (Authority, ClientVerifier) = {
+            let root = Authority::new("root");
+            let verifier = verifier(&[&root], Vec::new());
+            (root, verifier)
+        });
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(2_524_608_000));
+        let (certificate, is_let_in) = ROOT.with(|(root, verifier)| {
+            let certificate = changed(root, &change);
+            let outcome = verifier.first.verify_client_cert(&certificate, &[], now);
+            (certificate, outcome.is_ok())
+        });
+        if is_let_in {
+            let facts = CertificateFacts::read(&certificate);
+            prop_assert!(facts.is_some_and(|facts| facts.not_after >= Timestamp::from_millis(2_524_608_000_000)));
+        }
+    }
+}
+
+#[test]
+fn odd_certificates_are_let_in_and_read() {
+    let root = Authority::new("root");
+    let verifier = verifier(&[&root], Vec::new());
+    for (change, expected) in [
+        // No end, as RFC 5280 writes it.
+        (Change::Until { kind: 0x18, text: "99991231235959Z".to_owned() }, "good"),
+        // RFC 5280 wants the other form before 2050.
+        (Change::Until { kind: 0x18, text: "20501231235959Z".to_owned() }, "good"),
+        (Change::Until { kind: 0x17, text: "491231235959Z".to_owned() }, "InvalidCertificate(Expired"),
+        (Change::Until { kind: 0x18, text: "20600229000000Z".to_owned() }, "good"),
+        (Change::Until { kind: 0x18, text: "20610229000000Z".to_owned() }, "InvalidCertificate("),
+        (Change::Until { kind: 0x18, text: "20600101000060Z".to_owned() }, "InvalidCertificate("),
+        (Change::Until { kind: 0x18, text: "20600101000000.5Z".to_owned() }, "InvalidCertificate("),
+        // Nothing is changed; the other version.
+        (Change::Byte { place: 0, value: 0x30 }, "good"),
+        (Change::Version(1), "InvalidCertificate("),
+        (Change::Behind(vec![0x30, 0]), "InvalidCertificate("),
+    ] {
+        let outcome = outcome(&verifier, &changed(&root, &change), &[]);
+        assert!(outcome.starts_with(expected), "{change:?}: {outcome}");
+    }
 }
