@@ -3,6 +3,8 @@
 //! Entry points: [`harness::Place`] runs the binary in a directory of its own, `store::fill` puts a small org into it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "cli/broad.rs"]
+mod broad;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/explanations.rs"]

@@ -14,8 +14,12 @@ mod changes;
 mod client;
 #[path = "grpc/completeness.rs"]
 mod completeness;
+#[path = "grpc/copies.rs"]
+mod copies;
 #[path = "grpc/coverage.rs"]
 mod coverage;
+#[path = "grpc/crowds.rs"]
+mod crowds;
 #[path = "grpc/door.rs"]
 mod door;
 #[path = "grpc/explain.rs"]
@@ -30,6 +34,8 @@ mod lists;
 mod lookups;
 #[path = "grpc/overrides.rs"]
 mod overrides;
+#[path = "grpc/overrides_kept.rs"]
+mod overrides_kept;
 #[path = "grpc/patience.rs"]
 mod patience;
 #[path = "grpc/pki.rs"]
@@ -48,6 +54,8 @@ mod security;
 mod server;
 #[path = "grpc/status.rs"]
 mod status;
+#[path = "grpc/streams.rs"]
+mod streams;
 #[path = "grpc/templates.rs"]
 mod templates;
 #[path = "grpc/withdrawn.rs"]

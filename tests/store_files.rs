@@ -7,6 +7,8 @@
 
 #[path = "store_files/formats.rs"]
 mod formats;
+#[path = "store_files/history.rs"]
+mod history;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -153,6 +153,8 @@ pub enum QueryError {
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
+    /// How far a search goes, whatever it asks for.
+    steps_max: u64,
 }
 
 struct Shared {
@@ -172,7 +174,14 @@ impl Reader {
     pub(crate) fn new(index: &tantivy::Index, fields: Fields) -> tantivy::Result<Self> {
         let reader = manual_reader(index)?;
         let shared = Shared { index: index.clone(), reader, fields, mark: RwLock::new(None) };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), steps_max: SEARCH_STEPS_MAX })
+    }
+
+    /// The same index, whose searches go no further than so many steps; more than [`SEARCH_STEPS_MAX`] are none the more. With
+    /// few of them a small index answers as a large one does: by a part of the matches.
+    #[must_use]
+    pub fn within(self, steps_max: u64) -> Self {
+        Self { steps_max: steps_max.min(SEARCH_STEPS_MAX), ..self }
     }
 
     /// Finds what `query` asks for.
@@ -191,7 +200,7 @@ impl Reader {
                 fields: &self.shared.fields,
                 clauses,
                 best_count: last_hit,
-                steps: query.steps.min(SEARCH_STEPS_MAX),
+                steps: query.steps.min(self.steps_max),
             };
             let (mut collected, mut extent) = search.all(Effort::AsWritten, query.facets)?;
             let with_edits = collected.total == 0 && extent == Extent::All && gains_from_edits(&search.clauses);

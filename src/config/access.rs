@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, ConfigErrors, Source, shown};
 use super::file;
 use super::layers::{Layers, Reader, Schema, SchemaKey};
-use super::process::read_config_file;
+use super::process::read_access_file;
 use super::spec::{Choice, Raw, Spec, Wrong, quoted};
 use crate::core::access::{Access, CLIENT_NAME_BYTES_MAX, CertificateName, Role, TokenHash};
 
@@ -127,7 +127,7 @@ impl AccessFile {
     /// All that is wrong with the file, each with its place: it cannot be read, is no TOML, or holds anything but the two
     /// tables in their form.
     pub fn read(&self) -> Result<Access, ConfigErrors> {
-        let file = read_config_file(self.path.clone())?;
+        let file = read_access_file(self.path.clone())?;
         let (mut layers, mut problems, mut record) = (Layers::default(), Vec::new(), Vec::new());
         if !file::read(&file.path, &file.text, &schema(), &mut layers, &mut problems) {
             ConfigErrors::check(std::mem::take(&mut problems))?;

@@ -93,6 +93,15 @@ pub enum ConfigError {
         /// The limit in bytes.
         max: usize,
     },
+    /// The file that `server.access_file` names cannot be read.
+    #[error("server.access_file: read {} ({})", shown_path(path), read_remedy(source))]
+    ReadAccessFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The configuration file is no TOML.
     #[error("{at}: not valid TOML: {message}")]
     Syntax {
@@ -250,6 +259,17 @@ impl ConfigError {
             },
             _ => None,
         }
+    }
+}
+
+/// What to do about a file that a key names and that cannot be read.
+pub(crate) fn read_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "put the file there, or correct the path",
+        io::ErrorKind::PermissionDenied => "let the user that runs this program read it",
+        io::ErrorKind::InvalidInput => "name a file: no directory, pipe or device",
+        io::ErrorKind::InvalidData => "put the right file there, or correct the path",
+        _ => "see to it that it can be read",
     }
 }
 

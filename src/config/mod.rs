@@ -54,6 +54,7 @@ pub use address::OrgUrl;
 pub(crate) use address::is_of_this_machine;
 pub use coverage::CoverageConfig;
 pub use credential::{Credential, SECRET_FILE_BYTES_MAX, ServiceAppConfig};
+pub(crate) use error::read_remedy;
 pub use error::{ConfigError, ConfigErrors, ConfigWarning, Source, ValidKeys};
 pub use filter::{FilterConfig, FilterMode};
 pub use follow::{ChangesConfig, FollowConfig};

@@ -71,21 +71,32 @@ fn decode_environment(
     Ok(decoded)
 }
 
-pub(super) fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
-    let (bytes, mode) = match read_bounded(&path, CONFIG_FILE_BYTES_MAX) {
-        Ok(read) => read,
-        Err(source) => return Err(ConfigError::ReadFile { path, source }.into()),
+fn read_config_file(path: PathBuf) -> Result<ConfigFile, ConfigErrors> {
+    match read_toml_file(&path) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(ConfigError::FileTooLarge { path, max: CONFIG_FILE_BYTES_MAX }.into()),
+        Err(source) => Err(ConfigError::ReadFile { path, source }.into()),
+    }
+}
+
+/// Reads the file that `server.access_file` names.
+pub(super) fn read_access_file(path: PathBuf) -> Result<ConfigFile, ConfigError> {
+    let too_large = || {
+        let message = format!("it has more than {CONFIG_FILE_BYTES_MAX} bytes");
+        io::Error::new(io::ErrorKind::InvalidData, message)
     };
+    let read = read_toml_file(&path).and_then(|file| file.ok_or_else(too_large));
+    read.map_err(|source| ConfigError::ReadAccessFile { path, source })
+}
+
+/// `None`: it has more than [`CONFIG_FILE_BYTES_MAX`] bytes.
+fn read_toml_file(path: &Path) -> io::Result<Option<ConfigFile>> {
+    let (bytes, mode) = read_bounded(path, CONFIG_FILE_BYTES_MAX)?;
     if bytes.len() > CONFIG_FILE_BYTES_MAX {
-        return Err(ConfigError::FileTooLarge { path, max: CONFIG_FILE_BYTES_MAX }.into());
+        return Ok(None);
     }
-    match file::decode(bytes) {
-        Ok(text) => Ok(ConfigFile { path, text, mode }),
-        Err(message) => {
-            let source = io::Error::new(io::ErrorKind::InvalidData, message);
-            Err(ConfigError::ReadFile { path, source }.into())
-        }
-    }
+    let text = file::decode(bytes).map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message))?;
+    Ok(Some(ConfigFile { path: path.to_owned(), text, mode }))
 }
 
 /// Reads a file with a secret or with certificates; how much of either is too much is decided where it is used.

@@ -12,6 +12,15 @@ use super::model::{Key, Quarantined, Row, Scope};
 use super::pending::{Answered, Patience, PendingRead};
 use super::reconcile::Verdict;
 
+/// An object that is shown after reads which did not find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// A user or group.
+    pub key: Key,
+    /// Since when it was not found, by our clock; `None` where that is not known.
+    pub missed_since: Option<Timestamp>,
+}
+
 /// One atomic change of an org's store.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -56,6 +65,9 @@ pub struct Batch {
     /// the log tells of everything since. Where nobody has begun to read that, it counts as read at that moment; it is owed all
     /// the same.
     pub newborn: Vec<(Key, Timestamp)>,
+    /// Users and groups of `rows` that were not found before: of lists that may have passed over what hangs on them the store adds
+    /// the debt, and tells so in [`Receipt::owed`].
+    pub returned: Vec<Returned>,
     /// Records of the answer that could not become rows.
     pub quarantined: Vec<Quarantined>,
     /// Where the walks stand.

@@ -1,19 +1,19 @@
-//! The little of a certificate that says whose it is and until when, and of a list of revoked ones. Entry points:
-//! [`CertificateFacts::read`], [`RevocationListFacts::read`].
+//! The little of a certificate that says whose it is and until when. Entry point: [`CertificateFacts::read`].
 //!
-//! Whether either may be believed is decided elsewhere, by the TLS library; this only reads.
+//! Whether it may be believed is decided elsewhere, by the TLS library; this only reads.
 //!
-//! Invariant: every input is an answer or `None`; what cannot be read names nobody.
+//! Invariants:
+//! - Every input is an answer or `None`; what cannot be read names nobody.
+//! - What the library takes for a certificate that is good now is read (`serve::tls` tests that).
 
 use super::access::{CLIENT_NAME_BYTES_MAX, CertificateName};
 use super::ids::Timestamp;
-use super::private_key::der::{Elements, INTEGER, OBJECT_ID, OCTETS, SEQUENCE};
+use super::private_key::der::{BOOLEAN, Elements, INTEGER, OBJECT_ID, OCTETS, SEQUENCE};
 
 /// Names that are read of one certificate; real ones have a few.
 const NAMES_MAX: usize = 64;
 
 const SET: u8 = 0x31;
-const BOOLEAN: u8 = 0x01;
 /// `[0] EXPLICIT`: the version.
 const VERSION: u8 = 0xa0;
 /// `[3] EXPLICIT`: the extensions.
@@ -63,31 +63,6 @@ impl CertificateFacts {
         }
         names.truncate(NAMES_MAX);
         Some(Self { names, not_after })
-    }
-}
-
-/// What a list of revoked certificates says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RevocationListFacts {
-    /// Whose list it is: the content of the name's sequence, to be compared byte for byte.
-    pub issuer: Vec<u8>,
-    /// The common name in it, for messages; empty where there is none.
-    pub issuer_name: String,
-    /// The time by which there is a newer one. From then on it says nothing about certificates that are revoked since.
-    pub next_update: Timestamp,
-}
-
-impl RevocationListFacts {
-    /// Reads a list in DER. `None` also for one that does not say when the next is due, which RFC 5280 asks for.
-    pub fn read(der: &[u8]) -> Option<Self> {
-        let mut outer = Elements::of_sequence(der)?;
-        let mut body = Elements::within(outer.expect(SEQUENCE)?);
-        body.expect(INTEGER)?; // The version: there are extensions, so it is 2.
-        body.expect(SEQUENCE)?; // How it is signed.
-        let issuer = body.expect(SEQUENCE)?;
-        body.next()?; // Since when.
-        let (kind, end) = body.next()?;
-        Some(Self { issuer: issuer.to_vec(), issuer_name: common_name(issuer), next_update: time(kind, end)? })
     }
 }
 
@@ -149,7 +124,7 @@ fn alternative_names(content: &[u8], names: &mut Vec<CertificateName>) {
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`, the forms that RFC 5280 allows.
-fn time(kind: u8, bytes: &[u8]) -> Option<Timestamp> {
+pub(super) fn time(kind: u8, bytes: &[u8]) -> Option<Timestamp> {
     let digits = std::str::from_utf8(bytes).ok()?.strip_suffix('Z')?;
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -204,47 +179,10 @@ mod tests {
         assert_eq!(facts.not_after.to_iso(), "2126-11-04T16:09:06.000Z");
     }
 
-    #[test]
-    fn a_list_of_revoked_certificates_is_read() {
-        use rcgen::{CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair};
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "list authority");
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.key_usages.push(rcgen::KeyUsagePurpose::CrlSign);
-        let issuer = Issuer::new(params, KeyPair::generate().unwrap());
-        let revoked = |serial: u32| rcgen::RevokedCertParams {
-            serial_number: serial.to_be_bytes().to_vec().into(),
-            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        // The longer one has a length of three bytes.
-        for count in [0, 1, 5_000] {
-            let list = CertificateRevocationListParams {
-                this_update: rcgen::date_time_ymd(2026, 1, 1),
-                next_update: rcgen::date_time_ymd(2055, 2, 3),
-                crl_number: 7_u64.into(),
-                issuing_distribution_point: None,
-                revoked_certs: (1..=count).map(revoked).collect(),
-                key_identifier_method: KeyIdMethod::Sha256,
-            };
-            let list = list.signed_by(&issuer).unwrap();
-            let facts = RevocationListFacts::read(list.der()).unwrap();
-            assert_eq!((facts.issuer_name.as_str(), count), ("list authority", count));
-            assert_eq!(facts.next_update.to_iso(), "2055-02-03T00:00:00.000Z");
-            assert_eq!(RevocationListFacts::read(&list.der()[..60]), None);
-        }
-        let pem = include_bytes!("../../tests/keys/tls/server.pem");
-        use rustls::pki_types::pem::PemObject as _;
-        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(pem).unwrap();
-        assert_eq!(RevocationListFacts::read(&certificate), None);
-    }
-
     proptest::proptest! {
         #[test]
         fn no_bytes_break_it(der in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let _ = CertificateFacts::read(&der);
-            let _ = RevocationListFacts::read(&der);
         }
 
         #[test]

@@ -25,6 +25,7 @@ pub mod probe;
 pub mod rate;
 pub mod reconcile;
 pub mod resolve;
+pub mod revocation;
 pub mod secret;
 pub mod sync;
 pub mod template;

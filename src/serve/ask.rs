@@ -310,7 +310,8 @@ impl Ask<'_> {
     }
 
     fn check(&self, demands: &Demands) -> Result<(), Failure> {
-        demands.check_place(self.view.store_id(), self.snapshot.revision(), |revision| self.snapshot.era_of(revision))?;
+        demands
+            .check_place(self.view.store_id(), self.snapshot.revision(), |revision| self.snapshot.era_of(revision))?;
         demands.check_age(self.now, self.observed_through)
     }
 

@@ -98,7 +98,9 @@ pub enum Failure {
         store_id: String,
     },
     /// The revision was made in an era that this store does not come from.
-    #[error("the store does not come from that revision: it was put back from a backup, or the revision is of too long ago")]
+    #[error(
+        "the store does not come from that revision: it was put back from a backup, or the revision is of too long ago"
+    )]
     StoreRestored {
         /// Where the store is.
         revision: Revision,
@@ -261,9 +263,9 @@ impl Failure {
             Self::StoreReplaced { store_id } => {
                 Shown::new(FailedPrecondition, ErrorReason::StoreReplaced).with("store_id", store_id)
             }
-            Self::StoreRestored { revision, era } => Shown::new(FailedPrecondition, ErrorReason::StoreRestored)
-                .with("revision", revision)
-                .with("era", era),
+            Self::StoreRestored { revision, era } => {
+                Shown::new(FailedPrecondition, ErrorReason::StoreRestored).with("revision", revision).with("era", era)
+            }
             Self::QuerySyntax { position, .. } => {
                 Shown::bad(ErrorReason::QuerySyntax, "query").with("position", position)
             }

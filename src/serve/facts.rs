@@ -3,6 +3,8 @@
 //! Entry point: [`Facts`]. [`super::resolution`] decides and words the answer by these alone, so that whoever has the same
 //! facts gives the same answer.
 
+use std::sync::Arc;
+
 use super::ask::Ask;
 use super::errors::Failure;
 use super::gaps::Gaps;
@@ -38,7 +40,7 @@ pub(crate) trait Facts {
         key: LookupKey,
         of: AskedOf,
         limit: usize,
-    ) -> Result<Vec<AccountHit>, Self::Error>;
+    ) -> Result<Arc<[AccountHit]>, Self::Error>;
 
     /// A user, where a read has shown it.
     fn user(&self, user: &UserId) -> Result<Option<User>, Self::Error>;
@@ -89,7 +91,7 @@ impl Facts for Ask<'_> {
         Ask::gaps_of_known(self, scopes)
     }
 
-    fn candidates(&self, app: &AppId, key: LookupKey, of: AskedOf, limit: usize) -> Result<Vec<AccountHit>, Failure> {
+    fn candidates(&self, app: &AppId, key: LookupKey, of: AskedOf, limit: usize) -> Result<Arc<[AccountHit]>, Failure> {
         Ok(self.snapshot.candidates(app, key, of, limit)?)
     }
 

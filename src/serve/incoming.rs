@@ -117,7 +117,15 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
                 Ok(Ok(stream)) => {
                     let shown = stream.get_ref().1.peer_certificates();
                     let certificate =
-                        shown.and_then(|chain| PeerCertificate::read(chain, tls.needs_client_certificate()));
+                        match shown.map(|chain| PeerCertificate::read(chain, tls.needs_client_certificate())) {
+                            None => None,
+                            Some(Some(certificate)) => Some(certificate),
+                            // The handshake has refused it already: nobody could ever judge the connection again.
+                            Some(None) => {
+                                door.stats.refuse_connection(ConnectionRefusal::Handshake);
+                                return tracing::debug!(peer = %address, "the client certificate cannot be read");
+                            }
+                        };
                     (Io::Tls(Box::new(stream)), certificate)
                 }
                 Ok(Err(error)) => {

@@ -80,7 +80,7 @@ pub use self::status::{
     BucketStatus, CrawlProgress, CredentialKind, FollowState, FollowStatus, IndexState, IndexStatus, KindProgress,
     RuntimeStatus, StatusSource,
 };
-pub use self::tls::{Tls, TlsError};
+pub use self::tls::{Tls, TlsError, TlsFile};
 
 pub(crate) use self::coverage::kind_to_proto;
 pub(crate) use self::facts::Facts;

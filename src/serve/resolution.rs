@@ -129,16 +129,15 @@ pub(super) fn decide<F: Facts, T>(
     // First, so that they are weighed however many share the name. Who is named by an override that is over is nobody.
     let now = ask.now();
     let by_override = overrides.iter().filter(|entry| now < entry.expires_at);
-    let mut hits = by_override.map(|entry| hit(&entry.user)).collect::<Result<Vec<_>, _>>()?;
+    let by_override = by_override.map(|entry| hit(&entry.user)).collect::<Result<Vec<_>, _>>()?;
     let asked_of = AskedOf::kind(query.kind, ask.policy());
     let of_name = ask.candidates(&app.id, key, asked_of, CANDIDATES_MAX + 1)?;
-    hits.extend(of_name);
-    for alias in aliases.iter().filter(|alias| alias.app == app.id) {
-        hits.push(hit(&alias.user)?);
-    }
+    let by_alias = aliases.iter().filter(|alias| alias.app == app.id).map(|alias| hit(&alias.user));
+    let by_alias = by_alias.collect::<Result<Vec<_>, _>>()?;
+    let hits: Vec<&AccountHit> = by_override.iter().chain(of_name.iter()).chain(&by_alias).collect();
     let history: Vec<AccountHolder> =
         ask.held_names(&app.id, key, HISTORY_LINES_MAX)?.into_iter().filter_map(holder).collect();
-    let candidates: Vec<Candidate<'_>> = hits.iter().filter_map(candidate).collect();
+    let candidates: Vec<Candidate<'_>> = hits.iter().copied().filter_map(candidate).collect();
     let gap_ids = gaps.to_ids();
     let mut input = ResolveInput {
         app,
@@ -197,14 +196,20 @@ pub(super) fn app_gaps(ask: &impl Facts, query: &AppQuery<'_>, app: &App) -> Gap
 
 /// Takes back what rests on rows that the policy keeps back. A refusal stays one: without the rows it would be weaker. Whom they
 /// name is left out where it is shown.
-fn withhold<'a>(ask: &impl Facts, app: &App, hits: &[AccountHit], decided: &mut Resolution<'a>, gap_ids: &'a [String]) {
+fn withhold<'a>(
+    ask: &impl Facts,
+    app: &App,
+    hits: &[&AccountHit],
+    decided: &mut Resolution<'a>,
+    gap_ids: &'a [String],
+) {
     let user_of = |hit: &AccountHit| {
         let of_account = hit.app_user.as_ref().map(|row| row.user.clone());
         of_account.or_else(|| hit.user.as_ref().map(|user| user.id.clone()))
     };
     let rests_on_rows =
         matches!(decided.outcome, Outcome::Resolved(_) | Outcome::Inactive { .. } | Outcome::Reused { .. });
-    if rests_on_rows && hits.iter().filter_map(user_of).any(|user| ask.withholds_account(&app.id, &user)) {
+    if rests_on_rows && hits.iter().copied().filter_map(user_of).any(|user| ask.withholds_account(&app.id, &user)) {
         decided.outcome = Outcome::UnknownGap { gap_ids };
     }
 }

@@ -8,34 +8,38 @@
 //! - Certificate and key are used together or not at all: a pair that does not fit is refused by the library.
 //! - No session outlives its connection, so that a client is judged by the roots and lists of now each time it connects; those
 //!   that are connected are judged anew when the files change, when a list becomes too old, and once a minute.
-//! - With lists, a certificate that none of them speaks of is refused, and so is each one once its list is too old.
-//! - Of an issuer there is one list: the library asks the first that it finds, and no other.
+//! - With lists, a certificate that none of them speaks of is refused, and so is each one once its list is too old. All lists of
+//!   an issuer are asked ([`clients`]).
 
+mod clients;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest::{self, Digest};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use self::clients::{ClientVerifier, LISTS_OF_ISSUER_MAX, RevocationList, root_facts};
 use super::gate::{Connections, Peer};
 use super::stats::ServerStats;
 use crate::config::{
-    REVOCATION_LISTS_BYTES_MAX, SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_revocation_lists,
+    REVOCATION_LISTS_BYTES_MAX, SECRET_FILE_BYTES_MAX, SecretFile, ServerTlsConfig, read_remedy, read_revocation_lists,
     read_secret_file,
 };
-use crate::core::certificate::{CertificateFacts, RevocationListFacts, common_name};
+use crate::core::certificate::{CertificateFacts, common_name};
 use crate::core::ids::Timestamp;
+use crate::core::revocation::RevocationListFacts;
 
 /// How often the files are looked at. They are small; a certificate is renewed days before it lapses.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
@@ -48,10 +52,10 @@ const JUDGE_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("read {what} {}", path.display())]
+    #[error("{}: read {} {} ({})", what.key, what.holds, path.display(), read_remedy(source))]
     Read {
-        /// What it holds.
-        what: &'static str,
+        /// Which one.
+        what: TlsFile,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -59,17 +63,20 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file holds something else.
-    #[error("{what} {}: {problem}", path.display())]
+    #[error("{}: {} {}: {problem}", what.key, what.holds, path.display())]
     Content {
-        /// What it should hold.
-        what: &'static str,
+        /// Which one.
+        what: TlsFile,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
     /// The library refuses them: the key is of another certificate, or of a kind that is not supported.
-    #[error("use certificate {} with its key", path.display())]
+    #[error(
+        "server.tls_cert_file: use certificate {} with the key of server.tls_key_file (they must belong together)",
+        path.display()
+    )]
     Pair {
         /// The certificate's file.
         path: PathBuf,
@@ -78,8 +85,20 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The roots of client certificates, or the lists of revoked ones, are refused.
-    #[error("use the roots of client certificates and the lists of revoked ones")]
+    #[error(
+        "server.tls_client_ca_file, server.tls_client_crl_file: use the roots of client certificates and the lists of revoked \
+         ones (each must be one that the program can read)"
+    )]
     Roots(#[source] rustls::server::VerifierBuilderError),
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFile {
+    /// The key that names it.
+    key: &'static str,
+    /// What it holds, or should.
+    holds: &'static str,
 }
 
 /// What is in use.
@@ -87,7 +106,7 @@ pub(super) struct Loaded {
     config: Arc<ServerConfig>,
     facts: Option<CertificateFacts>,
     /// Judges client certificates, where they are asked for.
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Option<Arc<ClientVerifier>>,
     /// Until when all lists of revoked certificates are good.
     lists_until: Option<Timestamp>,
 }
@@ -266,14 +285,15 @@ struct Contents {
     client_lists: Option<SecretFile>,
 }
 
-const CERTIFICATE: &str = "the server's certificate";
-const KEY: &str = "the server's key";
-const CLIENT_ROOTS: &str = "the roots of client certificates";
-const CLIENT_LISTS: &str = "the lists of revoked client certificates";
+const CERTIFICATE: TlsFile = TlsFile { key: "server.tls_cert_file", holds: "the server's certificate" };
+const KEY: TlsFile = TlsFile { key: "server.tls_key_file", holds: "the server's key" };
+const CLIENT_ROOTS: TlsFile = TlsFile { key: "server.tls_client_ca_file", holds: "the roots of client certificates" };
+const CLIENT_LISTS: TlsFile =
+    TlsFile { key: "server.tls_client_crl_file", holds: "the lists of revoked client certificates" };
 
 impl Contents {
     fn read(files: &ServerTlsConfig) -> Result<Self, TlsError> {
-        let read = |what: &'static str, path: &Path, read: fn(&Path) -> std::io::Result<SecretFile>, max: usize| {
+        let read = |what: TlsFile, path: &Path, read: fn(&Path) -> std::io::Result<SecretFile>, max: usize| {
             let file = read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })?;
             if file.bytes.len() > max {
                 let problem = format!("has more than {max} bytes");
@@ -317,11 +337,15 @@ impl Contents {
         if let (Some(path), Some(roots)) = (&files.client_ca_file, &self.client_roots) {
             let roots = store_of(path, &roots.bytes)?;
             let lists = self.lists(files, &roots)?;
-            lists_until = lists.until;
-            clients = Some(verifier(roots, lists, provider, files.is_client_certificate_optional)?);
+            lists_until = lists.iter().map(|list| list.facts.next_update).min();
+            let judge = ClientVerifier::new(roots, lists, &provider, files.is_client_certificate_optional);
+            clients = Some(Arc::new(judge.map_err(TlsError::Roots)?));
         }
         let builder = match &clients {
-            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+            Some(clients) => {
+                let clients: Arc<dyn ClientCertVerifier> = clients.clone();
+                builder.with_client_cert_verifier(clients)
+            }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
@@ -331,10 +355,11 @@ impl Contents {
         Ok(Loaded { config: Arc::new(config), facts, clients, lists_until })
     }
 
-    /// The lists of revoked certificates, as far as they can be judged before one is used: none is too old.
-    fn lists(&self, files: &ServerTlsConfig, roots: &RootCertStore) -> Result<Lists, TlsError> {
+    /// The lists of revoked certificates, as far as they can be judged before one is used: none is too old, or of a kind that
+    /// cannot be asked.
+    fn lists(&self, files: &ServerTlsConfig, roots: &RootCertStore) -> Result<Vec<RevocationList>, TlsError> {
         let (Some(path), Some(file)) = (&files.client_crl_file, &self.client_lists) else {
-            return Ok(Lists::default());
+            return Ok(Vec::new());
         };
         let wrong = |problem: &str| content(CLIENT_LISTS, path, problem);
         let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
@@ -343,52 +368,63 @@ impl Contents {
             return Err(wrong("holds no list in PEM form (-----BEGIN X509 CRL-----)"));
         }
         let now = now();
-        let mut facts: Vec<RevocationListFacts> = Vec::new();
-        for der in &ders {
-            let read = RevocationListFacts::read(der);
-            let list =
+        let (mut lists, mut counts) = (Vec::with_capacity(ders.len()), BTreeMap::new());
+        for der in ders {
+            let read = RevocationListFacts::read(&der);
+            let facts =
                 read.ok_or(wrong("holds something that is no list of version 2 with the time of its next update"))?;
-            if list.next_update <= now {
-                let (name, due) = (&list.issuer_name, list.next_update);
+            let name = &facts.issuer_name;
+            if let Some(fault) = facts.scope.fault() {
+                return Err(wrong(&format!("a list of \"{name}\" {fault}")));
+            }
+            if facts.next_update <= now {
+                let due = facts.next_update;
                 let problem =
                     format!("the list of \"{name}\" is too old: a newer one was due at {due}; put that in its place");
                 return Err(wrong(&problem));
             }
-            if facts.iter().any(|other| other.issuer == list.issuer) {
-                let name = &list.issuer_name;
-                let problem = format!(
-                    "there are two lists of \"{name}\", of which only one would count: keep the newest one, with all that was revoked"
-                );
+            let count: &mut usize = counts.entry(facts.issuer.clone()).or_default();
+            *count += 1;
+            if *count > LISTS_OF_ISSUER_MAX {
+                let problem =
+                    format!("there are more than {LISTS_OF_ISSUER_MAX} lists of \"{name}\": keep the newest ones");
                 return Err(wrong(&problem));
             }
-            facts.push(list);
+            lists.push(RevocationList { facts, der });
+        }
+        // Each list would have to be signed with both keys, since all are asked about each certificate.
+        let known: Vec<_> = roots.roots.iter().map(root_facts).collect();
+        let has_two_keys = |issuer: &[u8]| {
+            let mut of_name = known.iter().filter(|root| root.subject == issuer);
+            of_name.next().is_some_and(|first| of_name.any(|other| other.key != first.key))
+        };
+        if let Some((issuer, _)) = counts.iter().find(|(issuer, count)| **count > 1 && has_two_keys(issuer)) {
+            let name = common_name(issuer);
+            let problem = format!(
+                "there are several lists of \"{name}\", and two roots of that name with different keys: keep one of these roots \
+                 and its lists"
+            );
+            return Err(wrong(&problem));
         }
         for root in &roots.roots {
-            if !facts.iter().any(|list| list.issuer == root.subject.as_ref()) {
-                let root = common_name(root.subject.as_ref());
+            let subject: &[u8] = root.subject.as_ref();
+            if !counts.contains_key(subject) {
+                let root = common_name(subject);
                 tracing::warn!(
                     root,
                     "there is no list of revoked certificates of this root: clients of it are refused"
                 );
             }
         }
-        Ok(Lists { ders, until: facts.iter().map(|list| list.next_update).min() })
+        Ok(lists)
     }
 }
 
-/// Lists of revoked certificates.
-#[derive(Default)]
-struct Lists {
-    ders: Vec<CertificateRevocationListDer<'static>>,
-    /// When the first of them is too old.
-    until: Option<Timestamp>,
-}
-
-fn content(what: &'static str, path: &Path, problem: &str) -> TlsError {
+fn content(what: TlsFile, path: &Path, problem: &str) -> TlsError {
     TlsError::Content { what, path: path.to_owned(), problem: problem.to_owned() }
 }
 
-fn certificates(what: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(what: TlsFile, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let read = read.map_err(|_| content(what, path, "is no PEM file"))?;
     if read.is_empty() {
@@ -404,16 +440,4 @@ fn store_of(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
         added.map_err(|_| content(CLIENT_ROOTS, path, "holds something that is no certificate"))?;
     }
     Ok(roots)
-}
-
-fn verifier(
-    roots: RootCertStore,
-    lists: Lists,
-    provider: Arc<CryptoProvider>,
-    is_optional: bool,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = builder.with_crls(lists.ders).enforce_revocation_expiration();
-    let builder = if is_optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(TlsError::Roots)
 }

@@ -17,7 +17,7 @@ use super::missing::{self, HELD};
 use super::recent::Guard;
 use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
-use super::{StoreConfig, StoreError, as_i64, purge};
+use super::{StoreConfig, StoreError, as_i64, purge, returned};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
@@ -170,6 +170,11 @@ pub(super) fn commit(
     }
     let coverage = std::mem::take(&mut books.coverage);
     if batch.is_followed {
+        for returned in &batch.returned {
+            for list in returned::passed_over(sql, returned)? {
+                debts.owe(list, When::Now, "shown again", batch.members_since)?;
+            }
+        }
         for target in std::mem::take(&mut apply.orphans) {
             let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
             debts.owe(target, when, "named or known, and not shown", batch.members_since)?;

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use super::eras::{self, Eras};
+use super::named::Names;
 use crate::core::ids::{AppId, OrgId, Revision, Timestamp};
 
 /// Single values and surrogates.
@@ -27,6 +28,8 @@ pub(super) struct Memo {
     pub(super) groups_mark: OnceCell<(u64, i64, i64)>,
     pub(super) has_overrides: OnceCell<bool>,
     pub(super) org_id: OnceCell<Option<OrgId>>,
+    /// What names lead to. It outlives commits that bring no revision.
+    pub(super) names: RefCell<Names>,
 }
 
 /// What every answer tells of the store.
@@ -40,12 +43,16 @@ pub(super) struct Head {
 }
 
 impl Memo {
-    /// Makes it that of the open transaction, which this may begin to read: anew if anybody has committed since.
-    pub(super) fn as_of(&mut self, sql: &Connection) -> Result<(), StoreError> {
+    /// Makes it that of the open transaction, which this may begin to read: anew if anybody has committed since. `is_foreign`:
+    /// another process may have done so, of which nothing is known but the version.
+    pub(super) fn as_of(&mut self, sql: &Connection, is_foreign: bool) -> Result<(), StoreError> {
         let version = sql.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
         if self.version != Some(version) {
-            let (head, eras) = Head::read(sql)?;
-            *self = Self { version: None, head, eras, ..Self::default() };
+            let mut names = if is_foreign { Names::default() } else { self.names.take() };
+            *self = Self::default();
+            (self.head, self.eras) = Head::read(sql)?;
+            names.is_of(self.head.revision);
+            self.names = RefCell::new(names);
             self.version = Some(version);
         }
         Ok(())

@@ -35,6 +35,8 @@ pub(super) struct Pool {
     commits: AtomicU64,
     /// Whether snapshots must not be kept now.
     is_writing: AtomicBool,
+    /// Whether another process may be writing.
+    is_foreign: bool,
 }
 
 /// A connection, and what it has read since anybody committed.
@@ -46,12 +48,13 @@ pub(super) struct Pooled {
     open_since: Option<u64>,
     /// Who has used it last.
     thread: Option<ThreadId>,
+    is_foreign: bool,
 }
 
 impl Pool {
     /// Of a store that another process may be writing.
     pub(super) fn of_foreign() -> Self {
-        Self { is_writing: AtomicBool::new(true), ..Self::default() }
+        Self { is_writing: AtomicBool::new(true), is_foreign: true, ..Self::default() }
     }
 
     /// A connection with an open snapshot of what was committed before this call, or of something newer.
@@ -70,7 +73,7 @@ impl Pool {
         let mut pooled = match renewed {
             Some(pooled) => pooled,
             None => {
-                let mut pooled = Pooled::open(dir)?;
+                let mut pooled = Pooled::open(dir, self.is_foreign)?;
                 pooled.begin(commits)?;
                 pooled
             }
@@ -117,15 +120,16 @@ impl Pool {
 }
 
 impl Pooled {
-    fn open(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: files::open_for_reading(dir)?, memo: Memo::default(), open_since: None, thread: None })
+    fn open(dir: &Path, is_foreign: bool) -> Result<Self, StoreError> {
+        let connection = files::open_for_reading(dir)?;
+        Ok(Self { connection, memo: Memo::default(), open_since: None, thread: None, is_foreign })
     }
 
     // Not rusqlite's own transactions, which have both statements parsed each time: a point read is hardly longer.
     fn begin(&mut self, commits: u64) -> Result<(), StoreError> {
         self.connection.prepare_cached("BEGIN")?.execute(())?;
         self.open_since = Some(commits);
-        self.memo.as_of(&self.connection)
+        self.memo.as_of(&self.connection, self.is_foreign)
     }
 
     /// Begins a snapshot anew unless the open one is still the newest.

@@ -37,17 +37,22 @@ pub(crate) struct Hosted {
 
 impl Hosted {
     pub(crate) fn start(place: &Path) -> Self {
-        Self::start_at(place, SocketAddr::from(([127, 0, 0, 1], 0)))
+        Self::start_with(place, SearchHandle::default())
     }
 
-    fn start_at(place: &Path, address: SocketAddr) -> Self {
+    /// The same with a search index.
+    pub(crate) fn start_with(place: &Path, search: SearchHandle) -> Self {
+        Self::start_at(place, search, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn start_at(place: &Path, search: SearchHandle, address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let store = Arc::new(open(place));
         let (status, status_receiver) = watch::channel(RuntimeStatus::default());
         let (control, commands) = Control::channel();
         let policy = Arc::new(GrantPolicy::new(&GrantPolicySettings::default()).unwrap());
         let source = StatusSource::Engine(status_receiver);
-        let view = OrgView::new("acme", store.reader.clone(), SearchHandle::default(), policy, source).unwrap();
+        let view = OrgView::new("acme", store.reader.clone(), search, policy, source).unwrap();
         let services = Services::new(Orgs::new([view.with_control(control)]), clock::now);
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -62,6 +67,10 @@ impl Hosted {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     fn commit(&self, batch: Batch) {
@@ -163,7 +172,7 @@ fn watching_goes_on_where_it_was() {
     assert_eq!(events[1]["checkpoint"]["meta"]["revision"], revision + 1);
     hosted.stop();
     // Nothing is missed while nobody is there to be asked.
-    let hosted = Hosted::start_at(place.path(), address);
+    let hosted = Hosted::start_at(place.path(), SearchHandle::default(), address);
     hosted.put_user(2);
     let mut events = watching.events();
     while !events.iter().any(|event| event["upsert"]["user"]["login"] == "some2") {

@@ -128,9 +128,9 @@ fn a_certificate_that_cannot_be_used_stops_the_start() {
     place.set("OKTA_IDMAP_SERVER__LISTEN", "127.0.0.1:0");
     place.set("OKTA_IDMAP_SERVER__TLS_CERT_FILE", &format!("{KEYS}/server.pem"));
     place.set("OKTA_IDMAP_SERVER__TLS_KEY_FILE", &format!("{KEYS}/missing.pem"));
-    place.run(&["serve"]).assert(1, "", "set up TLS: read the server's key");
+    place.run(&["serve"]).assert(1, "", "set up TLS: server.tls_key_file: read the server's key");
     place.set("OKTA_IDMAP_SERVER__TLS_KEY_FILE", &format!("{KEYS}/../p256-pkcs8.pem"));
-    place.run(&["serve"]).assert(1, "", "set up TLS: use certificate");
+    place.run(&["serve"]).assert(1, "", "set up TLS: server.tls_cert_file: use certificate");
 }
 
 #[test]

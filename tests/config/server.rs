@@ -193,6 +193,35 @@ fn who_may_call_is_what_the_tables_say() {
 }
 
 #[test]
+fn a_file_of_clients_that_cannot_be_read_is_told_with_its_key() {
+    #[track_caller]
+    fn check(make: impl FnOnce(&std::path::Path) -> std::io::Result<()>, expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.toml");
+        make(&path).unwrap();
+        let config = Case::file(leak(format!("[server]\naccess_file = '{}'\n", path.display()))).config();
+        let told = config.server.access_file.unwrap().read().unwrap_err().to_string();
+        assert_eq!(told.replace(&path.display().to_string(), "FILE"), expected);
+    }
+    check(
+        |_| Ok(()),
+        "server.access_file: read FILE (put the file there, or correct the path): No such file or directory (os error 2)",
+    );
+    check(
+        |path| std::fs::create_dir(path),
+        "server.access_file: read FILE (name a file: no directory, pipe or device): not a regular file",
+    );
+    check(
+        |path| std::fs::write(path, b"[server]\xff"),
+        "server.access_file: read FILE (put the right file there, or correct the path): byte 9 is not UTF-8",
+    );
+    check(
+        |path| std::fs::write(path, vec![b'#'; (1 << 20) + 1]),
+        "server.access_file: read FILE (put the right file there, or correct the path): it has more than 1048576 bytes",
+    );
+}
+
+#[test]
 fn a_file_names_clients_beside_the_configuration() {
     /// What a file that names clients comes to, beside these lines of `[server]`.
     fn named(lines: &str, content: &str) -> String {

@@ -7,7 +7,6 @@ use okta_idmap::core::batch::Batch;
 use okta_idmap::core::coverage::GapKind;
 use okta_idmap::core::ids::{AppId, GroupId, UserId};
 use okta_idmap::core::model::{GroupType, Key, Row, Scope};
-use okta_idmap::serve::ServerSettings;
 use okta_idmap_proto::limits::CHANGE_EVENTS_MAX;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::change_event::Event;
@@ -19,13 +18,13 @@ use tonic_types::StatusExt as _;
 use super::world::{Server, World, app, app_user, group, member, user, user_id};
 
 /// Longest wait for something that should come at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn snapshot() -> Option<v1::ChangeStart> {
+pub(super) fn snapshot() -> Option<v1::ChangeStart> {
     Some(v1::ChangeStart { start: Some(v1::change_start::Start::Snapshot(v1::SnapshotStart {})) })
 }
 
-fn after(world: &World, revision: u64) -> Option<v1::ChangeStart> {
+pub(super) fn after(world: &World, revision: u64) -> Option<v1::ChangeStart> {
     after_in(world.view().store_id(), revision)
 }
 
@@ -157,7 +156,10 @@ pub(super) async fn until(stream: &mut Streaming<v1::WatchResponse>, revision: u
 }
 
 /// All pages of a call chain.
-async fn list(server: &Server, request: v1::ListChangesRequest) -> (Vec<v1::ChangeEvent>, v1::ResponseMeta, usize) {
+pub(super) async fn list(
+    server: &Server,
+    request: v1::ListChangesRequest,
+) -> (Vec<v1::ChangeEvent>, v1::ResponseMeta, usize) {
     let mut client = server.changes().await;
     let (mut events, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
@@ -548,52 +550,6 @@ async fn a_snapshot_by_pages_says_whether_it_is_consistent() {
     let (events, ..) = list(&server, v1::ListChangesRequest { start: after(&world, base), ..Default::default() }).await;
     events.iter().for_each(|event| mirror.apply(event));
     assert_eq!(mirror.rows, fresh(&server).await);
-}
-
-#[tokio::test]
-async fn there_are_only_so_many_streams() {
-    let world = World::crawled().await;
-    let settings = ServerSettings { max_watches: 64, ..ServerSettings::default() };
-    let server = Server::start_with([world.view()], settings).await;
-    let mut client = server.changes().await;
-    let request = v1::WatchRequest { start: after(&world, world.revision()), ..Default::default() };
-    let mut streams = Vec::new();
-    for _ in 0..64 {
-        streams.push(client.watch(request.clone()).await.unwrap().into_inner());
-    }
-    let refused = client.watch(request.clone()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    // Polling still works, and a place becomes free when a client leaves.
-    list(&server, v1::ListChangesRequest { start: request.start.clone(), ..Default::default() }).await;
-    streams.pop();
-    let begun = Instant::now();
-    while client.watch(request.clone()).await.is_err() {
-        assert!(begun.elapsed() < PATIENCE, "the place was not given back");
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn streams_end_with_the_server() {
-    let world = World::crawled().await;
-    let server = world.serve().await;
-    let mut stream = watch(&server, snapshot(), &[]).await;
-    until(&mut stream, world.revision()).await;
-    // One that does not read: it must not hold the end up for ever.
-    let mut silent = watch(&server, snapshot(), &[]).await;
-    let begun = Instant::now();
-    server.shutdown.cancel();
-    let status = loop {
-        match tokio::time::timeout(PATIENCE, stream.message()).await.unwrap() {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("a stream that goes on elsewhere does not end with OK"),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(status.code(), Code::Unavailable);
-    server.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    while let Ok(Some(_)) = silent.message().await {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,7 +56,12 @@ async fn contexts_are_honoured() {
             "InvalidArgument FIELD_INVALID context.max_staleness",
         ),
         (
-            v1::RequestContext { era: "x".to_owned(), at_least_revision: revision, store_id: store_id.clone(), ..empty() },
+            v1::RequestContext {
+                era: "x".to_owned(),
+                at_least_revision: revision,
+                store_id: store_id.clone(),
+                ..empty()
+            },
             restored.as_str(),
         ),
         (v1::RequestContext { era: era.clone(), ..empty() }, "InvalidArgument FIELD_INVALID context.era"),

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 /// A root with its key.
@@ -55,6 +56,14 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// The same, in a part of the certificates that has a list of its own.
+    pub(crate) fn client_of_part(&self, name: &str, number: u64, part: &str) -> Pair {
+        let mut params = client_params(name, 2200);
+        params.serial_number = Some(SerialNumber::from(number));
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![part.to_owned()] }];
+        self.sign(&params)
+    }
+
     /// The list of revoked clients; the next is due on the first day of that year.
     pub(crate) fn revoked(&self, numbers: &[u64], next_year: i32) -> String {
         self.revoked_within(numbers, next_year, Duration::ZERO)
@@ -62,6 +71,15 @@ impl Authority {
 
     /// The list of revoked clients; the next is due so long after the year has begun.
     pub(crate) fn revoked_within(&self, numbers: &[u64], year: i32, after: Duration) -> String {
+        self.list(numbers, year, after, None)
+    }
+
+    /// The list of those of one part.
+    pub(crate) fn revoked_of_part(&self, numbers: &[u64], part: &str) -> String {
+        self.list(numbers, 2200, Duration::ZERO, Some(part))
+    }
+
+    fn list(&self, numbers: &[u64], year: i32, after: Duration, part: Option<&str>) -> String {
         let revoked = numbers.iter().map(|number| RevokedCertParams {
             serial_number: SerialNumber::from(*number),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -72,7 +90,10 @@ impl Authority {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(year, 1, 1) + after,
             crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
+            issuing_distribution_point: part.map(|part| CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint { uris: vec![part.to_owned()] },
+                scope: None,
+            }),
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };

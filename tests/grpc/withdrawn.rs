@@ -1,5 +1,6 @@
 //! Rights that are taken back while the server runs: tokens, names and certificates, and what was opened by them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +114,8 @@ async fn a_token_that_is_taken_back_is_refused_and_its_stream_ends() {
     let told = told();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("access.toml:2:1: server.tokens: an entry is not a role and a hash"), "{told:?}");
-    assert!(told[1].contains("read configuration file") && told[1].contains("access.toml"), "{told:?}");
+    let missing = format!("server.access_file: read {} (put the file there, or correct the path): ", path.display());
+    assert!(told[1].contains(&missing), "{told:?}");
 
     put(&naming(&[Role::Explain, Role::Admin]));
     secure.until_metric("access_reload_failing", "0").await;
@@ -220,6 +222,130 @@ async fn a_certificate_that_is_revoked_is_refused_and_its_stream_ends() {
     secure.stop().await;
 }
 
+#[tokio::test]
+async fn each_list_of_an_issuer_takes_back() {
+    let world = World::crawled().await;
+    let clients = Authority::new("client root");
+    let mut access = Access::default();
+    access.add_certificate(CertificateName::Uri("spiffe://test/search".to_owned()), Role::Read);
+    let [a, b] = ["http://lists.example/a.crl", "http://lists.example/b.crl"];
+    let parts = |of_a: &[u64], of_b: &[u64]| clients.revoked_of_part(of_a, a) + &clients.revoked_of_part(of_b, b);
+    let secure =
+        Secure::start_with(&world, with(access), Some(&clients.root_pem), Some(&parts(&[7], &[8])), false).await;
+    let of_part = |number, part| clients.client_of_part("search", number, part);
+    let [one, other] = [of_part(5, a), of_part(6, b)];
+    for (pair, expected) in [
+        (&one, "OK"),
+        (&other, "OK"),
+        (&of_part(7, a), "no connection"),
+        (&of_part(8, b), "no connection"),
+        // Of no part that is known, or of none at all.
+        (&of_part(5, "http://lists.example/c.crl"), "no connection"),
+        (&clients.client_numbered("search", 5), "no connection"),
+    ] {
+        assert_eq!(secure.outcome(Some(pair), None).await, expected);
+    }
+    let (of_one, of_other) = (secure.connect(Some(&one)).await.unwrap(), secure.connect(Some(&other)).await.unwrap());
+    let mut goes_on = watch(&of_one, None).await.unwrap();
+    let mut ends = watch(&of_other, None).await.unwrap();
+    // Whoever is connected is judged by the second list as well; the number means nothing on the list of another part.
+    secure.files.put("lists.pem", &parts(&[7], &[5, 6]));
+    assert_eq!(end_of(&mut ends).await, "Unauthenticated the client certificate was revoked, or is no longer trusted");
+    assert_eq!(secure.outcome(Some(&other), None).await, "no connection");
+    assert_eq!(secure.outcome(Some(&one), None).await, "OK");
+    assert!(goes_on.message().await.unwrap().is_some());
+    // Two lists of all are asked both.
+    secure.files.put("lists.pem", &(clients.revoked(&[6], 2200) + &clients.revoked(&[5], 2200)));
+    until("both are refused", async || secure.outcome(Some(&one), None).await == "no connection").await;
+    assert_eq!(secure.outcome(Some(&other), None).await, "no connection");
+    assert_eq!(secure.outcome(Some(&clients.client_numbered("search", 9)), None).await, "OK");
+    drop(goes_on);
+    secure.stop().await;
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_with_their_keys() {
+    let authority = Authority::new("client root");
+    let pair = authority.server();
+    let whole = [
+        ("cert.pem", pair.cert.clone()),
+        ("key.pem", pair.key.clone()),
+        ("roots.pem", authority.root_pem.clone()),
+        ("lists.pem", authority.revoked(&[], 2200)),
+    ];
+    /// What becomes of a start with one file spoilt.
+    type Spoil = fn(&Path) -> std::io::Result<()>;
+    let missing: Spoil = |path| std::fs::remove_file(path);
+    let directory: Spoil = |path| std::fs::remove_file(path).and_then(|()| std::fs::create_dir(path));
+    let large: Spoil = |path| std::fs::write(path, vec![b'\n'; (8 << 20) + 1]);
+    let other: Spoil = |path| std::fs::write(path, "nonsense");
+    let key_of_another: Spoil = |path| std::fs::write(path, Authority::new("other").server().key);
+    for (name, spoil, expected) in [
+        (
+            "cert.pem",
+            missing,
+            "tls_cert_file: read the server's certificate FILE (put the file there, or correct the path)",
+        ),
+        ("key.pem", missing, "tls_key_file: read the server's key FILE (put the file there, or correct the path)"),
+        (
+            "roots.pem",
+            missing,
+            "tls_client_ca_file: read the roots of client certificates FILE (put the file there, or correct the path)",
+        ),
+        (
+            "lists.pem",
+            missing,
+            "tls_client_crl_file: read the lists of revoked client certificates FILE (put the file there, or correct the path)",
+        ),
+        (
+            "roots.pem",
+            directory,
+            "tls_client_ca_file: read the roots of client certificates FILE (name a file: no directory, pipe or device)",
+        ),
+        ("cert.pem", large, "tls_cert_file: the server's certificate FILE: has more than 65536 bytes"),
+        (
+            "lists.pem",
+            large,
+            "tls_client_crl_file: the lists of revoked client certificates FILE: has more than 8388608 bytes",
+        ),
+        (
+            "cert.pem",
+            other,
+            "tls_cert_file: the server's certificate FILE: holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)",
+        ),
+        (
+            "key.pem",
+            other,
+            "tls_key_file: the server's key FILE: holds no private key in PEM form without a passphrase",
+        ),
+        (
+            "roots.pem",
+            other,
+            "tls_client_ca_file: the roots of client certificates FILE: holds no certificate in PEM form (-----BEGIN \
+             CERTIFICATE-----)",
+        ),
+        (
+            "key.pem",
+            key_of_another,
+            "tls_cert_file: use certificate cert.pem with the key of server.tls_key_file (they must belong together)",
+        ),
+    ] {
+        let files = super::pki::Files::new(&pair);
+        whole.iter().for_each(|(name, content)| files.put(name, content));
+        spoil(&files.path(name)).unwrap();
+        let config = ServerTlsConfig {
+            cert_file: files.path("cert.pem"),
+            key_file: files.path("key.pem"),
+            client_ca_file: Some(files.path("roots.pem")),
+            client_crl_file: Some(files.path("lists.pem")),
+            is_client_certificate_optional: false,
+        };
+        let told = Tls::load(config).unwrap_err().to_string();
+        let told = told.replace(&files.path(name).display().to_string(), "FILE");
+        assert_eq!(told.replace(&files.path("").display().to_string(), ""), format!("server.{expected}"));
+    }
+}
+
 #[test]
 fn lists_that_cannot_be_used_are_told_at_the_start() {
     let authority = Authority::new("client root");
@@ -236,9 +362,13 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
         Ok(_) => "used".to_owned(),
         Err(error) => error.to_string().replace(&files.path("").display().to_string(), ""),
     };
-    assert_eq!(outcome(), "read the lists of revoked client certificates lists.pem");
+    assert_eq!(
+        outcome(),
+        "server.tls_client_crl_file: read the lists of revoked client certificates lists.pem (put the file there, or correct \
+         the path)"
+    );
     let both = authority.revoked(&[1], 2200) + &Authority::new("other").revoked(&[], 2021);
-    let twice = authority.revoked(&[1], 2200) + &authority.revoked(&[2], 2201);
+    let many = authority.revoked(&[1], 2200).repeat(33);
     let spoilt = both.replacen("\nMI", "\n!!", 1);
     assert_ne!(spoilt, both);
     for (content, expected) in [
@@ -248,16 +378,28 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
             &both,
             "the list of \"other\" is too old: a newer one was due at 2021-01-01T00:00:00.000Z; put that in its place",
         ),
-        (
-            &twice,
-            "there are two lists of \"client root\", of which only one would count: keep the newest one, with all that was \
-             revoked",
-        ),
+        (&many, "there are more than 32 lists of \"client root\": keep the newest ones"),
         (&spoilt, "is no PEM file"),
     ] {
         files.put("lists.pem", content);
-        assert_eq!(outcome(), format!("the lists of revoked client certificates lists.pem: {expected}"));
+        assert_eq!(
+            outcome(),
+            format!("server.tls_client_crl_file: the lists of revoked client certificates lists.pem: {expected}")
+        );
     }
+    // Several lists of one issuer are asked, unless nobody knows whose they are.
+    let twice = authority.revoked(&[1], 2200) + &authority.revoked(&[2], 2201);
+    files.put("lists.pem", &twice);
+    assert_eq!(outcome(), "used");
+    files.put("roots.pem", &(authority.root_pem.clone() + &Authority::new("client root").root_pem));
+    assert_eq!(
+        outcome(),
+        "server.tls_client_crl_file: the lists of revoked client certificates lists.pem: there are several lists of \
+         \"client root\", and two roots of that name with different keys: keep one of these roots and its lists"
+    );
+    files.put("roots.pem", &authority.root_pem.repeat(2));
+    assert_eq!(outcome(), "used");
+    files.put("roots.pem", &authority.root_pem);
     // Whether a root has a list of its own is known, and told where it has none.
     let log = Log::default();
     let writer = log.clone();

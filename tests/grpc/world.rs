@@ -306,7 +306,11 @@ impl World {
     pub(crate) fn index_and(&self, further: &[IndexDoc]) {
         let store_id = self.view().store_id().to_owned();
         let revision = self.revision();
-        let (eras, era) = self.store.reader.read(|snapshot| Ok((snapshot.eras(), snapshot.era_of(Revision(revision)).map(str::to_owned)))).unwrap();
+        let (eras, era) = self
+            .store
+            .reader
+            .read(|snapshot| Ok((snapshot.eras(), snapshot.era_of(Revision(revision)).map(str::to_owned))))
+            .unwrap();
         let eras = eras.into_iter().map(|(name, first)| Era { name, first: first.0 }).collect();
         let dir = self.dir.path().join("index");
         let expect = Expect { store_id: store_id.clone(), eras, revisions: 0..=revision };

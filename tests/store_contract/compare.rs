@@ -222,7 +222,7 @@ fn compare_candidates_of(
         .collect();
     let hits = snapshot.candidates(app, key, of, ALL)?;
     let mut found: Vec<(Option<Row>, Option<Row>)> =
-        hits.into_iter().map(|hit| (hit.user.map(Row::User), hit.app_user.map(Row::AppUser))).collect();
+        hits.iter().cloned().map(|hit| (hit.user.map(Row::User), hit.app_user.map(Row::AppUser))).collect();
     let order = |pair: &(Option<Row>, Option<Row>)| (pair.0.as_ref().map(Row::key), pair.1.as_ref().map(Row::key));
     found.sort_by_key(order);
     expected.sort_by_key(order);

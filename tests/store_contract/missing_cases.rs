@@ -2,7 +2,7 @@
 //!
 //! Entry points: the tests; [`Missed`] is what one walk is judged by.
 
-use okta_idmap::core::batch::{Batch, Finished, Receipt, WalkState, WalkUpdate};
+use okta_idmap::core::batch::{Batch, Finished, Receipt, Returned, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Gap, GapKind};
 use okta_idmap::core::ids::{AppId, GroupId, RequestNumber, Timestamp};
 use okta_idmap::core::model::{GroupType, Key, Quarantined, Row, Scope};
@@ -296,6 +296,39 @@ fn accounts_that_ended_go_without_a_question() {
     let (_dir, store, at) = stored("a");
     put(&store, Batch { is_reread: true, ..batch(at + 5, vec![app_user(99)]) });
     check(&store, walk(at, 0..99, 99..100), (Verdict::Nothing, 0, 0));
+}
+
+#[test]
+fn lists_that_may_have_passed_over_somebody_are_owed_when_he_is_back() {
+    #[track_caller]
+    fn check((scope, row): (Scope, Make), key: Key, missed_since: Option<Timestamp>, expected: &[&str]) {
+        let (_dir, store) = ten(&scope, row);
+        let shown = (0..9).map(row).collect();
+        let walk = finished(Batch { now: NOW, ..batch(2, shown) }, scope, 2);
+        put(&store, Batch { pending: vec![looked_for(&key)], ..batch(1, Vec::new()) });
+        put(&store, walk);
+        let found = PendingRead { absent_since: None, ..looked_for(&key) };
+        let returned = vec![Returned { key: key.clone(), missed_since }];
+        let back = Batch { is_followed: true, pending: vec![found], returned, ..batch(3, Vec::new()) };
+        let owed = put(&store, back).owed;
+        assert_eq!(owed.iter().map(|debt| debt.target.name()).collect::<Vec<_>>(), expected, "{key:?}");
+    }
+    let of_members: (Scope, Make) = (Scope::GroupMembers(group_id()), member);
+    let of_groups: (Scope, Make) = (Scope::AppGroups(app_id()), nth_app_group);
+    let of_accounts: (Scope, Make) = (Scope::AppUsers(app_id()), app_user);
+    let members = format!("list(group_members({}))", group_id());
+    let groups = format!("list(app_groups({}))", app_id());
+    let (before, after) = (NOW.plus_millis(-1), NOW.plus_millis(1));
+    check(of_members.clone(), object(&member(9)), Some(NOW), &[&members]);
+    check(of_members.clone(), object(&member(9)), Some(before), &[&members]);
+    check(of_members.clone(), object(&member(9)), None, &[&members]);
+    check(of_members.clone(), object(&member(9)), Some(after), &[]);
+    check(of_members, object(&member(11)), None, &[]);
+    check(of_groups.clone(), object(&nth_app_group(9)), Some(before), &[&groups]);
+    check(of_groups.clone(), object(&nth_app_group(9)), Some(after), &[&groups]);
+    check(of_groups, object(&nth_app_group(11)), None, &[]);
+    // The accounts of a user are read by user.
+    check(of_accounts, object(&app_user(9)), None, &[]);
 }
 
 #[test]

@@ -141,3 +141,13 @@ fn the_same_part_whenever_asked() {
     assert_eq!(first.1, Extent::Part);
     assert_eq!(first, ask());
 }
+
+#[test]
+fn a_reader_may_go_less_far_than_it_is_asked_to() {
+    let world = org();
+    let query = |steps| Query { limit: 100, steps, ..Query::new("a* -doe") };
+    let found = |steps_max, steps| world.reader().within(steps_max).search(&query(steps)).expect("search");
+    assert_eq!(found(500, SEARCH_STEPS_MAX), found(SEARCH_STEPS_MAX, 500));
+    assert_eq!(found(u64::MAX, u64::MAX), found(SEARCH_STEPS_MAX, SEARCH_STEPS_MAX));
+    assert_eq!((found(500, 600).extent, found(u64::MAX, u64::MAX).extent), (Extent::Part, Extent::All));
+}

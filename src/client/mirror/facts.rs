@@ -1,5 +1,7 @@
 //! The copy as what the server's own resolution reads. Entry point: [`At`].
 
+use std::sync::Arc;
+
 use super::Mirror;
 use crate::core::coverage::{Asked, OnGap};
 use crate::core::ids::{AppId, Timestamp, UserId};
@@ -66,7 +68,7 @@ impl Facts for At<'_> {
         key: LookupKey,
         of: AskedOf,
         limit: usize,
-    ) -> Result<Vec<AccountHit>, OnlyServerKnows> {
+    ) -> Result<Arc<[AccountHit]>, OnlyServerKnows> {
         let table = &self.mirror.table;
         let hit = |user: &UserId| AccountHit {
             user: table.user(user).cloned(),

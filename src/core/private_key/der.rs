@@ -5,6 +5,7 @@
 /// The elements of a DER value, one after the other.
 pub(in crate::core) struct Elements<'a>(&'a [u8]);
 
+pub(in crate::core) const BOOLEAN: u8 = 0x01;
 pub(in crate::core) const INTEGER: u8 = 0x02;
 pub(in crate::core) const OCTETS: u8 = 0x04;
 pub(in crate::core) const OBJECT_ID: u8 = 0x06;

@@ -9,6 +9,7 @@
 //! Invariants:
 //! - Nothing is removed because of a 404 alone.
 //! - An object that waits for its second look or for the search is asked for no more often than its debt says.
+//! - The debt of an object that waits for a search is taken; whatever ends the wait gives it back or pays it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,12 +46,20 @@ struct Ripe {
     since: Timestamp,
 }
 
-/// A search under way.
+/// A search under way; the objects that it is about are in [`Absent`], since they may be shown meanwhile.
 #[derive(Debug)]
 pub(super) struct Search {
-    objects: BTreeMap<Scope, Ripe>,
     /// Held lists, each with the probed objects that were not found.
     holds: BTreeMap<Scope, BTreeSet<Scope>>,
+}
+
+/// What it means that an object is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// It had a gap.
+    pub(super) had_gap: bool,
+    /// It waited for a search, or for the end of one: its debt is to be given back.
+    pub(super) waited: bool,
 }
 
 /// What is known about objects that are not found.
@@ -58,7 +67,8 @@ pub(super) struct Search {
 pub(super) struct Absent {
     ripe: BTreeMap<Scope, Ripe>,
     holds: BTreeMap<Scope, BTreeSet<Scope>>,
-    is_searching: bool,
+    /// What the search under way is about.
+    searching: Option<BTreeMap<Scope, Ripe>>,
     /// Not before this time is the log searched.
     search_at: Option<Timestamp>,
     /// The log was searched for them, and told nothing.
@@ -84,13 +94,18 @@ impl Absent {
 
     /// Whether nothing waits for a search.
     pub(super) fn is_settled(&self) -> bool {
-        self.ripe.is_empty() && self.holds.is_empty() && !self.is_searching
+        self.ripe.is_empty() && self.holds.is_empty() && self.searching.is_none()
     }
 
     /// When the next search may begin, if one is wanted.
     pub(super) fn next_search(&self) -> Option<Timestamp> {
-        let is_wanted = !(self.is_searching || self.ripe.is_empty() && self.holds.is_empty());
+        let is_wanted = !(self.searching.is_some() || self.ripe.is_empty() && self.holds.is_empty());
         self.search_at.filter(|_| is_wanted)
+    }
+
+    /// Whether a gap says that it is not shown.
+    pub(super) fn is_unseen(&self, object: &Scope) -> bool {
+        self.unseen.contains(object)
     }
 
     pub(super) fn unseen(&self) -> impl Iterator<Item = &Scope> {
@@ -107,19 +122,30 @@ impl Absent {
         users.count() as u64
     }
 
-    /// The object was shown. Returns whether it had a gap.
-    pub(super) fn found(&mut self, object: &Scope) -> bool {
-        if self.ripe.is_empty() && self.unseen.is_empty() && self.departed.is_empty() {
-            return false;
+    /// The object was shown, by request `at`. What an earlier request did not find is no question any more.
+    pub(super) fn found(&mut self, object: &Scope, at: RequestNumber) -> Shown {
+        let mut shown = Shown { had_gap: false, waited: false };
+        for waiting in [Some(&mut self.ripe), self.searching.as_mut()].into_iter().flatten() {
+            if waiting.get(object).is_some_and(|ripe| ripe.at < at) {
+                waiting.remove(object);
+                self.searched.remove(object);
+                shown.waited = true;
+            }
         }
-        self.ripe.remove(object);
-        self.searched.remove(object);
-        self.departed.remove(object);
-        self.unseen.remove(object)
+        if !(self.unseen.is_empty() && self.departed.is_empty()) {
+            self.searched.remove(object);
+            self.departed.remove(object);
+            shown.had_gap = self.unseen.remove(object);
+        }
+        shown
     }
 
     /// It is gone for good.
     pub(super) fn depart(&mut self, object: Scope, now: Timestamp) {
+        self.ripe.remove(&object);
+        if let Some(searching) = &mut self.searching {
+            searching.remove(&object);
+        }
         self.unseen.remove(&object);
         self.searched.remove(&object);
         if self.departed.len() >= DEPARTED_MAX {
@@ -199,7 +225,7 @@ impl SyncState {
 
     /// When an object is asked for again that has not been found since `since`: as much later as it has been, within the
     /// bounds of held lists.
-    fn next_look(&self, since: Timestamp) -> Timestamp {
+    pub(super) fn next_look(&self, since: Timestamp) -> Timestamp {
         let now = self.moment.now;
         let (first, longest) = self.follow.as_ref().map_or((30_000, 900_000), |follow| follow.hold_retry_millis);
         let crowd = i64::try_from(self.absent.unseen.len()).unwrap_or(i64::MAX).saturating_sub(1);
@@ -211,21 +237,22 @@ impl SyncState {
     pub(super) fn search_for_deletions(&mut self, effects: &mut Vec<Effect>) {
         let absent = &mut self.absent;
         let is_due = absent.search_at.is_none_or(|at| at <= self.moment.now);
-        if absent.is_searching || !is_due || (absent.ripe.is_empty() && absent.holds.is_empty()) {
+        if absent.searching.is_some() || !is_due || (absent.ripe.is_empty() && absent.holds.is_empty()) {
             return;
         }
-        absent.is_searching = true;
         absent.search_at = None;
-        let search = Search { objects: std::mem::take(&mut absent.ripe), holds: std::mem::take(&mut absent.holds) };
+        let objects = std::mem::take(&mut absent.ripe);
+        let search = Search { holds: std::mem::take(&mut absent.holds) };
         let okta_now = self.moment.okta_now;
         let oldest = okta_now.plus_millis(-RETENTION_MILLIS);
         // When everything was last shown; and for what was missing before that, a crawl earlier.
         let crawl_millis = self.follow.as_ref().map_or(0, |follow| follow.crawl_millis);
-        let missed_since = search.objects.values().map(|ripe| ripe.since.plus_millis(-crawl_millis)).min();
+        let missed_since = objects.values().map(|ripe| ripe.since.plus_millis(-crawl_millis)).min();
         let since = [Some(self.crawl.whole_since.unwrap_or(oldest)), missed_since].into_iter().flatten().min();
         // Of what was unseen before nobody knows when it was shown last.
-        let is_old = search.objects.keys().any(|object| absent.unseen.contains(object));
+        let is_old = objects.keys().any(|object| absent.unseen.contains(object));
         let since = since.filter(|_| !is_old).unwrap_or(oldest).plus_millis(-SEARCH_MARGIN_MILLIS).max(oldest);
+        absent.searching = Some(objects);
         self.call(Call::SearchDeletions { since }, Pending::Search(search), effects);
     }
 
@@ -237,13 +264,13 @@ impl SyncState {
     }
 
     pub(super) fn settle_search(&mut self, search: Search, seen: &DeletionsSeen, effects: &mut Vec<Effect>) {
-        self.absent.is_searching = false;
+        let objects = self.absent.searching.take().unwrap_or_default();
         let mut gaps = self.batch();
         gaps.departed_apps.extend(seen.objects.iter().filter_map(app_of));
         let mut waiting = BTreeMap::new();
         // Apps first: a group may be gone because of one.
         let (apps, others): (Vec<_>, Vec<_>) =
-            search.objects.into_iter().partition(|(object, _)| matches!(object, Scope::App(_)));
+            objects.into_iter().partition(|(object, _)| matches!(object, Scope::App(_)));
         for (object, ripe) in apps.into_iter().chain(others) {
             let Some(key) = object.object() else { continue };
             let Some(target) = Target::of_object(&key) else { continue };
@@ -320,7 +347,6 @@ impl SyncState {
         let Some(key) = object.object() else { return };
         let mut batch = self.batch();
         batch.at = self.moment.newest;
-        self.absent.ripe.remove(object);
         self.note_gone(&key, &mut batch);
         if let Some(target) = Target::of_object(&key) {
             batch.answered.extend(self.debts.unwanted(&target));

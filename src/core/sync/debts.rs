@@ -280,6 +280,12 @@ impl Debts {
         targets.map_while(of_app).collect()
     }
 
+    /// Debts for single assignments of a group; looks at all of them, for the rare removal of a group.
+    pub(super) fn assignments_of_group(&self, group: &GroupId) -> Vec<Target> {
+        let of_group = |target: &&Target| matches!(target, Target::AppGroup(_, other) if other == group);
+        self.all.keys().filter(of_group).cloned().collect()
+    }
+
     /// Debts for single accounts of a user; looks at all of them, for the rare removal of a user.
     pub(super) fn accounts_of_user(&self, user: &UserId) -> Vec<Target> {
         let of_user = |target: &&Target| matches!(target, Target::AppUser(_, other) if other == user);

@@ -270,7 +270,7 @@ impl SyncState {
                 }
                 self.on_row(*row, &mut batch);
                 if let Some(target) = &target {
-                    self.debts.found(target);
+                    self.on_found_again(key, target, &mut batch);
                 }
             }
             ByIdSeen::Found(..) => {
@@ -279,10 +279,10 @@ impl SyncState {
                 self.on_read_failed(key, &ReadFailure::Failed { detail }, effects);
                 return;
             }
-            // It is not assigned any more, or the group is hidden.
             ByIdSeen::NotFound(_) if matches!(key, Key::AppGroup(..)) => {
-                if let Key::AppGroup(_, group) = key {
-                    self.owe(Target::Group(group.clone()), When::Now, "its assignment is not found");
+                if !self.is_assignment_gone(key) {
+                    self.commit_if_any(batch, effects);
+                    return;
                 }
             }
             ByIdSeen::NotFound(_) => {
@@ -313,6 +313,46 @@ impl SyncState {
         self.commit(batch, effects);
     }
 
+    /// A read by id has found it; whatever was said of its end does not hold.
+    fn on_found_again(&mut self, key: &Key, target: &Target, batch: &mut Batch) {
+        let was_missed = self.debts.get(target).is_some_and(|read| read.absent_since.is_some());
+        if was_missed && let Some(object @ (Scope::User(_) | Scope::Group(_))) = Scope::of_object(key) {
+            self.read_again(object, batch);
+        }
+        self.debts.found(target);
+    }
+
+    /// A read did not find the assignment of a group: it has ended, or the group is hidden. Returns whether that is settled;
+    /// while it is open what became of the group, the assignment is asked for again.
+    fn is_assignment_gone(&mut self, key: &Key) -> bool {
+        let Key::AppGroup(_, group) = key else { return false };
+        let target = Target::of_object(key);
+        let Some(debt) = target.as_ref().and_then(|target| self.debts.get(target)) else { return true };
+        let (is_first, since) = (debt.absent_since.is_none(), debt.absent_since.unwrap_or(self.moment.now));
+        let object = Scope::Group(group.clone());
+        if self.absent.is_departed(&object) {
+            return true;
+        }
+        if is_first {
+            self.owe(Target::Group(group.clone()), When::Now, "its assignment is not found");
+        }
+        let is_open = self.is_absent(&object) || self.debts.get(&Target::Group(group.clone())).is_some();
+        if !is_open {
+            return true;
+        }
+        let patience = self.debts.patience();
+        let due_at = match is_first {
+            true => self.moment.now.plus_millis(patience.debounce_millis),
+            // Nothing else would tell of it when the group is there again.
+            false if self.absent.is_unseen(&object) => self.next_look(since),
+            false => self.moment.now.plus_millis(patience.later_millis),
+        };
+        if let Some(target) = &target {
+            self.debts.not_found(target, self.moment.now, due_at);
+        }
+        false
+    }
+
     /// A read did not find an account. Returns whether it is known to be gone: an event has told so, or both its user and its
     /// app have been found by reads of their own since it was first missed.
     fn on_account_not_found(&mut self, key: &Key, at: RequestNumber, batch: &mut Batch) -> bool {
@@ -323,9 +363,14 @@ impl SyncState {
         if debt.announced || objects.iter().any(|object| self.absent.is_departed(object)) {
             return true;
         }
-        if objects.iter().any(|object| self.is_absent(object)) {
+        if objects.iter().any(|object| self.absent.is_unseen(object)) {
             // What is open about them is open about it: their gaps speak for it, and their return brings it back.
             batch.answered.push(paid(target, at));
+            return false;
+        }
+        if objects.iter().any(|object| self.is_absent(object)) {
+            let due_at = self.moment.now.plus_millis(self.debts.patience().later_millis);
+            self.debts.not_found(&target, self.moment.now, due_at);
             return false;
         }
         let parents = [Target::User(user.clone()), Target::App(app.clone())];
@@ -359,6 +404,7 @@ impl SyncState {
             }
             Key::Group(group) => {
                 targets.push(members_of(group));
+                targets.extend(self.debts.assignments_of_group(group));
                 self.note_group(group, false);
                 self.forget_counts(group, batch);
                 self.holds.ended(&Scope::GroupMembers(group.clone()));

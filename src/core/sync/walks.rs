@@ -1,6 +1,6 @@
 //! Pages of the lists that are scopes, for the crawl and for debts alike.
 
-use super::super::batch::{Batch, Delta, WalkState, WalkUpdate};
+use super::super::batch::{Batch, Delta, Returned, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind, ReadFailure, gap_of_failure};
 use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{App, Group, GroupStats, Key, Row, Scope};
@@ -23,6 +23,9 @@ const CREATED_MILLIS: i64 = 1_000;
 
 /// So old may an object be that counts as new, in milliseconds: as long as events about it may have come before it was known.
 const NEWBORN_MILLIS: i64 = 60_000;
+
+/// Why what hangs on an object is read again that was not found for a while.
+const SHOWN_AGAIN: &str = "shown again";
 
 /// So often a list is not found before a gap says so: meanwhile it turns out whether what it belongs to is gone.
 const LIST_NOT_FOUND_TIMES: u32 = 2;
@@ -274,7 +277,7 @@ impl SyncState {
         let object = Scope::of_object(&row.key());
         let was_missed = object.as_ref().is_some_and(|object| self.was_missed(object));
         if let Some(object) = object {
-            self.on_object_shown(object);
+            self.on_object_shown(object, batch);
         }
         match &row {
             Row::App(app) => {
@@ -309,20 +312,40 @@ impl SyncState {
     }
 
     /// An object is shown. What was not seen of one that was hidden has to be read again.
-    fn on_object_shown(&mut self, object: Scope) {
-        if !self.absent.found(&object) {
-            return;
+    fn on_object_shown(&mut self, object: Scope, batch: &mut Batch) {
+        let shown = self.absent.found(&object, batch.at);
+        if shown.waited
+            && let Some(target) = object.object().as_ref().and_then(Target::of_object)
+        {
+            // Nobody would read it else: the search told nothing, and tells nothing any more.
+            self.debts.give_back(&target);
         }
-        let cause = "shown again";
+        if shown.had_gap {
+            if let Scope::Group(group) = &object {
+                self.owe(members_of(group), When::Now, SHOWN_AGAIN);
+            }
+            self.read_again(object, batch);
+        }
+    }
+
+    /// What hangs on an object that is there again: no list has removed anything of it meanwhile, and events about it led to
+    /// reads that did not find it.
+    pub(super) fn read_again(&mut self, object: Scope, batch: &mut Batch) {
+        if let Some(key) = object.object()
+            && matches!(key, Key::User(_) | Key::Group(_))
+        {
+            let debt = Target::of_object(&key).and_then(|target| self.debts.get(&target));
+            let missed_since = debt.and_then(|read| read.absent_since);
+            batch.returned.push(Returned { key, missed_since });
+        }
         match object {
             Scope::User(user) => {
-                self.owe(Target::UserApps(user.clone()), When::Now, cause);
-                self.owe(Target::UserGroups(user), When::Now, cause);
+                self.owe(Target::UserApps(user.clone()), When::Now, SHOWN_AGAIN);
+                self.owe(Target::UserGroups(user), When::Now, SHOWN_AGAIN);
             }
-            Scope::Group(group) => self.owe(members_of(&group), When::Now, cause),
             Scope::App(app) => {
-                self.owe(Target::List(Scope::AppUsers(app.clone())), When::Now, cause);
-                self.owe(Target::List(Scope::AppGroups(app)), When::Now, cause);
+                self.owe(Target::List(Scope::AppUsers(app.clone())), When::Now, SHOWN_AGAIN);
+                self.owe(Target::List(Scope::AppGroups(app)), When::Now, SHOWN_AGAIN);
             }
             _ => {}
         }

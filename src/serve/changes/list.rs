@@ -17,8 +17,7 @@ use super::super::listing::{began, bind, fitting, read_token};
 use super::super::page::{Began, PageToken, Paged};
 use super::lines::{Kinds, Place, window};
 use super::rows::{
-    Begin, Start, begin, checkpoint, event, events, read_kinds, read_piece, snapshot_begin, snapshot_end,
-    snapshot_page,
+    Begin, Start, begin, checkpoint, event, events, read_kinds, read_piece, snapshot_begin, snapshot_end, snapshot_page,
 };
 use crate::core::ids::{Revision, Timestamp};
 

@@ -13,7 +13,7 @@ mod unseen;
 mod ways;
 
 use std::cell::Cell;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -29,6 +29,7 @@ use super::columns::{
 };
 use super::memo::{Head, Memo};
 use super::meta::{self, Meta};
+use super::named::{Name, Named};
 use crate::core::ids::{AppId, GroupId, Revision, Timestamp, UserId};
 use crate::core::model::{App, AppUser, Group, Kind, User};
 use crate::core::normalize::LookupKey;
@@ -304,8 +305,32 @@ impl<'a> Snapshot<'a> {
         key: LookupKey,
         of: AskedOf,
         limit: usize,
-    ) -> Result<Vec<AccountHit>, StoreError> {
-        let Some(app_n) = self.n_of_app(app)? else { return Ok(Vec::new()) };
+    ) -> Result<Arc<[AccountHit]>, StoreError> {
+        let Some(app_n) = self.n_of_app(app)? else { return Ok(Arc::default()) };
+        let name = Name { app: app_n, key: key.to_stored(), of };
+        let known = self.memo.names.borrow_mut().get(name).filter(|named| named.hits.len() <= limit);
+        if let Some(Named { hits, has_past }) = known {
+            self.past.set(Some((app_n, key, has_past)));
+            return Ok(hits);
+        }
+        let (hits, has_past) = self.read_candidates((app, app_n), key, of, limit)?;
+        self.past.set(Some((app_n, key, has_past)));
+        let named = Named { hits: hits.into(), has_past };
+        // If there may be more than were asked for, they are not all.
+        if named.hits.len() < limit {
+            self.memo.names.borrow_mut().put(name, &named);
+        }
+        Ok(named.hits)
+    }
+
+    /// Candidates, and whether the name has a past.
+    fn read_candidates(
+        &self,
+        (app, app_n): (&AppId, i64),
+        key: LookupKey,
+        of: AskedOf,
+        limit: usize,
+    ) -> Result<(Vec<AccountHit>, bool), StoreError> {
         // Point reads of clustered keys; `UNION` would sort in a temporary table each time. Whether the name has a past is
         // asked in passing: hardly any has.
         let sql = match of {
@@ -326,10 +351,10 @@ impl<'a> Snapshot<'a> {
         // Smaller than every surrogate.
         let has_past = users.first() == Some(&PAST);
         users.retain(|user| *user != PAST);
-        self.past.set(Some((app_n, key, has_past)));
         users.dedup();
         users.truncate(limit);
-        users.into_iter().map(|user| self.account_hit((app, app_n), user)).collect()
+        let hits: Result<_, StoreError> = users.into_iter().map(|user| self.account_hit((app, app_n), user)).collect();
+        Ok((hits?, has_past))
     }
 
     /// A user and the account in an app, by surrogates.

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::sieve::{Sieve, Sifted};
-use crate::core::batch::{Batch, CrawlMark, CursorMove, Delta, Finished, Receipt, WalkState, WalkUpdate};
+use crate::core::batch::{Batch, CrawlMark, CursorMove, Delta, Finished, Receipt, Returned, WalkState, WalkUpdate};
 use crate::core::coverage::GapKind;
 use crate::core::event::MemberChange;
 use crate::core::filter::Filter;
@@ -264,6 +264,11 @@ impl Books {
                 self.owe(target, When::Now, batch.at, batch);
             }
         }
+        for returned in batch.returned.iter().filter(|_| batch.is_followed) {
+            for list in self.passed_over(returned) {
+                self.owe(Target::List(list), When::Now, batch.members_since, batch);
+            }
+        }
         let ended = std::mem::take(&mut self.ended);
         for target in std::mem::take(&mut self.orphans) {
             let when = if matches!(target, Target::List(_)) { When::Quiet } else { When::Now };
@@ -370,6 +375,20 @@ impl Books {
         if !self.rows.contains_key(&named) {
             self.orphans.insert(target);
         }
+    }
+
+    /// Lists that may have passed over rows of an object that is there again.
+    fn passed_over(&self, returned: &Returned) -> Vec<Scope> {
+        let is_since = |scope: &Scope| {
+            let completed_at = self.scopes.get(scope).and_then(|book| book.completed_at);
+            completed_at.is_some_and(|at| returned.missed_since.is_none_or(|since| at >= since))
+        };
+        let list = |key: &Key| match (&returned.key, key) {
+            (Key::User(user), Key::GroupMember(_, member)) if user == member => Some(key.scope()).filter(is_since),
+            (Key::Group(group), Key::AppGroup(_, assigned)) if group == assigned => Some(key.scope()),
+            _ => None,
+        };
+        self.rows.keys().filter_map(list).collect()
     }
 
     /// Objects of which it is not known whether they are gone or hidden.

@@ -75,6 +75,7 @@ fn run(seed: u64) {
         follower.act(chances);
     }
     follower.world.emptied.clear();
+    follower.world.concealed.clear();
     for _ in 0..ACTS_MAX {
         if follower.is_quiet() {
             return follower.check_quiet();

@@ -469,9 +469,17 @@ impl Follower {
     }
 
     fn mishap(&mut self) {
-        match self.random.u8(0..5) {
+        match self.random.u8(0..8) {
             0 => self.world.generation += 1,
             1 => self.world.emptied.clear(),
+            5 => self.world.concealed.clear(),
+            6 | 7 => {
+                let objects: Vec<Scope> = self.world.objects().collect();
+                if !objects.is_empty() {
+                    let place = self.random.usize(0..objects.len());
+                    self.world.concealed.insert(objects[place].clone());
+                }
+            }
             _ => {
                 let scopes = self.scopes();
                 let place = self.random.usize(0..scopes.len());

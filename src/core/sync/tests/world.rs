@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) emptied: BTreeSet<Scope>,
     /// Lists that show nothing, also of what was never stored.
     pub(super) hidden: BTreeSet<Scope>,
+    /// Users, groups and apps that nothing shows to this credential, neither lists nor reads by id.
+    pub(super) concealed: BTreeSet<Scope>,
     /// Apps that no list shows.
     pub(super) unlisted: BTreeSet<AppId>,
     /// Whether the list of a user's apps shows inactive ones.
@@ -134,6 +136,7 @@ impl World {
             log_rows: 100,
             emptied: BTreeSet::new(),
             hidden: BTreeSet::new(),
+            concealed: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             shows_inactive_apps: true,
             tells_all: false,
@@ -181,6 +184,13 @@ impl World {
         world.shows_inactive_apps = random.bool();
         world.lost_expand = if random.bool() { 0 } else { random.u8(0..50) };
         world
+    }
+
+    /// Users, groups and apps that can be concealed.
+    pub(super) fn objects(&self) -> impl Iterator<Item = Scope> + '_ {
+        let groups = self.real_groups().map(Scope::Group);
+        let users = self.users.keys().cloned().map(Scope::User);
+        users.chain(groups).chain(self.apps.keys().cloned().map(Scope::App))
     }
 
     /// Groups other than `Everyone`.

@@ -56,7 +56,7 @@ impl World {
             }
             Call::Read(key) => {
                 let found = |row| ByIdSeen::Found(Box::new(row), at);
-                Ok(Input::ById(id, self.row(key).map_or(ByIdSeen::NotFound(at), found)))
+                Ok(Input::ById(id, self.read(key).map_or(ByIdSeen::NotFound(at), found)))
             }
         };
         answer.unwrap_or_else(|failure| Input::Failed(id, failure))
@@ -77,6 +77,28 @@ impl World {
         let events: Vec<_> = self.log.iter().skip(from).take(self.log_rows).map(|(_, event)| event.clone()).collect();
         let next = Some(LogCursor(format!("{} {}", self.generation, from + events.len())));
         LogSeen { at, is_full: events.len() == self.log_rows, events, next, ..LogSeen::default() }
+    }
+
+    /// The list of a user's apps goes on showing them: of one that lacks an app nobody could tell.
+    fn is_concealed(&self, object: impl Into<Option<Key>>) -> bool {
+        object.into().as_ref().and_then(Scope::of_object).is_some_and(|object| self.concealed.contains(&object))
+    }
+
+    /// Whether the row is shown to this credential: neither a concealed object nor who is a member and concealed.
+    fn shows(&self, row: &Row) -> bool {
+        match row {
+            Row::GroupMember(member) => !self.is_concealed(Key::User(member.user.clone())),
+            row => !self.is_concealed(row.key()),
+        }
+    }
+
+    /// One object as a read by id shows it.
+    fn read(&self, key: &Key) -> Option<Row> {
+        let is_below_concealed = match key {
+            Key::AppUser(app, _) | Key::AppGroup(app, _) => self.is_concealed(Key::App(app.clone())),
+            _ => false,
+        };
+        self.row(key).filter(|row| !is_below_concealed && self.shows(row))
     }
 
     /// One object.
@@ -118,8 +140,12 @@ impl World {
 
     fn rows(&self, scope: &Scope, listing: Listing) -> Result<Vec<Row>, ReadFailure> {
         let is_there = match scope {
-            Scope::GroupMembers(group) => self.groups.contains_key(group),
-            Scope::AppUsers(app) | Scope::AppGroups(app) => self.apps.contains_key(app),
+            Scope::GroupMembers(group) => {
+                self.groups.contains_key(group) && !self.is_concealed(Key::Group(group.clone()))
+            }
+            Scope::AppUsers(app) | Scope::AppGroups(app) => {
+                self.apps.contains_key(app) && !self.is_concealed(Key::App(app.clone()))
+            }
             _ => true,
         };
         if !is_there {
@@ -127,6 +153,7 @@ impl World {
         }
         let is_deactivated = |row: &Row| matches!(row, Row::User(user) if user.status == UserStatus::Deprovisioned);
         let mut rows = self.all_rows(scope);
+        rows.retain(|row| self.shows(row));
         rows.retain(|row| match listing {
             Listing::Usual => !matches!(row, Row::App(app) if self.unlisted.contains(&app.id)),
             Listing::PlainUsers => !is_deactivated(row),
@@ -183,6 +210,9 @@ impl World {
                 let of_app = self.groups.values().filter(|group| group.source_app.as_ref() == Some(app));
                 of_app.cloned().map(Row::Group).collect()
             }
+            Selection::UserGroups(user) | Selection::UserApps(user) if self.is_concealed(Key::User(user.clone())) => {
+                return Err(no_such());
+            }
             Selection::UserGroups(user) if !self.users.contains_key(user) => return Err(no_such()),
             Selection::UserGroups(user) => {
                 let is_in = |group: &&crate::core::model::Group| {
@@ -210,6 +240,7 @@ impl World {
                 return Ok(page);
             }
         };
+        let rows = rows.into_iter().filter(|row| self.shows(row)).collect();
         Ok(self.page(rows, limit, after, at))
     }
 }
