@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use expect_test::expect;
 use okta_idmap::config::{ConfigFile, Flags, Sources, keys, load};
 
 use super::{Case, read_secret, values};

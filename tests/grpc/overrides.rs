@@ -17,7 +17,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
-use super::world::{NOW, Server, World, account, app_by_any, app_user, user, user_id};
+use super::world::{NOW, Server, World, account, app_by_any, app_user, user_id};
 
 pub(super) const HOUR: i64 = 3_600_000;
 pub(super) const ANY: v1::IdentifierKind = v1::IdentifierKind::Unspecified;
@@ -58,7 +58,7 @@ impl Desk {
     }
 }
 
-pub(super) fn at(millis: i64) -> Option<ProtoTimestamp> {
+fn at(millis: i64) -> Option<ProtoTimestamp> {
     let millis = NOW.plus_millis(millis).as_millis();
     Some(ProtoTimestamp { seconds: millis.div_euclid(1_000), nanos: 0 })
 }
@@ -280,7 +280,7 @@ pub(super) async fn next(stream: &mut tonic::Streaming<v1::WatchResponse>) -> Ve
 }
 
 /// Events of overrides in one line each, until a checkpoint at a revision.
-pub(super) async fn told(stream: &mut tonic::Streaming<v1::WatchResponse>, until: u64) -> Vec<String> {
+async fn told(stream: &mut tonic::Streaming<v1::WatchResponse>, until: u64) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         for event in next(stream).await {

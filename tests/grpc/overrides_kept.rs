@@ -10,7 +10,7 @@ use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::change_event::Event;
 use tonic::Code;
 
-use super::overrides::{ANY, HOUR, PATIENCE, at, delete, list, next, overriding, refused, resolve, told};
+use super::overrides::{ANY, HOUR, PATIENCE, delete, list, next, overriding, refused, resolve};
 use super::world::{NOW, Server, World, account, app_by_any, app_user, open_store, user, user_id};
 
 #[tokio::test]

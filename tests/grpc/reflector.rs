@@ -16,7 +16,7 @@ use okta_idmap::core::resolve::IdentifierKind;
 use okta_idmap_proto::v1;
 
 use super::door::Door;
-use super::world::{Server, World, account, app, app_user, member, user, user_id};
+use super::world::{Server, World, app_user, member, user, user_id};
 
 /// Longest wait for something that should come within a second.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use tonic_types::StatusExt as _;
 
 use super::pki::{Authority, Files, Pair};
 use super::raw::RawCodec;
-use super::world::{Server, World, user, user_by_id, user_id};
+use super::world::{Server, World, user_by_id, user_id};
 
 /// Longest wait for something that should come at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,7 +6,6 @@ use okta_idmap::serve::ServerSettings;
 use okta_idmap_proto::v1;
 use tokio::time::Instant;
 use tonic::Code;
-use tonic_types::StatusExt as _;
 
 use super::changes::{PATIENCE, after, list, snapshot, until, watch};
 use super::world::{Server, World};
