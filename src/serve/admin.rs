@@ -25,7 +25,8 @@ use super::gate::Caller;
 use super::overrides::{SetOrder, Tried, name_of, override_row, refusal, user_of};
 use super::{CallLog, Services, door};
 use crate::core::coverage::{GapId, GapKind};
-use crate::core::model::Scope;
+use crate::core::ids::{AppId, GroupId, UserId};
+use crate::core::model::{Kind, Scope};
 use crate::core::overrides::OverrideName;
 use crate::core::pending::Target;
 
@@ -131,7 +132,7 @@ async fn undropped<R: Send + 'static>(
         Ok(answered) => answered,
         Err(error) => {
             tracing::error!(%error, "an admin call broke off");
-            Err(Status::internal("the call broke off; look whether it was carried out"))
+            Err(Failure::BrokenOff.status())
         }
     }
 }
@@ -254,7 +255,17 @@ fn creator(caller: &Caller) -> String {
 async fn trigger_sync(call: &Call, target: Target) -> Result<v1::TriggerSyncResponse, Failure> {
     let control = control(call)?;
     let is_crawl = target == Target::Everything;
-    let (meta, crawl) = call.scan(|ask| Ok((org_meta(ask)?, ask.snapshot.meta()?.crawl))).await?;
+    let named = ids_in(&target);
+    let (meta, crawl) = call
+        .scan(move |ask| {
+            for (kind, id) in named {
+                if !ask.snapshot.knows(kind, &id)? {
+                    return Err(Failure::TargetUnknown { id });
+                }
+            }
+            Ok((org_meta(ask)?, ask.snapshot.meta()?.crawl))
+        })
+        .await?;
     let outcome = match control.read(target).await? {
         ReadOutcome::Started => v1::StartOutcome::Started,
         ReadOutcome::AlreadyRunning => v1::StartOutcome::AlreadyRunning,
@@ -267,6 +278,23 @@ async fn trigger_sync(call: &Call, target: Target) -> Result<v1::TriggerSyncResp
         (true, false) => crawl.id.0.saturating_add(1),
     };
     Ok(v1::TriggerSyncResponse { meta: Some(meta), outcome: outcome.into(), crawl_id })
+}
+
+/// The users, groups and apps that a target names.
+fn ids_in(target: &Target) -> Vec<(Kind, String)> {
+    let user = |id: &UserId| (Kind::User, id.as_str().to_owned());
+    let group = |id: &GroupId| (Kind::Group, id.as_str().to_owned());
+    let app = |id: &AppId| (Kind::App, id.as_str().to_owned());
+    match target {
+        Target::User(id) | Target::UserApps(id) | Target::UserGroups(id) => vec![user(id)],
+        Target::Group(id) | Target::List(Scope::GroupMembers(id)) => vec![group(id)],
+        Target::App(id) | Target::SourceGroups(id) | Target::List(Scope::AppUsers(id) | Scope::AppGroups(id)) => {
+            vec![app(id)]
+        }
+        Target::AppUser(of, id) => vec![app(of), user(id)],
+        Target::AppGroup(of, id) => vec![app(of), group(id)],
+        Target::List(_) | Target::UsersDelta | Target::GroupsDelta | Target::Everything => Vec::new(),
+    }
 }
 
 async fn release_hold(call: &Call, request: &v1::ReleaseHoldRequest) -> Result<v1::ReleaseHoldResponse, Failure> {

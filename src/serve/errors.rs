@@ -7,6 +7,7 @@
 //!   `UNKNOWN`.
 //! - Messages show what the caller sent or may know. What failed inside stands in the log only.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use okta_idmap_index::{ParseError, QueryError};
@@ -53,6 +54,14 @@ pub enum Failure {
         /// What is wrong with it.
         detail: String,
     },
+    /// The same of a field of a message that stands in another one: see [`Failure::within`].
+    #[error("{parent}.{failure}")]
+    Within {
+        /// Path of the field that holds the message.
+        parent: &'static str,
+        /// What is wrong in it; its text begins with the path in that message.
+        failure: Box<Failure>,
+    },
     /// More items than allowed.
     #[error("{field}: {found} items, at most {max} are allowed")]
     TooManyItems {
@@ -62,6 +71,12 @@ pub enum Failure {
         found: usize,
         /// Items allowed.
         max: usize,
+    },
+    /// The message itself is none of the rpc, or too large.
+    #[error("the request cannot be read: {detail}")]
+    RequestUnreadable {
+        /// What is wrong with it.
+        detail: String,
     },
     /// The page token is malformed or belongs to another query.
     #[error("page_token: {detail}")]
@@ -153,6 +168,15 @@ pub enum Failure {
     /// The index failed.
     #[error("the search index failed; the server's log has the cause")]
     Index(#[source] QueryError),
+    /// A call that was to be carried out to its end was not, which is a defect.
+    #[error("the call broke off; look whether it was carried out")]
+    BrokenOff,
+    /// Nothing that is stored names what is to be read.
+    #[error("target: nothing that is stored names {id}; whoever is new is found by reading all users, groups or apps")]
+    TargetUnknown {
+        /// The id as it was sent, which has the form of an id.
+        id: String,
+    },
     /// The work is the engine's, and there is none.
     #[error("no engine runs here: this process only reads the store")]
     NoEngine,
@@ -218,7 +242,7 @@ struct Shown {
     code: Code,
     reason: ErrorReason,
     /// The field that a `BadRequest` names.
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     metadata: Vec<(&'static str, String)>,
 }
 
@@ -228,7 +252,7 @@ impl Shown {
     }
 
     fn bad(reason: ErrorReason, field: &'static str) -> Self {
-        Self { field: Some(field), ..Self::new(Code::InvalidArgument, reason) }
+        Self { field: Some(field.into()), ..Self::new(Code::InvalidArgument, reason) }
     }
 
     fn with(mut self, name: &'static str, value: impl ToString) -> Self {
@@ -249,7 +273,13 @@ impl Failure {
             Self::FieldMissing { field } => Shown::bad(ErrorReason::FieldMissing, field),
             Self::FieldInvalid { field, .. } => Shown::bad(ErrorReason::FieldInvalid, field),
             Self::IdentifierInvalid { field, .. } => Shown::bad(ErrorReason::IdentifierInvalid, field),
+            Self::Within { parent, failure } => {
+                let inner = failure.shown();
+                let field = inner.field.map(|field| format!("{parent}.{field}").into());
+                Shown { field, ..inner }
+            }
             Self::TooManyItems { field, .. } => Shown::bad(ErrorReason::TooManyItems, field),
+            Self::RequestUnreadable { .. } => Shown::bad(ErrorReason::RequestUnreadable, "request"),
             Self::PageTokenInvalid { .. } => Shown::bad(ErrorReason::PageTokenInvalid, "page_token"),
             Self::PageTokenExpired { .. } => Shown::new(FailedPrecondition, ErrorReason::PageTokenExpired),
             Self::RevisionNotReached { revision, .. } => {
@@ -277,8 +307,9 @@ impl Failure {
             Self::OrgIdUnknown => Shown::new(FailedPrecondition, ErrorReason::OrgIdUnknown),
             Self::Overloaded => Shown::new(ResourceExhausted, ErrorReason::Overloaded),
             Self::NotServing(_) => Shown::new(Unavailable, ErrorReason::NotServing),
-            Self::Store(_) | Self::Index(_) => Shown::new(Internal, ErrorReason::StorageFailed),
+            Self::Store(_) | Self::Index(_) | Self::BrokenOff => Shown::new(Internal, ErrorReason::StorageFailed),
             Self::NoEngine => Shown::new(FailedPrecondition, ErrorReason::NoEngine),
+            Self::TargetUnknown { .. } => Shown::new(NotFound, ErrorReason::TargetUnknown),
             Self::GapUnknown => Shown::new(NotFound, ErrorReason::GapUnknown),
             Self::GapNotHeld => Shown::new(FailedPrecondition, ErrorReason::GapNotHeld),
             Self::HoldChanged { missing } => {
@@ -300,6 +331,17 @@ impl Failure {
         .checked(InvalidArgument)
     }
 
+    /// The same failure, met in a message that is a field of another one. What is not about a field stays as it is.
+    pub(super) fn within(self, parent: &'static str) -> Self {
+        match self {
+            Self::FieldMissing { .. }
+            | Self::FieldInvalid { .. }
+            | Self::IdentifierInvalid { .. }
+            | Self::Within { .. } => Self::Within { parent, failure: Box::new(self) },
+            other => other,
+        }
+    }
+
     /// The status with its `google.rpc` details.
     pub fn status(&self) -> Status {
         let shown = self.shown();
@@ -310,7 +352,7 @@ impl Failure {
                 shown.metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             details.set_error_info(shown.reason.reason(), ERROR_DOMAIN, metadata);
         }
-        if let Some(field) = shown.field {
+        if let Some(field) = shown.field.as_deref() {
             details.add_bad_request_violation(field, message.as_str());
         }
         if shown.code == Code::FailedPrecondition {
@@ -434,8 +476,14 @@ mod tests {
             Failure::IdentifierInvalid { field: "account.identifier", detail: detail.clone() },
             "InvalidArgument IDENTIFIER_INVALID account.identifier -",
         );
+        let nested = invalid("empty").within("question").within("request");
+        assert_eq!(nested.to_string(), "request.question.group_id: empty");
+        check(nested, "InvalidArgument FIELD_INVALID request.question.group_id -");
+        check(Failure::OrgUnknown.within("question"), "NotFound ORG_UNKNOWN - -");
         let too_many = Failure::TooManyItems { field: "items", found: 1_001, max: 1_000 };
         check(too_many, "InvalidArgument TOO_MANY_ITEMS items -");
+        check(Failure::RequestUnreadable { detail: detail.clone() }, "InvalidArgument REQUEST_UNREADABLE request -");
+        check(Failure::BrokenOff, "Internal STORAGE_FAILED - -");
         check(Failure::PageTokenInvalid { detail: "no" }, "InvalidArgument PAGE_TOKEN_INVALID page_token -");
         check(
             Failure::PageTokenExpired { detail: "old" },
@@ -467,6 +515,7 @@ mod tests {
         check(Failure::Overloaded, "ResourceExhausted OVERLOADED - -");
         check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
         check(Failure::NoEngine, "FailedPrecondition NO_ENGINE - NO_ENGINE");
+        check(Failure::TargetUnknown { id: "00u9".to_owned() }, "NotFound TARGET_UNKNOWN - -");
         check(Failure::GapUnknown, "NotFound GAP_UNKNOWN - -");
         check(Failure::GapNotHeld, "FailedPrecondition GAP_NOT_HELD - GAP_NOT_HELD");
         check(Failure::HoldChanged { missing: 7 }, "FailedPrecondition HOLD_CHANGED - HOLD_CHANGED");

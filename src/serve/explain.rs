@@ -52,7 +52,8 @@ pub(super) fn explain(ask: &Ask<'_>, request: &v1::ExplainRequest) -> Result<v1:
             (Conclusion::Resolution(resolved.resolution), resolved.gaps)
         }
         Some(Question::Membership(question)) => {
-            let (answer, gaps) = membership(ask, question, &mut steps)?;
+            let answered = membership(ask, question, &mut steps);
+            let (answer, gaps) = answered.map_err(|failure| failure.within("membership"))?;
             (Conclusion::Membership(answer), gaps)
         }
     };
@@ -336,7 +337,7 @@ fn membership(
     match &question.target {
         Some(Target::App(selector)) => in_app(ask, selector, user_id.as_ref(), &answer, steps)?,
         Some(Target::GroupId(id)) => {
-            let id = door::group_id("question.group_id", id)?;
+            let id = door::group_id("group_id", id)?;
             in_group(ask, &id, user_id.as_ref(), &answer, steps)?;
         }
         None => {}
@@ -351,7 +352,7 @@ fn in_app(
     answer: &v1::MembershipAnswer,
     steps: &mut Steps,
 ) -> Result<(), Failure> {
-    let query = AppQuery::read("question.app", Some(selector))?;
+    let query = AppQuery::read("app", Some(selector))?;
     let selection = query.select(ask.apps()?);
     app_selected(ask, &query, &selection, steps);
     let mut scopes = vec![Scope::Apps, Scope::Users];

@@ -8,6 +8,7 @@
 //! | no credential, one that is not known or no longer good, two tokens | `UNAUTHENTICATED` |
 //! | a role below what the rpc needs | `PERMISSION_DENIED` |
 //! | more than the client may have at a time or in a second | `RESOURCE_EXHAUSTED` |
+//! | a request that cannot be read (`unread`) | `INVALID_ARGUMENT` |
 //! | an answer beyond what the client may leave untaken | `RESOURCE_EXHAUSTED` |
 //!
 //! Invariants:
@@ -23,6 +24,7 @@ mod clients;
 mod known;
 mod leases;
 mod methods;
+mod unread;
 
 use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
@@ -50,6 +52,7 @@ use self::known::{Known, TOKEN_UNKNOWN, Who};
 use self::leases::Lease;
 pub(super) use self::leases::{Connections, Cut, PeerCertificate, Standing};
 use self::methods::{Method, Need, method_of};
+use self::unread::unread;
 use super::errors::Failure;
 use super::stats::{CallRefusal, ConnectionRefusal, ServerStats};
 use crate::core::access::{Access, Role, TokenHash};
@@ -361,9 +364,12 @@ where
         let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, peer));
         lease.iter().for_each(|lease| rules.connections.lease(lease));
         let answer = self.inner.call(request);
-        let (is_single, stats) = (method.is_single(), Arc::clone(&rules.stats));
+        let (is_ours, is_single, stats) = (method.is_ours(), method.is_single(), Arc::clone(&rules.stats));
         Box::pin(async move {
             let (parts, body) = answer.await?.into_parts();
+            if let Some(failure) = unread(&parts.headers).filter(|_| is_ours) {
+                return Ok(refusal(failure.status()));
+            }
             let mut held = Held { body, ready: None, end, lease, stats, places: Arc::new(places) };
             // What is to be sent is made at once, so that its size is known, and not when the client wants it.
             Ok(match is_single.then(|| held.make_ready()).transpose() {

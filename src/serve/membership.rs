@@ -25,11 +25,11 @@ pub(super) fn check_membership(
     request: &v1::CheckAppMembershipRequest,
 ) -> Result<v1::CheckAppMembershipResponse, Failure> {
     let question = request.question.as_ref().ok_or(Failure::FieldMissing { field: "question" })?;
-    let (answer, gaps) = answer_membership(ask, question)?;
+    let (answer, gaps) = answer_membership(ask, question).map_err(|failure| failure.within("question"))?;
     Ok(v1::CheckAppMembershipResponse { meta: Some(ask.meta(&gaps)), answer: Some(answer) })
 }
 
-/// The answer, and the gaps that could change it.
+/// The answer, and the gaps that could change it. Failures name fields of the question.
 pub(super) fn answer_membership(
     ask: &Ask<'_>,
     question: &v1::MembershipQuestion,
@@ -37,13 +37,13 @@ pub(super) fn answer_membership(
     let user_query = UserQuery::read(question.user.as_ref())?;
     // Both ends are checked at the door before anything is read.
     match &question.target {
-        None => Err(Failure::FieldMissing { field: "question.target" }),
+        None => Err(Failure::FieldMissing { field: "target" }),
         Some(Target::App(app)) => {
-            let app_query = AppQuery::read("question.app", Some(app))?;
+            let app_query = AppQuery::read("app", Some(app))?;
             in_app(ask, &find_user(ask, &user_query)?, &app_query)
         }
         Some(Target::GroupId(group_id)) => {
-            let group_id = door::group_id("question.group_id", group_id)?;
+            let group_id = door::group_id("group_id", group_id)?;
             in_group(ask, &find_user(ask, &user_query)?, &group_id)
         }
     }

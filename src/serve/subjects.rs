@@ -38,7 +38,10 @@ impl<'a> UserQuery<'a> {
             None => Err(Failure::FieldMissing { field: "user" }),
             Some(Selector::UserId(id)) => Ok(Self::Id(door::user_id("user.user_id", id)?)),
             Some(Selector::Login(login)) => Ok(Self::Login(door::identifier("user.login", login)?)),
-            Some(Selector::Account(account)) => Ok(Self::Account(AccountQuery::read(Some(account))?)),
+            Some(Selector::Account(account)) => {
+                let account = AccountQuery::read(Some(account)).map_err(|failure| failure.within("user"))?;
+                Ok(Self::Account(account))
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ async fn reads_reach_the_engine() {
                 true => ReadOutcome::AlreadyRunning,
             };
             seen.push(target.name());
-            let is_strange = target.name() == "app(0oaodd)";
+            let is_strange = target.name() == "app(0oaeu)";
             let outcome = if is_strange { ReadOutcome::Refused { detail: "an odd one".to_owned() } } else { outcome };
             reply.send(outcome);
         }
@@ -71,9 +71,24 @@ async fn reads_reach_the_engine() {
     let again = v1::TriggerSyncRequest { context: None, target: Some(Target::FullCrawl(v1::FullCrawl {})) };
     let answer = client.trigger_sync(again).await.unwrap().into_inner();
     assert_eq!((answer.outcome(), answer.crawl_id), (v1::StartOutcome::AlreadyRunning, 2));
-    let odd = v1::TriggerSyncRequest { context: None, target: row(v1::row_key::Key::AppId("0oaodd".to_owned())) };
+    let odd = v1::TriggerSyncRequest { context: None, target: row(v1::row_key::Key::AppId("0oaeu".to_owned())) };
     let refused = client.trigger_sync(odd).await.unwrap_err();
     assert_eq!((shown(&refused).as_str(), refused.message()), ("InvalidArgument FIELD_INVALID", "target: an odd one"));
+    // A mistyped id is not asked for: it would be one that Okta does not show.
+    let members =
+        v1::Scope { kind: v1::ScopeKind::GroupMembers.into(), resource_id: "00gx".to_owned(), ..Default::default() };
+    let account = v1::AppUserKey { app_id: "0oaeu".to_owned(), user_id: "00ux".to_owned() };
+    let unknown = [
+        row(v1::row_key::Key::UserId("00ux".to_owned())),
+        row(v1::row_key::Key::GroupId("00gx".to_owned())),
+        row(v1::row_key::Key::AppId("0oax".to_owned())),
+        row(v1::row_key::Key::AppUser(account)),
+        Some(Target::Scope(members)),
+    ];
+    for target in unknown {
+        let status = client.trigger_sync(v1::TriggerSyncRequest { context: None, target }).await.unwrap_err();
+        assert_eq!(shown(&status), "NotFound TARGET_UNKNOWN");
+    }
     let log = v1::Scope { kind: v1::ScopeKind::Log.into(), ..Default::default() };
     for target in [None, Some(Target::Scope(log))] {
         let status = client.trigger_sync(v1::TriggerSyncRequest { context: None, target }).await.unwrap_err();

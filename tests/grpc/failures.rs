@@ -3,10 +3,14 @@
 use okta_idmap::core::ids::Timestamp;
 use okta_idmap::core::policy::{GrantPolicy, GrantPolicySettings};
 use okta_idmap::serve::{CredentialKind, OrgView, SearchHandle, StatusSource};
+use okta_idmap_proto::limits::REQUEST_BYTES_MAX;
 use okta_idmap_proto::v1;
-use tonic::{Code, Status};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
+use super::raw::RawCodec;
+use super::security::rpcs;
 use super::world::{NOW, Server, World, account, app_by_id, open_store, user_by_id, user_by_login};
 
 /// A status in one line: code, reason, field, metadata.
@@ -182,15 +186,27 @@ async fn fields_are_checked() {
     check!(explain, about(v1::AccountSelector::default()), format!("{missing} account.app"));
     check!(explain, about(account("0oaeu", "a\0", kind).unwrap()), refused);
     let about = |user, target| explain(Some(Question::Membership(v1::MembershipQuestion { user, target })));
-    check!(explain, about(None, None), format!("{missing} user"));
-    check!(explain, about(user_by_id("u"), None), format!("{missing} question.target"));
+    check!(explain, about(None, None), format!("{missing} membership.user"));
+    check!(explain, about(user_by_id("u"), None), format!("{missing} membership.target"));
     let group = Some(v1::membership_question::Target::GroupId("a/b".to_owned()));
-    check!(explain, about(user_by_id("u"), group), format!("{invalid} question.group_id"));
+    check!(explain, about(user_by_id("u"), group), format!("{invalid} membership.group_id"));
+    let app = Some(v1::membership_question::Target::App(v1::AppSelector::default()));
+    check!(explain, about(user_by_id("u"), app), format!("{missing} membership.app"));
 
     let question = |question| v1::CheckAppMembershipRequest { question, context: None };
     check!(check_app_membership, question(None), format!("{missing} question"));
     let without_target = v1::MembershipQuestion { user: user_by_id("u"), target: None };
     check!(check_app_membership, question(Some(without_target)), format!("{missing} question.target"));
+    let without_user = v1::MembershipQuestion { user: None, target: None };
+    check!(check_app_membership, question(Some(without_user)), format!("{missing} question.user"));
+    let by_account = |account| Some(v1::UserSelector { selector: Some(v1::user_selector::Selector::Account(account)) });
+    let nameless = by_account(account("0oaeu", "", kind).unwrap());
+    let refused_of_user = "InvalidArgument IDENTIFIER_INVALID user.account.identifier.value";
+    check!(get_user, get_user(nameless.clone()), refused_of_user);
+    let of_account = v1::MembershipQuestion { user: nameless, target: None };
+    let refused_of_question = "InvalidArgument IDENTIFIER_INVALID question.user.account.identifier.value";
+    check!(check_app_membership, question(Some(of_account)), refused_of_question);
+    check!(get_user, get_user(by_account(v1::AccountSelector::default())), format!("{missing} user.account.app"));
 
     let members = v1::ListGroupMembersRequest::default;
     check!(list_group_members, members(), format!("{missing} group_id"));
@@ -213,4 +229,43 @@ async fn fields_are_checked() {
     check!(list_app_groups, v1::ListAppGroupsRequest::default(), format!("{missing} app"));
     check!(list_user_accounts, v1::ListUserAccountsRequest::default(), format!("{missing} user"));
     check!(list_user_groups, v1::ListUserGroupsRequest::default(), format!("{missing} user"));
+}
+
+/// Sends bytes that need not be a message of the rpc; `None`: no message at all.
+async fn send(channel: Channel, path: &str, message: Option<Vec<u8>>) -> Result<(), Status> {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let request = Request::new(futures_util::stream::iter(message));
+    let codec = RawCodec;
+    let answers = grpc.streaming(request, path.parse().unwrap(), codec).await?;
+    answers.into_inner().message().await.map(drop)
+}
+
+#[tokio::test]
+async fn what_is_no_message_of_the_rpc_is_the_callers_fault() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    let channel = server.channel().await;
+    let bad: [Option<&[u8]>; 7] = [
+        None,
+        // The org is not UTF-8.
+        Some(b"\x0a\x04\x0a\x02\xff\xfe"),
+        // Cut off, a field of no number, the end of a group that has not begun, a context that is a number, endless groups.
+        Some(b"\x0a\x7f\x0a"),
+        Some(b"\x00\x00"),
+        Some(b"\x0c"),
+        Some(b"\x08\x01"),
+        Some(&[0x0b; 1_000]),
+    ];
+    let ours: Vec<String> = rpcs().into_iter().filter(|path| path.starts_with("/idmap.v1.")).collect();
+    assert_eq!(ours.len(), 29);
+    for path in ours {
+        for message in bad {
+            let status = send(channel.clone(), &path, message.map(<[u8]>::to_vec)).await.unwrap_err();
+            assert_eq!(shown(&status), "InvalidArgument REQUEST_UNREADABLE request", "{path} {message:?}");
+        }
+    }
+    let large = vec![0_u8; REQUEST_BYTES_MAX + 1];
+    let status = send(channel, "/idmap.v1.Lookup/GetUser", Some(large)).await.unwrap_err();
+    assert_eq!(shown(&status), "InvalidArgument REQUEST_UNREADABLE request");
 }

@@ -44,7 +44,7 @@ pub(crate) fn with(access: Access) -> ServerSettings {
 }
 
 /// Every rpc that the server describes.
-fn rpcs() -> Vec<String> {
+pub(crate) fn rpcs() -> Vec<String> {
     let sets = [
         okta_idmap_proto::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,

@@ -18,6 +18,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1alpha as older;
 use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient as OlderReflectionClient;
+use tonic_types::StatusExt as _;
 
 use super::world::{Server, World, account, user, user_by_id, user_id};
 
@@ -105,7 +106,8 @@ async fn requests_beyond_the_limit_are_refused() {
     let server = Server::start_with([world.view()], settings).await;
     let request = v1::GetUserRequest { user: user_by_id(&"x".repeat(65 << 10)), context: None };
     let status = server.lookup().await.get_user(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.get_error_details().error_info().unwrap().reason, "REQUEST_UNREADABLE");
     let request = v1::GetUserRequest { user: user_by_id(&user_id(2)), context: None };
     server.lookup().await.get_user(request).await.unwrap();
 }

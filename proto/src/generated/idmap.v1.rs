@@ -169,7 +169,7 @@ pub enum ErrorReason {
     GapNotHeld = 20,
     /// FAILED_PRECONDITION: the held scope is no longer as the operator saw it; metadata `missing_row_count`.
     HoldChanged = 21,
-    /// INTERNAL: the store or the index failed; the server's log has the cause.
+    /// INTERNAL: the store or the index failed, or a call of Admin broke off; the server's log has the cause.
     StorageFailed = 22,
     /// FAILED_PRECONDITION: this process only reads the store; nothing here reads from Okta (Admin).
     NoEngine = 23,
@@ -194,6 +194,11 @@ pub enum ErrorReason {
     /// (what was seen after that is not in it), or the revision is of more than 200 starts of the server ago. Ask without
     /// the demand, and take what follows from earlier answers again; metadata `revision` and `era`: where the store is.
     StoreRestored = 32,
+    /// INVALID_ARGUMENT: there is no message, it is larger than the server takes, or it is none of the rpc, such as one with
+    /// text that is not UTF-8.
+    RequestUnreadable = 33,
+    /// NOT_FOUND: nothing that is stored names the user, group or app that is to be read (Admin.TriggerSync).
+    TargetUnknown = 34,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -235,6 +240,8 @@ impl ErrorReason {
             Self::OverrideConfigured => "ERROR_REASON_OVERRIDE_CONFIGURED",
             Self::TooManyOverrides => "ERROR_REASON_TOO_MANY_OVERRIDES",
             Self::StoreRestored => "ERROR_REASON_STORE_RESTORED",
+            Self::RequestUnreadable => "ERROR_REASON_REQUEST_UNREADABLE",
+            Self::TargetUnknown => "ERROR_REASON_TARGET_UNKNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -273,6 +280,8 @@ impl ErrorReason {
             "ERROR_REASON_OVERRIDE_CONFIGURED" => Some(Self::OverrideConfigured),
             "ERROR_REASON_TOO_MANY_OVERRIDES" => Some(Self::TooManyOverrides),
             "ERROR_REASON_STORE_RESTORED" => Some(Self::StoreRestored),
+            "ERROR_REASON_REQUEST_UNREADABLE" => Some(Self::RequestUnreadable),
+            "ERROR_REASON_TARGET_UNKNOWN" => Some(Self::TargetUnknown),
             _ => None,
         }
     }

@@ -25,9 +25,14 @@ pub(super) struct Method {
 }
 
 impl Method {
+    /// Whether it is of this API, so that its failures have this API's details.
+    pub(super) fn is_ours(&self) -> bool {
+        self.path.starts_with("/idmap.v1.")
+    }
+
     /// Whether the answer is one message, which is made whole before anything of it is sent.
     pub(super) fn is_single(&self) -> bool {
-        !self.is_watch && self.path.starts_with("/idmap.v1.")
+        !self.is_watch && self.is_ours()
     }
 }
 

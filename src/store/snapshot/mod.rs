@@ -206,6 +206,11 @@ impl<'a> Snapshot<'a> {
         Ok(select.query_row(params![kind_code(kind), id], |row| row.get(0)).optional()?)
     }
 
+    /// Whether an id is stored, or was named by anything that is or was.
+    pub fn knows(&self, kind: Kind, id: &str) -> Result<bool, StoreError> {
+        Ok(self.n(kind, id)?.is_some())
+    }
+
     fn rows<T>(
         &self,
         sql: &str,
