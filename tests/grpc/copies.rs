@@ -84,7 +84,7 @@ fn coverage_policy(random: &mut fastrand::Rng) -> CoveragePolicy {
     }
 }
 
-fn question(app: &str, name: &str, kind: v1::IdentifierKind) -> v1::ResolveAccountRequest {
+pub(super) fn question(app: &str, name: &str, kind: v1::IdentifierKind) -> v1::ResolveAccountRequest {
     v1::ResolveAccountRequest { account: account(app, name, kind), include_candidates: true, ..Default::default() }
 }
 

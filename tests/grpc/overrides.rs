@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use okta_idmap::core::ids::{AppId, Timestamp, UserId};
-use okta_idmap::core::model::{Key, Row, User};
+use okta_idmap::core::model::{Key, Row};
 use okta_idmap::core::overrides::OverrideSetting;
 use okta_idmap::core::policy::{AliasSetting, GrantPolicySettings};
 use okta_idmap::core::resolve::{IdentifierKind, Override};

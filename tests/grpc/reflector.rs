@@ -11,10 +11,10 @@ use okta_idmap::client::{
 use okta_idmap::core::batch::Batch;
 use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter};
 use okta_idmap::core::ids::{GroupId, UserId};
-use okta_idmap::core::model::{AppUser, Key, Row, User};
-use okta_idmap::core::resolve::IdentifierKind;
+use okta_idmap::core::model::{Key, Row, User};
 use okta_idmap_proto::v1;
 
+use super::copies::question;
 use super::door::Door;
 use super::world::{Server, World, app_user, member, user, user_id};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Receipt, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Gap, GapKind};
 use okta_idmap::core::filter::Filter;
-use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};
+use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use okta_idmap::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Row, Scope,
     User, UserStatus,

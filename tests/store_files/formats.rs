@@ -20,7 +20,9 @@ use okta_idmap::core::resolve::{AskedOf, NameField};
 use okta_idmap::store::{Reader, STORE_FILE, Snapshot, Store, StoreConfig, StoreError};
 use rusqlite::Connection;
 
-use super::history::{app_id, batch, covered, decide, followed, group_id, history, narrow, narrowed, user_id};
+use super::history::{
+    app_id, bare_user, batch, covered, decide, followed, group_id, history, narrow, narrowed, text, user_id,
+};
 use super::{config, put, sqlite};
 
 const ALL: usize = 1_000;

@@ -32,7 +32,7 @@ fn time(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_770_000_000_000 + seconds * 1_000)
 }
 
-fn text(text: &str) -> Option<Box<str>> {
+pub(super) fn text(text: &str) -> Option<Box<str>> {
     Some(text.into())
 }
 
@@ -52,7 +52,7 @@ fn full_user() -> User {
     }
 }
 
-fn bare_user() -> User {
+pub(super) fn bare_user() -> User {
     User {
         id: user_id("00u2"),
         status: UserStatus::parse("IN_2027"),

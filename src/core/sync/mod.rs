@@ -225,7 +225,8 @@ pub struct SyncState {
     ready: Ready,
     accounts: Accounts,
     holds: Holds,
-    absent: Absent,
+    /// Apart, to keep small what is moved about with the state.
+    absent: Box<Absent>,
     counts: Counts,
     nets: Nets,
     /// The groups `Everyone`.
@@ -295,7 +296,7 @@ impl SyncState {
             ready: Ready::default(),
             accounts: Accounts::default(),
             holds: Holds::default(),
-            absent: Absent::new(known.unseen),
+            absent: Box::new(Absent::new(known.unseen)),
             counts: Counts::new(known.miscounted),
             nets: Nets::new(known.deltas, known.listed, moment.now),
             everyone: known.everyone,
