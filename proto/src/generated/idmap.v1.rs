@@ -3854,6 +3854,9 @@ pub mod admin_client {
         }
         /// Reads something again: everything, one collection or one row.
         /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE.
+        /// NOT_FOUND (TARGET_UNKNOWN): a user, group or app that nothing stored names. A mistyped id would count as an object that is
+        /// not shown, and answers about the whole org would be PARTIAL; whoever is new is found by the log, or by the collection of
+        /// all users, groups or apps.
         /// RESOURCE_EXHAUSTED: too many reads are pending.
         pub async fn trigger_sync(
             &mut self,
@@ -4005,6 +4008,9 @@ pub mod admin_server {
     pub trait Admin: std::marker::Send + std::marker::Sync + 'static {
         /// Reads something again: everything, one collection or one row.
         /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE.
+        /// NOT_FOUND (TARGET_UNKNOWN): a user, group or app that nothing stored names. A mistyped id would count as an object that is
+        /// not shown, and answers about the whole org would be PARTIAL; whoever is new is found by the log, or by the collection of
+        /// all users, groups or apps.
         /// RESOURCE_EXHAUSTED: too many reads are pending.
         async fn trigger_sync(
             &self,
