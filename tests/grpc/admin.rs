@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::world::{Server, World};
+use super::world::{Server, World, user_id};
 
 fn shown(status: &Status) -> String {
     let details = status.get_error_details();
@@ -52,12 +52,12 @@ async fn reads_reach_the_engine() {
     let mut client = server.admin().await;
     let scope =
         v1::Scope { kind: v1::ScopeKind::AppUsers.into(), resource_id: "0oaeu".to_owned(), ..Default::default() };
-    let app_user = v1::AppUserKey { app_id: "0oaeu".to_owned(), user_id: "00u1".to_owned() };
+    let app_user = v1::AppUserKey { app_id: "0oaeu".to_owned(), user_id: user_id(1) };
     let targets = [
         (Some(Target::FullCrawl(v1::FullCrawl {})), v1::StartOutcome::Started, 2),
         (Some(Target::FullCrawl(v1::FullCrawl {})), v1::StartOutcome::AlreadyRunning, 2),
         (Some(Target::Scope(scope)), v1::StartOutcome::Started, 0),
-        (row(v1::row_key::Key::UserId("00u1".to_owned())), v1::StartOutcome::Started, 0),
+        (row(v1::row_key::Key::UserId(user_id(1))), v1::StartOutcome::Started, 0),
         (row(v1::row_key::Key::AppUser(app_user)), v1::StartOutcome::Started, 0),
     ];
     for (target, outcome, crawl_id) in targets {

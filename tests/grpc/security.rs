@@ -375,6 +375,16 @@ impl std::io::Write for Log {
 }
 
 impl Log {
+    /// Takes the lines of this thread from now on, as long as what it returns lives.
+    #[must_use]
+    pub(crate) fn listen(&self) -> impl Sized + use<> {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        // While there is but one subscriber, a line that a thread without any meets first would be off for all for good.
+        let other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+        (tracing::subscriber::set_default(subscriber), other)
+    }
+
     pub(crate) fn lines_with(&self, part: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
@@ -384,9 +394,7 @@ impl Log {
 #[tokio::test]
 async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = log.listen();
     let world = World::crawled().await;
     let settings = ServerSettings { audit_lookups: true, ..with(tokens()) };
     let server = Server::start_with([world.view()], settings).await;

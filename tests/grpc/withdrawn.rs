@@ -79,9 +79,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 #[tokio::test]
 async fn a_token_that_is_taken_back_is_refused_and_its_stream_ends() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = log.listen();
     let world = World::crawled().await;
     let dir = tempfile::tempdir().unwrap();
     let (path, new) = (dir.path().join("access.toml"), dir.path().join("new"));
@@ -402,9 +400,7 @@ fn lists_that_cannot_be_used_are_told_at_the_start() {
     files.put("roots.pem", &authority.root_pem);
     // Whether a root has a list of its own is known, and told where it has none.
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = log.listen();
     let (own, other) = (authority.revoked(&[1], 2200), Authority::new("other").revoked(&[], 2200));
     files.put("lists.pem", &(own + &other));
     assert_eq!((outcome().as_str(), log.lines_with("no list").len()), ("used", 0));
