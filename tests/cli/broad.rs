@@ -15,7 +15,7 @@ use super::store::fill_many;
 /// People who share a word.
 const PEOPLE: usize = 2_500;
 /// Not enough to look at all of them, and enough for several pages.
-const STEPS: u64 = 2_000;
+const STEPS: u64 = 8_000;
 
 /// The first pages of a search, as the server tells them.
 async fn pages(url: &str, facet_fields: &[v1::FacetField]) -> Vec<v1::SearchResponse> {

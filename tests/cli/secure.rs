@@ -139,7 +139,7 @@ fn a_file_of_clients_that_cannot_be_used_stops_the_start() {
     let file = place.path().join("access.toml");
     place.set("OKTA_IDMAP_SERVER__LISTEN", "127.0.0.1:0");
     place.set("OKTA_IDMAP_SERVER__ACCESS_FILE", &file.display().to_string());
-    place.run(&["serve"]).assert(2, "", "read configuration file");
+    place.run(&["serve"]).assert(2, "", "server.access_file: read");
     std::fs::write(&file, "[server.tokens]\nindexer = 'read oidm_0123456789abcdef0123456789abcdef0123456789a'\n")
         .unwrap();
     let ran = place.run(&["serve"]);
