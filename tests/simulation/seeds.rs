@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::story::Story;
 
 /// Runs at the same time, per core. A run mostly waits (for polls, retries, quiet periods), so that a core has room for
-/// several; with many more they would wait for each other, and run into their time limit.
-const RUNS_PER_CORE: usize = 6;
+/// several; with many more they would wait for each other, and run into their time limit: on a slow machine six were too many.
+const RUNS_PER_CORE: usize = 4;
 
 /// Failing seeds that are told in full. Most failures of a run have one cause.
 const TOLD_MAX: usize = 3;
