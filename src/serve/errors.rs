@@ -54,7 +54,7 @@ pub enum Failure {
         /// What is wrong with it.
         detail: String,
     },
-    /// The same of a field of a message that stands in another one: see [`Failure::within`].
+    /// The same of a field of a message that stands in another one.
     #[error("{parent}.{failure}")]
     Within {
         /// Path of the field that holds the message.
