@@ -8,6 +8,7 @@ use okta_sim::org::AppStatus;
 use okta_sim::{Action, ApiToken, AppRef, Auth, ById, GroupRef, Refusal, Rule, Spec, UserRef, Way};
 
 use crate::harness::{NO_GAPS, TOKEN, World, gap_ids};
+use crate::slots;
 
 const OTHER_TOKEN: &str = "00TanotherTokenOfTheTestOrg000000000000000";
 
@@ -79,6 +80,7 @@ fn ids(gaps: &[GapRecord]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_deleted_goes() {
+    let _slot = slots::take();
     let world = world(901);
     world.sync_whole().await;
     for skip in 0..3 {
@@ -92,6 +94,7 @@ async fn what_was_deleted_goes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_hidden_stays_and_is_a_gap() {
+    let _slot = slots::take();
     for named in [false, true] {
         let world = world(902);
         world.sync_whole().await;
@@ -116,6 +119,7 @@ async fn what_is_hidden_stays_and_is_a_gap() {
 /// Both at once: the one is not taken for the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deleted_and_the_hidden_are_told_apart() {
+    let _slot = slots::take();
     let world = world(903);
     world.sync_whole().await;
     let (deleted, hidden) = (three(&world, 0), three(&world, 1));
@@ -138,6 +142,7 @@ async fn the_deleted_and_the_hidden_are_told_apart() {
 /// What was deleted while the log cannot be read cannot be told from what is hidden, until the log can be read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_log_deletions_wait() {
+    let _slot = slots::take();
     let world = world(904);
     world.sync_whole().await;
     let three = three(&world, 0);
@@ -157,6 +162,7 @@ async fn without_the_log_deletions_wait() {
 /// A walk with another credential is not compared with the older ones, whatever its role hides.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_credential_with_a_narrower_role_removes_nothing() {
+    let _slot = slots::take();
     let mut world = world(905);
     world.sync_whole().await;
     let before = world.picture();

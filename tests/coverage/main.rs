@@ -42,6 +42,9 @@ mod picture;
 mod references;
 mod remedies;
 mod scenarios;
+#[path = "../simulation/slots.rs"]
+#[expect(dead_code, reason = "shared with the other tests, not all of it is used here")]
+mod slots;
 #[path = "../simulation/story.rs"]
 mod story;
 mod truth;

@@ -10,7 +10,7 @@ use crate::harness::{NO_GAPS, TOKEN, World, gap_ids};
 use crate::picture::{Picture, Want};
 
 /// Whatever happens, a crawl of the small org ends within this time. The longest sequence of retries takes 24 s.
-const CRAWL_TIME_MAX: Duration = Duration::from_secs(60);
+const CRAWL_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Runs cases at the same time: most of them wait most of the time.
 pub(crate) async fn all<F: Future<Output = ()>>(cases: impl IntoIterator<Item = F>) {

@@ -16,11 +16,11 @@ use crate::picture::Picture;
 use crate::story::Story;
 
 /// How often it is looked.
-const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+const LOOK_INTERVAL: Duration = Duration::from_millis(60);
 
 /// The connector's own waits (a failed read is tried again after seconds, ever more rarely) come on top of what following
-/// takes; within this time all of them are over, also beside many other runs.
-const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(45);
+/// takes; within this time all of them are over, also on a slow machine and beside other runs.
+const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Requests that are told of a run that fails: those of its last reads.
 const REQUESTS_TOLD: usize = 40;

@@ -14,7 +14,7 @@ use crate::runs::{NEVER, Run};
 use crate::story::Story;
 
 /// A copy that is right is so within a second or two; beside many other runs within this time.
-const SAME_WAIT_MAX: Duration = Duration::from_secs(45);
+const SAME_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Names that are asked for in each app, at most.
 const NAMES_MAX: usize = 40;

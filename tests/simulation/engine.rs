@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a store may stay locked by an engine that was cut off: its threads finish what they are at.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// An orderly end without any client comes within this time.
-const STOP_WAIT_MAX: Duration = Duration::from_secs(20);
+const STOP_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Times so short that a change is followed within a fraction of a second.
 ///

@@ -32,12 +32,14 @@ mod requests;
 mod runs;
 mod seeds;
 mod service_app;
+mod slots;
 mod story;
 mod unsteady;
 mod weather;
 
-/// Seeds of a usual run. One takes seconds, most of them waiting for the wait times of the connector itself.
-const SEEDS_DEFAULT: u64 = 200;
+/// Seeds of a usual run. One takes seconds, most of them waiting for the wait times of the connector itself; all of them some
+/// minutes, also on a slow machine.
+const SEEDS_DEFAULT: u64 = 120;
 
 /// Every change is told by an event: following the log is enough, without any safety net.
 #[test]
@@ -48,11 +50,11 @@ fn following_the_log_shows_everything() {
 /// A copy in a client goes along, over restarts on both sides, and answers what the server answers.
 #[test]
 fn a_copy_goes_along() {
-    seeds::run_all("copy", SEEDS_DEFAULT / 40, copy::goes_along);
+    seeds::run_all("copy", SEEDS_DEFAULT / 24, copy::goes_along);
 }
 
 /// Events are lost and some changes have none: the safety nets and the next full crawl find them.
 #[test]
 fn safety_nets_find_what_the_log_does_not_tell() {
-    seeds::run_all("nets", SEEDS_DEFAULT / 5, runs::nets);
+    seeds::run_all("nets", SEEDS_DEFAULT / 3, runs::nets);
 }

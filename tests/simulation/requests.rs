@@ -17,6 +17,7 @@ use crate::converge::{Watcher, assert_requests};
 use crate::engine::{Engine, hurry};
 use crate::harness::World;
 use crate::picture::is_built_in;
+use crate::slots;
 use crate::story::Story;
 
 /// No crawl and no net comes within a test.
@@ -111,6 +112,7 @@ fn most_polls(span: Duration, settings: &OrgSettings) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_poll_is_one_request() {
+    let _slot = slots::take_all();
     let followed = Followed::new(1).await;
     followed.world.forget_requests();
     let begun = Instant::now();
@@ -147,6 +149,7 @@ pub(crate) fn active_users(org: &Org, count: usize) -> Vec<UserRef> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_costs_what_the_facts_say() {
+    let _slot = slots::take_all();
     const USER: &str = "/api/v1/users/*";
     const GROUP: &str = "/api/v1/groups/*";
     const MEMBERS: &str = "/api/v1/groups/*/users";

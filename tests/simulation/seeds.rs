@@ -5,11 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::slots;
 use crate::story::Story;
-
-/// Runs at the same time, per core. A run mostly waits (for polls, retries, quiet periods), so that a core has room for
-/// several; with many more they would wait for each other, and run into their time limit: on a slow machine six were too many.
-const RUNS_PER_CORE: usize = 4;
 
 /// Failing seeds that are told in full. Most failures of a run have one cause.
 const TOLD_MAX: usize = 3;
@@ -27,12 +24,12 @@ pub(crate) fn run_all<F: Future<Output = ()>>(name: &str, default: u64, run: fn(
     };
     let (first, last) = (*seeds.start(), *seeds.end());
     let (next, failed, slowest) = (AtomicU64::new(first), Mutex::new(Vec::new()), Mutex::new((Duration::ZERO, 0)));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
     std::thread::scope(|threads| {
-        for _ in 0..cores * RUNS_PER_CORE {
+        for _ in 0..slots::count() {
             threads.spawn(|| {
                 loop {
+                    let _slot = slots::take();
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed > last || failed.lock().unwrap().len() >= TOLD_MAX {
                         return;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::converge::Watcher;
 use crate::engine::{Engine, hurry};
 use crate::harness::World;
+use crate::slots;
 use crate::story::Story;
 
 /// The open gaps of a store, by id; `None` before there is one.
@@ -16,6 +17,7 @@ fn gaps(world: &World) -> Option<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scope_that_is_granted_while_it_follows_closes_its_gap() {
+    let _slot = slots::take();
     for drops_ungranted in [true, false] {
         let mut world = World::paged(40, 51);
         world.as_service_app(|app| {
@@ -61,6 +63,7 @@ async fn wait_for_gap(world: &World, kind: &str) -> Vec<String> {
 /// While the key is revoked the last state is served and the gaps say so; once it is back, what changed meanwhile is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_revoked_while_it_serves_is_told_and_used_again() {
+    let _slot = slots::take();
     use okta_idmap_proto::v1::coverage_client::CoverageClient;
     use okta_idmap_proto::v1::{GetStatusRequest, ListGapsRequest};
 
@@ -111,6 +114,7 @@ async fn a_key_that_is_revoked_while_it_serves_is_told_and_used_again() {
 /// Short tokens, proofs with nonces that change at both ends, and a clock that is wrong, all at once and while it follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_follows_through_nonces_that_change_and_tokens_that_end() {
+    let _slot = slots::take();
     let mut world = World::paged(40, 53);
     world.as_service_app(|app| (app.expires_in_s, app.requires_proof) = (1, true));
     {

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use okta_sim::{Action, Org, ProfileUpdate, Refusal, Rule, Sim};
 
 use crate::requests::{Followed, active_users, plain_apps};
+use crate::slots;
 
 /// Requests with faults, in percent of those without, at most.
 const PERCENT_MAX: usize = 130;
@@ -58,6 +59,7 @@ async fn follow(seed: u64, rig: fn(&mut Sim)) -> (usize, usize, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unsteady_org_is_followed_with_few_requests_more() {
+    let _slot = slots::take_all();
     let seeds = 40..43;
     let steady = join_all(seeds.clone().map(|seed| follow(seed, |_| {})));
     let tried = join_all(seeds.map(|seed| follow(seed, unsteady)));

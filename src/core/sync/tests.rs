@@ -9,6 +9,7 @@ mod follow;
 mod follow_sim;
 mod follower;
 mod org;
+mod quiet;
 mod sieve;
 mod world;
 

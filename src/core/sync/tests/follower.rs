@@ -15,8 +15,8 @@ use super::org::EXCLUDED;
 use super::world::World;
 use crate::core::batch::Batch;
 use crate::core::coverage::{Gap, GapKind};
-use crate::core::filter::{AppFilter, Filter, UserVerdict};
-use crate::core::ids::{AppId, CrawlId, GroupId, RequestNumber, Timestamp, UserId};
+use crate::core::filter::{AppFilter, Filter};
+use crate::core::ids::{AppId, CrawlId, RequestNumber, Timestamp};
 use crate::core::model::{Key, Row, Scope};
 use crate::core::pending::{Patience, PendingRead, Target};
 use crate::core::plan::{Costs, Sizes};
@@ -488,106 +488,12 @@ impl Follower {
         }
     }
 
-    fn scopes(&self) -> Vec<Scope> {
+    pub(super) fn scopes(&self) -> Vec<Scope> {
         let groups = self.world.real_groups().map(Scope::GroupMembers);
         let apps = self.world.apps.keys();
         let of_apps = apps.flat_map(|app| [Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
         [Scope::Users, Scope::Groups, Scope::Apps].into_iter().chain(groups).chain(of_apps).collect()
     }
-
-    /// Whether everything that happened has been seen, and nothing is left to do but polls.
-    pub(super) fn is_quiet(&self) -> bool {
-        let Some(state) = &self.state else { return false };
-        let only_polls = || self.flights.iter().all(|flight| matches!(flight.call, Call::PollLog(_)));
-        let is_read = || self.books.cursor.as_ref().is_some_and(|cursor| self.world.is_read_to_its_end(cursor));
-        self.commits.is_empty()
-            && state.log_status().failing_since.is_none()
-            && state.log_status().polled_at.is_some()
-            && self.books.pending.is_empty()
-            && !state.is_crawling()
-            && state.log_status().held == 0
-            && state.log_status().debts == 0
-            && state.miscounted_for_tests().is_empty()
-            && only_polls()
-            && is_read()
-    }
-
-    /// What must hold when it is quiet: the store shows the org.
-    pub(super) fn check_quiet(&self) {
-        assert_eq!(self.state().debts_for_tests().0, Vec::new(), "debts");
-        let scopes = self.scopes();
-        // What is gone is read no more; a gap that came with its last answers can outlive it until the next crawl.
-        let is_open = |(scope, _): &&(Scope, GapKind)| *scope == Scope::Log || scopes.contains(scope);
-        assert_eq!(self.books.gaps.iter().filter(is_open).collect::<Vec<_>>(), Vec::<&(Scope, GapKind)>::new(), "gaps");
-        let expected = self.expected();
-        let mut stored: BTreeMap<Key, Row> =
-            self.books.rows.iter().map(|(key, (_, row))| (key.clone(), comparable(row))).collect();
-        if self.limits.members == Members::Assigned {
-            // Nobody follows the members of a group that is assigned to no app any more, until the next crawl drops them.
-            stored.retain(|key, _| !matches!(key, Key::GroupMember(group, _) if !self.is_followed(group)));
-        }
-        for (key, row) in &expected {
-            assert_eq!(stored.get(key), Some(row), "{key:?}: stored, then the org's");
-        }
-        let surplus: Vec<&Key> = stored.keys().filter(|key| !expected.contains_key(key)).collect();
-        assert!(surplus.is_empty(), "stored, but not of the org: {surplus:?}");
-    }
-
-    fn is_read(&self, app: &AppId) -> bool {
-        let filter = &self.limits.filter.apps;
-        self.world.apps.get(app).is_some_and(|app| filter.wants(app) && filter.wants_assignments(app))
-    }
-
-    fn is_followed(&self, group: &GroupId) -> bool {
-        match self.limits.members {
-            Members::All => true,
-            Members::Assigned => self.world.app_groups.keys().any(|(app, other)| self.is_read(app) && other == group),
-        }
-    }
-
-    /// The rows that the settings want.
-    fn expected(&self) -> BTreeMap<Key, Row> {
-        let filter = &self.limits.filter;
-        let wants_user = |user: &UserId| {
-            let user = self.world.users.get(user);
-            user.is_some_and(|user| filter.users.judge(user) == UserVerdict::Wanted)
-        };
-        let wants_group =
-            |group: &GroupId| self.world.groups.get(group).is_some_and(|group| filter.groups.wants(group));
-        let is_wanted = |row: &Row| match row {
-            Row::User(user) => wants_user(&user.id),
-            Row::Group(group) => wants_group(&group.id),
-            Row::App(app) => filter.apps.wants(app),
-            Row::GroupMember(member) => {
-                self.is_followed(&member.group) && wants_group(&member.group) && wants_user(&member.user)
-            }
-            Row::AppUser(account) => self.is_read(&account.app) && wants_user(&account.user),
-            Row::AppGroup(assigned) => self.is_read(&assigned.app) && wants_group(&assigned.group),
-        };
-        let without_dropped = |row: Row| match row {
-            Row::AppUser(mut account) if filter.groups.is_active() => {
-                account.via_group = account.via_group.filter(&wants_group);
-                Row::AppUser(account)
-            }
-            row => row,
-        };
-        let rows = self
-            .scopes()
-            .into_iter()
-            .flat_map(|scope| self.world.all_rows(&scope))
-            .filter(is_wanted)
-            .map(without_dropped);
-        rows.map(|row| (row.key(), comparable(&row))).collect()
-    }
-}
-
-/// The row without what membership events change beside the members: it is not read again for that.
-fn comparable(row: &Row) -> Row {
-    let mut row = row.clone();
-    if let Row::Group(group) = &mut row {
-        group.last_membership_updated = None;
-    }
-    row
 }
 
 fn a_failure(random: &mut fastrand::Rng, call: &Call) -> ReadFailure {
