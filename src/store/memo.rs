@@ -7,6 +7,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -28,8 +29,8 @@ pub(super) struct Memo {
     pub(super) groups_mark: OnceCell<(u64, i64, i64)>,
     pub(super) has_overrides: OnceCell<bool>,
     pub(super) org_id: OnceCell<Option<OrgId>>,
-    /// What names lead to. It outlives commits that bring no revision.
-    pub(super) names: RefCell<Names>,
+    /// What names lead to, by revision; that of all connections. `None` where another process may be writing.
+    pub(super) names: Option<Arc<Names>>,
 }
 
 /// What every answer tells of the store.
@@ -43,16 +44,17 @@ pub(super) struct Head {
 }
 
 impl Memo {
-    /// Makes it that of the open transaction, which this may begin to read: anew if anybody has committed since. `is_foreign`:
-    /// another process may have done so, of which nothing is known but the version.
-    pub(super) fn as_of(&mut self, sql: &Connection, is_foreign: bool) -> Result<(), StoreError> {
+    /// Of a connection that has read nothing yet.
+    pub(super) fn new(names: Option<Arc<Names>>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Makes it that of the open transaction, which this may begin to read: anew if anybody has committed since.
+    pub(super) fn as_of(&mut self, sql: &Connection) -> Result<(), StoreError> {
         let version = sql.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
         if self.version != Some(version) {
-            let mut names = if is_foreign { Names::default() } else { self.names.take() };
-            *self = Self::default();
+            *self = Self::new(self.names.take());
             (self.head, self.eras) = Head::read(sql)?;
-            names.is_of(self.head.revision);
-            self.names = RefCell::new(names);
             self.version = Some(version);
         }
         Ok(())

@@ -1,17 +1,18 @@
 //! Who may be meant by names that were asked for before.
 //!
-//! Entry points: [`Names::get`], [`Names::put`], and [`Names::is_of`] for whoever knows of a new revision.
+//! Entry points: [`Names::get`], [`Names::put`].
 //!
 //! Documents name the same few people again and again. What a name leads to is three to five descents in trees of millions of
-//! rows; to remember it costs a look into a table.
+//! rows; to remember it costs a look into a table. One table serves all connections of a store: what one has read the others
+//! need not.
 //!
 //! Invariants:
 //! - What is answered was read at the very revision that is asked about. Every change of a user, an account, a name or a past
 //!   holder of one makes a revision (`store::apply`), in the one process that writes.
-//! - Bounded, see [`SLOTS`] and [`TEXT_BYTES_MAX`]: some 10 MiB for a connection, and never more than about 32.
+//! - Bounded, see [`SLOTS`] and [`TEXT_BYTES_MAX`]: mostly some 40 MiB, and never more than about 100.
 //! - Nothing is dropped all at once: what is out of date goes when its place is taken.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::snapshot::AccountHit;
 use crate::core::ids::Revision;
@@ -20,11 +21,17 @@ use crate::core::resolve::AskedOf;
 /// Names that are remembered in one set, of which the one that was asked for longest ago gives way.
 const WAYS: usize = 4;
 
-/// Names that are remembered, by a connection. A power of two.
-const SLOTS: usize = 16_384;
+/// Parts of the table with a lock each, so that connections seldom wait for each other. A power of two.
+const SHARDS: usize = 64;
+
+/// Names that are remembered. A power of two.
+const SLOTS: usize = 65_536;
+
+/// Sets in a part.
+const SETS: usize = SLOTS / SHARDS / WAYS;
 
 /// Text in the rows of a name that is remembered, in bytes; mostly 100 to 300.
-const TEXT_BYTES_MAX: usize = 1_024;
+const TEXT_BYTES_MAX: usize = 512;
 
 /// Candidates of such a name; hardly any has more than one.
 const HITS_MAX: usize = 2;
@@ -46,39 +53,41 @@ pub(super) struct Named {
     pub(super) has_past: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Slot {
     name: Name,
     revision: Revision,
     named: Named,
 }
 
-/// What one connection remembers.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    /// Sets of [`WAYS`], each with the latest first; nothing until something is remembered.
-    slots: Vec<Option<Slot>>,
-    revision: Revision,
+/// Sets of [`WAYS`], each with the latest first; nothing until something is remembered.
+type Shard = Vec<Option<Slot>>;
+
+/// What the connections of a store remember.
+#[derive(Debug)]
+pub(super) struct Names([Mutex<Shard>; SHARDS]);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
 }
 
 impl Names {
-    /// From now on this revision is asked about.
-    pub(super) fn is_of(&mut self, revision: Revision) {
-        self.revision = revision;
-    }
-
-    fn set(&mut self, name: Name) -> &mut [Option<Slot>] {
+    /// The part that the name belongs to, and where its set begins there.
+    fn place(&self, name: Name) -> Option<(MutexGuard<'_, Shard>, usize)> {
         // The key is evenly spread itself; the same name in several apps must not share a set.
         let mixed = name.key.cast_unsigned() ^ name.app.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let sets = u64::try_from(SLOTS / WAYS).unwrap_or(1);
-        let first = usize::try_from(mixed % sets).unwrap_or_default() * WAYS;
-        self.slots.get_mut(first..first + WAYS).unwrap_or_default()
+        let set = usize::try_from(mixed % u64::try_from(SETS * SHARDS).ok()?).ok()?;
+        // Nothing panics while it is held.
+        let shard = self.0.get(set % SHARDS)?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((shard, set / SHARDS * WAYS))
     }
 
     /// What the name led to at this revision.
-    pub(super) fn get(&mut self, name: Name) -> Option<Named> {
-        let revision = self.revision;
-        let set = self.set(name);
+    pub(super) fn get(&self, name: Name, revision: Revision) -> Option<Named> {
+        let (mut shard, first) = self.place(name)?;
+        let set = shard.get_mut(first..first + WAYS)?;
         let is_it = |slot: &Option<Slot>| matches!(slot, Some(slot) if slot.name == name && slot.revision == revision);
         let place = set.iter().position(is_it)?;
         set[..=place].rotate_right(1);
@@ -86,20 +95,21 @@ impl Names {
     }
 
     /// Remembers what the name leads to at this revision, unless it is too much.
-    pub(super) fn put(&mut self, name: Name, named: &Named) {
+    pub(super) fn put(&self, name: Name, revision: Revision, named: &Named) {
         let text: usize = named.hits.iter().map(text_bytes).sum();
         if named.hits.len() > HITS_MAX || text > TEXT_BYTES_MAX {
             return;
         }
-        if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS, || None);
+        let Some((mut shard, first)) = self.place(name) else { return };
+        if shard.is_empty() {
+            shard.resize_with(SETS * WAYS, || None);
         }
-        let revision = self.revision;
-        let set = self.set(name);
+        let set = shard.get_mut(first..first + WAYS).unwrap_or_default();
         set.rotate_right(1);
-        if let Some(first) = set.first_mut() {
-            *first = Some(Slot { name, revision, named: named.clone() });
-        }
+        // What gives way is dropped once the lock is not held any more.
+        let slot = Slot { name, revision, named: named.clone() };
+        let _former = set.first_mut().and_then(|first| first.replace(slot));
+        drop(shard);
     }
 }
 
@@ -146,18 +156,22 @@ mod tests {
         Named { hits: [AccountHit { user: Some(user), app_user: None }].into(), has_past: false }
     }
 
-    fn found(names: &mut Names, name: Name) -> Option<String> {
-        let named = names.get(name)?;
+    fn found(names: &Names, name: Name, revision: u64) -> Option<String> {
+        let named = names.get(name, Revision(revision))?;
         Some(named.hits.first()?.user.as_ref()?.id.as_str().to_owned())
+    }
+
+    /// Names of one set.
+    fn of_one_set(n: usize) -> Name {
+        name(i64::try_from(n * SLOTS).unwrap())
     }
 
     #[test]
     fn only_the_very_question_at_the_very_revision_is_answered() {
-        let mut names = Names::default();
-        assert_eq!(found(&mut names, name(7)), None, "nothing is remembered yet");
-        names.is_of(Revision(5));
-        names.put(name(7), &named("00u1", ""));
-        assert_eq!(found(&mut names, name(7)).as_deref(), Some("00u1"));
+        let names = Names::default();
+        assert_eq!(found(&names, name(7), 5), None, "nothing is remembered yet");
+        names.put(name(7), Revision(5), &named("00u1", ""));
+        assert_eq!(found(&names, name(7), 5).as_deref(), Some("00u1"));
         let others = [
             Name { app: 2, ..name(7) },
             Name { of: AskedOf::AccountsAndUsers, ..name(7) },
@@ -165,37 +179,44 @@ mod tests {
             name(7 + i64::try_from(SLOTS).unwrap()),
         ];
         for other in others {
-            assert_eq!(found(&mut names, other), None, "{other:?}");
+            assert_eq!(found(&names, other, 5), None, "{other:?}");
         }
-        names.is_of(Revision(6));
-        assert_eq!(found(&mut names, name(7)), None, "it may have changed");
-        names.put(name(7), &named("00u2", ""));
-        assert_eq!(found(&mut names, name(7)).as_deref(), Some("00u2"));
-        names.is_of(Revision(5));
-        assert_eq!(found(&mut names, name(7)).as_deref(), Some("00u1"), "that is what it was then");
+        assert_eq!(found(&names, name(7), 6), None, "it may have changed");
+        names.put(name(7), Revision(6), &named("00u2", ""));
+        assert_eq!(found(&names, name(7), 6).as_deref(), Some("00u2"));
+        assert_eq!(found(&names, name(7), 5).as_deref(), Some("00u1"), "that is what it was then");
     }
 
     #[test]
     fn who_was_asked_for_longest_ago_gives_way() {
-        let mut names = Names::default();
-        let of_one_set = |n: usize| name(i64::try_from(n * SLOTS).unwrap());
+        let names = Names::default();
         for n in 0..WAYS {
-            names.put(of_one_set(n), &named(&format!("00u{n}"), ""));
+            names.put(of_one_set(n), Revision(1), &named(&format!("00u{n}"), ""));
         }
-        assert_eq!(found(&mut names, of_one_set(0)).as_deref(), Some("00u0"));
-        names.put(of_one_set(WAYS), &named("00ux", ""));
-        let left: Vec<bool> = (0..=WAYS).map(|n| found(&mut names, of_one_set(n)).is_some()).collect();
+        assert_eq!(found(&names, of_one_set(0), 1).as_deref(), Some("00u0"));
+        names.put(of_one_set(WAYS), Revision(1), &named("00ux", ""));
+        let left: Vec<bool> = (0..=WAYS).map(|n| found(&names, of_one_set(n), 1).is_some()).collect();
         assert_eq!(left, [true, false, true, true, true]);
-        assert_eq!(names.slots.len(), SLOTS);
+        let slots: usize = names.0.iter().map(|shard| shard.lock().unwrap().len()).sum();
+        assert_eq!(slots, SETS * WAYS, "only the part that was needed");
+    }
+
+    #[test]
+    fn the_whole_table_is_used() {
+        let names = Names::default();
+        let sets = i64::try_from(SLOTS / WAYS).unwrap();
+        (0..sets).for_each(|key| names.put(name(key), Revision(1), &named("00u1", "")));
+        assert!((0..sets).all(|key| names.get(name(key), Revision(1)).is_some()));
+        assert!(names.0.iter().all(|shard| shard.lock().unwrap().len() == SETS * WAYS));
     }
 
     #[test]
     fn what_is_too_much_is_not_remembered() {
-        let mut names = Names::default();
-        names.put(name(1), &named("00u1", &"x".repeat(TEXT_BYTES_MAX)));
-        assert_eq!(found(&mut names, name(1)), None);
+        let names = Names::default();
+        names.put(name(1), Revision(1), &named("00u1", &"x".repeat(TEXT_BYTES_MAX)));
+        assert_eq!(found(&names, name(1), 1), None);
         let hits: Vec<AccountHit> = (0..=HITS_MAX).flat_map(|_| named("00u1", "").hits.to_vec()).collect();
-        names.put(name(1), &Named { hits: hits.into(), has_past: false });
-        assert_eq!(found(&mut names, name(1)), None);
+        names.put(name(1), Revision(1), &Named { hits: hits.into(), has_past: false });
+        assert_eq!(found(&names, name(1), 1), None);
     }
 }

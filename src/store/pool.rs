@@ -15,12 +15,13 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use rusqlite::Connection;
 
 use super::memo::Memo;
+use super::named::Names;
 use super::snapshot::Snapshot;
 use super::{StoreError, files};
 
@@ -28,15 +29,15 @@ use super::{StoreError, files};
 const IDLE_CONNECTIONS_MAX: usize = 4;
 
 /// Idle connections of one store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
     idle: Mutex<Vec<Pooled>>,
     /// Commits so far; each is counted before anybody is told of it.
     commits: AtomicU64,
     /// Whether snapshots must not be kept now.
     is_writing: AtomicBool,
-    /// Whether another process may be writing.
-    is_foreign: bool,
+    /// What names lead to; `None` where another process may be writing, of which nothing is known but when it committed.
+    names: Option<Arc<Names>>,
 }
 
 /// A connection, and what it has read since anybody committed.
@@ -48,13 +49,19 @@ pub(super) struct Pooled {
     open_since: Option<u64>,
     /// Who has used it last.
     thread: Option<ThreadId>,
-    is_foreign: bool,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let (idle, commits, is_writing) = (Mutex::default(), AtomicU64::default(), AtomicBool::default());
+        Self { idle, commits, is_writing, names: Some(Arc::default()) }
+    }
 }
 
 impl Pool {
     /// Of a store that another process may be writing.
     pub(super) fn of_foreign() -> Self {
-        Self { is_writing: AtomicBool::new(true), is_foreign: true, ..Self::default() }
+        Self { is_writing: AtomicBool::new(true), names: None, ..Self::default() }
     }
 
     /// A connection with an open snapshot of what was committed before this call, or of something newer.
@@ -73,7 +80,7 @@ impl Pool {
         let mut pooled = match renewed {
             Some(pooled) => pooled,
             None => {
-                let mut pooled = Pooled::open(dir, self.is_foreign)?;
+                let mut pooled = Pooled::open(dir, self.names.clone())?;
                 pooled.begin(commits)?;
                 pooled
             }
@@ -120,16 +127,16 @@ impl Pool {
 }
 
 impl Pooled {
-    fn open(dir: &Path, is_foreign: bool) -> Result<Self, StoreError> {
+    fn open(dir: &Path, names: Option<Arc<Names>>) -> Result<Self, StoreError> {
         let connection = files::open_for_reading(dir)?;
-        Ok(Self { connection, memo: Memo::default(), open_since: None, thread: None, is_foreign })
+        Ok(Self { connection, memo: Memo::new(names), open_since: None, thread: None })
     }
 
     // Not rusqlite's own transactions, which have both statements parsed each time: a point read is hardly longer.
     fn begin(&mut self, commits: u64) -> Result<(), StoreError> {
         self.connection.prepare_cached("BEGIN")?.execute(())?;
         self.open_since = Some(commits);
-        self.memo.as_of(&self.connection, self.is_foreign)
+        self.memo.as_of(&self.connection)
     }
 
     /// Begins a snapshot anew unless the open one is still the newest.

@@ -313,8 +313,9 @@ impl<'a> Snapshot<'a> {
     ) -> Result<Arc<[AccountHit]>, StoreError> {
         let Some(app_n) = self.n_of_app(app)? else { return Ok(Arc::default()) };
         let name = Name { app: app_n, key: key.to_stored(), of };
-        let known = self.memo.names.borrow_mut().get(name).filter(|named| named.hits.len() <= limit);
-        if let Some(Named { hits, has_past }) = known {
+        let revision = self.revision();
+        let known = self.memo.names.as_ref().and_then(|names| names.get(name, revision));
+        if let Some(Named { hits, has_past }) = known.filter(|named| named.hits.len() <= limit) {
             self.past.set(Some((app_n, key, has_past)));
             return Ok(hits);
         }
@@ -322,8 +323,10 @@ impl<'a> Snapshot<'a> {
         self.past.set(Some((app_n, key, has_past)));
         let named = Named { hits: hits.into(), has_past };
         // If there may be more than were asked for, they are not all.
-        if named.hits.len() < limit {
-            self.memo.names.borrow_mut().put(name, &named);
+        if let Some(names) = &self.memo.names
+            && named.hits.len() < limit
+        {
+            names.put(name, revision, &named);
         }
         Ok(named.hits)
     }
