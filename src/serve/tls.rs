@@ -130,8 +130,8 @@ pub struct Tls {
     files: ServerTlsConfig,
     interval: Duration,
     loaded: Arc<watch::Sender<Arc<Loaded>>>,
-    /// Of the files as they were read at the start.
-    seen: [u8; 32],
+    /// The files as they were read at the start.
+    first: Contents,
 }
 
 impl fmt::Debug for Tls {
@@ -148,8 +148,8 @@ impl Tls {
     pub fn load(files: ServerTlsConfig) -> Result<Self, TlsError> {
         let read = Contents::read(&files)?;
         let loaded = read.build(&files)?;
-        let (seen, loaded) = (read.fingerprint(), Arc::new(watch::Sender::new(Arc::new(loaded))));
-        Ok(Self { files, interval: FILES_INTERVAL, loaded, seen })
+        let loaded = Arc::new(watch::Sender::new(Arc::new(loaded)));
+        Ok(Self { files, interval: FILES_INTERVAL, loaded, first: read })
     }
 
     /// The same, looking at its files this often.
@@ -177,6 +177,12 @@ impl Tls {
         self.files.client_ca_file.is_some() && !self.files.is_client_certificate_optional
     }
 
+    /// Uses it from now on, also for those who are connected; answers how many are refused.
+    async fn use_now(&self, loaded: Box<Loaded>, connections: &Arc<Connections>) -> usize {
+        self.loaded.send_replace(Arc::from(loaded));
+        self.judge_all(connections).await
+    }
+
     /// Judges all who are connected by what is in use; answers how many are refused.
     async fn judge_all(&self, connections: &Arc<Connections>) -> usize {
         let (loaded, connections) = (self.loaded(), Arc::clone(connections));
@@ -192,30 +198,29 @@ impl Tls {
         };
         told(&self.loaded.borrow());
         // Also what could not be used is not tried again before it changes.
-        let mut seen = Some(self.seen);
+        let mut seen = Some(self.first.fingerprint());
+        let mut used = self.first.clone();
         let (mut is_overdue, mut judged_at) = (false, Instant::now());
         loop {
             tokio::time::sleep(self.interval).await;
-            let files = self.files.clone();
-            let looked = tokio::task::spawn_blocking(move || look(&files, seen)).await;
+            let (files, former) = (self.files.clone(), used.clone());
+            let looked = tokio::task::spawn_blocking(move || look(&files, seen, &former)).await;
             let was_overdue = is_overdue;
             is_overdue = self.tell_overdue(is_overdue);
             match looked {
                 Ok(Look::Same) => {}
-                Ok(Look::New(fingerprint, loaded)) => {
-                    seen = Some(fingerprint);
+                Ok(Look::New(contents, loaded)) => {
+                    (seen, used) = (Some(contents.fingerprint()), contents);
                     told(&loaded);
                     let not_after = loaded.facts.as_ref().map(|facts| facts.not_after.to_iso()).unwrap_or_default();
-                    let loaded: Arc<Loaded> = Arc::from(loaded);
-                    self.loaded.send_replace(loaded);
-                    let refused = self.judge_all(connections).await;
+                    let refused = self.use_now(loaded, connections).await;
                     tracing::info!(
                         not_after,
                         refused,
                         "the server's certificate and the files beside it were loaded anew"
                     );
                 }
-                Ok(Look::Bad(fingerprint, error)) => {
+                Ok(Look::Bad(fingerprint, error, rest)) => {
                     // A file that is missing for a moment has no fingerprint, and is told once all the same.
                     let is_news = fingerprint.is_some() || seen.is_some();
                     seen = fingerprint;
@@ -223,6 +228,12 @@ impl Tls {
                     if is_news {
                         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                         tracing::error!(%error, cause, "the server's certificate, or a file beside it, changed and cannot be used: the former ones stay");
+                    }
+                    if let Some((contents, loaded)) = rest {
+                        used = contents;
+                        // A reload that failed stays one, until all can be used.
+                        let refused = self.use_now(loaded, connections).await;
+                        tracing::warn!(refused, "the other files that changed are used without it");
                     }
                 }
                 Err(error) => tracing::error!(%error, "cannot look at the files of the server's certificate"),
@@ -258,31 +269,67 @@ fn now() -> Timestamp {
 /// What a look at the files brought.
 enum Look {
     Same,
-    New([u8; 32], Box<Loaded>),
-    Bad(Option<[u8; 32]>, TlsError),
+    New(Contents, Box<Loaded>),
+    /// Something cannot be used. The rest that has changed, if it can be.
+    Bad(Option<[u8; 32]>, TlsError, Option<(Contents, Box<Loaded>)>),
 }
 
-fn look(files: &ServerTlsConfig, seen: Option<[u8; 32]>) -> Look {
-    let read = match Contents::read(files) {
-        Ok(read) => read,
-        Err(error) => return Look::Bad(None, error),
+/// Looks at the files. Where one cannot be used, the server's certificate or what clients are judged by may still be: a client
+/// that was revoked must not stay because a renewal of the other is half done.
+fn look(files: &ServerTlsConfig, seen: Option<[u8; 32]>, former: &Contents) -> Look {
+    let (own, clients) = (OwnFiles::read(files), ClientFiles::read(files));
+    let changed_own = own.as_ref().ok().filter(|own| own.digest != former.own.digest).cloned();
+    let changed_clients = clients.as_ref().ok().filter(|clients| clients.digest != former.clients.digest).cloned();
+    let (fingerprint, error) = match (own, clients) {
+        (Ok(own), Ok(clients)) => {
+            let contents = Contents { own, clients };
+            let fingerprint = contents.fingerprint();
+            if seen == Some(fingerprint) {
+                return Look::Same;
+            }
+            match contents.build(files) {
+                Ok(loaded) => return Look::New(contents, Box::new(loaded)),
+                Err(error) => (Some(fingerprint), error),
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => (None, error),
     };
-    let fingerprint = read.fingerprint();
-    if seen == Some(fingerprint) {
-        return Look::Same;
-    }
-    match read.build(files) {
-        Ok(loaded) => Look::New(fingerprint, Box::new(loaded)),
-        Err(error) => Look::Bad(Some(fingerprint), error),
-    }
+    let with_clients = changed_clients.map(|clients| Contents { clients, ..former.clone() });
+    let with_own = changed_own.map(|own| Contents { own, ..former.clone() });
+    let mut rest = with_clients.into_iter().chain(with_own);
+    let rest = rest.find_map(|contents| contents.build(files).ok().map(|loaded| (contents, Box::new(loaded))));
+    Look::Bad(fingerprint, error, rest)
 }
 
-/// What the files hold. Zeroed when it is dropped.
-struct Contents {
+/// What the server shows of itself. Zeroed when it is dropped.
+struct OwnFiles {
     certificate: SecretFile,
     key: SecretFile,
-    client_roots: Option<SecretFile>,
-    client_lists: Option<SecretFile>,
+    digest: [u8; 32],
+}
+
+/// What clients are judged by.
+struct ClientFiles {
+    roots: Option<SecretFile>,
+    lists: Option<SecretFile>,
+    digest: [u8; 32],
+}
+
+/// What the files hold.
+#[derive(Clone)]
+struct Contents {
+    own: Arc<OwnFiles>,
+    clients: Arc<ClientFiles>,
+}
+
+/// One number for some files, of which some may not be named.
+fn digest_of(files: [Option<&SecretFile>; 2]) -> [u8; 32] {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for file in files {
+        let of = file.map(|file| digest::digest(&digest::SHA256, &file.bytes));
+        all.update(of.as_ref().map(Digest::as_ref).unwrap_or_default());
+    }
+    all.finish().as_ref().try_into().unwrap_or_default()
 }
 
 const CERTIFICATE: TlsFile = TlsFile { key: "server.tls_cert_file", holds: "the server's certificate" };
@@ -291,42 +338,61 @@ const CLIENT_ROOTS: TlsFile = TlsFile { key: "server.tls_client_ca_file", holds:
 const CLIENT_LISTS: TlsFile =
     TlsFile { key: "server.tls_client_crl_file", holds: "the lists of revoked client certificates" };
 
+fn read_file(
+    what: TlsFile,
+    path: &Path,
+    read: fn(&Path) -> std::io::Result<SecretFile>,
+    max: usize,
+) -> Result<SecretFile, TlsError> {
+    let file = read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })?;
+    if file.bytes.len() > max {
+        let problem = format!("has more than {max} bytes");
+        return Err(TlsError::Content { what, path: path.to_owned(), problem });
+    }
+    Ok(file)
+}
+
+fn read_small(what: TlsFile, path: &Path) -> Result<SecretFile, TlsError> {
+    read_file(what, path, read_secret_file, SECRET_FILE_BYTES_MAX)
+}
+
+impl OwnFiles {
+    fn read(files: &ServerTlsConfig) -> Result<Arc<Self>, TlsError> {
+        let (certificate, key) = (read_small(CERTIFICATE, &files.cert_file)?, read_small(KEY, &files.key_file)?);
+        let digest = digest_of([Some(&certificate), Some(&key)]);
+        Ok(Arc::new(Self { certificate, key, digest }))
+    }
+}
+
+impl ClientFiles {
+    fn read(files: &ServerTlsConfig) -> Result<Arc<Self>, TlsError> {
+        let lists = |path: &Path| read_file(CLIENT_LISTS, path, read_revocation_lists, REVOCATION_LISTS_BYTES_MAX);
+        let roots = files.client_ca_file.as_deref().map(|path| read_small(CLIENT_ROOTS, path)).transpose()?;
+        let lists = files.client_crl_file.as_deref().map(lists).transpose()?;
+        let digest = digest_of([roots.as_ref(), lists.as_ref()]);
+        Ok(Arc::new(Self { roots, lists, digest }))
+    }
+}
+
 impl Contents {
     fn read(files: &ServerTlsConfig) -> Result<Self, TlsError> {
-        let read = |what: TlsFile, path: &Path, read: fn(&Path) -> std::io::Result<SecretFile>, max: usize| {
-            let file = read(path).map_err(|source| TlsError::Read { what, path: path.to_owned(), source })?;
-            if file.bytes.len() > max {
-                let problem = format!("has more than {max} bytes");
-                return Err(TlsError::Content { what, path: path.to_owned(), problem });
-            }
-            Ok(file)
-        };
-        let small = |what, path: &Path| read(what, path, read_secret_file, SECRET_FILE_BYTES_MAX);
-        let lists = |path: &Path| read(CLIENT_LISTS, path, read_revocation_lists, REVOCATION_LISTS_BYTES_MAX);
-        Ok(Self {
-            client_roots: files.client_ca_file.as_deref().map(|path| small(CLIENT_ROOTS, path)).transpose()?,
-            client_lists: files.client_crl_file.as_deref().map(lists).transpose()?,
-            certificate: small(CERTIFICATE, &files.cert_file)?,
-            key: small(KEY, &files.key_file)?,
-        })
+        Ok(Self { clients: ClientFiles::read(files)?, own: OwnFiles::read(files)? })
     }
 
     fn fingerprint(&self) -> [u8; 32] {
-        let of = |file: &SecretFile| digest::digest(&digest::SHA256, &file.bytes);
-        let mut all = digest::Context::new(&digest::SHA256);
-        let parts = [Some(&self.certificate), Some(&self.key), self.client_roots.as_ref(), self.client_lists.as_ref()];
-        parts.into_iter().flatten().for_each(|file| all.update(of(file).as_ref()));
-        let digest: Digest = all.finish();
-        digest.as_ref().try_into().unwrap_or_default()
+        let mut both = digest::Context::new(&digest::SHA256);
+        both.update(&self.own.digest);
+        both.update(&self.clients.digest);
+        both.finish().as_ref().try_into().unwrap_or_default()
     }
 
     fn build(&self, files: &ServerTlsConfig) -> Result<Loaded, TlsError> {
-        let chain = certificates(CERTIFICATE, &files.cert_file, &self.certificate.bytes)?;
+        let chain = certificates(CERTIFICATE, &files.cert_file, &self.own.certificate.bytes)?;
         let facts = chain.first().and_then(|leaf| CertificateFacts::read(leaf));
         let wrong = |problem| content(KEY, &files.key_file, problem);
-        let key = PrivateKeyDer::from_pem_slice(&self.key.bytes);
+        let key = PrivateKeyDer::from_pem_slice(&self.own.key.bytes);
         let key = key.map_err(|_| wrong("holds no private key in PEM form without a passphrase"))?;
-        if let Some(warning) = self.key.mode_warning(&files.key_file) {
+        if let Some(warning) = self.own.key.mode_warning(&files.key_file) {
             tracing::warn!("{warning}");
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -334,7 +400,7 @@ impl Contents {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().map_err(pair)?;
         let (mut clients, mut lists_until) = (None, None);
-        if let (Some(path), Some(roots)) = (&files.client_ca_file, &self.client_roots) {
+        if let (Some(path), Some(roots)) = (&files.client_ca_file, &self.clients.roots) {
             let roots = store_of(path, &roots.bytes)?;
             let lists = self.lists(files, &roots)?;
             lists_until = lists.iter().map(|list| list.facts.next_update).min();
@@ -358,7 +424,7 @@ impl Contents {
     /// The lists of revoked certificates, as far as they can be judged before one is used: none is too old, or of a kind that
     /// cannot be asked.
     fn lists(&self, files: &ServerTlsConfig, roots: &RootCertStore) -> Result<Vec<RevocationList>, TlsError> {
-        let (Some(path), Some(file)) = (&files.client_crl_file, &self.client_lists) else {
+        let (Some(path), Some(file)) = (&files.client_crl_file, &self.clients.lists) else {
             return Ok(Vec::new());
         };
         let wrong = |problem: &str| content(CLIENT_LISTS, path, problem);

@@ -140,7 +140,7 @@ async fn without_clients_nothing_is_asked_for() {
 pub(crate) struct Secure {
     pub(crate) files: Files,
     server: Server,
-    authority: Authority,
+    pub(super) authority: Authority,
     metrics: SocketAddr,
     tasks: JoinSet<()>,
 }
@@ -194,7 +194,7 @@ impl Secure {
     }
 
     /// Connects as somebody who trusts this root.
-    async fn connect_trusting(
+    pub(super) async fn connect_trusting(
         &self,
         root_pem: &str,
         client: Option<&Pair>,

@@ -165,6 +165,53 @@ fn connections(stats: &okta_idmap::serve::ServerStats) -> usize {
     value.unwrap().parse().unwrap()
 }
 
+/// Whichever of the files cannot be used, or is gone, the others are used as they change.
+#[tokio::test]
+async fn a_broken_file_does_not_hold_back_the_others() {
+    let world = World::crawled().await;
+    let clients = Authority::new("client root");
+    let mut access = tokens();
+    access.add_certificate(CertificateName::Uri("spiffe://test/search".to_owned()), Role::Read);
+    let lists = clients.revoked(&[], 2200);
+    let secure = Secure::start_with(&world, with(access), Some(&clients.root_pem), Some(&lists), true).await;
+    let [one, other] = [5, 6].map(|number| clients.client_numbered("search", number));
+    let channel = secure.connect(Some(&one)).await.unwrap();
+    let mut ends = watch(&channel, None).await.unwrap();
+    // A renewal that is half done: the certificate is new, its key is not there yet.
+    let renewed = secure.authority.server();
+    secure.files.put("cert.pem", &renewed.cert);
+    secure.until_metric("certificate_reload_failing", "1").await;
+    assert_eq!(secure.outcome(Some(&one), None).await, "OK", "the former certificate stays");
+    secure.files.put("lists.pem", &clients.revoked(&[5], 2200));
+    assert_eq!(end_of(&mut ends).await, "Unauthenticated the client certificate was revoked, or is no longer trusted");
+    assert_eq!(secure.outcome(Some(&one), None).await, "no connection");
+    assert_eq!(secure.outcome(Some(&other), None).await, "OK");
+    assert_eq!(secure.metric("certificate_reload_failing").await, "1");
+    std::fs::remove_file(secure.files.path("key.pem")).unwrap();
+    secure.files.put("lists.pem", &clients.revoked(&[5, 6], 2200));
+    until("the other is refused too", async || secure.outcome(Some(&other), None).await == "no connection").await;
+    secure.files.put("key.pem", &renewed.key);
+    secure.until_metric("certificate_reload_failing", "0").await;
+    // The other way round: lists that cannot be used, and a server's certificate of another root.
+    secure.files.put("lists.pem", "nonsense");
+    secure.until_metric("certificate_reload_failing", "1").await;
+    let authority = Authority::new("a new server root");
+    let pair = authority.server();
+    secure.files.replace(&pair.cert, &pair.key);
+    until("the new certificate is shown", async || secure.connect_trusting(&authority.root_pem, None).await.is_ok())
+        .await;
+    assert_eq!(secure.metric("certificate_reload_failing").await, "1");
+    for revoked in [&one, &other] {
+        let refused = secure.connect_trusting(&authority.root_pem, Some(revoked)).await;
+        let refused = match refused {
+            Ok(channel) => look_up(&channel, None).await,
+            Err(_) => "no connection".to_owned(),
+        };
+        assert_eq!(refused, "no connection", "the former lists stay");
+    }
+    secure.stop().await;
+}
+
 #[tokio::test]
 async fn a_certificate_that_is_revoked_is_refused_and_its_stream_ends() {
     let world = World::crawled().await;
