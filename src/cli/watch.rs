@@ -48,7 +48,7 @@ enum Ended {
 /// Prints events until a signal.
 pub(super) async fn run(context: &Context, args: &WatchArgs) -> Result<Exit, Failure> {
     if !matches!(context.output.form, Form::Table | Form::Jsonl) {
-        return Err(Failure::Usage(anyhow!("watch never ends: --output table or jsonl, which print line by line")));
+        return Err(Failure::Usage(anyhow!("watch prints line by line: --output table or jsonl")));
     }
     if args.once {
         return once(context, args).await;
