@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use okta_idmap_index::{DocKind, Expect, FieldBytes, IndexDoc, Mark, Opened, Query, Reader, SuggestQuery, open};
+use okta_idmap_index::{DocKind, Era, Expect, FieldBytes, IndexDoc, Mark, Opened, Query, Reader, SuggestQuery, open};
 
 /// Users without an argument: enough for several segments' worth of code, done in a second.
 const USERS_DEFAULT: u64 = 500;
@@ -19,12 +19,18 @@ const APPS: u64 = 200;
 const DOCS_PER_COMMIT: u64 = 200_000;
 const HEAP_BYTES: usize = 60_000_000;
 const QUERIES: u64 = 2_000;
+/// Of all revisions here.
+const ERA: &str = "of this run";
 
 fn main() -> Result<(), Box<dyn Error>> {
     // `cargo bench` and `cargo test --benches` add flags of their own.
     let users = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(USERS_DEFAULT);
     let dir = tempfile::tempdir()?;
-    let expect = Expect { store_id: "bench".to_owned(), eras: Vec::new(), revisions: 0..=u64::MAX };
+    let expect = Expect {
+        store_id: "bench".to_owned(),
+        eras: vec![Era { name: ERA.to_owned(), first: 0 }],
+        revisions: 0..=u64::MAX,
+    };
     let (Opened::Rebuild(index, _) | Opened::Ready(index, _)) = open(dir.path(), &expect)?;
     let mut writer = index.writer(HEAP_BYTES)?;
     let mut random = Random(7);
@@ -38,11 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             in_put += before.elapsed();
             docs += 1;
             if docs.is_multiple_of(DOCS_PER_COMMIT) {
-                writer.commit_at(&Mark { store_id: "bench".to_owned(), era: String::new(), revision: docs })?;
+                writer.commit_at(&Mark { store_id: "bench".to_owned(), era: ERA.to_owned(), revision: docs })?;
             }
         }
     }
-    writer.commit_at(&Mark { store_id: "bench".to_owned(), era: String::new(), revision: docs })?;
+    writer.commit_at(&Mark { store_id: "bench".to_owned(), era: ERA.to_owned(), revision: docs })?;
     let filled = start.elapsed();
     writer.finish()?;
     let (merged, cpu_used) = (start.elapsed(), cpu().saturating_sub(cpu_start));
@@ -94,7 +100,7 @@ fn replace(index: &okta_idmap_index::Index, users: u64, out: &mut impl Write) ->
         let number = random.below(users);
         writer.put(&Person::new(number, &mut random).mapping(0))?;
     }
-    writer.commit_at(&Mark { store_id: "bench".to_owned(), era: String::new(), revision: u64::MAX })?;
+    writer.commit_at(&Mark { store_id: "bench".to_owned(), era: ERA.to_owned(), revision: u64::MAX })?;
     writeln!(
         out,
         r#"{{"figure":"replace","docs":{count},"us_per_doc":{:.1}}}"#,

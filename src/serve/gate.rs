@@ -9,6 +9,7 @@
 //! | a role below what the rpc needs | `PERMISSION_DENIED` |
 //! | more than the client may have at a time or in a second | `RESOURCE_EXHAUSTED` |
 //! | a request that cannot be read (`unread`) | `INVALID_ARGUMENT` |
+//! | no answer within the time that the caller waits, or a minute | `DEADLINE_EXCEEDED` |
 //! | an answer beyond what the client may leave untaken | `RESOURCE_EXHAUSTED` |
 //!
 //! Invariants:
@@ -54,6 +55,7 @@ pub(super) use self::leases::{Connections, Cut, PeerCertificate, Standing};
 use self::methods::{Method, Need, method_of};
 use self::unread::unread;
 use super::errors::Failure;
+use super::patience::caller_waits;
 use super::stats::{CallRefusal, ConnectionRefusal, ServerStats};
 use crate::core::access::{Access, Role, TokenHash};
 use crate::core::ids::Timestamp;
@@ -65,6 +67,13 @@ const REFUSALS_LOG_MILLIS: i64 = 1_000;
 /// How often streams are judged, in milliseconds. One costs a look into a map; a second is what a stream may be open too long,
 /// and what one that is read has for its end.
 pub(super) const SWEEP_MILLIS: u64 = 1_000;
+
+/// How long a call may take until its answer begins, in milliseconds. The slowest takes well below a second, Admin.ReleaseHold
+/// some; who sends his request so slowly holds memory for nothing.
+pub(super) const CALL_MILLIS_MAX: u64 = 60_000;
+
+/// So much earlier than tonic, which gives the same limits the status of a call that its caller has given up, in milliseconds.
+const EARLIER_MILLIS: u64 = 1;
 
 /// Longest wait for the end of a certificate, in milliseconds: a year, within what the timer takes.
 const END_MILLIS_MAX: i64 = 365 * 24 * 60 * 60 * 1_000;
@@ -361,12 +370,16 @@ where
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);
         let end = rules.end_at(until);
+        let time = time_of(request.headers());
         let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, peer));
         lease.iter().for_each(|lease| rules.connections.lease(lease));
         let answer = self.inner.call(request);
         let (is_ours, is_single, stats) = (method.is_ours(), method.is_single(), Arc::clone(&rules.stats));
         Box::pin(async move {
-            let (parts, body) = answer.await?.into_parts();
+            let Ok(answer) = tokio::time::timeout(time, answer).await else {
+                return Ok(refusal(Status::deadline_exceeded("the time of the call is over")));
+            };
+            let (parts, body) = answer?.into_parts();
             if let Some(failure) = unread(&parts.headers).filter(|_| is_ours) {
                 return Ok(refusal(failure.status()));
             }
@@ -378,6 +391,13 @@ where
             })
         })
     }
+}
+
+/// How long the answer of a call may take to begin: as its caller waits, or [`CALL_MILLIS_MAX`].
+fn time_of(headers: &HeaderMap) -> Duration {
+    let most = Duration::from_millis(CALL_MILLIS_MAX);
+    let time = caller_waits(headers).map_or(most, |time| time.min(most));
+    time.saturating_sub(Duration::from_millis(EARLIER_MILLIS))
 }
 
 /// An answer that only says why there is none.

@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 
 use super::Services;
 use super::ask::{Answered, Call};
@@ -42,9 +42,9 @@ pub(super) struct Patience<T> {
 
 impl<T> Patience<T> {
     /// `metadata`: of the request, which may say how long its caller waits.
-    pub(super) fn begin(metadata: &MetadataMap) -> Self {
+    pub(super) fn begin(metadata: &impl AsRef<HeaderMap>) -> Self {
         let most = Duration::from_millis(WAIT_MILLIS_MAX);
-        let wait = caller_waits(metadata).map_or(most, |time| most.min(time / 2));
+        let wait = caller_waits(metadata.as_ref()).map_or(most, |time| most.min(time / 2));
         Self { until: Instant::now() + wait, place: None, early: None }
     }
 
@@ -112,8 +112,8 @@ impl<T> Patience<T> {
 }
 
 /// How long the caller waits, by the header `grpc-timeout`: up to eight digits and a unit.
-fn caller_waits(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+pub(super) fn caller_waits(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
     match unit {
@@ -135,9 +135,9 @@ mod tests {
     fn callers_say_how_long_they_wait() {
         #[track_caller]
         fn check(text: &str, millis: Option<u64>) {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().unwrap());
-            assert_eq!(caller_waits(&metadata), millis.map(Duration::from_millis), "{text}");
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", http::HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            assert_eq!(caller_waits(&headers), millis.map(Duration::from_millis), "{text}");
         }
         check("300m", Some(300));
         check("2S", Some(2_000));
@@ -146,6 +146,6 @@ mod tests {
         for nonsense in ["", "m", "-1S", "1", "123456789m", "1x", "ä"] {
             check(nonsense, None);
         }
-        assert_eq!(caller_waits(&MetadataMap::new()), None);
+        assert_eq!(caller_waits(&HeaderMap::new()), None);
     }
 }

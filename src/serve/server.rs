@@ -33,7 +33,7 @@ use tonic_health::server::HealthReporter;
 use super::Services;
 use super::access_file::FollowedAccess;
 use super::changes::STREAMS_MAX;
-use super::gate::{ClientLimits, Gate, Strangers};
+use super::gate::{CALL_MILLIS_MAX, ClientLimits, Gate, Strangers};
 use super::incoming::{self, Door};
 use super::orgs::OrgView;
 use super::stats::ServerStats;
@@ -60,10 +60,6 @@ const KEEPALIVE_MILLIS: u64 = 30_000;
 
 /// Bytes of the headers of one request at most. Ours are some hundred bytes.
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
-
-/// How long a call may take until its answer begins, in milliseconds. The slowest takes well below a second, Admin.ReleaseHold
-/// some; who sends his request so slowly holds memory for nothing.
-const CALL_MILLIS_MAX: u64 = 60_000;
 
 /// How the server behaves. Whether the address is allowed was decided when the configuration was read.
 #[derive(Clone, Debug)]

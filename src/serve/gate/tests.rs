@@ -253,6 +253,42 @@ async fn an_answer_ends_with_the_certificate() {
     );
 }
 
+/// A service that never answers.
+#[derive(Clone)]
+struct Silent;
+
+impl Service<Request<Body>> for Silent {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        std::future::pending()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_in_time_is_told_that_its_time_is_over() {
+    for (waits, millis) in
+        [(None, 59_999), (Some("300m"), 299), (Some("2H"), 59_999), (Some("1n"), 0), (Some("x"), 59_999)]
+    {
+        let peer = Arc::new(peer("127.0.0.1", None));
+        let mut request = Request::builder().uri(GET).extension(Arc::clone(&peer));
+        if let Some(waits) = waits {
+            request = request.header("grpc-timeout", waits);
+        }
+        let begun = tokio::time::Instant::now();
+        let answer = gate(Access::default()).layer(Silent).call(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{waits:?}");
+        assert_eq!(begun.elapsed().as_millis(), millis, "{waits:?}");
+    }
+}
+
 fn without(name: &str, role: Option<Role>) -> Access {
     let mut access = Access::awaiting();
     for (kept, token, kept_role) in [("r", READ, Role::Read), ("e", EXPLAIN, Role::Explain), ("a", ADMIN, Role::Admin)]
