@@ -231,7 +231,9 @@ impl Tls {
                     }
                     if let Some((contents, loaded)) = rest {
                         used = contents;
+                        told(&loaded);
                         // A reload that failed stays one, until all can be used.
+                        stats.reload_failed();
                         let refused = self.use_now(loaded, connections).await;
                         tracing::warn!(refused, "the other files that changed are used without it");
                     }
