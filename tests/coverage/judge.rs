@@ -46,12 +46,11 @@ const GRACE_POLLS: usize = 20;
 /// Where the log cannot be read, polls are rare.
 const GRACE_WITHOUT_POLLS: Duration = Duration::from_secs(12);
 
-/// A gap opens within this time after something was hidden: until the next crawl, and a second look. That takes seconds;
-/// the rest is for machines on which a crawl takes long.
-const OPENS_WITHIN: Duration = Duration::from_secs(60);
+/// A gap opens within this time after something was hidden: until the next crawl, and a second look.
+const OPENS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Everything is answered completely within this time after all gaps were closed: the next crawl may have to end.
-const COMPLETE_WITHIN: Duration = Duration::from_secs(20);
+/// Everything is answered completely within this time after all gaps were closed.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(6);
 
 /// How often it is looked for a gap.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);

@@ -12,8 +12,8 @@ use crate::client::{account, app_by_id};
 use crate::judge::{INTERVAL, Judge};
 use crate::story::Story;
 
-/// A gap closes within this time after its cure: within the next crawl, however slow the machine is.
-const CLOSES_WITHIN: Duration = Duration::from_secs(60);
+/// A gap closes within this time after its cure.
+const CLOSES_WITHIN: Duration = Duration::from_secs(25);
 
 /// Names of permissions and scopes in a text, each once.
 fn names(text: &str) -> BTreeSet<String> {
