@@ -398,6 +398,10 @@ fn missing_or_damaged(dir: &Path) -> Result<RebuildReason, IndexError> {
 
 fn load_unguarded(dir: &Path) -> tantivy::Result<Result<Loaded, RebuildReason>> {
     let mut inner = tantivy::Index::open_in_dir(dir)?;
+    // The owner removes files of merged segments at any time, but not while somebody has this: without it a list of files
+    // that was read a moment ago names some that are gone, which would be taken for damage.
+    let meta_lock =
+        inner.directory().acquire_lock(&META_LOCK).map_err(|error| TantivyError::LockFailure(error, None))?;
     let Some(payload) = inner.load_metas()?.payload else { return Ok(Err(RebuildReason::Unmarked)) };
     let payload = match serde_json::from_str::<Payload>(&payload) {
         Ok(payload) => payload,
@@ -413,6 +417,8 @@ fn load_unguarded(dir: &Path) -> tantivy::Result<Result<Loaded, RebuildReason>> 
     if let Some(detail) = damaged_file(dir, &inner)? {
         return Ok(Err(RebuildReason::Damaged { detail }));
     }
+    // Loading takes it again, and reads the list again.
+    drop(meta_lock);
     inner.set_tokenizers(tokenizers());
     let reader = Reader::new(&inner, fields)?;
     Ok(Ok((inner, reader, payload)))

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use okta_idmap_index::{Expect, HEAP_BYTES_MIN, IndexError, Opened, RebuildReason, open, open_read_only};
 use tempfile::TempDir;
@@ -232,6 +233,30 @@ fn lock_files_of_a_killed_process_do_not_block() {
     }
     let index = index_of(open(dir.path(), &expect_up_to(9)).expect("open"));
     index.writer(HEAP_BYTES_MIN).expect("writer");
+}
+
+#[test]
+fn others_open_while_the_owner_merges() {
+    let World { dir, index } = World::of_users(&["Anna"]);
+    let mut writer = index.writer(HEAP_BYTES_MIN).expect("writer");
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| {
+            let mut opened = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                let other = open_read_only(dir.path()).expect("an index in use is not damaged");
+                opened += usize::from(other.mark().is_some());
+            }
+            opened
+        });
+        // Each commit leaves a segment and removes files; of eight segments one is made.
+        for revision in 2..=150 {
+            writer.put(&user(usize::try_from(revision % 20).expect("small"), "Bert")).expect("put");
+            writer.commit_at(&mark(revision)).expect("commit");
+        }
+        is_done.store(true, Ordering::Relaxed);
+        assert!(opened.join().expect("each time") > 10);
+    });
 }
 
 #[test]
