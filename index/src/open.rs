@@ -420,7 +420,7 @@ fn load_unguarded(dir: &Path) -> tantivy::Result<Result<Loaded, RebuildReason>> 
     // Loading takes it again, and reads the list again.
     drop(meta_lock);
     inner.set_tokenizers(tokenizers());
-    let reader = Reader::new(&inner, fields)?;
+    let reader = Reader::new(dir, &inner, fields)?;
     Ok(Ok((inner, reader, payload)))
 }
 
@@ -495,7 +495,7 @@ fn create(dir: &Path) -> tantivy::Result<(tantivy::Index, Reader)> {
     let (schema, fields) = Fields::schema();
     let mut inner = tantivy::Index::create(MmapDirectory::open(dir)?, schema, IndexSettings::default())?;
     inner.set_tokenizers(tokenizers());
-    let reader = Reader::new(&inner, fields)?;
+    let reader = Reader::new(dir, &inner, fields)?;
     Ok((inner, reader))
 }
 

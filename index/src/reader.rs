@@ -11,8 +11,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tantivy::schema::IndexRecordOption;
 use tantivy::termdict::TermMerger;
@@ -27,6 +27,7 @@ use crate::schema::{Fields, SCHEMA_VERSION};
 use crate::space::{FieldBytes, bytes_by_field};
 use crate::steps::Steps;
 use crate::suggest::SuggestQuery;
+use crate::tokenize::tokenizers;
 
 /// Hits of one page.
 pub const PAGE_HITS_MAX: usize = 100;
@@ -158,10 +159,25 @@ pub struct Reader {
 }
 
 struct Shared {
-    index: tantivy::Index,
-    reader: IndexReader,
+    dir: PathBuf,
+    view: RwLock<View>,
+    /// Held while what searches see is switched, so that the last to switch shows the last commit.
+    switching: Mutex<()>,
     fields: Fields,
     mark: RwLock<Option<Mark>>,
+}
+
+/// What searches see. Its files are mapped as long as it lives, and as what it has handed out does.
+#[derive(Clone)]
+struct View {
+    index: tantivy::Index,
+    reader: IndexReader,
+}
+
+impl View {
+    fn of(index: &tantivy::Index) -> tantivy::Result<Self> {
+        Ok(Self { index: index.clone(), reader: manual_reader(index)? })
+    }
 }
 
 impl std::fmt::Debug for Reader {
@@ -171,9 +187,10 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(index: &tantivy::Index, fields: Fields) -> tantivy::Result<Self> {
-        let reader = manual_reader(index)?;
-        let shared = Shared { index: index.clone(), reader, fields, mark: RwLock::new(None) };
+    pub(crate) fn new(dir: &Path, index: &tantivy::Index, fields: Fields) -> tantivy::Result<Self> {
+        let view = RwLock::new(View::of(index)?);
+        let (dir, mark) = (dir.to_owned(), RwLock::new(None));
+        let shared = Shared { dir, view, switching: Mutex::new(()), fields, mark };
         Ok(Self { shared: Arc::new(shared), steps_max: SEARCH_STEPS_MAX })
     }
 
@@ -266,7 +283,7 @@ impl Reader {
     /// [`IndexError::Reload`], [`IndexError::Unusable`]; the view stays as it was.
     pub fn refresh(&self) -> Result<Option<Mark>, IndexError> {
         // The mark first: what is loaded afterwards is not older.
-        let payload = self.shared.index.load_metas().map_err(IndexError::Reload)?.payload;
+        let payload = self.view().index.load_metas().map_err(IndexError::Reload)?.payload;
         let mark = match payload.map(|payload| serde_json::from_str::<Payload>(&payload)) {
             Some(Ok(payload)) if payload.schema == SCHEMA_VERSION => Some(payload.mark()),
             Some(Ok(payload)) => return Err(self.unusable(RebuildReason::Schema { found: payload.schema })),
@@ -275,13 +292,39 @@ impl Reader {
             }
             None => None,
         };
-        match guarded(|| self.reload().map_err(QueryError::Search)) {
-            Ok(()) => {}
-            Err(QueryError::Search(error)) => return Err(IndexError::Reload(error)),
-            Err(error) => return Err(self.unusable(RebuildReason::Damaged { detail: error.to_string() })),
-        }
+        self.switched(|| self.reload())?;
         *self.shared.mark.write().unwrap_or_else(PoisonError::into_inner) = mark.clone();
         Ok(mark)
+    }
+
+    /// Opens the files again, at the newest commit. Pages of them that searches have touched count as memory of this process
+    /// until then; afterwards the system merely has them at hand, and a search that needs one does not read it again. Searches
+    /// that are under way go on in what they began with. Costs what opening does, without its checks: milliseconds.
+    ///
+    /// # Errors
+    /// As [`Reader::refresh`]; the view stays as it was.
+    pub fn map_anew(&self) -> Result<(), IndexError> {
+        self.switched(|| {
+            let _switching = self.shared.switching.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another index: one has each file mapped once, for as long as anybody uses it.
+            let mut index = tantivy::Index::open_in_dir(&self.shared.dir)?;
+            if index.schema() != Fields::schema().0 {
+                return Err(TantivyError::SchemaError("the fields are not those of its schema".to_owned()));
+            }
+            index.set_tokenizers(tokenizers());
+            let view = View::of(&index)?;
+            *self.shared.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+            Ok(())
+        })
+    }
+
+    /// Switches to something newer, or says why that cannot be used.
+    fn switched(&self, switch: impl FnOnce() -> tantivy::Result<()>) -> Result<(), IndexError> {
+        match guarded(|| switch().map_err(QueryError::Search)) {
+            Ok(()) => Ok(()),
+            Err(QueryError::Search(error)) => Err(IndexError::Reload(error)),
+            Err(error) => Err(self.unusable(RebuildReason::Damaged { detail: error.to_string() })),
+        }
     }
 
     /// Reads every file of the index and compares checksums; returns the names of the damaged ones. Takes as long as
@@ -290,7 +333,7 @@ impl Reader {
     /// # Errors
     /// [`IndexError::Verify`] if a file cannot be read at all.
     pub fn verify(&self) -> Result<Vec<String>, IndexError> {
-        let damaged = self.shared.index.validate_checksum().map_err(IndexError::Verify)?;
+        let damaged = self.view().index.validate_checksum().map_err(IndexError::Verify)?;
         let mut names: Vec<String> = damaged.iter().map(|path| path.display().to_string()).collect();
         names.sort_unstable();
         Ok(names)
@@ -313,11 +356,16 @@ impl Reader {
     }
 
     pub(crate) fn reload(&self) -> tantivy::Result<()> {
-        self.shared.reader.reload()
+        let _switching = self.shared.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        self.view().reader.reload()
     }
 
     pub(crate) fn path_for_messages(&self) -> PathBuf {
-        PathBuf::from(format!("{:?}", self.shared.index.directory()))
+        self.shared.dir.clone()
+    }
+
+    fn view(&self) -> View {
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn unusable(&self, reason: RebuildReason) -> IndexError {
@@ -325,7 +373,7 @@ impl Reader {
     }
 
     fn searcher(&self) -> Searcher {
-        self.shared.reader.searcher()
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).reader.searcher()
     }
 }
 

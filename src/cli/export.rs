@@ -160,6 +160,9 @@ struct Target {
 
 impl Target {
     fn open(asked: &Path) -> anyhow::Result<Self> {
+        if asked.as_os_str() == "-" {
+            return Err(anyhow!("--to -: without --to an export goes to standard output; a file of that name is ./-"));
+        }
         let place = regular(asked).with_context(|| format!("--to {}", asked.display()))?;
         let name = place.file_name().ok_or_else(|| anyhow!("--to {}: is no file", place.display()))?;
         let mut hidden = std::ffi::OsString::from(".");
@@ -168,17 +171,18 @@ impl Target {
         hidden.push(format!(".{:016x}", fastrand::u64(..)));
         let unfinished = place.with_file_name(hidden);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
-        let file = file.with_context(|| format!("create {}", unfinished.display()))?;
+        // Nobody knows the name that it has up to its end.
+        let file = file.with_context(|| format!("create {}", place.display()))?;
         Ok(Self { place, unfinished, file })
     }
 
     fn writer(&self) -> anyhow::Result<File> {
-        self.file.try_clone().with_context(|| format!("open {}", self.unfinished.display()))
+        self.file.try_clone().with_context(|| format!("open {}", self.place.display()))
     }
 
     /// Puts the whole file in its place, so that it is there after a power cut as well, or another one that was there before.
     fn appear(self) -> anyhow::Result<()> {
-        self.file.sync_all().with_context(|| format!("write {}", self.unfinished.display()))?;
+        self.file.sync_all().with_context(|| format!("write {}", self.place.display()))?;
         let dir = self.place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = File::open(dir);
         fs::rename(&self.unfinished, &self.place).with_context(|| format!("write {}", self.place.display()))?;

@@ -89,12 +89,21 @@ pub(super) enum Failure {
 
 impl Failure {
     /// How the process ends.
-    pub(super) const fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
+            Self::Failed(_) if self.is_about_nothing() => Exit::NotFound,
             Self::Failed(_) => Exit::Failed,
             Self::ClosedOutput => Exit::Done,
         }
+    }
+
+    /// Whether what was asked for is not there.
+    fn is_about_nothing(&self) -> bool {
+        use ErrorReason::{AppUnknown, GapUnknown, OverrideUnknown, TargetUnknown, UserUnknown};
+        [AppUnknown, GapUnknown, OverrideUnknown, TargetUnknown, UserUnknown]
+            .iter()
+            .any(|reason| self.is_refusal(*reason))
     }
 
     /// Whether a call was refused for this reason.
@@ -206,6 +215,22 @@ mod tests {
         }
         check(io::ErrorKind::BrokenPipe, Exit::Done, None);
         check(io::ErrorKind::StorageFull, Exit::Failed, Some("write the output: told"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_by_the_exit_code() {
+        #[track_caller]
+        fn check(reason: Option<ErrorReason>, expected: Exit) {
+            let refusal = Refusal { text: "told".to_owned(), reason };
+            let failure = Failure::from(anyhow::Error::new(refusal)).while_doing("take the override back");
+            assert_eq!(failure.exit(), expected, "{reason:?}");
+            assert_eq!(failure.message().as_deref(), Some("take the override back: told"));
+        }
+        check(Some(ErrorReason::OverrideUnknown), Exit::NotFound);
+        check(Some(ErrorReason::TargetUnknown), Exit::NotFound);
+        check(Some(ErrorReason::OrgUnknown), Exit::Failed);
+        check(Some(ErrorReason::RoleRequired), Exit::Failed);
+        check(None, Exit::Failed);
     }
 
     #[test]

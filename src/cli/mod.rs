@@ -57,7 +57,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
-use self::args::{Cli, Command, ConfigArgs, ConfigCommand, Form, Global};
+use self::args::{AskedForm, Cli, Command, ConfigArgs, ConfigCommand, Form, Global};
 use self::context::Context;
 pub use self::failure::Exit;
 use self::failure::Failure;
@@ -96,6 +96,9 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         // Before the configuration is read: one that waits for its first token is refused.
         Command::Config(ConfigArgs { what: Some(ConfigCommand::Token(args)) }) => {
             return config_command::token(args, form);
+        }
+        Command::Completions(_) | Command::Man(_) if global.output != AskedForm::Table => {
+            return Err(Failure::Usage(anyhow!("scripts and manual pages have one form: leave --output out")));
         }
         // Packagers have none.
         Command::Completions(args) => return manual::completions(args.shell, &global),

@@ -167,6 +167,11 @@ impl Gate {
         &self.0.connections
     }
 
+    /// Whether somebody is known by the certificate of a connection.
+    pub(super) fn knows_certificate(&self, peer: &Peer) -> bool {
+        self.0.known().client(Who::Certificate, peer, (self.0.clock)()).is_ok()
+    }
+
     /// From now on these may call. Streams that are open are judged by it within [`SWEEP_MILLIS`].
     pub(super) fn use_access(&self, access: Arc<Access>) {
         let rules = &self.0;

@@ -7,7 +7,7 @@
 //!   says nothing holds nobody up, since a handshake that is meant takes milliseconds.
 //! - There are never more connections than the settings say; one more is closed at once, so that its client knows.
 //! - Where clients are known, a connection over which none has called within [`PROOF_MILLIS_MAX`] ends, and one network has an
-//!   eighth of the places for such. One that takes nothing of what is sent for [`STALL_MILLIS_MAX`] ends as well, and so does one
+//!   eighth of the places for such; a client whose certificate is known needs none of these. One that takes nothing of what is sent for [`STALL_MILLIS_MAX`] ends as well, and so does one
 //!   whose gate says so (`gate::leases`).
 //! - A system that gives no connections, because it lacks descriptors or memory, is asked again, however long that takes.
 
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::accepting::{Accepting, Crowd, Listener};
-use super::gate::{Connections, Cut, Peer, PeerCertificate, Standing, Strangers};
+use super::gate::{Cut, Gate, Peer, PeerCertificate, Standing, Strangers};
 use super::stats::{ConnectionRefusal, ServerStats};
 use super::tls::Tls;
 
@@ -63,8 +63,8 @@ pub(super) struct Door {
     pub(super) places: Arc<Semaphore>,
     /// Whether a known client has to call.
     pub(super) needs_proof: bool,
-    /// Told of connections with a certificate, or that have to be proven.
-    pub(super) connections: Arc<Connections>,
+    /// Knows certificates, and is told of connections that have one, or that have to be proven.
+    pub(super) gate: Gate,
     pub(super) stats: Arc<ServerStats>,
 }
 
@@ -147,19 +147,20 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
     };
     // Only now: those who say nothing must not take the places of those who do.
     let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else { return door.refuse(address) };
+    let (is_proven, standing, cut) = (AtomicBool::new(false), Standing::default(), Cut::default());
     let stranger = door.strangers.of(address.ip());
-    // Nor must those of one network who prove nothing take the places of all others.
-    let unproven = match door.needs_proof {
-        true => match stranger.connect() {
+    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut });
+    // Nor must those of one network who prove nothing take the places of all others. Whose certificate is known proves by it
+    // to be none of them.
+    let unproven = match door.needs_proof && !door.gate.knows_certificate(&peer) {
+        true => match peer.stranger.connect() {
             None => return door.refuse(address),
             place => place,
         },
         false => None,
     };
-    let (is_proven, standing, cut) = (AtomicBool::new(false), Standing::default(), Cut::default());
-    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut });
     if peer.certificate.is_some() || door.needs_proof {
-        door.connections.connect(&peer);
+        door.gate.connections().connect(&peer);
     }
     if let Some((tls, loaded)) = &loaded {
         // Where the files have changed since the handshake, whoever judged those who are connected may not have seen this one.
@@ -340,15 +341,20 @@ mod tests {
     use super::super::accepting::tests::Failing;
     use super::super::gate::ClientLimits;
     use super::*;
+    use crate::core::ids::Timestamp;
+
+    const LIMITS: ClientLimits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
+
+    fn gate(stats: &Arc<ServerStats>) -> Gate {
+        Gate::new(Arc::default(), LIMITS, false, Arc::clone(stats), Timestamp::default)
+    }
 
     /// A connection with its client.
     async fn connected(needs_proof: bool, stats: &Arc<ServerStats>) -> (Connection, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
-        let (strangers, places) = (Strangers::new(limits, 1), Arc::new(Semaphore::new(2)));
-        let (connections, stats) = (Arc::default(), Arc::clone(stats));
-        let door = Door { tls: None, strangers, places, needs_proof, connections, stats };
+        let (strangers, places) = (Strangers::new(LIMITS, 1), Arc::new(Semaphore::new(2)));
+        let door = Door { tls: None, strangers, places, needs_proof, gate: gate(stats), stats: Arc::clone(stats) };
         let (taken, mut connections) = queue();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, door, taken, CancellationToken::new()));
@@ -449,13 +455,12 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stats = Arc::new(ServerStats::default());
-        let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
         let door = || Door {
             tls: None,
-            strangers: Strangers::new(limits, 1),
+            strangers: Strangers::new(LIMITS, 1),
             places: Arc::new(Semaphore::new(2)),
             needs_proof: false,
-            connections: Arc::default(),
+            gate: gate(&stats),
             stats: Arc::clone(&stats),
         };
         let ((taken, mut connections), stop, mut tasks) = (queue(), CancellationToken::new(), JoinSet::new());

@@ -32,6 +32,7 @@ mod incoming;
 mod listing;
 mod lists;
 mod lookup;
+mod mapped;
 mod membership;
 mod metrics;
 mod orgs;

@@ -35,6 +35,7 @@ use super::access_file::FollowedAccess;
 use super::changes::STREAMS_MAX;
 use super::gate::{CALL_MILLIS_MAX, ClientLimits, Gate, Strangers};
 use super::incoming::{self, Door};
+use super::mapped;
 use super::orgs::OrgView;
 use super::stats::ServerStats;
 use super::tls::{Tls, TlsError};
@@ -199,6 +200,8 @@ pub async fn serve(
         let gate = gate.clone();
         helpers.spawn(async move { gate.keep_sweeping().await });
     }
+    let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
+    helpers.spawn(mapped::keep_small(orgs.clone()));
     // Whoever is not known may ask for the health only.
     let few = |most: usize| if access.is_open() { most } else { most.min(STRANGER_CALLS_MAX) };
     let strangers = ClientLimits { calls: few(client.calls), watches: few(client.watches), ..client };
@@ -208,7 +211,7 @@ pub async fn serve(
         strangers: Strangers::new(strangers, (settings.max_connections / 8).max(STRANGER_CALLS_MAX)),
         places: Arc::new(Semaphore::new(settings.max_connections)),
         needs_proof: !access.is_open(),
-        connections: Arc::clone(gate.connections()),
+        gate: gate.clone(),
         stats,
     };
     let (taken, mut connections) = incoming::queue();
@@ -239,7 +242,6 @@ pub async fn serve(
         .add_service(limited!(AdminServer::new(services.admin())));
     let serving = router.serve_with_incoming_shutdown(incoming, drained);
     let mut serving = std::pin::pin!(serving);
-    let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
     let readiness = async {
         become_ready(&orgs, &reporter).await;
         std::future::pending::<()>().await;

@@ -54,9 +54,10 @@ fn decide(place: &Place, way: &[&str]) {
     with(&[("90d", "0s")]).assert(2, "", "the end is not ahead");
     with(&[(REASON, " ")]).assert(2, "", "a reason is needed");
     with(&[("twin", "")]).assert(2, "", "account.identifier.value");
-    run(&["override", "delete", "jira", "twin", "--kind", "email"]).assert(1, "", "there is no override of that name");
+    run(&["override", "delete", "jira", "twin", "--kind", "email"]).assert(4, "", "there is no override of that name");
     run(&["override", "delete", "jira", "twin", "-o", "json"]).assert(0, "\"deleted\"", "");
-    run(&["override", "delete", "jira", "twin"]).assert(1, "", "there is no override of that name");
+    run(&["override", "delete", "jira", "twin"]).assert(4, "", "there is no override of that name");
+    run(&["override", "delete", "no such app", "twin"]).assert(4, "", "no app of that id, label or name is stored");
     run(&["resolve", "jira", "twin"]).assert(4, "AMBIGUOUS", "");
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use okta_idmap::core::access::Role;
+use okta_idmap::core::access::{CertificateName, Role};
 use okta_idmap::core::model::Row;
 use okta_idmap::serve::{ClientLimits, ServerSettings};
 use okta_idmap_proto::v1;
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
+use super::pki::Authority;
 use super::raw::RawCodec;
 use super::security::{PATIENCE, Secure, look_up, token, tokens, with};
 use super::world::{Server, World, member, user, user_id};
@@ -68,6 +69,30 @@ async fn there_are_only_so_many_connections() {
     tokio::time::timeout(PATIENCE, reached).await.unwrap();
     drop(two);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_never_calls_does_not_keep_out_whose_certificate_is_known() {
+    let world = World::crawled().await;
+    let clients = Authority::new("client root");
+    let mut access = tokens();
+    access.add_certificate(CertificateName::Uri("spiffe://test/search".to_owned()), Role::Read);
+    let settings = ServerSettings { max_connections: 64, ..with(access) };
+    let secure = Secure::start(&world, settings, Some(&clients.root_pem), true).await;
+    // Handshakes are done, and calls do not come: an eighth of all, half of them with a certificate that nobody knows.
+    let other = clients.client("other");
+    let mut silent = Vec::new();
+    for n in 0..8 {
+        silent.push(secure.connect((n % 2 == 0).then_some(&other)).await.unwrap());
+    }
+    let read = format!("Bearer {}", token(Role::Read));
+    assert_eq!(secure.outcome(None, Some(&read)).await, "no connection");
+    assert_eq!(secure.outcome(Some(&other), Some(&read)).await, "no connection");
+    for _ in 0..3 {
+        assert_eq!(secure.outcome(Some(&clients.client("search")), None).await, "OK");
+    }
+    drop(silent);
+    secure.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use okta_idmap_index::{Expect, HEAP_BYTES_MIN, IndexError, Opened, RebuildReason, open, open_read_only};
+use okta_idmap_index::{Expect, HEAP_BYTES_MIN, IndexError, Opened, Query, RebuildReason, open, open_read_only};
 use tempfile::TempDir;
 
 use crate::world::{ERA, STORE, World, eras, expect_up_to, index_of, mark, user};
@@ -257,6 +257,52 @@ fn others_open_while_the_owner_merges() {
         is_done.store(true, Ordering::Relaxed);
         assert!(opened.join().expect("each time") > 10);
     });
+}
+
+/// Mapped files of the directory, as the system counts them.
+#[cfg(target_os = "linux")]
+fn mapped_files(dir: &Path) -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("maps");
+    maps.lines().filter(|line| line.contains(dir.to_str().expect("UTF-8"))).count()
+}
+
+#[test]
+fn files_are_mapped_anew_and_nobody_notices() {
+    let World { dir, index } = World::of_users(&["Anna"]);
+    let mut writer = index.writer(HEAP_BYTES_MIN).expect("writer");
+    let (reader, clone) = (index.reader(), index.reader());
+    for revision in 2..=60_u64 {
+        writer.put(&user(usize::try_from(revision).expect("small"), "Bert")).expect("put");
+        if revision % 3 == 0 {
+            reader.map_anew().expect("map anew");
+        }
+        writer.commit_at(&mark(revision)).expect("commit");
+        if revision % 3 == 1 {
+            reader.map_anew().expect("map anew");
+        }
+        for reader in [&reader, &clone] {
+            assert_eq!((reader.mark(), reader.doc_count()), (Some(mark(revision)), revision));
+        }
+    }
+    assert_eq!(clone.search(&Query { limit: 100, ..Query::new("bert") }).expect("search").total, 59);
+    // What another has emptied cannot be mapped, and what was there is searched on.
+    drop(writer);
+    fs::rename(dir.path().join("meta.json"), dir.path().join("meta.gone")).expect("rename");
+    assert!(matches!(reader.map_anew(), Err(IndexError::Reload(_))));
+    assert_eq!((clone.mark(), clone.doc_count()), (Some(mark(60)), 60));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_mapped_anew_is_let_go() {
+    let world = World::of_users(&["Anna", "Bert"]);
+    let reader = world.reader();
+    let once = mapped_files(world.dir.path());
+    assert!(once > 0);
+    for _ in 0..20 {
+        reader.map_anew().expect("map anew");
+    }
+    assert_eq!(mapped_files(world.dir.path()), once);
 }
 
 #[test]
