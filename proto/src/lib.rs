@@ -30,6 +30,7 @@
 //! - No number of `field_numbers.txt` is ever changed, reused or dropped without being reserved.
 //! - The numbers in the comments are those in [`limits`].
 
+mod codec;
 mod context;
 pub mod limits;
 mod reason;

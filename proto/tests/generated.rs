@@ -23,6 +23,7 @@ fn generate_rust(descriptors: FileDescriptorSet) -> Vec<u8> {
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)
+        .codec_path("crate::codec::SmallCodec")
         .emit_rerun_if_changed(false)
         .out_dir(out_dir.path())
         .compile_fds(descriptors)

@@ -31,7 +31,7 @@ use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -70,13 +70,16 @@ pub(super) const SWEEP_MILLIS: u64 = 1_000;
 
 /// How long a call may take until its answer begins, in milliseconds. The slowest takes well below a second, Admin.ReleaseHold
 /// some; who sends his request so slowly holds memory for nothing.
-pub(super) const CALL_MILLIS_MAX: u64 = 60_000;
+const CALL_MILLIS_MAX: u64 = 60_000;
 
 /// So much earlier than tonic, which gives the same limits the status of a call that its caller has given up, in milliseconds.
 const EARLIER_MILLIS: u64 = 1;
 
 /// Longest wait for the end of a certificate, in milliseconds: a year, within what the timer takes.
 const END_MILLIS_MAX: i64 = 365 * 24 * 60 * 60 * 1_000;
+
+/// So many writes after two calls were under way at the same time it is taken for granted that it will be so again.
+pub(super) const CROWD_WRITES: usize = 64;
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -92,6 +95,28 @@ pub(super) struct Peer {
     pub(super) standing: Standing,
     /// Ends it.
     pub(super) cut: Cut,
+    /// Calls over it whose answer is being made.
+    pub(super) answering: AtomicUsize,
+    /// Writes since which two calls were never under way at the same time, counted down from [`CROWD_WRITES`].
+    pub(super) crowd: AtomicUsize,
+}
+
+/// A call whose answer is being made.
+struct Answering(Arc<Peer>);
+
+impl Answering {
+    fn over(peer: &Arc<Peer>) -> Self {
+        if peer.answering.fetch_add(1, Ordering::Relaxed) > 0 {
+            peer.crowd.store(CROWD_WRITES, Ordering::Relaxed);
+        }
+        Self(Arc::clone(peer))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Whose call it is; among the extensions of a request.
@@ -376,12 +401,15 @@ where
         request.extensions_mut().insert(caller);
         let end = rules.end_at(until);
         let time = time_of(request.headers());
+        let answering = method.is_single().then(|| Answering::over(&peer));
         let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, peer));
         lease.iter().for_each(|lease| rules.connections.lease(lease));
         let answer = self.inner.call(request);
         let (is_ours, is_single, stats) = (method.is_ours(), method.is_single(), Arc::clone(&rules.stats));
         Box::pin(async move {
-            let Ok(answer) = tokio::time::timeout(time, answer).await else {
+            let answered = tokio::time::timeout(time, answer).await;
+            drop(answering);
+            let Ok(answer) = answered else {
                 return Ok(refusal(Status::deadline_exceeded("the time of the call is over")));
             };
             let (parts, body) = answer?.into_parts();

@@ -1,36 +1,40 @@
-//! Keeps the files of search indexes from counting as memory without end. Entry point: [`keep_small`].
+//! Keeps the files of search indexes from counting as memory without end. Entry point: [`has_searched`].
 //!
 //! An index is read by mapping its files. The system counts each page that a search has touched as memory of this process, up to
 //! the whole index, though it takes it back whenever it needs some. Whoever watches the process, or gives it a limit, sees a
 //! multiple of what it needs. Mapped anew, the pages are still at hand, and none of them counts.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::orgs::OrgView;
+use super::orgs::{OrgView, Orgs};
 
 /// Bytes of mapped files that may count, the program itself and libraries among them. With some 100 MiB of memory proper an org
 /// of a million users stays below 300 MiB.
 const MAPPED_BYTES_MAX: u64 = 128 << 20;
 
-/// How often it is looked, in milliseconds. Costs some ten microseconds; searches of a second touch some ten MiB more.
-const LOOK_MILLIS: u64 = 1_000;
+/// It is looked after so many searches. One takes milliseconds, and touches some MiB at most that were not touched before; to
+/// look takes some ten microseconds.
+const SEARCHES: u32 = 4;
 
 /// Where Linux tells it; elsewhere nothing is done.
 const STATUS_FILE: &str = "/proc/self/status";
 
-/// Looks again and again; never ends.
-pub(super) async fn keep_small(orgs: Vec<OrgView>) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
-        if mapped_bytes().is_none_or(|bytes| bytes <= MAPPED_BYTES_MAX) {
-            continue;
-        }
-        let orgs = orgs.clone();
-        let done = tokio::task::spawn_blocking(move || orgs.iter().for_each(map_anew)).await;
-        if let Err(error) = done {
-            tracing::warn!(%error, "the search indexes could not be mapped anew");
-        }
+/// Searches of this process, whose memory it is.
+static SEARCHED: AtomicU32 = AtomicU32::new(0);
+
+/// Held by whoever maps anew: one at a time is enough.
+static MAPPING: Mutex<()> = Mutex::new(());
+
+/// After a search, on its thread, which may block.
+pub(super) fn has_searched(orgs: &Orgs) {
+    if !SEARCHED.fetch_add(1, Ordering::Relaxed).is_multiple_of(SEARCHES) {
+        return;
+    }
+    let Ok(_mapping) = MAPPING.try_lock() else { return };
+    if mapped_bytes().is_some_and(|bytes| bytes > MAPPED_BYTES_MAX) {
+        orgs.iter().for_each(map_anew);
     }
 }
 

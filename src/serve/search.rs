@@ -27,7 +27,7 @@ use super::page::{PageToken, Paged};
 use super::patience::Patience;
 use super::requests::Asked;
 use super::rows::{Shower, user_ref};
-use super::{CallLog, Services};
+use super::{CallLog, Services, mapped};
 use crate::core::ids::{AppId, GroupId, Revision, UserId};
 use crate::core::model::{App, Scope};
 
@@ -170,15 +170,18 @@ fn usable_index(call: &Call) -> Result<(index::Reader, Revision), Failure> {
 
 /// Runs a search on a blocking thread.
 async fn blocking<T: Send + 'static>(
+    services: &Services,
     call: &Call,
     work: impl FnOnce(&Call) -> Result<Answered<T>, Failure> + Send + 'static,
 ) -> Result<Answered<T>, Failure> {
     let place = call.view().place_in_queue()?;
     let permit = Arc::clone(call.view().searches()).acquire_owned().await.map_err(|_| Failure::NotServing(None))?;
-    let call_there = call.clone();
+    let (services, call_there) = (services.clone(), call.clone());
     let work = move || {
         let _places = (place, permit);
-        work(&call_there)
+        let answered = work(&call_there);
+        mapped::has_searched(services.orgs());
+        answered
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::NotServing(None))?
 }
@@ -201,7 +204,8 @@ impl Services {
         let answered = loop {
             let request = Arc::clone(&request);
             call.looks();
-            let answered = blocking(&call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
+            let answered =
+                blocking(self, &call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
             if let Some(answered) = patience.take(self, &mut call, answered).await {
                 break answered;
             }

@@ -33,9 +33,8 @@ use tonic_health::server::HealthReporter;
 use super::Services;
 use super::access_file::FollowedAccess;
 use super::changes::STREAMS_MAX;
-use super::gate::{CALL_MILLIS_MAX, ClientLimits, Gate, Strangers};
+use super::gate::{ClientLimits, Gate, Strangers};
 use super::incoming::{self, Door};
-use super::mapped;
 use super::orgs::OrgView;
 use super::stats::ServerStats;
 use super::tls::{Tls, TlsError};
@@ -200,8 +199,6 @@ pub async fn serve(
         let gate = gate.clone();
         helpers.spawn(async move { gate.keep_sweeping().await });
     }
-    let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
-    helpers.spawn(mapped::keep_small(orgs.clone()));
     // Whoever is not known may ask for the health only.
     let few = |most: usize| if access.is_open() { most } else { most.min(STRANGER_CALLS_MAX) };
     let strangers = ClientLimits { calls: few(client.calls), watches: few(client.watches), ..client };
@@ -227,7 +224,6 @@ pub async fn serve(
     }
     let router = Server::builder()
         .layer(gate)
-        .timeout(Duration::from_millis(CALL_MILLIS_MAX))
         .max_concurrent_streams(settings.max_concurrent_streams)
         .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
@@ -242,6 +238,7 @@ pub async fn serve(
         .add_service(limited!(AdminServer::new(services.admin())));
     let serving = router.serve_with_incoming_shutdown(incoming, drained);
     let mut serving = std::pin::pin!(serving);
+    let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
     let readiness = async {
         become_ready(&orgs, &reporter).await;
         std::future::pending::<()>().await;

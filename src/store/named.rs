@@ -11,6 +11,8 @@
 //!   holder of one makes a revision (`store::apply`), in the one process that writes.
 //! - Bounded, see [`SLOTS`] and [`TEXT_BYTES_MAX`]: mostly some 40 MiB, and never more than about 100.
 //! - Nothing is dropped all at once: what is out of date goes when its place is taken.
+//! - What is still good gives way only to a name that is asked for again: where all names are asked for alike, in an org of many
+//!   more than have a place, none would be there when it is asked for the next time, and to remember it costs as much as a descent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,8 +62,60 @@ struct Slot {
     named: Named,
 }
 
-/// Sets of [`WAYS`], each with the latest first; nothing until something is remembered.
-type Shard = Vec<Option<Slot>>;
+/// Names that were asked for lately and are not remembered: a mark for each, which others overwrite. A power of two.
+const MARKS: usize = 4 * SLOTS;
+
+/// Marks in a part.
+const SHARD_MARKS: usize = MARKS / SHARDS;
+
+/// A part of the table.
+#[derive(Debug, Default)]
+struct Shard {
+    /// Sets of [`WAYS`], each with the latest first; nothing until something is remembered.
+    slots: Vec<Option<Slot>>,
+    /// 16 bits of a name and revision each; nothing until they are needed.
+    marks: Vec<u16>,
+}
+
+impl Shard {
+    fn set(&mut self, place: Place) -> &mut [Option<Slot>] {
+        self.slots.get_mut(place.first..place.first + WAYS).unwrap_or_default()
+    }
+
+    /// Whether the name was marked; it is from now on.
+    fn mark(&mut self, place: Place) -> bool {
+        if self.marks.is_empty() {
+            self.marks.resize(SHARD_MARKS, 0);
+        }
+        self.marks.get_mut(place.mark).is_some_and(|mark| std::mem::replace(mark, place.bits) == place.bits)
+    }
+}
+
+/// Where a name belongs.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    shard: usize,
+    /// Where its set begins in the part.
+    first: usize,
+    /// Its mark in the part, and what that is; never 0.
+    mark: usize,
+    bits: u16,
+}
+
+impl Place {
+    fn of(name: Name, revision: Revision) -> Self {
+        // The key is evenly spread itself; the same name in several apps must not share a set.
+        let mixed = name.key.cast_unsigned() ^ name.app.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        #[expect(clippy::cast_possible_truncation, reason = "some bits of a hash")]
+        let (low, high) = (mixed as usize, (mixed >> 32) as usize);
+        let (shard, set) = (low % SHARDS, low / SHARDS % SETS);
+        // Of another revision it is another name: what was remembered then is of no use.
+        let mark = (low / SHARDS / SETS ^ high) % SHARD_MARKS;
+        #[expect(clippy::cast_possible_truncation, reason = "some bits of a hash")]
+        let bits = ((mixed >> 48) ^ revision.0) as u16 | 1;
+        Self { shard, first: set * WAYS, mark, bits }
+    }
+}
 
 /// What the connections of a store remember.
 #[derive(Debug)]
@@ -74,41 +128,48 @@ impl Default for Names {
 }
 
 impl Names {
-    /// The part that the name belongs to, and where its set begins there.
-    fn place(&self, name: Name) -> Option<(MutexGuard<'_, Shard>, usize)> {
-        // The key is evenly spread itself; the same name in several apps must not share a set.
-        let mixed = name.key.cast_unsigned() ^ name.app.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let set = usize::try_from(mixed % u64::try_from(SETS * SHARDS).ok()?).ok()?;
+    fn shard(&self, place: Place) -> Option<MutexGuard<'_, Shard>> {
         // Nothing panics while it is held.
-        let shard = self.0.get(set % SHARDS)?.lock().unwrap_or_else(PoisonError::into_inner);
-        Some((shard, set / SHARDS * WAYS))
+        Some(self.0.get(place.shard)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the name led to at this revision.
     pub(super) fn get(&self, name: Name, revision: Revision) -> Option<Named> {
-        let (mut shard, first) = self.place(name)?;
-        let set = shard.get_mut(first..first + WAYS)?;
+        let place = Place::of(name, revision);
+        let mut shard = self.shard(place)?;
+        let set = shard.set(place);
         let is_it = |slot: &Option<Slot>| matches!(slot, Some(slot) if slot.name == name && slot.revision == revision);
-        let place = set.iter().position(is_it)?;
-        set[..=place].rotate_right(1);
+        let found = set.iter().position(is_it)?;
+        set[..=found].rotate_right(1);
         set.first()?.as_ref().map(|slot| slot.named.clone())
     }
 
-    /// Remembers what the name leads to at this revision, unless it is too much.
+    /// Remembers what the name leads to at this revision, unless it is too much, or others of this revision would have to give
+    /// way to a name that was not asked for lately.
     pub(super) fn put(&self, name: Name, revision: Revision, named: &Named) {
         let text: usize = named.hits.iter().map(text_bytes).sum();
         if named.hits.len() > HITS_MAX || text > TEXT_BYTES_MAX {
             return;
         }
-        let Some((mut shard, first)) = self.place(name) else { return };
-        if shard.is_empty() {
-            shard.resize_with(SETS * WAYS, || None);
+        let place = Place::of(name, revision);
+        let Some(mut shard) = self.shard(place) else { return };
+        if shard.slots.is_empty() {
+            shard.slots.resize_with(SETS * WAYS, || None);
         }
-        let set = shard.get_mut(first..first + WAYS).unwrap_or_default();
-        set.rotate_right(1);
-        // What gives way is dropped once the lock is not held any more.
+        let is_old = |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| slot.revision != revision);
+        // The last that is of no use any more, or else the one that was asked for longest ago.
+        let gives_way = match shard.set(place).iter().rposition(is_old) {
+            Some(old) => old,
+            None if shard.mark(place) => WAYS - 1,
+            None => return,
+        };
+        let set = shard.set(place);
         let slot = Slot { name, revision, named: named.clone() };
-        let _former = set.first_mut().and_then(|first| first.replace(slot));
+        // What gives way is dropped once the lock is not held any more.
+        let _former = set.get_mut(gives_way).and_then(|former| former.replace(slot));
+        if let Some(set) = set.get_mut(..=gives_way) {
+            set.rotate_right(1);
+        }
         drop(shard);
     }
 }
@@ -194,11 +255,56 @@ mod tests {
             names.put(of_one_set(n), Revision(1), &named(&format!("00u{n}"), ""));
         }
         assert_eq!(found(&names, of_one_set(0), 1).as_deref(), Some("00u0"));
+        let left = |last: usize| (0..=last).map(|n| found(&names, of_one_set(n), 1).is_some()).collect::<Vec<_>>();
+        // Once is not enough to be remembered in the place of another.
         names.put(of_one_set(WAYS), Revision(1), &named("00ux", ""));
-        let left: Vec<bool> = (0..=WAYS).map(|n| found(&names, of_one_set(n), 1).is_some()).collect();
-        assert_eq!(left, [true, false, true, true, true]);
-        let slots: usize = names.0.iter().map(|shard| shard.lock().unwrap().len()).sum();
+        assert_eq!(left(WAYS), [true, true, true, true, false]);
+        assert_eq!(found(&names, of_one_set(0), 1).as_deref(), Some("00u0"));
+        names.put(of_one_set(WAYS), Revision(1), &named("00ux", ""));
+        assert_eq!(left(WAYS), [true, false, true, true, true]);
+        let slots: usize = names.0.iter().map(|shard| shard.lock().unwrap().slots.len()).sum();
         assert_eq!(slots, SETS * WAYS, "only the part that was needed");
+    }
+
+    #[test]
+    fn what_is_of_another_revision_gives_way_at_once() {
+        let names = Names::default();
+        (0..WAYS).for_each(|n| names.put(of_one_set(n), Revision(1), &named("00u1", "")));
+        for n in WAYS..2 * WAYS {
+            names.put(of_one_set(n), Revision(2), &named("00u2", ""));
+            assert_eq!(found(&names, of_one_set(n), 2).as_deref(), Some("00u2"));
+        }
+        let of_both =
+            |revision: u64| (0..2 * WAYS).filter(|n| found(&names, of_one_set(*n), revision).is_some()).count();
+        assert_eq!((of_both(1), of_both(2)), (0, WAYS));
+    }
+
+    #[test]
+    fn names_that_recur_are_remembered_among_many_that_do_not() {
+        let names = Names::default();
+        let mut random = 7_i64;
+        let ask = |names: &Names, key: i64| {
+            let is_known = names.get(name(key), Revision(1)).is_some();
+            if !is_known {
+                names.put(name(key), Revision(1), &named("00u1", ""));
+            }
+            is_known
+        };
+        let mut hits = 0;
+        let rounds = 20;
+        for round in 0..rounds {
+            for n in 0..10_000_i64 {
+                let spread =
+                    |n: i64| n.wrapping_mul(0x1656_67b1_9e37_79f9).rotate_left(29).wrapping_mul(0x27d4_eb2f_1656_67c5);
+                hits += u32::from(ask(&names, spread(n)) && round > 1);
+                for _ in 0..3 {
+                    random += 1;
+                    ask(&names, spread(random + 1_000_000));
+                }
+            }
+        }
+        // After two rounds nearly all of those that recur are there.
+        assert!(hits > 10_000 * (rounds - 2) * 95 / 100, "{hits}");
     }
 
     #[test]
@@ -207,7 +313,7 @@ mod tests {
         let sets = i64::try_from(SLOTS / WAYS).unwrap();
         (0..sets).for_each(|key| names.put(name(key), Revision(1), &named("00u1", "")));
         assert!((0..sets).all(|key| names.get(name(key), Revision(1)).is_some()));
-        assert!(names.0.iter().all(|shard| shard.lock().unwrap().len() == SETS * WAYS));
+        assert!(names.0.iter().all(|shard| shard.lock().unwrap().slots.len() == SETS * WAYS));
     }
 
     #[test]

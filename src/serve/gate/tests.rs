@@ -35,7 +35,8 @@ fn peer(address: &str, certificate: Option<(&str, i64)>) -> Peer {
         certificate.map(|(name, good_for_millis)| PeerCertificate::of(facts(name, good_for_millis), false));
     let (stranger, is_proven) = (Arc::new(ClientState::new(LIMITS)), AtomicBool::new(false));
     let (address, standing, cut) = (format!("{address}:1").parse().unwrap(), Standing::default(), Cut::default());
-    Peer { address, stranger, certificate, is_proven, standing, cut }
+    let (answering, crowd) = Default::default();
+    Peer { address, stranger, certificate, is_proven, standing, cut, answering, crowd }
 }
 
 fn facts(name: &str, good_for_millis: i64) -> CertificateFacts {
