@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tantivy::directory::error::OpenReadError;
-use tantivy::directory::{Directory, META_LOCK, MmapDirectory};
+use tantivy::directory::{Directory, FileSlice, META_LOCK, MmapDirectory};
 use tantivy::index::SegmentComponent;
 use tantivy::{IndexSettings, ReloadPolicy, TantivyError};
 
@@ -398,8 +398,8 @@ fn missing_or_damaged(dir: &Path) -> Result<RebuildReason, IndexError> {
 
 fn load_unguarded(dir: &Path) -> tantivy::Result<Result<Loaded, RebuildReason>> {
     let mut inner = tantivy::Index::open_in_dir(dir)?;
-    // The owner removes files of merged segments at any time, but not while somebody has this: without it a list of files
-    // that was read a moment ago names some that are gone, which would be taken for damage.
+    // The owner makes no list of files to remove while somebody has this: without it a list that was read a moment ago names
+    // some that are gone, which would be taken for damage. What is open stays, also when it is removed.
     let meta_lock =
         inner.directory().acquire_lock(&META_LOCK).map_err(|error| TantivyError::LockFailure(error, None))?;
     let Some(payload) = inner.load_metas()?.payload else { return Ok(Err(RebuildReason::Unmarked)) };
@@ -414,19 +414,26 @@ fn load_unguarded(dir: &Path) -> tantivy::Result<Result<Loaded, RebuildReason>> 
     if inner.schema() != schema {
         return Ok(Err(RebuildReason::Damaged { detail: "the fields are not those of its schema".to_owned() }));
     }
-    if let Some(detail) = damaged_file(dir, &inner)? {
-        return Ok(Err(RebuildReason::Damaged { detail }));
-    }
-    // Loading takes it again, and reads the list again.
+    let files = match present_files(dir, &inner)? {
+        Ok(files) => files,
+        Err(detail) => return Ok(Err(RebuildReason::Damaged { detail })),
+    };
+    // The owner waits for it when it commits. Loading takes it again, and reads the list again.
     drop(meta_lock);
+    for (name, _open) in files {
+        if !inner.directory().validate_checksum(&name)? {
+            let detail = format!("the checksum of {} is wrong", name.display());
+            return Ok(Err(RebuildReason::Damaged { detail }));
+        }
+    }
     inner.set_tokenizers(tokenizers());
     let reader = Reader::new(dir, &inner, fields)?;
     Ok(Ok((inner, reader, payload)))
 }
 
-/// What is wrong with the first file that is too short, or small and not what was written. See
-/// [`OPEN_CHECKSUM_BYTES_MAX`].
-fn damaged_file(dir: &Path, index: &tantivy::Index) -> tantivy::Result<Option<String>> {
+/// The small files of all segments, open, whose checksums are to be looked at (see [`OPEN_CHECKSUM_BYTES_MAX`]), or what is wrong
+/// with the first that is missing or too short.
+fn present_files(dir: &Path, index: &tantivy::Index) -> tantivy::Result<Result<Vec<(PathBuf, FileSlice)>, String>> {
     let mut files: Vec<(u64, PathBuf)> = Vec::new();
     for segment in index.searchable_segment_metas()? {
         use SegmentComponent::{Delete, FastFields, FieldNorms, Positions, Postings, Store, Terms};
@@ -435,12 +442,12 @@ fn damaged_file(dir: &Path, index: &tantivy::Index) -> tantivy::Result<Option<St
             let name = segment.relative_path(component);
             match fs::metadata(dir.join(&name)) {
                 Ok(file) if file.len() < FOOTER_BYTES_MIN => {
-                    return Ok(Some(format!("{} is cut short", name.display())));
+                    return Ok(Err(format!("{} is cut short", name.display())));
                 }
                 Ok(file) => files.push((file.len(), name)),
                 // Searching reads no store, merging does: a missing one would show too late.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && needed => {
-                    return Ok(Some(format!("{} is missing", name.display())));
+                    return Ok(Err(format!("{} is missing", name.display())));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
@@ -449,16 +456,12 @@ fn damaged_file(dir: &Path, index: &tantivy::Index) -> tantivy::Result<Option<St
     }
     files.sort_unstable();
     let mut bytes_read = 0;
-    for (bytes, name) in files {
+    files.retain(|(bytes, _)| {
         bytes_read += bytes;
-        if bytes_read > OPEN_CHECKSUM_BYTES_MAX {
-            break;
-        }
-        if !index.directory().validate_checksum(&name)? {
-            return Ok(Some(format!("the checksum of {} is wrong", name.display())));
-        }
-    }
-    Ok(None)
+        bytes_read <= OPEN_CHECKSUM_BYTES_MAX
+    });
+    let open = |(_, name): (u64, PathBuf)| Ok((name.clone(), index.directory().open_read(&name)?));
+    Ok(Ok(files.into_iter().map(open).collect::<tantivy::Result<_>>()?))
 }
 
 /// Whether the content of the files is to blame, so that a rebuild is the cure.

@@ -299,13 +299,16 @@ impl Reader {
 
     /// Opens the files again, at the newest commit. Pages of them that searches have touched count as memory of this process
     /// until then; afterwards the system merely has them at hand, and a search that needs one does not read it again. Searches
-    /// that are under way go on in what they began with. Costs what opening does, without its checks: milliseconds.
+    /// that are under way go on in what they began with. Costs what opening does, without its checks: milliseconds. An index
+    /// without a mark is left as it is.
     ///
     /// # Errors
-    /// As [`Reader::refresh`]; the view stays as it was.
+    /// As [`Reader::refresh`], also where the files are no longer those of the mark, because the index was emptied or is of another
+    /// store or era; the view stays as it was.
     pub fn map_anew(&self) -> Result<(), IndexError> {
-        self.switched(|| {
+        let former = self.switched(|| {
             let _switching = self.shared.switching.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mark) = self.mark() else { return Ok(None) };
             // Another index: one has each file mapped once, for as long as anybody uses it.
             let mut index = tantivy::Index::open_in_dir(&self.shared.dir)?;
             if index.schema() != Fields::schema().0 {
@@ -313,15 +316,20 @@ impl Reader {
             }
             index.set_tokenizers(tokenizers());
             let view = View::of(&index)?;
-            *self.shared.view.write().unwrap_or_else(PoisonError::into_inner) = view;
-            Ok(())
-        })
+            // Afterwards, so that it is not newer than what was judged: what was emptied is found empty, or further on.
+            goes_on_from(&mark, index.load_metas()?.payload.as_deref())?;
+            let mut current = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
+            Ok(Some(std::mem::replace(&mut *current, view)))
+        })?;
+        // Unmapped here, where nobody waits for it.
+        drop(former);
+        Ok(())
     }
 
     /// Switches to something newer, or says why that cannot be used.
-    fn switched(&self, switch: impl FnOnce() -> tantivy::Result<()>) -> Result<(), IndexError> {
+    fn switched<T>(&self, switch: impl FnOnce() -> tantivy::Result<T>) -> Result<T, IndexError> {
         match guarded(|| switch().map_err(QueryError::Search)) {
-            Ok(()) => Ok(()),
+            Ok(switched) => Ok(switched),
             Err(QueryError::Search(error)) => Err(IndexError::Reload(error)),
             Err(error) => Err(self.unusable(RebuildReason::Damaged { detail: error.to_string() })),
         }
@@ -333,7 +341,9 @@ impl Reader {
     /// # Errors
     /// [`IndexError::Verify`] if a file cannot be read at all.
     pub fn verify(&self) -> Result<Vec<String>, IndexError> {
-        let damaged = self.view().index.validate_checksum().map_err(IndexError::Verify)?;
+        // One that was opened earlier knows only the files that there were then.
+        let index = tantivy::Index::open_in_dir(&self.shared.dir).map_err(IndexError::Verify)?;
+        let damaged = index.validate_checksum().map_err(IndexError::Verify)?;
         let mut names: Vec<String> = damaged.iter().map(|path| path.display().to_string()).collect();
         names.sort_unstable();
         Ok(names)
@@ -374,6 +384,19 @@ impl Reader {
 
     fn searcher(&self) -> Searcher {
         self.shared.view.read().unwrap_or_else(PoisonError::into_inner).reader.searcher()
+    }
+}
+
+/// Whether what is committed with this payload is of the past of `mark`, or what it became.
+fn goes_on_from(mark: &Mark, payload: Option<&str>) -> tantivy::Result<()> {
+    let payload = payload.map(serde_json::from_str::<Payload>).transpose()?;
+    let is_of = |payload: &Payload| {
+        let is_ours = payload.schema == SCHEMA_VERSION && payload.store_id == mark.store_id && payload.era == mark.era;
+        is_ours && payload.revision >= mark.revision
+    };
+    match payload.is_some_and(|payload| is_of(&payload)) {
+        true => Ok(()),
+        false => Err(TantivyError::InvalidArgument("its files are no longer those that were opened".to_owned())),
     }
 }
 

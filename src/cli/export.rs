@@ -82,6 +82,10 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Fa
         );
         return Err(Failure::Usage(error));
     }
+    if args.to.as_deref() == Some(Path::new("-")) {
+        let error = anyhow!("--to -: without --to an export goes to standard output; a file of that name is ./-");
+        return Err(Failure::Usage(error));
+    }
     if form == ExportForm::Parquet && args.to.is_none() && io::stdout().is_terminal() {
         return Err(Failure::Usage(anyhow!("a Parquet file is nothing to look at: --to FILE")));
     }
@@ -160,9 +164,6 @@ struct Target {
 
 impl Target {
     fn open(asked: &Path) -> anyhow::Result<Self> {
-        if asked.as_os_str() == "-" {
-            return Err(anyhow!("--to -: without --to an export goes to standard output; a file of that name is ./-"));
-        }
         let place = regular(asked).with_context(|| format!("--to {}", asked.display()))?;
         let name = place.file_name().ok_or_else(|| anyhow!("--to {}: is no file", place.display()))?;
         let mut hidden = std::ffi::OsString::from(".");

@@ -100,8 +100,8 @@ impl Failure {
 
     /// Whether what was asked for is not there.
     fn is_about_nothing(&self) -> bool {
-        use ErrorReason::{AppUnknown, GapUnknown, OverrideUnknown, TargetUnknown, UserUnknown};
-        [AppUnknown, GapUnknown, OverrideUnknown, TargetUnknown, UserUnknown]
+        use ErrorReason::{AppUnknown, GapNotHeld, GapUnknown, OverrideUnknown, TargetUnknown, UserUnknown};
+        [AppUnknown, GapNotHeld, GapUnknown, OverrideUnknown, TargetUnknown, UserUnknown]
             .iter()
             .any(|reason| self.is_refusal(*reason))
     }

@@ -107,10 +107,15 @@ impl Timestamp {
         chrono::DateTime::parse_from_rfc3339(raw).ok().map(|t| Self(t.timestamp_millis()))
     }
 
-    /// `2026-03-04T05:06:07.000Z`, the form that Okta's filters take (facts 0).
+    /// `2026-03-04T05:06:07.000Z`, the form that Okta's filters take (facts 0). What is beyond the calendar is its first or last day.
     pub fn to_iso(self) -> String {
+        let beyond = if self.0 < 0 {
+            chrono::DateTime::<chrono::Utc>::MIN_UTC
+        } else {
+            chrono::DateTime::<chrono::Utc>::MAX_UTC
+        };
         chrono::DateTime::from_timestamp_millis(self.0)
-            .unwrap_or_default()
+            .unwrap_or(beyond)
             .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
     }
 

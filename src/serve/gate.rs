@@ -72,7 +72,7 @@ pub(super) const SWEEP_MILLIS: u64 = 1_000;
 /// some; who sends his request so slowly holds memory for nothing.
 const CALL_MILLIS_MAX: u64 = 60_000;
 
-/// So much earlier than tonic, which gives the same limits the status of a call that its caller has given up, in milliseconds.
+/// So much earlier than tonic, which gives a call whose caller waits no longer the status of one that was given up, in milliseconds.
 const EARLIER_MILLIS: u64 = 1;
 
 /// Longest wait for the end of a certificate, in milliseconds: a year, within what the timer takes.

@@ -1,18 +1,22 @@
 //! Keeps the files of search indexes from counting as memory without end. Entry point: [`has_searched`].
 //!
 //! An index is read by mapping its files. The system counts each page that a search has touched as memory of this process, up to
-//! the whole index, though it takes it back whenever it needs some. Whoever watches the process, or gives it a limit, sees a
-//! multiple of what it needs. Mapped anew, the pages are still at hand, and none of them counts.
+//! the whole index, though it takes it back whenever it needs some. Whoever watches the process sees a multiple of what it
+//! needs. Mapped anew, the pages are still at hand, and none of them counts. What searches under way and merges have mapped is not
+//! touched, and may count as more for as long as they last.
 
 use std::fs;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::orgs::{OrgView, Orgs};
 
 /// Bytes of mapped files that may count, the program itself and libraries among them. With some 100 MiB of memory proper an org
 /// of a million users stays below 300 MiB.
-const MAPPED_BYTES_MAX: u64 = 128 << 20;
+const MAPPED_BYTES_MAX: u64 = 160 << 20;
+
+/// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
+const MORE_BYTES: u64 = 32 << 20;
 
 /// It is looked after so many searches. One takes milliseconds, and touches some MiB at most that were not touched before; to
 /// look takes some ten microseconds.
@@ -27,15 +31,30 @@ static SEARCHED: AtomicU32 = AtomicU32::new(0);
 /// Held by whoever maps anew: one at a time is enough.
 static MAPPING: Mutex<()> = Mutex::new(());
 
-/// After a search, on its thread, which may block.
+/// The least that has counted since it was last done.
+static LEAST_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// After a search. Whoever searched does not wait for what is done then, on a blocking thread: it takes as long as a search.
 pub(super) fn has_searched(orgs: &Orgs) {
     if !SEARCHED.fetch_add(1, Ordering::Relaxed).is_multiple_of(SEARCHES) {
         return;
     }
-    let Ok(_mapping) = MAPPING.try_lock() else { return };
-    if mapped_bytes().is_some_and(|bytes| bytes > MAPPED_BYTES_MAX) {
-        orgs.iter().for_each(map_anew);
+    let Some(bytes) = mapped_bytes() else { return };
+    let least = LEAST_BYTES.fetch_min(bytes, Ordering::Relaxed).min(bytes);
+    if !is_due(bytes, least) {
+        return;
     }
+    let orgs = orgs.clone();
+    tokio::task::spawn_blocking(move || {
+        let Ok(_mapping) = MAPPING.try_lock() else { return };
+        orgs.iter().for_each(map_anew);
+        LEAST_BYTES.store(mapped_bytes().unwrap_or(bytes), Ordering::Relaxed);
+    });
+}
+
+/// Whether it is time, by what counts now and the least that has counted since it was last done.
+const fn is_due(bytes: u64, least: u64) -> bool {
+    bytes > MAPPED_BYTES_MAX && bytes >= least.saturating_add(MORE_BYTES)
 }
 
 fn map_anew(org: &OrgView) {
@@ -61,6 +80,22 @@ fn mapped_bytes_of(status: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_done_where_it_helps() {
+        let check = |bytes: u64, least: u64, expected: bool| {
+            assert_eq!(is_due(bytes << 20, least << 20), expected, "{bytes} MiB, at least {least}");
+        };
+        check(20, 0, false);
+        check(160, 0, false);
+        check(161, 0, true);
+        check(161, 129, true);
+        // Something else has mapped that much.
+        check(161, 150, false);
+        check(300, 290, false);
+        check(322, 290, true);
+        check(u64::MAX >> 20, u64::MAX >> 20, false);
+    }
 
     #[test]
     fn what_counts_is_read() {

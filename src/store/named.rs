@@ -110,7 +110,7 @@ impl Place {
         let (low, high) = (mixed as usize, (mixed >> 32) as usize);
         let (shard, set) = (low % SHARDS, low / SHARDS % SETS);
         // Of another revision it is another name: what was remembered then is of no use.
-        let mark = (low / SHARDS / SETS ^ high) % SHARD_MARKS;
+        let mark = ((low / SHARDS / SETS) ^ high) % SHARD_MARKS;
         #[expect(clippy::cast_possible_truncation, reason = "some bits of a hash")]
         let bits = ((mixed >> 48) ^ revision.0) as u16 | 1;
         Self { shard, first: set * WAYS, mark, bits }
@@ -156,10 +156,14 @@ impl Names {
         if shard.slots.is_empty() {
             shard.slots.resize_with(SETS * WAYS, || None);
         }
-        let is_old = |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| slot.revision != revision);
-        // The last that is of no use any more, or else the one that was asked for longest ago.
-        let gives_way = match shard.set(place).iter().rposition(is_old) {
+        let is_old = |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| slot.revision < revision);
+        let is_newer = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.revision > revision);
+        // The last that is of no use any more, or else the one that was asked for longest ago. What an answer of an earlier state
+        // has read is of no use to those of a later one.
+        let set = shard.set(place);
+        let gives_way = match set.iter().rposition(is_old) {
             Some(old) => old,
+            None if set.iter().any(is_newer) => return,
             None if shard.mark(place) => WAYS - 1,
             None => return,
         };
@@ -274,6 +278,9 @@ mod tests {
             names.put(of_one_set(n), Revision(2), &named("00u2", ""));
             assert_eq!(found(&names, of_one_set(n), 2).as_deref(), Some("00u2"));
         }
+        // What is read of an earlier state meanwhile does not come in between.
+        names.put(of_one_set(0), Revision(1), &named("00u1", ""));
+        names.put(of_one_set(0), Revision(1), &named("00u1", ""));
         let of_both =
             |revision: u64| (0..2 * WAYS).filter(|n| found(&names, of_one_set(*n), revision).is_some()).count();
         assert_eq!((of_both(1), of_both(2)), (0, WAYS));

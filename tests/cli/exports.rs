@@ -191,7 +191,7 @@ fn what_cannot_be_exported_leaves_nothing_behind() {
     place.run(&["export", "--server", "http://127.0.0.1:1"]).assert(2, "", "watch --from-snapshot");
     place.run(&["export", "--to", "."]).assert(1, "", "--to .");
     place.run(&["export", "--to", "no/such/dir.jsonl"]).assert(1, "", "create no/such/dir.jsonl: ");
-    place.run(&["export", "--to", "-"]).assert(1, "", "--to -: without --to an export goes to standard output");
+    place.run(&["export", "--to", "-"]).assert(2, "", "--to -: without --to an export goes to standard output");
     let before = std::fs::read_dir(place.path()).unwrap().count();
     let empty = Place::with_org();
     empty.run(&["export", "--to", "all.jsonl"]).assert(1, "", "look into org acme");

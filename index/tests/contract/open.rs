@@ -1,10 +1,13 @@
 //! Opening: what is usable is used, what is not is emptied, what is not ours is left alone.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use okta_idmap_index::{Expect, HEAP_BYTES_MIN, IndexError, Opened, Query, RebuildReason, open, open_read_only};
+use okta_idmap_index::{
+    Expect, HEAP_BYTES_MIN, IndexError, Mark, Opened, Query, RebuildReason, open, open_anew, open_read_only,
+};
 use tempfile::TempDir;
 
 use crate::world::{ERA, STORE, World, eras, expect_up_to, index_of, mark, user};
@@ -235,12 +238,23 @@ fn lock_files_of_a_killed_process_do_not_block() {
     index.writer(HEAP_BYTES_MIN).expect("writer");
 }
 
+/// Says when it is dropped that something is done.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn others_open_while_the_owner_merges() {
     let World { dir, index } = World::of_users(&["Anna"]);
     let mut writer = index.writer(HEAP_BYTES_MIN).expect("writer");
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when something fails here: the other would go on for ever.
+        let done = Done(&is_done);
         let opened = scope.spawn(|| {
             let mut opened = 0;
             while !is_done.load(Ordering::Relaxed) {
@@ -254,7 +268,7 @@ fn others_open_while_the_owner_merges() {
             writer.put(&user(usize::try_from(revision % 20).expect("small"), "Bert")).expect("put");
             writer.commit_at(&mark(revision)).expect("commit");
         }
-        is_done.store(true, Ordering::Relaxed);
+        drop(done);
         assert!(opened.join().expect("each time") > 10);
     });
 }
@@ -263,6 +277,7 @@ fn others_open_while_the_owner_merges() {
 #[cfg(target_os = "linux")]
 fn mapped_files(dir: &Path) -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("maps");
+    let dir = dir.canonicalize().expect("the directory is there");
     maps.lines().filter(|line| line.contains(dir.to_str().expect("UTF-8"))).count()
 }
 
@@ -285,11 +300,52 @@ fn files_are_mapped_anew_and_nobody_notices() {
         }
     }
     assert_eq!(clone.search(&Query { limit: 100, ..Query::new("bert") }).expect("search").total, 59);
-    // What another has emptied cannot be mapped, and what was there is searched on.
-    drop(writer);
-    fs::rename(dir.path().join("meta.json"), dir.path().join("meta.gone")).expect("rename");
+    // What is gone, or was emptied, is not mapped, and what was there is searched on.
+    writer.finish().expect("finish");
+    let meta = dir.path().join("meta.json");
+    fs::rename(&meta, dir.path().join("meta.gone")).expect("rename");
+    assert!(matches!(reader.map_anew(), Err(IndexError::Reload(_))));
+    fs::rename(dir.path().join("meta.gone"), &meta).expect("rename");
+    reader.map_anew().expect("it is there again");
+    drop(index);
+    let emptied = open_anew(dir.path()).expect("open anew");
     assert!(matches!(reader.map_anew(), Err(IndexError::Reload(_))));
     assert_eq!((clone.mark(), clone.doc_count()), (Some(mark(60)), 60));
+    // Nor is one that is behind what was told of it, or of another store.
+    let mut writer = emptied.writer(HEAP_BYTES_MIN).expect("writer");
+    for (mark, is_ours) in [
+        (mark(59), false),
+        (Mark { store_id: "other".to_owned(), ..mark(61) }, false),
+        (Mark { era: "other".to_owned(), ..mark(61) }, false),
+        (mark(61), true),
+    ] {
+        writer.put(&user(1, "Carl")).expect("put");
+        writer.commit_at(&mark).expect("commit");
+        assert_eq!(reader.map_anew().is_ok(), is_ours, "{mark:?}");
+        assert_eq!(clone.doc_count(), if is_ours { 1 } else { 60 });
+    }
+}
+
+#[test]
+fn what_is_damaged_is_found_in_files_of_any_age() {
+    let World { dir, index } = World::of_users(&["Anna"]);
+    let reader = index.reader();
+    let mut writer = index.writer(HEAP_BYTES_MIN).expect("writer");
+    let terms = || -> BTreeSet<PathBuf> {
+        let files = fs::read_dir(dir.path()).expect("list").map(|entry| entry.expect("entry").path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "term")).collect()
+    };
+    reader.map_anew().expect("map anew");
+    let before = terms();
+    writer.put(&user(2, "Bert")).expect("put");
+    writer.commit_at(&mark(2)).expect("commit");
+    assert_eq!(reader.verify().expect("verify"), Vec::<String>::new());
+    let new: Vec<PathBuf> = terms().difference(&before).cloned().collect();
+    let [path] = new.as_slice() else { panic!("one segment more: {new:?}") };
+    let mut content = fs::read(path).expect("read");
+    content[0] ^= 1;
+    fs::write(path, content).expect("write");
+    assert_eq!(reader.verify().expect("verify").len(), 1);
 }
 
 #[cfg(target_os = "linux")]
