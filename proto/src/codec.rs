@@ -9,9 +9,9 @@ use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// Bytes of a buffer to begin with; one that does not suffice grows. A request has about 60, an answer about 450. The default of
-/// 8 KiB is taken for each of the two of every call, and is beyond what glibc's malloc hands out quickly (1,032). Less would be
-/// forgotten: the buffers of a stream begin with what the first had, from 1 KiB on.
-const BUFFER_BYTES: usize = 1_024;
+/// 8 KiB is taken for each of the two of every call, and is beyond what glibc's malloc hands out quickly (below 1 KiB). Buffers
+/// of a stream behind the first begin smaller and grow, which costs less.
+const BUFFER_BYTES: usize = 512;
 
 /// Bytes of messages that are sent together, where a stream has so many ready: tonic's default.
 const TOGETHER_BYTES: usize = 32 << 10;

@@ -13,7 +13,7 @@ use super::orgs::{OrgView, Orgs};
 
 /// Bytes of mapped files that may count, the program itself and libraries among them. With some 100 MiB of memory proper an org
 /// of a million users stays below 300 MiB.
-const MAPPED_BYTES_MAX: u64 = 160 << 20;
+const MAPPED_BYTES_MAX: u64 = 128 << 20;
 
 /// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
 const MORE_BYTES: u64 = 32 << 20;
@@ -87,11 +87,11 @@ mod tests {
             assert_eq!(is_due(bytes << 20, least << 20), expected, "{bytes} MiB, at least {least}");
         };
         check(20, 0, false);
-        check(160, 0, false);
-        check(161, 0, true);
-        check(161, 129, true);
+        check(128, 0, false);
+        check(129, 0, true);
+        check(129, 97, true);
         // Something else has mapped that much.
-        check(161, 150, false);
+        check(129, 98, false);
         check(300, 290, false);
         check(322, 290, true);
         check(u64::MAX >> 20, u64::MAX >> 20, false);
