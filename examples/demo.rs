@@ -1,9 +1,9 @@
 //! The main job on a simulated org, in one process and without any set-up: crawl, store, index, resolve, search.
 //!
 //! ```text
-//! cargo run --release --example demo                       # 2,000 users, some look-ups, then it ends
+//! cargo run --example demo                                 # 2,000 users, some look-ups, then it ends
 //! cargo run --release --example demo -- --users 20000      # a larger org
-//! cargo run --release --example demo -- --serve            # stays up for grpcurl and the command line
+//! cargo run --example demo -- --serve                      # stays up for grpcurl and the command line
 //! ```
 //!
 //! Everything is real but the org: the client speaks HTTP to a simulated org on loopback, store and index are files in

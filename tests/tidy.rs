@@ -285,10 +285,7 @@ fn the_ci_runs_what_the_readme_says() {
         ["cargo run", "cargo test"]
     );
     let files = tree::read();
-    assert_eq!(
-        quick_start(text(&files, "README.md")),
-        ["cargo run --release --example demo", "cargo test --workspace"]
-    );
+    assert_eq!(quick_start(text(&files, "README.md")), ["cargo run --example demo", "cargo test --workspace"]);
     let ci = text(&files, ".ci/run");
     for part in ["cargo test --workspace", "--example demo", "cargo fmt --all --check", "-D warnings"] {
         assert!(ci.contains(part), ".ci/run does not run {part}");
