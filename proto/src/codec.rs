@@ -10,7 +10,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// Bytes of a buffer to begin with; one that does not suffice grows. A request has about 60, an answer about 450. The default of
 /// 8 KiB is taken for each of the two of every call, and is beyond what glibc's malloc hands out quickly (below 1 KiB). Buffers
-/// of a stream behind the first begin smaller and grow, which costs less.
+/// of a stream behind the first begin smaller, and grow with the message.
 const BUFFER_BYTES: usize = 512;
 
 /// Bytes of messages that are sent together, where a stream has so many ready: tonic's default.

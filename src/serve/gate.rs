@@ -97,7 +97,7 @@ pub(super) struct Peer {
     pub(super) cut: Cut,
     /// Calls over it whose answer is being made.
     pub(super) answering: AtomicUsize,
-    /// Writes since which two calls were never under way at the same time, counted down from [`CROWD_WRITES`].
+    /// Writes that still let others pass: [`CROWD_WRITES`] from when two calls were under way at the same time.
     pub(super) crowd: AtomicUsize,
 }
 

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::orgs::{OrgView, Orgs};
 
@@ -28,28 +28,24 @@ const STATUS_FILE: &str = "/proc/self/status";
 /// Searches of this process, whose memory it is.
 static SEARCHED: AtomicU32 = AtomicU32::new(0);
 
-/// Held by whoever maps anew: one at a time is enough.
-static MAPPING: Mutex<()> = Mutex::new(());
+/// The least that has counted since it was last done. Held by whoever looks: one at a time is enough.
+static LEAST_BYTES: Mutex<u64> = Mutex::new(0);
 
-/// The least that has counted since it was last done.
-static LEAST_BYTES: AtomicU64 = AtomicU64::new(0);
-
-/// After a search. Whoever searched does not wait for what is done then, on a blocking thread: it takes as long as a search.
+/// After a search. What is done then is done on a blocking thread: to map anew takes as long as a search.
 pub(super) fn has_searched(orgs: &Orgs) {
-    if !SEARCHED.fetch_add(1, Ordering::Relaxed).is_multiple_of(SEARCHES) {
-        return;
+    if SEARCHED.fetch_add(1, Ordering::Relaxed).is_multiple_of(SEARCHES) {
+        let orgs = orgs.clone();
+        tokio::task::spawn_blocking(move || look(&orgs));
     }
-    let Some(bytes) = mapped_bytes() else { return };
-    let least = LEAST_BYTES.fetch_min(bytes, Ordering::Relaxed).min(bytes);
-    if !is_due(bytes, least) {
-        return;
-    }
-    let orgs = orgs.clone();
-    tokio::task::spawn_blocking(move || {
-        let Ok(_mapping) = MAPPING.try_lock() else { return };
+}
+
+fn look(orgs: &Orgs) {
+    let (Ok(mut least), Some(bytes)) = (LEAST_BYTES.try_lock(), mapped_bytes()) else { return };
+    *least = bytes.min(*least);
+    if is_due(bytes, *least) {
         orgs.iter().for_each(map_anew);
-        LEAST_BYTES.store(mapped_bytes().unwrap_or(bytes), Ordering::Relaxed);
-    });
+        *least = mapped_bytes().unwrap_or(bytes);
+    }
 }
 
 /// Whether it is time, by what counts now and the least that has counted since it was last done.

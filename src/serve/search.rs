@@ -170,18 +170,15 @@ fn usable_index(call: &Call) -> Result<(index::Reader, Revision), Failure> {
 
 /// Runs a search on a blocking thread.
 async fn blocking<T: Send + 'static>(
-    services: &Services,
     call: &Call,
     work: impl FnOnce(&Call) -> Result<Answered<T>, Failure> + Send + 'static,
 ) -> Result<Answered<T>, Failure> {
     let place = call.view().place_in_queue()?;
     let permit = Arc::clone(call.view().searches()).acquire_owned().await.map_err(|_| Failure::NotServing(None))?;
-    let (services, call_there) = (services.clone(), call.clone());
+    let call_there = call.clone();
     let work = move || {
         let _places = (place, permit);
-        let answered = work(&call_there);
-        mapped::has_searched(services.orgs());
-        answered
+        work(&call_there)
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::NotServing(None))?
 }
@@ -204,8 +201,8 @@ impl Services {
         let answered = loop {
             let request = Arc::clone(&request);
             call.looks();
-            let answered =
-                blocking(self, &call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
+            let answered = blocking(&call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
+            mapped::has_searched(&self.orgs);
             if let Some(answered) = patience.take(self, &mut call, answered).await {
                 break answered;
             }
