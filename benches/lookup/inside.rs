@@ -11,28 +11,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use okta_idmap::core::normalize::lookup_key;
-use okta_idmap::engine::OrgSettings;
+use okta_idmap::engine::{OrgRuntime, OrgSettings};
 use okta_idmap::serve::{CredentialKind, OrgView, Orgs, SearchHandle, Services, StatusSource};
-use okta_idmap::store::{Reader, STORE_FILE};
+use okta_idmap::store::{STORE_FILE, Writer};
 use okta_idmap_proto::v1::{self, app_selector};
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::fill;
 use crate::people;
 
-/// Services over a store that is open for reading.
+/// Services over a store as the server opens it: only beside its own writer a reader remembers names and keeps its snapshots.
 pub(crate) struct Inside {
     pub(crate) services: Services,
+    /// Kept open; it has nothing to write.
+    _org: (OrgRuntime, Writer),
 }
 
 impl Inside {
     pub(crate) fn open(settings: &OrgSettings) -> Self {
-        let reader = Reader::open(&settings.dir).unwrap();
+        let (org, writer) = OrgRuntime::open(settings.clone()).unwrap();
+        let reader = org.reader().clone();
         let search = SearchHandle::new(Some(okta_idmap_index::open_read_only(&settings.index_dir()).unwrap()));
         let status = StatusSource::Direct(CredentialKind::ApiToken);
         let view = OrgView::new(&settings.name, reader, search, Arc::clone(&settings.policy), status).unwrap();
         let view = view.with_coverage_policy(settings.coverage);
-        Self { services: Services::new(Orgs::new(vec![view]), fill::now) }
+        Self { services: Services::new(Orgs::new(vec![view]), fill::now), _org: (org, writer) }
     }
 }
 

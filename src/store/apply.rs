@@ -14,6 +14,7 @@ use super::columns::{
     app_user_columns, group_columns, join_features, kind_code, user_columns,
 };
 use super::recent::Guard;
+use super::touched::Touched;
 use super::{StoreError, as_i64, meta, missing};
 use crate::core::ids::{AppId, GroupId, RequestNumber, Revision, Timestamp, UserId};
 use crate::core::model::{AppUser, Key, Kind, Row, Scope, User};
@@ -76,6 +77,8 @@ pub(super) struct Apply<'a> {
     pub(super) notes_strangers: bool,
     /// Objects on which a gap is open.
     pub(super) object_gaps: &'a mut BTreeSet<Scope>,
+    /// Names and users about which something changes.
+    pub(super) touched: &'a mut Touched,
     /// Those of them that the batch shows.
     pub(super) shown_objects: BTreeSet<Scope>,
     pub(super) rows: &'a mut BTreeMap<Kind, u64>,
@@ -351,7 +354,8 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn key(&self, app: N, key: i64, user: N, add: bool) -> Result<(), StoreError> {
+    fn key(&mut self, app: N, key: i64, user: N, add: bool) -> Result<(), StoreError> {
+        self.touched.key(key);
         match (app, add) {
             (0, true) => self.run("INSERT OR IGNORE INTO user_keys(key, user) VALUES (?1, ?2)", params![key, user]),
             (0, false) => self.run("DELETE FROM user_keys WHERE key = ?1 AND user = ?2", params![key, user]),
@@ -363,7 +367,8 @@ impl Apply<'_> {
         }
     }
 
-    fn release(&self, app: N, key: i64, user: N, kind: &str, name: &str) -> Result<(), StoreError> {
+    fn release(&mut self, app: N, key: i64, user: N, kind: &str, name: &str) -> Result<(), StoreError> {
+        self.touched.key(key);
         self.run(
             "REPLACE INTO account_history(app, key, user, kind, name, released_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![app, key, user, kind, name, self.now.as_millis()],
@@ -378,6 +383,11 @@ impl Apply<'_> {
     pub(super) fn log(&mut self, kind: Kind, a: N, b: N, op: i64) -> Result<(), StoreError> {
         self.changed = true;
         self.lines += 1;
+        match kind {
+            Kind::User => self.touched.user(a),
+            Kind::AppUser => self.touched.user(b),
+            Kind::Group | Kind::App | Kind::GroupMember | Kind::AppGroup => {}
+        }
         self.run(
             // An app may stand twice in one answer: the new label of the first must not be forgotten over the second.
             "INSERT INTO changes(revision, kind, a, b, op) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -15,6 +15,7 @@ use super::members::apply_members;
 use super::meta::{self, Meta, REQUEST_NUMBER_BLOCK};
 use super::missing::{self, HELD};
 use super::recent::Guard;
+use super::touched::Touched;
 use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
 use super::{StoreConfig, StoreError, as_i64, purge, returned};
@@ -37,6 +38,8 @@ pub(super) struct Memory {
     pub(super) brake: Brake,
     /// Objects on which a gap is open.
     pub(super) object_gaps: BTreeSet<Scope>,
+    /// Names and users about which the transaction changes something.
+    pub(super) touched: Touched,
 }
 
 impl Memory {
@@ -48,14 +51,18 @@ impl Memory {
             credential: config.credential.clone(),
             brake: config.brake,
             object_gaps: gaps::object_gaps(sql)?,
+            touched: Touched::default(),
         })
     }
 }
 
+/// What the writer holds that work on rows needs.
+pub(super) type Held<'a> = (&'a mut IdCache, &'a mut Guard, &'a mut BTreeSet<Scope>, &'a mut Touched);
+
 /// Work on rows beside a batch: what was stored at `at` is not overwritten by anything older.
 pub(super) fn apply_for<'a>(
     sql: &'a Connection,
-    (ids, guard, object_gaps): (&'a mut IdCache, &'a mut Guard, &'a mut BTreeSet<Scope>),
+    (ids, guard, object_gaps, touched): Held<'a>,
     revision: Revision,
     (at, now): (RequestNumber, Timestamp),
     rows: &'a mut BTreeMap<Kind, u64>,
@@ -78,6 +85,7 @@ pub(super) fn apply_for<'a>(
         ended: BTreeSet::new(),
         notes_strangers: false,
         object_gaps,
+        touched,
         shown_objects: BTreeSet::new(),
         rows,
     }
@@ -120,10 +128,10 @@ pub(super) fn commit(
     for debt in &batch.pending {
         debts.merge(debt)?;
     }
-    let Memory { ids, guard, sieve, credential, brake, object_gaps } = memory;
+    let Memory { ids, guard, sieve, credential, brake, object_gaps, touched } = memory;
     let revision = Revision(meta.revision.0 + 1);
     let seen = (batch.at, batch.now);
-    let mut apply = apply_for(sql, (ids, guard, object_gaps), revision, seen, &mut meta.rows);
+    let mut apply = apply_for(sql, (ids, guard, object_gaps, touched), revision, seen, &mut meta.rows);
     apply.is_reread = batch.is_reread;
     // While a list of users or groups is still to be read, whom it has not shown yet is no stranger.
     apply.notes_strangers = batch.is_followed && !meta.crawl.running && !debts.owes_objects()?;
@@ -464,7 +472,7 @@ pub(super) fn with_books<T>(
 ) -> Result<(Done, T), StoreError> {
     let revision = Revision(meta.revision.0 + 1);
     let at = (RequestNumber::default(), now);
-    let held = (&mut memory.ids, &mut memory.guard, &mut memory.object_gaps);
+    let held = (&mut memory.ids, &mut memory.guard, &mut memory.object_gaps, &mut memory.touched);
     let mut apply = apply_for(sql, held, revision, at, &mut meta.rows);
     let mut books = Books {
         apply: &mut apply,

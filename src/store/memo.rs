@@ -29,7 +29,7 @@ pub(super) struct Memo {
     pub(super) groups_mark: OnceCell<(u64, i64, i64)>,
     pub(super) has_overrides: OnceCell<bool>,
     pub(super) org_id: OnceCell<Option<OrgId>>,
-    /// What names lead to, by revision; that of all connections. `None` where another process may be writing.
+    /// What names lead to; that of all connections. `None` where another process may be writing.
     pub(super) names: Option<Arc<Names>>,
 }
 

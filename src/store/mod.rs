@@ -24,6 +24,8 @@ mod memo;
 mod meta;
 mod missing;
 mod named;
+#[cfg(test)]
+mod named_tests;
 mod overrides;
 mod pool;
 mod purge;
@@ -34,6 +36,7 @@ mod retention;
 mod returned;
 mod schema;
 mod snapshot;
+mod touched;
 mod walks;
 mod writer;
 

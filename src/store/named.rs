@@ -1,14 +1,15 @@
 //! Who may be meant by names that were asked for before.
 //!
-//! Entry points: [`Names::get`], [`Names::put`].
+//! Entry points: [`Names::get`] and [`Names::put`] for readers, [`Names::note`] for the writer.
 //!
 //! Documents name the same few people again and again. What a name leads to is three to five descents in trees of millions of
 //! rows; to remember it costs a look into a table. One table serves all connections of a store: what one has read the others
 //! need not.
 //!
 //! Invariants:
-//! - What is answered was read at the very revision that is asked about. Every change of a user, an account, a name or a past
-//!   holder of one makes a revision (`store::apply`), in the one process that writes.
+//! - What is answered was read at the very revision that is asked about, or no revision in between has touched the name or any
+//!   of those whom it leads to ([`super::touched`]). Every change of a user, an account, a name or a past holder of one makes a
+//!   revision (`store::apply`), in the one process that writes. A debug build reads everything again and compares.
 //! - Bounded, see [`SLOTS`] and [`TEXT_BYTES_MAX`]: mostly some 40 MiB, and never more than about 100.
 //! - Nothing is dropped all at once: what is out of date goes when its place is taken.
 //! - What is still good gives way only to a name that is asked for again: where all names are asked for alike, in an org of many
@@ -17,6 +18,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::snapshot::AccountHit;
+use super::touched::{LastTouched, Touched};
 use crate::core::ids::Revision;
 use crate::core::resolve::AskedOf;
 
@@ -36,7 +38,7 @@ const SETS: usize = SLOTS / SHARDS / WAYS;
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Candidates of such a name; hardly any has more than one.
-const HITS_MAX: usize = 2;
+pub(super) const HITS_MAX: usize = 2;
 
 /// What was asked: surrogate of the app, key of the name, fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,19 @@ pub(super) struct Name {
 pub(super) struct Named {
     /// All candidates.
     pub(super) hits: Arc<[AccountHit]>,
-    /// Whether somebody had the name before.
+    /// Surrogates of the users, 0 where there are fewer.
+    pub(super) users: [i64; HITS_MAX],
+    /// Whether somebody had the name before. Of a name whose past is forgotten that may still be told.
     pub(super) has_past: bool,
+}
+
+impl Named {
+    /// Of candidates in the order of their surrogates; `None`: there are more than are remembered.
+    pub(super) fn new(hits: &Arc<[AccountHit]>, surrogates: &[i64], has_past: bool) -> Option<Self> {
+        let mut users = [0; HITS_MAX];
+        users.get_mut(..surrogates.len())?.copy_from_slice(surrogates);
+        Some(Self { hits: Arc::clone(hits), users, has_past })
+    }
 }
 
 #[derive(Debug)]
@@ -73,7 +86,7 @@ const SHARD_MARKS: usize = MARKS / SHARDS;
 struct Shard {
     /// Sets of [`WAYS`], each with the latest first; nothing until something is remembered.
     slots: Vec<Option<Slot>>,
-    /// 16 bits of a name and revision each; nothing until they are needed.
+    /// 16 bits of a name each; nothing until they are needed.
     marks: Vec<u16>,
 }
 
@@ -103,72 +116,90 @@ struct Place {
 }
 
 impl Place {
-    fn of(name: Name, revision: Revision) -> Self {
+    fn of(name: Name) -> Self {
         // The key is evenly spread itself; the same name in several apps must not share a set.
         let mixed = name.key.cast_unsigned() ^ name.app.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         #[expect(clippy::cast_possible_truncation, reason = "some bits of a hash")]
         let (low, high) = (mixed as usize, (mixed >> 32) as usize);
         let (shard, set) = (low % SHARDS, low / SHARDS % SETS);
-        // Of another revision it is another name: what was remembered then is of no use.
         let mark = ((low / SHARDS / SETS) ^ high) % SHARD_MARKS;
-        #[expect(clippy::cast_possible_truncation, reason = "some bits of a hash")]
-        let bits = ((mixed >> 48) ^ revision.0) as u16 | 1;
+        let bits = (mixed >> 48) as u16 | 1;
         Self { shard, first: set * WAYS, mark, bits }
     }
 }
 
 /// What the connections of a store remember.
 #[derive(Debug)]
-pub(super) struct Names([Mutex<Shard>; SHARDS]);
+pub(super) struct Names {
+    shards: [Mutex<Shard>; SHARDS],
+    touched: LastTouched,
+}
 
 impl Default for Names {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
+        Self { shards: std::array::from_fn(|_| Mutex::default()), touched: LastTouched::default() }
     }
 }
 
 impl Names {
     fn shard(&self, place: Place) -> Option<MutexGuard<'_, Shard>> {
         // Nothing panics while it is held.
-        Some(self.0.get(place.shard)?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.shards.get(place.shard)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the name led to at this revision.
+    /// Notes what a transaction changes, before it is committed.
+    pub(super) fn note(&self, touched: &mut Touched, revision: Revision) {
+        self.touched.note(touched, revision);
+    }
+
+    /// What the name leads to at this revision, of which the caller holds a snapshot.
     pub(super) fn get(&self, name: Name, revision: Revision) -> Option<Named> {
-        let place = Place::of(name, revision);
+        let place = Place::of(name);
         let mut shard = self.shard(place)?;
         let set = shard.set(place);
-        let is_it = |slot: &Option<Slot>| matches!(slot, Some(slot) if slot.name == name && slot.revision == revision);
-        let found = set.iter().position(is_it)?;
+        let found = set.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.name == name))?;
         set[..=found].rotate_right(1);
-        set.first()?.as_ref().map(|slot| slot.named.clone())
+        let (named, read_at) = set.first()?.as_ref().map(|slot| (slot.named.clone(), slot.revision))?;
+        drop(shard);
+        (read_at == revision || self.is_good(name, &named, read_at.min(revision))).then_some(named)
     }
 
-    /// Remembers what the name leads to at this revision, unless it is too much, or others of this revision would have to give
+    /// Whether what was remembered holds for all revisions from this one up to the newest.
+    fn is_good(&self, name: Name, named: &Named, since: Revision) -> bool {
+        self.touched.is_untouched(since, name.key, &named.users[..named.hits.len().min(HITS_MAX)])
+    }
+
+    /// Remembers what the name leads to at this revision, unless it is too much, or others that are still good would have to give
     /// way to a name that was not asked for lately.
-    pub(super) fn put(&self, name: Name, revision: Revision, named: &Named) {
+    pub(super) fn put(&self, name: Name, revision: Revision, named: Named) {
         let text: usize = named.hits.iter().map(text_bytes).sum();
-        if named.hits.len() > HITS_MAX || text > TEXT_BYTES_MAX {
+        // A commit may have come in between.
+        if text > TEXT_BYTES_MAX || !self.is_good(name, &named, revision) {
             return;
         }
-        let place = Place::of(name, revision);
+        let place = Place::of(name);
         let Some(mut shard) = self.shard(place) else { return };
         if shard.slots.is_empty() {
             shard.slots.resize_with(SETS * WAYS, || None);
         }
-        let is_old = |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| slot.revision < revision);
+        let is_same = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.name == name);
         let is_newer = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.revision > revision);
-        // The last that is of no use any more, or else the one that was asked for longest ago. What an answer of an earlier state
-        // has read is of no use to those of a later one.
+        let is_bad =
+            |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| !self.is_good(slot.name, &slot.named, slot.revision));
+        // Its own place, the last that is of no use any more, or else the one that was asked for longest ago. What an answer of an
+        // earlier state has read is of no use to those of a later one.
         let set = shard.set(place);
-        let gives_way = match set.iter().rposition(is_old) {
-            Some(old) => old,
-            None if set.iter().any(is_newer) => return,
-            None if shard.mark(place) => WAYS - 1,
-            None => return,
+        let gives_way = match set.iter().position(is_same) {
+            Some(same) if set.get(same).is_some_and(is_newer) => return,
+            Some(same) => same,
+            None => match set.iter().rposition(is_bad) {
+                Some(bad) => bad,
+                None if shard.mark(place) => WAYS - 1,
+                None => return,
+            },
         };
         let set = shard.set(place);
-        let slot = Slot { name, revision, named: named.clone() };
+        let slot = Slot { name, revision, named };
         // What gives way is dropped once the lock is not held any more.
         let _former = set.get_mut(gives_way).and_then(|former| former.replace(slot));
         if let Some(set) = set.get_mut(..=gives_way) {
@@ -204,6 +235,11 @@ mod tests {
         Name { app: 1, key, of: AskedOf::Accounts }
     }
 
+    /// The number in an id.
+    fn surrogate(id: &str) -> i64 {
+        id.trim_start_matches("00u").parse().unwrap_or(1_000)
+    }
+
     fn named(id: &str, first_name: &str) -> Named {
         let user = User {
             id: UserId::new(id).unwrap(),
@@ -218,7 +254,8 @@ mod tests {
             last_updated: None,
             status_changed: None,
         };
-        Named { hits: [AccountHit { user: Some(user), app_user: None }].into(), has_past: false }
+        let hits = [AccountHit { user: Some(user), app_user: None }].into();
+        Named::new(&hits, &[surrogate(id)], false).unwrap()
     }
 
     fn found(names: &Names, name: Name, revision: u64) -> Option<String> {
@@ -231,11 +268,19 @@ mod tests {
         name(i64::try_from(n * SLOTS).unwrap())
     }
 
+    /// A commit that changes the user with this number, and who has this name.
+    fn commit(names: &Names, revision: u64, user: Option<i64>, key: Option<i64>) {
+        let mut touched = Touched::default();
+        user.into_iter().for_each(|user| touched.user(user));
+        key.into_iter().for_each(|key| touched.key(key));
+        names.note(&mut touched, Revision(revision));
+    }
+
     #[test]
-    fn only_the_very_question_at_the_very_revision_is_answered() {
+    fn only_the_very_question_is_answered() {
         let names = Names::default();
         assert_eq!(found(&names, name(7), 5), None, "nothing is remembered yet");
-        names.put(name(7), Revision(5), &named("00u1", ""));
+        names.put(name(7), Revision(5), named("00u1", ""));
         assert_eq!(found(&names, name(7), 5).as_deref(), Some("00u1"));
         let others = [
             Name { app: 2, ..name(7) },
@@ -246,44 +291,67 @@ mod tests {
         for other in others {
             assert_eq!(found(&names, other, 5), None, "{other:?}");
         }
-        assert_eq!(found(&names, name(7), 6), None, "it may have changed");
-        names.put(name(7), Revision(6), &named("00u2", ""));
-        assert_eq!(found(&names, name(7), 6).as_deref(), Some("00u2"));
-        assert_eq!(found(&names, name(7), 5).as_deref(), Some("00u1"), "that is what it was then");
+    }
+
+    #[test]
+    fn what_a_revision_has_touched_is_read_again() {
+        // The user and the name that the commit of revision 6 touches; what is found at 4, 5, 6 and 7, remembered at 5.
+        let cases = [
+            (None, None, [true, true, true, true]),
+            (Some(2), Some(8), [true, true, true, true]),
+            (Some(1), None, [false, true, false, false]),
+            (None, Some(7), [false, true, false, false]),
+        ];
+        for (user, key, expected) in cases {
+            let names = Names::default();
+            names.put(name(7), Revision(5), named("00u1", ""));
+            commit(&names, 6, user, key);
+            let all = [4, 5, 6, 7].map(|revision| found(&names, name(7), revision).is_some());
+            assert_eq!(all, expected, "{user:?} {key:?}");
+            // What is read of the state before meanwhile is not taken for the newest, and what is read of that is.
+            names.put(name(7), Revision(5), named("00u1", ""));
+            assert_eq!(found(&names, name(7), 6).is_some(), expected[2]);
+            let of_now = named("00u1", "now");
+            names.put(name(7), Revision(6), of_now.clone());
+            names.put(name(7), Revision(5), named("00u1", ""));
+            let found = names.get(name(7), Revision(7)).unwrap();
+            assert_eq!(found.hits, of_now.hits);
+            // Before, it was something else, if anything was touched.
+            assert_eq!(names.get(name(7), Revision(5)).is_some(), expected[2]);
+        }
     }
 
     #[test]
     fn who_was_asked_for_longest_ago_gives_way() {
         let names = Names::default();
         for n in 0..WAYS {
-            names.put(of_one_set(n), Revision(1), &named(&format!("00u{n}"), ""));
+            names.put(of_one_set(n), Revision(1), named(&format!("00u{n}"), ""));
         }
         assert_eq!(found(&names, of_one_set(0), 1).as_deref(), Some("00u0"));
         let left = |last: usize| (0..=last).map(|n| found(&names, of_one_set(n), 1).is_some()).collect::<Vec<_>>();
         // Once is not enough to be remembered in the place of another.
-        names.put(of_one_set(WAYS), Revision(1), &named("00ux", ""));
+        names.put(of_one_set(WAYS), Revision(1), named("00ux", ""));
         assert_eq!(left(WAYS), [true, true, true, true, false]);
         assert_eq!(found(&names, of_one_set(0), 1).as_deref(), Some("00u0"));
-        names.put(of_one_set(WAYS), Revision(1), &named("00ux", ""));
+        names.put(of_one_set(WAYS), Revision(1), named("00ux", ""));
         assert_eq!(left(WAYS), [true, false, true, true, true]);
-        let slots: usize = names.0.iter().map(|shard| shard.lock().unwrap().slots.len()).sum();
+        let slots: usize = names.shards.iter().map(|shard| shard.lock().unwrap().slots.len()).sum();
         assert_eq!(slots, SETS * WAYS, "only the part that was needed");
     }
 
     #[test]
-    fn what_is_of_another_revision_gives_way_at_once() {
+    fn what_is_of_no_use_any_more_gives_way_at_once() {
         let names = Names::default();
-        (0..WAYS).for_each(|n| names.put(of_one_set(n), Revision(1), &named("00u1", "")));
-        for n in WAYS..2 * WAYS {
-            names.put(of_one_set(n), Revision(2), &named("00u2", ""));
-            assert_eq!(found(&names, of_one_set(n), 2).as_deref(), Some("00u2"));
-        }
-        // What is read of an earlier state meanwhile does not come in between.
-        names.put(of_one_set(0), Revision(1), &named("00u1", ""));
-        names.put(of_one_set(0), Revision(1), &named("00u1", ""));
-        let of_both =
-            |revision: u64| (0..2 * WAYS).filter(|n| found(&names, of_one_set(*n), revision).is_some()).count();
-        assert_eq!((of_both(1), of_both(2)), (0, WAYS));
+        (0..WAYS).for_each(|n| names.put(of_one_set(n), Revision(1), named(&format!("00u{n}"), "")));
+        commit(&names, 2, Some(1), None);
+        names.put(of_one_set(WAYS), Revision(2), named("00u9", ""));
+        assert_eq!(found(&names, of_one_set(WAYS), 2).as_deref(), Some("00u9"));
+        let left = (0..WAYS).map(|n| found(&names, of_one_set(n), 2).is_some()).collect::<Vec<_>>();
+        assert_eq!(left, [true, false, true, true]);
+        // What was read of a state that is over does not come in its place.
+        commit(&names, 3, Some(9), None);
+        names.put(of_one_set(WAYS + 1), Revision(2), named("00u9", ""));
+        assert_eq!(found(&names, of_one_set(WAYS + 1), 2), None);
     }
 
     #[test]
@@ -293,7 +361,7 @@ mod tests {
         let ask = |names: &Names, key: i64| {
             let is_known = names.get(name(key), Revision(1)).is_some();
             if !is_known {
-                names.put(name(key), Revision(1), &named("00u1", ""));
+                names.put(name(key), Revision(1), named("00u1", ""));
             }
             is_known
         };
@@ -318,18 +386,17 @@ mod tests {
     fn the_whole_table_is_used() {
         let names = Names::default();
         let sets = i64::try_from(SLOTS / WAYS).unwrap();
-        (0..sets).for_each(|key| names.put(name(key), Revision(1), &named("00u1", "")));
+        (0..sets).for_each(|key| names.put(name(key), Revision(1), named("00u1", "")));
         assert!((0..sets).all(|key| names.get(name(key), Revision(1)).is_some()));
-        assert!(names.0.iter().all(|shard| shard.lock().unwrap().slots.len() == SETS * WAYS));
+        assert!(names.shards.iter().all(|shard| shard.lock().unwrap().slots.len() == SETS * WAYS));
     }
 
     #[test]
     fn what_is_too_much_is_not_remembered() {
         let names = Names::default();
-        names.put(name(1), Revision(1), &named("00u1", &"x".repeat(TEXT_BYTES_MAX)));
+        names.put(name(1), Revision(1), named("00u1", &"x".repeat(TEXT_BYTES_MAX)));
         assert_eq!(found(&names, name(1), 1), None);
         let hits: Vec<AccountHit> = (0..=HITS_MAX).flat_map(|_| named("00u1", "").hits.to_vec()).collect();
-        names.put(name(1), Revision(1), &Named { hits: hits.into(), has_past: false });
-        assert_eq!(found(&names, name(1), 1), None);
+        assert!(Named::new(&hits.into(), &[1; HITS_MAX + 1], false).is_none());
     }
 }

@@ -23,7 +23,9 @@ use rusqlite::Connection;
 use super::memo::Memo;
 use super::named::Names;
 use super::snapshot::Snapshot;
+use super::touched::Touched;
 use super::{StoreError, files};
+use crate::core::ids::Revision;
 
 /// Idle connections that are kept. More may be open at peaks; each costs up to 8 MiB of cache.
 const IDLE_CONNECTIONS_MAX: usize = 4;
@@ -101,6 +103,13 @@ impl Pool {
         let may_keep = is_newest && !self.is_writing.load(Ordering::Acquire);
         if idle.len() < IDLE_CONNECTIONS_MAX && (may_keep || pooled.end().is_ok()) {
             idle.push(pooled);
+        }
+    }
+
+    /// Before the writer commits: what changes with this revision.
+    pub(super) fn note(&self, touched: &mut Touched, revision: Revision) {
+        if let Some(names) = &self.names {
+            names.note(touched, revision);
         }
     }
 

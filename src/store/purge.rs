@@ -111,8 +111,8 @@ fn carry_out(
     let revision = Revision(meta.revision.0 + 1);
     let before = meta.clone();
     let mut rows = std::mem::take(&mut meta.rows);
-    let Memory { ids, guard, sieve, credential, brake, object_gaps } = memory;
-    let mut apply = apply_for(sql, (ids, guard, object_gaps), revision, (newest, now), &mut rows);
+    let Memory { ids, guard, sieve, credential, brake, object_gaps, touched } = memory;
+    let mut apply = apply_for(sql, (ids, guard, object_gaps, touched), revision, (newest, now), &mut rows);
     if change.purges_apps {
         let scopes = remove_apps(&mut apply, filter)?;
         overrides::forget_of_unknown_apps(&mut apply)?;

@@ -490,6 +490,8 @@ impl Worker {
         // Before anybody can see the rows: no answer from them may overlook a gap. If the transaction fails, answers are
         // partial without need, of a store that cannot be written any more.
         publish(&self.coverage, done.iter().flat_map(|(outcome, _)| outcome.openings()).collect());
+        // So does nobody take for known what it changes.
+        self.pool.note(&mut self.memory.touched, self.meta.revision);
         self.pool.begin_write();
         transaction.commit()?;
         self.pool.has_committed();

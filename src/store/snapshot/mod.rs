@@ -56,6 +56,14 @@ pub struct PageOf<T> {
     pub next: Option<i64>,
 }
 
+/// Candidates as they were read.
+struct Read {
+    hits: Vec<AccountHit>,
+    /// Their surrogates.
+    users: Vec<i64>,
+    has_past: bool,
+}
+
 /// A user who may be meant by a name in an app; the resolution verifies the raw values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountHit {
@@ -315,30 +323,47 @@ impl<'a> Snapshot<'a> {
         let name = Name { app: app_n, key: key.to_stored(), of };
         let revision = self.revision();
         let known = self.memo.names.as_ref().and_then(|names| names.get(name, revision));
-        if let Some(Named { hits, has_past }) = known.filter(|named| named.hits.len() <= limit) {
+        if let Some(Named { hits, has_past, .. }) = known.filter(|named| named.hits.len() <= limit) {
+            #[cfg(debug_assertions)]
+            self.check_remembered((app, app_n), (key, of), (&hits, has_past))?;
             self.past.set(Some((app_n, key, has_past)));
             return Ok(hits);
         }
-        let (hits, has_past) = self.read_candidates((app, app_n), key, of, limit)?;
+        let Read { hits, users, has_past } = self.read_candidates((app, app_n), key, of, limit)?;
         self.past.set(Some((app_n, key, has_past)));
-        let named = Named { hits: hits.into(), has_past };
+        let hits = Arc::from(hits);
         // If there may be more than were asked for, they are not all.
         if let Some(names) = &self.memo.names
-            && named.hits.len() < limit
+            && users.len() < limit
+            && let Some(named) = Named::new(&hits, &users, has_past)
         {
-            names.put(name, revision, &named);
+            names.put(name, revision, named);
         }
-        Ok(named.hits)
+        Ok(hits)
     }
 
-    /// Candidates, and whether the name has a past.
+    /// Panics where what is remembered is not what is stored: so every test that looks anybody up tests this, too.
+    #[cfg(debug_assertions)]
+    fn check_remembered(
+        &self,
+        (app, app_n): (&AppId, i64),
+        (key, of): (LookupKey, AskedOf),
+        (hits, has_past): (&[AccountHit], bool),
+    ) -> Result<(), StoreError> {
+        let stored = self.read_candidates((app, app_n), key, of, hits.len() + 1)?;
+        assert_eq!(hits, stored.hits, "of app {app} at revision {:?}", self.revision());
+        assert!(has_past || !stored.has_past, "the name {key:?} of app {app} has a past");
+        Ok(())
+    }
+
+    /// Candidates in the order of their surrogates, and whether the name has a past.
     fn read_candidates(
         &self,
         (app, app_n): (&AppId, i64),
         key: LookupKey,
         of: AskedOf,
         limit: usize,
-    ) -> Result<(Vec<AccountHit>, bool), StoreError> {
+    ) -> Result<Read, StoreError> {
         // Point reads of clustered keys; `UNION` would sort in a temporary table each time. Whether the name has a past is
         // asked in passing: hardly any has.
         let sql = match of {
@@ -361,8 +386,8 @@ impl<'a> Snapshot<'a> {
         users.retain(|user| *user != PAST);
         users.dedup();
         users.truncate(limit);
-        let hits: Result<_, StoreError> = users.into_iter().map(|user| self.account_hit((app, app_n), user)).collect();
-        Ok((hits?, has_past))
+        let hits: Result<_, StoreError> = users.iter().map(|user| self.account_hit((app, app_n), *user)).collect();
+        Ok(Read { hits: hits?, users, has_past })
     }
 
     /// A user and the account in an app, by surrogates.
