@@ -250,8 +250,21 @@ impl PendingRead {
         }
         let again_at = self.again_at.take()?;
         self.due_at = again_at;
+        // What was said of its end is settled, one way or the other.
+        self.announced = false;
         self.attempts = 0;
         Some(self)
+    }
+
+    /// The debt as its debtor knows it, over what is stored: of hints that the debtor has not heard of neither the request number
+    /// is lost, nor that what they are about is gone.
+    pub fn over(self, stored: Option<&Self>) -> Self {
+        match stored {
+            Some(stored) => {
+                Self { since: self.since.max(stored.since), announced: self.announced || stored.announced, ..self }
+            }
+            None => self,
+        }
     }
 
     /// Whether the next moment is likely to settle it: it is about to be read and no answer is known, or it was not found a
@@ -270,9 +283,9 @@ impl PendingRead {
         self.due_at = due_at;
     }
 
-    /// It was found: what was said of its end does not hold.
-    pub fn found(&mut self) {
-        self.announced = false;
+    /// It was found by a request with this number: what was said of its end before does not hold.
+    pub fn found(&mut self, by: RequestNumber) {
+        self.announced &= by <= self.since;
         self.absent_since = None;
     }
 
@@ -306,6 +319,27 @@ mod tests {
 
     fn debt(when: When) -> PendingRead {
         PendingRead::new(Target::UsersDelta, when, "test", RequestNumber(5), at(0), PATIENCE)
+    }
+
+    #[test]
+    fn later_hints_are_kept_over_what_the_debtor_knows() {
+        let told =
+            |since: u64, announced: bool| PendingRead { since: RequestNumber(since), announced, ..debt(When::Now) };
+        // Known, stored, and what is stored then.
+        let cases = [
+            ((5, false), None, (5, false)),
+            ((5, true), None, (5, true)),
+            // The debtor has not heard of it: had it been found, that would have been paid.
+            ((5, false), Some((5, true)), (5, true)),
+            ((6, false), Some((5, true)), (6, true)),
+            ((5, false), Some((6, true)), (6, true)),
+            ((5, true), Some((6, false)), (6, true)),
+            ((5, false), Some((6, false)), (6, false)),
+        ];
+        for (known, stored, expected) in cases {
+            let merged = told(known.0, known.1).over(stored.map(|(since, announced)| told(since, announced)).as_ref());
+            assert_eq!((merged.since.0, merged.announced), expected, "{known:?} over {stored:?}");
+        }
     }
 
     #[test]

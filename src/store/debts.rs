@@ -92,10 +92,9 @@ impl Debts<'_> {
         Ok(false)
     }
 
-    /// Takes a debt as it is now; a later `since` that is stored stays.
+    /// Takes a debt as it is now; of later hints that are stored nothing is lost.
     pub(super) fn merge(&self, debt: &PendingRead) -> Result<(), StoreError> {
-        let since = self.stored(&debt.target)?.map_or(debt.since, |stored| stored.since.max(debt.since));
-        self.put(&PendingRead { since, ..debt.clone() })
+        self.put(&debt.clone().over(self.stored(&debt.target)?.as_ref()))
     }
 
     /// A read has answered a debt, if there is one and the read was sent late enough.

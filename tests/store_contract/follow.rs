@@ -83,8 +83,12 @@ impl Model {
     /// The debts that a batch brings.
     pub(crate) fn take_debts(&mut self, batch: &Batch) {
         for debt in &batch.pending {
-            let since = self.pending.get(&debt.target).map_or(debt.since, |stored| stored.since.max(debt.since));
-            self.pending.insert(debt.target.clone(), PendingRead { since, ..debt.clone() });
+            let mut debt = debt.clone();
+            if let Some(stored) = self.pending.get(&debt.target) {
+                debt.announced |= stored.announced;
+                debt.since = debt.since.max(stored.since);
+            }
+            self.pending.insert(debt.target.clone(), debt);
         }
     }
 

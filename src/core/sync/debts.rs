@@ -207,10 +207,10 @@ impl Debts {
         users.count() as u64
     }
 
-    /// It was found: whatever was said of its end does not hold.
-    pub(super) fn found(&mut self, target: &Target) {
+    /// It was found by a request with this number: whatever was said of its end before does not hold.
+    pub(super) fn found(&mut self, target: &Target, by: RequestNumber) {
         if self.all.get(target).is_some_and(|debt| debt.read.announced || debt.read.absent_since.is_some()) {
-            self.change(target, PendingRead::found);
+            self.change(target, |read| read.found(by));
         }
     }
 

@@ -319,7 +319,7 @@ impl SyncState {
         if was_missed && let Some(object @ (Scope::User(_) | Scope::Group(_))) = Scope::of_object(key) {
             self.read_again(object, batch);
         }
-        self.debts.found(target);
+        self.debts.found(target, batch.at);
     }
 
     /// A read did not find the assignment of a group: it has ended, or the group is hidden. Returns whether that is settled;

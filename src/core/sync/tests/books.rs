@@ -204,8 +204,8 @@ impl Books {
         self.owed.clear();
         self.gone.clear();
         for debt in &batch.pending {
-            let since = self.pending.get(&debt.target).map_or(debt.since, |stored| stored.since.max(debt.since));
-            self.pending.insert(debt.target.clone(), PendingRead { since, ..debt.clone() });
+            let merged = debt.clone().over(self.pending.get(&debt.target));
+            self.pending.insert(debt.target.clone(), merged);
         }
         let mut forgotten = BTreeSet::new();
         for group in &batch.forgettable {
