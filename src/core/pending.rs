@@ -250,8 +250,6 @@ impl PendingRead {
         }
         let again_at = self.again_at.take()?;
         self.due_at = again_at;
-        // What was said of its end is settled, one way or the other.
-        self.announced = false;
         self.attempts = 0;
         Some(self)
     }
@@ -283,9 +281,9 @@ impl PendingRead {
         self.due_at = due_at;
     }
 
-    /// It was found by a request with this number: what was said of its end before does not hold.
-    pub fn found(&mut self, by: RequestNumber) {
-        self.announced &= by <= self.since;
+    /// It was found: what was said of its end does not hold.
+    pub fn found(&mut self) {
+        self.announced = false;
         self.absent_since = None;
     }
 
@@ -329,7 +327,7 @@ mod tests {
         let cases = [
             ((5, false), None, (5, false)),
             ((5, true), None, (5, true)),
-            // The debtor has not heard of it: had it been found, that would have been paid.
+            // The debtor has not heard of it; of what was found the rows themselves tell.
             ((5, false), Some((5, true)), (5, true)),
             ((6, false), Some((5, true)), (6, true)),
             ((5, false), Some((6, true)), (6, true)),

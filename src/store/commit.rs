@@ -128,6 +128,9 @@ pub(super) fn commit(
     for debt in &batch.pending {
         debts.merge(debt)?;
     }
+    for target in &batch.found {
+        debts.found(target)?;
+    }
     let Memory { ids, guard, sieve, credential, brake, object_gaps, touched } = memory;
     let revision = Revision(meta.revision.0 + 1);
     let seen = (batch.at, batch.now);

@@ -92,9 +92,17 @@ impl Debts<'_> {
         Ok(false)
     }
 
-    /// Takes a debt as it is now; of later hints that are stored nothing is lost.
+    /// Takes a debt as it is now; of hints that are stored and that its debtor has not heard of nothing is lost.
     pub(super) fn merge(&self, debt: &PendingRead) -> Result<(), StoreError> {
         self.put(&debt.clone().over(self.stored(&debt.target)?.as_ref()))
+    }
+
+    /// What a debt is about was found.
+    pub(super) fn found(&self, target: &Target) -> Result<(), StoreError> {
+        let Some(stored) = self.stored(target)? else { return Ok(()) };
+        let mut found = stored.clone();
+        found.found();
+        if found == stored { Ok(()) } else { self.put(&found) }
     }
 
     /// A read has answered a debt, if there is one and the read was sent late enough.

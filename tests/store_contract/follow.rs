@@ -90,6 +90,11 @@ impl Model {
             }
             self.pending.insert(debt.target.clone(), debt);
         }
+        for target in &batch.found {
+            if let Some(debt) = self.pending.get_mut(target) {
+                (debt.announced, debt.absent_since) = (false, None);
+            }
+        }
     }
 
     /// The debts that a batch pays.

@@ -312,15 +312,16 @@ fn debts_are_merged_and_paid_by_later_reads() {
     check(vec![], Some(11), std::slice::from_ref(&again));
     check(vec![], Some(12), &[]);
     check(vec![], Some(13), &[]);
-    // That it is about an end stays known until it is paid, whoever has not heard of it.
+    // That it is about an end stays known until it is paid or found, whoever has not heard of it.
     let ended = PendingRead { announced: true, ..debt(target(), 15, Some(70)) };
     check(vec![ended.clone()], None, std::slice::from_ref(&ended));
     check(vec![debt(target(), 15, Some(70))], None, std::slice::from_ref(&ended));
     let later = PendingRead { since: RequestNumber(16), ..ended };
     check(vec![debt(target(), 16, Some(70))], None, std::slice::from_ref(&later));
     check(vec![], Some(16), std::slice::from_ref(&later));
-    let left = PendingRead { due_at: time(70), attempts: 0, ..debt(target(), 16, None) };
-    check(vec![], Some(17), std::slice::from_ref(&left));
+    put(&store, Batch { found: vec![target()], ..batch(16, Vec::new()) });
+    let pending = || store.reader.read(|snapshot| snapshot.pending_reads()).unwrap();
+    assert_eq!(pending(), [debt(target(), 16, Some(70))]);
     check(vec![debt(target(), 20, None)], Some(21), &[]); // Debts first, then what they are paid with.
     assert_eq!(store.reader.read(|snapshot| snapshot.pending_count()).unwrap(), 0);
 }

@@ -207,11 +207,13 @@ impl Debts {
         users.count() as u64
     }
 
-    /// It was found by a request with this number: whatever was said of its end before does not hold.
-    pub(super) fn found(&mut self, target: &Target, by: RequestNumber) {
-        if self.all.get(target).is_some_and(|debt| debt.read.announced || debt.read.absent_since.is_some()) {
-            self.change(target, |read| read.found(by));
+    /// It was found: whatever was said of its end does not hold. Returns whether anything was.
+    pub(super) fn found(&mut self, target: &Target) -> bool {
+        let is_ended = self.all.get(target).is_some_and(|debt| debt.read.announced || debt.read.absent_since.is_some());
+        if is_ended {
+            self.change(target, PendingRead::found);
         }
+        is_ended
     }
 
     /// A read by id did not find it; it is asked for again at `due_at`.

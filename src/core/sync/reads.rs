@@ -259,6 +259,10 @@ impl SyncState {
         batch.is_reread = true;
         let target = Target::of_object(key);
         let mut is_gone = false;
+        if matches!(seen, ByIdSeen::NotFound(_)) {
+            let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
+            batch.closed_gaps.extend(works.into_iter().flat_map(gaps_of_failed_reads));
+        }
         match seen {
             ByIdSeen::Found(row, _) if row.key() == *key => {
                 if let Key::AppGroup(app, _) = key {
@@ -286,8 +290,6 @@ impl SyncState {
                 }
             }
             ByIdSeen::NotFound(_) => {
-                let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
-                batch.closed_gaps.extend(works.into_iter().flat_map(gaps_of_failed_reads));
                 is_gone = match Scope::of_object(key) {
                     Some(object) => self.on_object_not_found(&object, at),
                     None => self.on_account_not_found(key, at, &mut batch),
@@ -319,7 +321,9 @@ impl SyncState {
         if was_missed && let Some(object @ (Scope::User(_) | Scope::Group(_))) = Scope::of_object(key) {
             self.read_again(object, batch);
         }
-        self.debts.found(target, batch.at);
+        if self.debts.found(target) {
+            batch.found.push(target.clone());
+        }
     }
 
     /// A read did not find the assignment of a group: it has ended, or the group is hidden. Returns whether that is settled;

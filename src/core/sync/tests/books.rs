@@ -207,6 +207,11 @@ impl Books {
             let merged = debt.clone().over(self.pending.get(&debt.target));
             self.pending.insert(debt.target.clone(), merged);
         }
+        for target in &batch.found {
+            if let Some(debt) = self.pending.get_mut(target) {
+                debt.found();
+            }
+        }
         let mut forgotten = BTreeSet::new();
         for group in &batch.forgettable {
             if self.group(group).is_none() {

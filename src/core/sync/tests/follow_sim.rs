@@ -8,14 +8,16 @@ use super::follower::{Chances, Follower, all_limits, calm_limits};
 use super::world::World;
 use crate::core::filter::{DomainFilter, DomainPattern};
 use crate::core::ids::Timestamp;
+use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
-use crate::core::sync::{FollowLimits, Limits, Members};
+use crate::core::sync::{FollowLimits, Input, Limits, Members};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 500;
 
-/// Seeds that failed once. 7886: the store announced the end of a group, and a batch of the time before took that back.
-const FAILED_ONCE: [u64; 1] = [7886];
+/// Seeds that failed once. 7886: the store announced the end of a group, and a batch of the time before took that back. 6904: the read
+/// of an assignment failed, and the gap stayed open after one that was answered, but found nothing.
+const FAILED_ONCE: [u64; 2] = [6904, 7886];
 
 /// Failures that are enough to look at.
 const FAILURES_MAX: usize = 20;
@@ -79,9 +81,21 @@ fn run(seed: u64) {
     }
     follower.world.emptied.clear();
     follower.world.concealed.clear();
+    calm_down(&mut follower);
+    // Who comes back after having been concealed does so without an event: what nobody had heard of before, or what has changed
+    // meanwhile, only the next crawl shows.
+    if follower.has_concealed {
+        follower.step(Input::Asked(Target::Everything));
+        calm_down(&mut follower);
+    }
+    follower.check_quiet();
+}
+
+/// Lets happen what happens by itself, until there is nothing more.
+fn calm_down(follower: &mut Follower) {
     for _ in 0..ACTS_MAX {
         if follower.is_quiet() {
-            return follower.check_quiet();
+            return;
         }
         follower.act(Chances::default());
     }

@@ -79,6 +79,8 @@ pub(super) struct Follower {
     keeps_batches: bool,
     /// Whether everything that happens is printed.
     pub(super) is_told: bool,
+    /// Whether anything was ever concealed.
+    pub(super) has_concealed: bool,
 }
 
 /// Limits under which little happens by itself.
@@ -123,6 +125,7 @@ impl Follower {
             counted: None,
             keeps_batches: true,
             is_told: false,
+            has_concealed: false,
         }
     }
 
@@ -469,6 +472,17 @@ impl Follower {
     }
 
     fn mishap(&mut self) {
+        let before = (self.world.emptied.clone(), self.world.concealed.clone());
+        self.any_mishap();
+        let now = (&self.world.emptied, &self.world.concealed);
+        if (&before.0, &before.1) != now {
+            let text = format!("mishap: emptied {:?}, concealed {:?}", now.0, now.1);
+            self.tell(|| text);
+        }
+        self.has_concealed |= !self.world.concealed.is_empty();
+    }
+
+    fn any_mishap(&mut self) {
         match self.random.u8(0..8) {
             0 => self.world.generation += 1,
             1 => self.world.emptied.clear(),
