@@ -53,6 +53,9 @@ use crate::server::Served;
 /// As long as an answer of `ResolveAccount`.
 const BUSY_ANSWER_BYTES: usize = 416;
 
+/// A commit a second, if so many are asked in one.
+const CALLS_PER_COMMIT: usize = 100;
+
 /// So many names are remembered for certain.
 const NAMES_AT_HAND: usize = 1_000;
 
@@ -441,6 +444,15 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
             times = [times, timed(few, resolve).await].concat();
         }
         tell("ResolveAccount, names at hand", times, "");
+        let mut times = Vec::new();
+        for number in 0..asked.len() / CALLS_PER_COMMIT {
+            // Somebody else, as in an org that changes all the time.
+            inside.rename(people.users - 1, &number.to_string()).await;
+            let place = number * CALLS_PER_COMMIT % few.len();
+            let asked = few.get(place..(place + CALLS_PER_COMMIT).min(few.len())).unwrap_or_default();
+            times = [times, timed(asked, resolve).await].concat();
+        }
+        tell("ResolveAccount, names at hand, a commit between each hundred", times, "");
     }
     if wanted("ExpandUser") {
         let expanded: Vec<_> = (0..calls).map(|_| draw.expand()).collect();

@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use okta_idmap::core::batch::Batch;
+use okta_idmap::core::model::{Row, User};
 use okta_idmap::core::normalize::lookup_key;
-use okta_idmap::engine::{OrgRuntime, OrgSettings};
+use okta_idmap::engine::{OrgRuntime, OrgSettings, clock};
 use okta_idmap::serve::{CredentialKind, OrgView, Orgs, SearchHandle, Services, StatusSource};
 use okta_idmap::store::{STORE_FILE, Writer};
 use okta_idmap_proto::v1::{self, app_selector};
@@ -23,8 +25,8 @@ use crate::people;
 /// Services over a store as the server opens it: only beside its own writer a reader remembers names and keeps its snapshots.
 pub(crate) struct Inside {
     pub(crate) services: Services,
-    /// Kept open; it has nothing to write.
-    _org: (OrgRuntime, Writer),
+    _org: OrgRuntime,
+    writer: Writer,
 }
 
 impl Inside {
@@ -35,7 +37,17 @@ impl Inside {
         let status = StatusSource::Direct(CredentialKind::ApiToken);
         let view = OrgView::new(&settings.name, reader, search, Arc::clone(&settings.policy), status).unwrap();
         let view = view.with_coverage_policy(settings.coverage);
-        Self { services: Services::new(Orgs::new(vec![view]), fill::now), _org: (org, writer) }
+        Self { services: Services::new(Orgs::new(vec![view]), fill::now), _org: org, writer }
+    }
+}
+
+impl Inside {
+    /// Commits another name of a user.
+    pub(crate) async fn rename(&self, user: u64, name: &str) {
+        let now = clock::now();
+        let row = Row::User(User { display_name: Some(name.into()), ..people::user(user, now) });
+        let batch = Batch { at: self.writer.first_request_number(), now, rows: vec![row], ..Batch::default() };
+        self.writer.commit(Box::new(batch)).await.unwrap().await.unwrap().unwrap();
     }
 }
 
