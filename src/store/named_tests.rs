@@ -20,7 +20,7 @@ const USERS: u64 = 12;
 const APPS: u64 = 2;
 const NAMES: u64 = 9;
 
-fn app_id(n: u64) -> AppId {
+pub(super) fn app_id(n: u64) -> AppId {
     AppId::new(&format!("0oa{n}")).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn name(n: u64) -> String {
     format!("name{n}")
 }
 
-fn app(n: u64, label: &str) -> Row {
+pub(super) fn app(n: u64, label: &str) -> Row {
     Row::App(App {
         id: app_id(n),
         name: "jira".into(),
@@ -50,7 +50,7 @@ fn app(n: u64, label: &str) -> Row {
     })
 }
 
-fn user(n: u64, login: &str, first_name: &str) -> Row {
+pub(super) fn user(n: u64, login: &str, first_name: &str) -> Row {
     Row::User(User {
         id: user_id(n),
         status: UserStatus::Active,
@@ -66,7 +66,7 @@ fn user(n: u64, login: &str, first_name: &str) -> Row {
     })
 }
 
-fn app_user(app: u64, user: u64, user_name: &str, via_group: Option<GroupId>) -> Row {
+pub(super) fn app_user(app: u64, user: u64, user_name: &str, via_group: Option<GroupId>) -> Row {
     Row::AppUser(AppUser {
         app: app_id(app),
         user: user_id(user),
@@ -74,7 +74,7 @@ fn app_user(app: u64, user: u64, user_name: &str, via_group: Option<GroupId>) ->
         external_id: None,
         email: None,
         status: AppUserStatus::Active,
-        scope: AssignmentScope::User,
+        scope: if via_group.is_some() { AssignmentScope::Group } else { AssignmentScope::User },
         sync_state: None,
         via_group,
         created: None,
@@ -83,11 +83,11 @@ fn app_user(app: u64, user: u64, user_name: &str, via_group: Option<GroupId>) ->
     })
 }
 
-fn group(n: u64) -> GroupId {
+pub(super) fn group(n: u64) -> GroupId {
     GroupId::new(&format!("00g{n}")).unwrap()
 }
 
-fn stored_group(n: u64) -> Row {
+pub(super) fn stored_group(n: u64) -> Row {
     Row::Group(Group {
         id: group(n),
         name: "Engineers".into(),

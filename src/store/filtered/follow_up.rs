@@ -18,7 +18,7 @@ use super::sieve::{Leavings, Sieve};
 use crate::core::batch::{Batch, Finished, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind};
 use crate::core::ids::{GroupId, RequestNumber, UserId};
-use crate::core::model::{Key, Kind, Row, Scope};
+use crate::core::model::{AssignmentScope, Key, Kind, Row, Scope};
 use crate::core::pending::{Target, When};
 use crate::core::reconcile::{Walked, verdict};
 
@@ -88,6 +88,9 @@ impl Sieve {
         }
         for (group, was_filtered) in &leavings.new_groups {
             lists.extend(lists_naming(sql, group, *was_filtered)?);
+            if was_filtered.is_some() {
+                lists.extend(lists_ahead_of_groups(books)?);
+            }
             forget_undecided(sql, Kind::Group, group.as_str())?;
         }
         let since = batch.members_since;
@@ -312,7 +315,12 @@ pub(super) fn lists_waiting_for(sql: &Connection, kind: Kind, id: &str) -> Resul
 fn lists_naming(sql: &Connection, group: &GroupId, was_filtered: Option<N>) -> Result<Vec<Scope>, StoreError> {
     let mut scopes = lists_waiting_for(sql, Kind::Group, group.as_str())?;
     let Some(n) = was_filtered.and_then(|n| u32::try_from(n).ok()) else { return Ok(scopes) };
-    let mut select = sql.prepare_cached("SELECT scope, rows FROM filtered_rows WHERE kind = ?1")?;
+    // Also pages of a walk that is not over: what follows them does not show the group again.
+    let mut select = sql.prepare_cached(
+        "SELECT scope, rows FROM filtered_rows WHERE kind = ?1
+         UNION ALL SELECT substr(scope, 10), seen FROM walk_seen
+         WHERE scope BETWEEN 'filtered app_groups(' AND 'filtered app_groups)'",
+    )?;
     let mut rows = select.query([kind_code(Kind::AppGroup)])?;
     while let Some(row) = rows.next()? {
         let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -323,6 +331,21 @@ fn lists_naming(sql: &Connection, group: &GroupId, was_filtered: Option<N>) -> R
         }
     }
     Ok(scopes)
+}
+
+/// Lists of accounts that name no group for what a group gave, where the crawl has begun them and still reads the groups of
+/// their app: what is assigned then is not followed up ([`Batch::lists_follow`]), as if the accounts came after it.
+fn lists_ahead_of_groups(books: &Books<'_, '_>) -> Result<Vec<Scope>, StoreError> {
+    let mut select = books.apply.sql.prepare_cached(
+        "SELECT i.id FROM apps a JOIN ids i ON i.n = a.n
+         JOIN scopes x ON x.scope = 'app_users(' || i.id || ')' AND x.crawl = ?1 AND x.state <> 'todo'
+         LEFT JOIN scopes g ON g.scope = 'app_groups(' || i.id || ')' AND g.crawl = ?1
+         WHERE coalesce(g.state, 'todo') IN ('todo', 'walking')
+         AND EXISTS (SELECT 1 FROM app_users WHERE app = a.n AND scope = ?2 AND via_group IS NULL)",
+    )?;
+    let apps =
+        select.query_map(params![as_i64(books.crawl.0), AssignmentScope::Group.as_str()], |row| app_id(row, 0))?;
+    Ok(apps.map(|app| app.map(Scope::AppUsers)).collect::<Result<_, _>>()?)
 }
 
 /// What the last walk of a scope has dropped.

@@ -19,6 +19,8 @@
 mod follow_up;
 mod hashes;
 mod sieve;
+#[cfg(test)]
+mod tests;
 
 use rusqlite::{Connection, OptionalExtension as _};
 

@@ -303,6 +303,7 @@ impl Books {
             self.crawl = id.0;
             self.is_crawling = true;
             self.crawl_began = Some(batch.now);
+            self.sieve.walked.clear();
             for book in self.scopes.values_mut().filter(|book| !book.is_held) {
                 book.seen.clear();
                 book.is_idle |= matches!(book.state, WalkState::Todo | WalkState::Walking(_));

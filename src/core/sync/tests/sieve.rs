@@ -8,7 +8,7 @@ use super::books::{Books, Put, Seen};
 use crate::core::batch::{Batch, WalkState, WalkUpdate};
 use crate::core::filter::{Filter, UserVerdict};
 use crate::core::ids::AppId;
-use crate::core::model::{AppStatus, AppUser, Key, Row, Scope};
+use crate::core::model::{AppStatus, AppUser, AssignmentScope, Key, Row, Scope};
 use crate::core::pending::{Target, When};
 
 /// Newly wanted users of one page that are followed up one by one.
@@ -22,10 +22,10 @@ pub(super) struct Sieve {
     pub(super) filtered: BTreeMap<Key, u64>,
     /// Users whose names are hidden.
     pub(super) quarantined: BTreeSet<Key>,
-    /// Filtered groups by the list of assignments that named them in its last walk.
+    /// Filtered users and groups by the list that named them in its last walk.
     assigned: BTreeMap<Scope, BTreeSet<Key>>,
     /// The same of a walk under way.
-    walked: BTreeMap<Scope, BTreeSet<Key>>,
+    pub(super) walked: BTreeMap<Scope, BTreeSet<Key>>,
     /// Rows that name a user or group whom nobody knows, and when they were last seen.
     undecided: BTreeMap<(Scope, Key), u64>,
     /// Lists that are read again once users are.
@@ -119,16 +119,16 @@ impl Books {
             return Sifted::Put(Put::Older);
         }
         if self.rows.contains_key(&key) {
-            let assigned: Vec<Scope> = self
-                .rows
-                .keys()
-                .filter(|row| matches!((row, &key), (Key::AppGroup(_, other), Key::Group(group)) if other == group))
-                .map(Key::scope)
-                .collect();
+            let names = |row: &&Key| match (row, &key) {
+                (Key::AppUser(_, other) | Key::GroupMember(_, other), Key::User(user)) => other == user,
+                (Key::AppGroup(_, other), Key::Group(group)) => other == group,
+                _ => false,
+            };
+            let naming: Vec<Scope> = self.rows.keys().filter(names).map(Key::scope).collect();
             if !self.remove_seen(&key, seen) {
                 return Sifted::Put(Put::Older);
             }
-            for scope in assigned {
+            for scope in naming {
                 self.sieve.assigned.entry(scope).or_default().insert(key.clone());
             }
             if let Key::Group(group) = &key {
@@ -205,6 +205,25 @@ impl Books {
         }
     }
 
+    /// Lists of accounts that name no group for what a group gave, where the crawl has begun them and still reads the groups of
+    /// their app: what is assigned then is not followed up, as if the accounts came after it.
+    fn lists_ahead_of_groups(&self) -> BTreeSet<Scope> {
+        let state =
+            |scope: &Scope| self.scopes.get(scope).filter(|book| book.crawl == self.crawl).map(|book| &book.state);
+        let is_ahead = |app: &AppId| {
+            let has_begun = state(&Scope::AppUsers(app.clone())).is_some_and(|state| *state != WalkState::Todo);
+            let groups = state(&Scope::AppGroups(app.clone()));
+            has_begun && groups.is_none_or(|state| matches!(state, WalkState::Todo | WalkState::Walking(_)))
+        };
+        let apps = self.rows.values().filter_map(|(_, row)| match row {
+            Row::AppUser(account) if account.scope == AssignmentScope::Group && account.via_group.is_none() => {
+                Some(&account.app)
+            }
+            _ => None,
+        });
+        apps.filter(|app| is_ahead(app)).cloned().map(Scope::AppUsers).collect()
+    }
+
     pub(super) fn follow_up(&mut self, batch: &Batch) {
         let is_listed = batch.walks.iter().any(|update| update.scope == Scope::Users);
         let (new_users, unknown) = (std::mem::take(&mut self.sieve.new_users), std::mem::take(&mut self.sieve.unknown));
@@ -228,10 +247,13 @@ impl Books {
             let waits = self.sieve.undecided.keys().filter(|(_, key)| *key == group);
             lists.extend(waits.map(|(scope, _)| scope.clone()));
             let named =
-                self.sieve.assigned.iter().filter(|(scope, keys)| {
+                self.sieve.assigned.iter().chain(&self.sieve.walked).filter(|(scope, keys)| {
                     was_filtered && matches!(scope, Scope::AppGroups(_)) && keys.contains(&group)
                 });
             lists.extend(named.map(|(scope, _)| scope.clone()));
+            if was_filtered {
+                lists.extend(self.lists_ahead_of_groups());
+            }
             self.sieve.undecided.retain(|(_, key), _| *key != group);
         }
         lists.extend(std::mem::take(&mut self.sieve.newly_assigned).into_iter().map(Scope::AppUsers));

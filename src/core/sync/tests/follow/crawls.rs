@@ -1,14 +1,16 @@
 //! Following, by table: crawls among debts, safety nets, walks of changes, restarts.
 
-use super::super::by_hand::{failed, name, other_app, small, small_with, the_app, the_group, user};
+use super::super::by_hand::{failed, name, other_app, small, small_with, small_world, the_app, the_group, user};
 use super::super::driver::NOW;
 use super::super::follower::{Chances, Follower, all_limits, calm_limits};
-use super::super::world::{of_app, of_user};
+use super::super::org::group_id;
+use super::super::world::{of_app, of_group, of_user};
 use crate::core::batch::{CrawlMark, Delta};
 use crate::core::coverage::GapKind;
 use crate::core::ids::AppId;
 use crate::core::model::{AppStatus, Row, Scope};
 use crate::core::pending::Target;
+use crate::core::reconcile::Brake;
 use crate::core::sync::{Call, CrawlEnd, FollowLimits, Input, LogState, PageSeen, ReadFailure};
 
 /// A crawl begins, and its lists are asked for.
@@ -158,6 +160,39 @@ fn an_app_that_comes_back_while_a_crawl_runs_is_read_again() {
     follower.run_until_quiet();
     assert_eq!(follower.stored(&Scope::AppUsers(the_app())).len(), 3);
     assert_eq!(follower.stored(&Scope::AppGroups(the_app())).len(), 1);
+}
+
+#[test]
+fn a_group_that_becomes_wanted_while_a_crawl_runs_is_assigned_and_named_by_its_accounts() {
+    #[track_caller]
+    fn check(page_rows: usize, first: &[&str]) {
+        let mut limits = all_limits();
+        limits.filter.groups.name_contains.insert("CIAM".to_owned());
+        let mut world = small_world();
+        world.page_rows = page_rows;
+        world.add_group_as(21, None);
+        world.assign(&the_app(), &group_id(21));
+        world.give(&the_app(), &user(4), Some(&the_group()));
+        let mut follower = Follower::new(world, limits, calm_limits(), Brake::default(), 7);
+        follower.start();
+        for wanted in first {
+            until_asked_for(&mut follower, wanted);
+            follower.reply(wanted);
+            follower.commit_all();
+        }
+        follower.world.groups.get_mut(&the_group()).unwrap().name = "CIAM".into();
+        follower.hear("group.profile.update", vec![of_group(&the_group())]);
+        follower.debounce();
+        follower.reply("read 00g020");
+        follower.run_until_quiet();
+    }
+    let (accounts, groups) = ("list app_users(0oa030)", "list app_groups(0oa030)");
+    check(100, &[accounts]);
+    check(100, &[groups]);
+    check(100, &[accounts, groups]);
+    // The walk of the groups is not over.
+    check(1, &[groups]);
+    check(4, &[accounts]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use super::super::follower::{Chances, Follower, all_limits, calm_limits};
 use super::super::org::group_id;
 use super::super::world::{of_app, of_group, of_user};
 use crate::core::coverage::GapKind;
-use crate::core::model::{Key, Scope};
+use crate::core::filter::{DomainFilter, DomainPattern};
+use crate::core::model::{AppStatus, Key, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
 
@@ -107,4 +108,26 @@ fn members_that_were_never_shown_are_doubted_whatever_the_log_says() {
     follower.world.hidden.clear();
     follower.run_until_quiet();
     assert!(!follower.books.gaps.contains(&gap));
+}
+
+#[test]
+fn an_account_in_an_inactive_app_comes_back_with_its_user() {
+    let mut limits = all_limits();
+    limits.filter.users = DomainFilter::new(DomainPattern::parse("a.test"));
+    let mut world = small_world();
+    for (id, user) in &mut world.users {
+        user.login = Some(format!("{id}@a.test").into());
+    }
+    // The list of the user's apps does not tell of it.
+    world.apps.get_mut(&other_app()).unwrap().status = AppStatus::Inactive;
+    world.shows_inactive_apps = false;
+    let mut follower = Follower::new(world, limits, calm_limits(), Brake::default(), 7);
+    follower.start();
+    follower.run_until_quiet();
+    for (login, accounts) in [("u@b.test", 0), ("u@a.test", 1)] {
+        follower.world.users.get_mut(&user(1)).unwrap().login = Some(login.into());
+        follower.hear("user.account.update_profile", vec![of_user(&user(1))]);
+        follower.run_until_quiet();
+        assert_eq!(follower.stored(&Scope::AppUsers(other_app())).len(), accounts, "{login}");
+    }
 }

@@ -1,0 +1,111 @@
+//! What is read again for somebody or something that was kept out and is wanted now.
+
+use super::super::named_tests::{app, app_id, app_user, group, stored_group, user};
+use super::super::{ChangeRetention, Store, StoreConfig};
+use crate::core::batch::{Batch, Listing, Position, WalkState, WalkUpdate};
+use crate::core::filter::{DomainFilter, DomainPattern, Filter};
+use crate::core::ids::{RequestNumber, Timestamp};
+use crate::core::model::{AppGroup, AppStatus, Row, Scope};
+use crate::core::reconcile::Brake;
+
+struct Opened {
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+impl Opened {
+    fn new(filter: Filter) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
+        let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Self { store: Store::open(config).unwrap(), runtime, _dir: dir }
+    }
+
+    /// Stores rows as somebody who follows has read them; returns what the store owes for that.
+    fn put(&self, at: u64, rows: Vec<Row>, walks: Vec<WalkUpdate>) -> Vec<String> {
+        let at = RequestNumber(at);
+        let lists_follow = walks.iter().any(|walk| matches!(walk.scope, Scope::AppGroups(_)));
+        let batch = Batch {
+            at,
+            rows,
+            is_reread: walks.is_empty(),
+            is_followed: true,
+            members_since: at,
+            lists_follow,
+            walks,
+            ..Batch::default()
+        };
+        let receipt = async { self.store.writer.commit(Box::new(batch)).await.unwrap().await };
+        let receipt = self.runtime.block_on(receipt).unwrap().unwrap();
+        receipt.owed.iter().map(|debt| debt.target.name()).collect()
+    }
+}
+
+fn todo(scope: Scope) -> WalkUpdate {
+    WalkUpdate { scope, state: WalkState::Todo }
+}
+
+fn walking(scope: Scope, from: u64) -> WalkUpdate {
+    let (from, began) = (RequestNumber(from), Timestamp::default());
+    let next = "https://x.example/?page=1".to_owned();
+    WalkUpdate {
+        scope,
+        state: WalkState::Walking(Position { next, page: 1, rows: 1, from, began, listing: Listing::Usual }),
+    }
+}
+
+fn finished(scope: Scope, from: u64) -> WalkUpdate {
+    let (from, began) = (RequestNumber(from), Timestamp::default());
+    WalkUpdate { scope, state: WalkState::Finished { from, began, known_empty: false, ended: Vec::new() } }
+}
+
+fn assigned() -> Row {
+    Row::AppGroup(AppGroup { app: app_id(1), group: group(1), priority: None, last_updated: None })
+}
+
+#[test]
+fn lists_that_have_left_a_group_out_in_this_crawl_are_read_again() {
+    #[track_caller]
+    fn check(accounts: Vec<WalkUpdate>, groups: Option<(Vec<Row>, WalkUpdate)>, owed: &[&str]) {
+        let mut filter = Filter::default();
+        filter.groups.name_contains.insert("wanted".to_owned());
+        let opened = Opened::new(filter);
+        opened.put(1, vec![app(1, "Jira"), user(1, "one", ""), stored_group(1)], Vec::new());
+        opened.put(2, vec![app_user(1, 1, "one", Some(group(1)))], accounts);
+        if let Some((rows, walk)) = groups {
+            opened.put(3, rows, vec![walk]);
+        }
+        let Row::Group(mut renamed) = stored_group(1) else { unreachable!() };
+        renamed.name = "wanted".into();
+        assert_eq!(opened.put(4, vec![Row::Group(renamed)], Vec::new()), owed);
+    }
+    let (users, groups) = (Scope::AppUsers(app_id(1)), Scope::AppGroups(app_id(1)));
+    let (users_read, groups_read) = (vec![finished(users.clone(), 2)], finished(groups.clone(), 3));
+    // The assignment is about to be read, and leads to no other read.
+    check(users_read.clone(), None, &["list(app_users(0oa1))"]);
+    check(users_read.clone(), Some((Vec::new(), todo(groups.clone()))), &["list(app_users(0oa1))"]);
+    check(vec![walking(users.clone(), 2)], None, &["list(app_users(0oa1))"]);
+    // It was on a page of a walk that goes on.
+    let both = ["list(app_users(0oa1))", "list(app_groups(0oa1))"];
+    check(users_read.clone(), Some((vec![assigned()], walking(groups, 3))), &both);
+    // It is read already: its list is read again, and then that of the accounts.
+    check(users_read.clone(), Some((vec![assigned()], groups_read.clone())), &["list(app_groups(0oa1))"]);
+    check(users_read, Some((Vec::new(), groups_read)), &[]);
+    // The accounts are still to be read.
+    check(vec![todo(users)], None, &[]);
+}
+
+#[test]
+fn accounts_in_inactive_apps_are_asked_for_when_their_user_is_back() {
+    let users = DomainFilter::new(DomainPattern::parse("a.test"));
+    let opened = Opened::new(Filter { users, ..Filter::default() });
+    let Row::App(mut inactive) = app(1, "Jira") else { unreachable!() };
+    inactive.status = AppStatus::Inactive;
+    opened.put(1, vec![Row::App(inactive), user(1, "one@a.test", "")], Vec::new());
+    opened.put(2, vec![app_user(1, 1, "one", None)], Vec::new());
+    assert_eq!(opened.put(3, vec![user(1, "one@b.test", "")], Vec::new()), Vec::<String>::new());
+    let owed = opened.put(4, vec![user(1, "one@a.test", "")], Vec::new());
+    assert_eq!(owed, ["app_user(0oa1,00u1)", "user_apps(00u1)", "user_groups(00u1)"]);
+}
