@@ -432,7 +432,7 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
             }
         };
         // What is asked for again is remembered: those who warm the caches are others.
-        let few = asked.get(..NAMES_AT_HAND).unwrap_or(&asked);
+        let few = asked.get(..NAMES_AT_HAND.min(asked.len() / 2)).unwrap_or_default();
         let _warm = timed(few, resolve).await;
         tell(
             "ResolveAccount",
@@ -445,7 +445,7 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
         }
         tell("ResolveAccount, names at hand", times, "");
         let mut times = Vec::new();
-        for number in 0..asked.len() / CALLS_PER_COMMIT {
+        for number in 0..(asked.len() / CALLS_PER_COMMIT).max(1) {
             // Somebody else, as in an org that changes all the time.
             inside.rename(people.users - 1, &number.to_string()).await;
             let place = number * CALLS_PER_COMMIT % few.len();

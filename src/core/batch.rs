@@ -9,7 +9,7 @@ use super::coverage::{Gap, GapKind};
 use super::event::MemberChange;
 use super::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use super::model::{Key, Quarantined, Row, Scope};
-use super::pending::{Answered, Patience, PendingRead, Target};
+use super::pending::{Answered, Patience, PendingRead};
 use super::reconcile::Verdict;
 
 /// An object that is shown after reads which did not find it.
@@ -36,8 +36,8 @@ pub struct Batch {
     pub is_reread: bool,
     /// Whether somebody follows: then what a removed group or app leaves behind becomes a debt ([`Receipt::owed`]).
     pub is_followed: bool,
-    /// Debts about objects that a read by id has found: what was said of their end does not hold.
-    pub found: Vec<Target>,
+    /// Debts about objects that a read by id has found: what was said of their end before that read does not hold.
+    pub found: Vec<Answered>,
     /// What the answer showed.
     pub rows: Vec<Row>,
     /// Objects that are gone for sure (object-level 404, or dropped by a filter), with everything that hangs on them.

@@ -1,7 +1,7 @@
 //! What has to be read again, and when: the debt that following the System Log builds up.
 //!
 //! Entry points: [`Target`] names a read, [`PendingRead`] is the debt for it, [`PendingRead::owe`] and
-//! [`PendingRead::answer`] are the only ways to change one.
+//! [`PendingRead::answer`] are how most change; an end is announced, or [`PendingRead::found`] not to be one.
 //!
 //! Invariants:
 //! - A debt is paid only by a read that was *sent after* the last hint for it had arrived: its request number is larger
@@ -281,9 +281,9 @@ impl PendingRead {
         self.due_at = due_at;
     }
 
-    /// It was found: what was said of its end does not hold.
-    pub fn found(&mut self) {
-        self.announced = false;
+    /// It was found by the request with this number: what was said of its end before does not hold.
+    pub fn found(&mut self, by: RequestNumber) {
+        self.announced &= by <= self.since;
         self.absent_since = None;
     }
 

@@ -77,10 +77,10 @@ pub(super) struct Apply<'a> {
     pub(super) notes_strangers: bool,
     /// Objects on which a gap is open.
     pub(super) object_gaps: &'a mut BTreeSet<Scope>,
-    /// Names and users about which something changes.
-    pub(super) touched: &'a mut Touched,
     /// Those of them that the batch shows.
     pub(super) shown_objects: BTreeSet<Scope>,
+    /// Names and users about which something changes.
+    pub(super) touched: &'a mut Touched,
     pub(super) rows: &'a mut BTreeMap<Kind, u64>,
 }
 

@@ -128,8 +128,8 @@ pub(super) fn commit(
     for debt in &batch.pending {
         debts.merge(debt)?;
     }
-    for target in &batch.found {
-        debts.found(target)?;
+    for found in &batch.found {
+        debts.found(found)?;
     }
     let Memory { ids, guard, sieve, credential, brake, object_gaps, touched } = memory;
     let revision = Revision(meta.revision.0 + 1);

@@ -2,7 +2,8 @@
 //!
 //! Entry points: [`Debts::merge`], [`Debts::answer`], [`Debts::owe`]; [`pending_reads`] for readers.
 //!
-//! Invariant: a debt never forgets a hint: its `since` only grows until it is paid.
+//! Invariant: a debt never forgets a hint: its `since` only grows until it is paid, and that what it is about was said to be gone
+//! is known until it is paid or found.
 
 use std::collections::BTreeMap;
 
@@ -92,16 +93,16 @@ impl Debts<'_> {
         Ok(false)
     }
 
-    /// Takes a debt as it is now; of hints that are stored and that its debtor has not heard of nothing is lost.
+    /// Takes a debt as it is now, over what is stored ([`PendingRead::over`]).
     pub(super) fn merge(&self, debt: &PendingRead) -> Result<(), StoreError> {
         self.put(&debt.clone().over(self.stored(&debt.target)?.as_ref()))
     }
 
     /// What a debt is about was found.
-    pub(super) fn found(&self, target: &Target) -> Result<(), StoreError> {
-        let Some(stored) = self.stored(target)? else { return Ok(()) };
+    pub(super) fn found(&self, by: &Answered) -> Result<(), StoreError> {
+        let Some(stored) = self.stored(&by.target)? else { return Ok(()) };
         let mut found = stored.clone();
-        found.found();
+        found.found(by.by);
         if found == stored { Ok(()) } else { self.put(&found) }
     }
 

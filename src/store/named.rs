@@ -8,8 +8,8 @@
 //!
 //! Invariants:
 //! - What is answered was read at the very revision that is asked about, or no revision in between has touched the name or any
-//!   of those whom it leads to ([`super::touched`]). Every change of a user, an account, a name or a past holder of one makes a
-//!   revision (`store::apply`), in the one process that writes. A debug build reads everything again and compares.
+//!   of those whom it leads to ([`super::touched`]). Every change of a user, an account or a name makes a revision, and so does a new past
+//!   holder of one (`store::apply`), in the one process that writes. A debug build reads everything again and compares.
 //! - Bounded, see [`SLOTS`] and [`TEXT_BYTES_MAX`]: mostly some 40 MiB, and never more than about 100.
 //! - Nothing is dropped all at once: what is out of date goes when its place is taken.
 //! - What is still good gives way only to a name that is asked for again: where all names are asked for alike, in an org of many

@@ -9,13 +9,15 @@
 //! - Whatever changes a row of a user or an account touches that user; whatever changes who has a name, or had it, touches the
 //!   key of the name. There is one function for each (`Apply::log`, `Apply::key`, `Apply::release`). Past holders who are
 //!   forgotten touch nothing: that a name has a past is taken for granted longer than it is true.
-//! - A place is marked before the commit that changes what belongs there can be seen.
+//! - A place is marked before the commit that changes what belongs there can be seen: whoever reads in a snapshot of that commit
+//!   sees the mark. Between the two lie SQLite's own barriers, with which it publishes the commit to other connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::core::ids::Revision;
 
-/// Places for keys, and as many for users. A power of two. With 8 bytes each: 512 KiB of each kind for a store.
+/// Places for keys, and as many for users: as many as names that are remembered, so that a commit about a hundred people forgets
+/// few others. A power of two. With 8 bytes each: 512 KiB of each kind for a store.
 const BUCKETS: usize = 65_536;
 
 /// Words that hold a bit for each place.

@@ -90,9 +90,12 @@ impl Model {
             }
             self.pending.insert(debt.target.clone(), debt);
         }
-        for target in &batch.found {
-            if let Some(debt) = self.pending.get_mut(target) {
-                (debt.announced, debt.absent_since) = (false, None);
+        for found in &batch.found {
+            if let Some(debt) = self.pending.get_mut(&found.target) {
+                debt.absent_since = None;
+                if found.by > debt.since {
+                    debt.announced = false;
+                }
             }
         }
     }

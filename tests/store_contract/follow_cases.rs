@@ -319,7 +319,11 @@ fn debts_are_merged_and_paid_by_later_reads() {
     let later = PendingRead { since: RequestNumber(16), ..ended };
     check(vec![debt(target(), 16, Some(70))], None, std::slice::from_ref(&later));
     check(vec![], Some(16), std::slice::from_ref(&later));
-    put(&store, Batch { found: vec![target()], ..batch(16, Vec::new()) });
+    let found =
+        |by: u64| Batch { found: vec![Answered { target: target(), by: RequestNumber(by) }], ..batch(16, Vec::new()) };
+    put(&store, found(16));
+    check(vec![], None, std::slice::from_ref(&later)); // Sent before that was said.
+    put(&store, found(17));
     let pending = || store.reader.read(|snapshot| snapshot.pending_reads()).unwrap();
     assert_eq!(pending(), [debt(target(), 16, Some(70))]);
     check(vec![debt(target(), 20, None)], Some(21), &[]); // Debts first, then what they are paid with.

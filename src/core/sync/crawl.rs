@@ -269,8 +269,10 @@ impl SyncState {
         for group in assigned {
             self.add_members_walk(group, &mut batch);
         }
-        let unwanted = unwanted.into_iter().map(Scope::GroupMembers);
-        batch.walks.extend(unwanted.map(|scope| WalkUpdate { scope, state: WalkState::Unwanted }));
+        for scope in unwanted.into_iter().map(Scope::GroupMembers) {
+            self.holds.ended(&scope);
+            batch.walks.push(WalkUpdate { scope, state: WalkState::Unwanted });
+        }
         if !batch.walks.is_empty() {
             self.commit(batch, effects);
         }

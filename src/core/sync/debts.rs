@@ -207,11 +207,11 @@ impl Debts {
         users.count() as u64
     }
 
-    /// It was found: whatever was said of its end does not hold. Returns whether anything was.
-    pub(super) fn found(&mut self, target: &Target) -> bool {
+    /// It was found by the request with this number: whatever was said of its end before does not hold. Returns whether anything was.
+    pub(super) fn found(&mut self, target: &Target, by: RequestNumber) -> bool {
         let is_ended = self.all.get(target).is_some_and(|debt| debt.read.announced || debt.read.absent_since.is_some());
         if is_ended {
-            self.change(target, PendingRead::found);
+            self.change(target, |read| read.found(by));
         }
         is_ended
     }

@@ -131,6 +131,12 @@ impl SyncState {
             self.holds.ended(&scope);
             return;
         }
+        // Not wanted any more since it was asked for, or dropped: nobody reads it again, nor is anything to be found out.
+        if matches!(&scope, Scope::GroupMembers(group) if !self.wants_members_of(group)) {
+            self.holds.ended(&scope);
+            self.owe(Target::List(scope), When::Now, "its members are not wanted any more");
+            return;
+        }
         let gap = if verdict.is_probed() { gap_of(&scope, verdict, missing, stored) } else { None };
         self.hold(scope, sample, gap, verdict == Verdict::Confirm, effects);
     }

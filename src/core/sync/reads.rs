@@ -137,15 +137,18 @@ impl SyncState {
         }
     }
 
+    /// Whether the members of a group are read.
+    pub(super) fn wants_members_of(&self, group: &GroupId) -> bool {
+        !self.everyone.contains(group)
+            && self.may_be_stored(group)
+            && (self.limits.members == Members::All || self.assigned_groups.contains(group))
+    }
+
     fn take_list(&mut self, scope: Scope, batch: &mut Batch) {
         let is_wanted = match &scope {
             Scope::Users | Scope::Groups | Scope::Apps => true,
             Scope::AppUsers(app) | Scope::AppGroups(app) => self.apps.get(app).is_none_or(|known| known.is_read),
-            Scope::GroupMembers(group) => {
-                !self.everyone.contains(group)
-                    && self.may_be_stored(group)
-                    && (self.limits.members == Members::All || self.assigned_groups.contains(group))
-            }
+            Scope::GroupMembers(group) => self.wants_members_of(group),
             Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => false,
         };
         // An app that was never seen is read first: its own read obliges to its lists.
@@ -321,8 +324,8 @@ impl SyncState {
         if was_missed && let Some(object @ (Scope::User(_) | Scope::Group(_))) = Scope::of_object(key) {
             self.read_again(object, batch);
         }
-        if self.debts.found(target) {
-            batch.found.push(target.clone());
+        if self.debts.found(target, batch.at) {
+            batch.found.push(paid(target.clone(), batch.at));
         }
     }
 

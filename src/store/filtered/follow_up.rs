@@ -88,9 +88,6 @@ impl Sieve {
         }
         for (group, was_filtered) in &leavings.new_groups {
             lists.extend(lists_naming(sql, group, *was_filtered)?);
-            if was_filtered.is_some() {
-                lists.extend(lists_ahead_of_groups(books)?);
-            }
             forget_undecided(sql, Kind::Group, group.as_str())?;
         }
         let since = batch.members_since;
@@ -105,6 +102,9 @@ impl Sieve {
                     debts.owe(Target::UserApps(user.clone()), When::Now, "newly wanted user", since)?;
                     debts.owe(Target::UserGroups(user), When::Now, "newly wanted user", since)?;
                 }
+            }
+            if leavings.new_groups.iter().any(|(_, was_filtered)| was_filtered.is_some()) {
+                lists.extend(lists_ahead_of_groups(books)?);
             }
             lists.extend(leavings.newly_assigned.into_iter().map(Scope::AppUsers));
             for scope in lists {
@@ -334,14 +334,15 @@ fn lists_naming(sql: &Connection, group: &GroupId, was_filtered: Option<N>) -> R
 }
 
 /// Lists of accounts that name no group for what a group gave, where the crawl has begun them and still reads the groups of
-/// their app: what is assigned then is not followed up ([`Batch::lists_follow`]), as if the accounts came after it.
+/// their app: what is assigned then is not followed up ([`Batch::lists_follow`]), as if the accounts came after it. `CASE`: SQLite
+/// would look through the accounts of every app first, and they are few apps that it is about.
 fn lists_ahead_of_groups(books: &Books<'_, '_>) -> Result<Vec<Scope>, StoreError> {
     let mut select = books.apply.sql.prepare_cached(
         "SELECT i.id FROM apps a JOIN ids i ON i.n = a.n
          JOIN scopes x ON x.scope = 'app_users(' || i.id || ')' AND x.crawl = ?1 AND x.state <> 'todo'
          LEFT JOIN scopes g ON g.scope = 'app_groups(' || i.id || ')' AND g.crawl = ?1
-         WHERE coalesce(g.state, 'todo') IN ('todo', 'walking')
-         AND EXISTS (SELECT 1 FROM app_users WHERE app = a.n AND scope = ?2 AND via_group IS NULL)",
+         WHERE CASE WHEN coalesce(g.state, 'todo') IN ('todo', 'walking')
+         THEN EXISTS (SELECT 1 FROM app_users WHERE app = a.n AND scope = ?2 AND via_group IS NULL) END",
     )?;
     let apps =
         select.query_map(params![as_i64(books.crawl.0), AssignmentScope::Group.as_str()], |row| app_id(row, 0))?;
@@ -379,6 +380,8 @@ pub(in crate::store) fn forget_scope(sql: &Connection, scope: &Scope) -> Result<
     let name = scope.name();
     sql.prepare_cached("DELETE FROM filtered_rows WHERE scope = ?1")?.execute([&name])?;
     sql.prepare_cached("DELETE FROM undecided WHERE scope = ?1")?.execute([&name])?;
+    // Pages of a walk that is not over.
+    sql.prepare_cached("DELETE FROM walk_seen WHERE scope = 'filtered ' || ?1")?.execute([&name])?;
     if let Scope::AppUsers(app) = scope
         && let Some(app) = missing::find(sql, Kind::App, app.as_str())?
     {

@@ -351,7 +351,11 @@ impl<'a> Snapshot<'a> {
         (hits, has_past): (&[AccountHit], bool),
     ) -> Result<(), StoreError> {
         let stored = self.read_candidates((app, app_n), key, of, hits.len() + 1)?;
-        assert_eq!(hits, stored.hits, "of app {app} at revision {:?}", self.revision());
+        assert!(
+            hits == stored.hits,
+            "what is remembered of {key:?} in app {app} is not what revision {:?} has",
+            self.revision()
+        );
         assert!(has_past || !stored.has_past, "the name {key:?} of app {app} has a past");
         Ok(())
     }

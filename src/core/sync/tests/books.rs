@@ -207,9 +207,9 @@ impl Books {
             let merged = debt.clone().over(self.pending.get(&debt.target));
             self.pending.insert(debt.target.clone(), merged);
         }
-        for target in &batch.found {
-            if let Some(debt) = self.pending.get_mut(target) {
-                debt.found();
+        for found in &batch.found {
+            if let Some(debt) = self.pending.get_mut(&found.target) {
+                debt.found(found.by);
             }
         }
         let mut forgotten = BTreeSet::new();
