@@ -1,7 +1,8 @@
 //! Following, by table: objects that are not shown for a while.
 
-use super::super::by_hand::{other_app, small, the_app, the_group, user};
+use super::super::by_hand::{failed, other_app, small, the_app, the_group, user};
 use super::super::follower::Follower;
+use crate::core::coverage::GapKind;
 use crate::core::ids::AppId;
 use crate::core::model::{Key, Scope};
 use crate::core::pending::{Patience, Target};
@@ -127,6 +128,38 @@ fn an_assignment_that_was_not_found_with_its_group_is_asked_for_again() {
     follower.world.emptied.clear();
     follower.world.concealed.clear();
     check_whole(follower);
+}
+
+#[test]
+fn a_gap_closes_with_an_answer_that_finds_nothing_and_settles_nothing() {
+    let mut follower = small();
+    follower.world.concealed.insert(Scope::Group(the_group()));
+    let key = Target::AppGroup(other_app(), the_group());
+    let gap = (Scope::AppGroups(other_app()), GapKind::Failed);
+    follower.step(Input::Asked(key.clone()));
+    follower.commit_all();
+    let mut has_failed = false;
+    for _ in 0..6 {
+        follower.wait(5_000);
+        follower.debounce();
+        for call in follower.under_way() {
+            if !call.contains('/') {
+                follower.reply(&call);
+            } else if has_failed {
+                assert!(follower.books.gaps.contains(&gap));
+                follower.answer(&call, |id, at| Input::ById(id, crate::core::sync::ByIdSeen::NotFound(at)));
+                follower.commit_all();
+                assert!(!follower.books.gaps.contains(&gap), "the read works again");
+                assert!(follower.owes(&key), "and it is open what became of the group");
+                return;
+            } else {
+                follower.fail(&call, failed());
+                has_failed = true;
+            }
+        }
+        follower.commit_all();
+    }
+    panic!("it was not asked for twice: {:?}", follower.under_way());
 }
 
 /// The user is asked for, and not shown.
