@@ -84,8 +84,8 @@ fn run(seed: u64) {
     follower.world.concealed.clear();
     calm_down(&mut follower);
     // Who comes back after having been concealed does so without an event: what nobody had heard of before, or what has changed
-    // meanwhile, only the next crawl shows. Nobody is believed to have what they have not, nor is anything left open, before it.
-    if follower.has_concealed {
+    // meanwhile, only the next crawl shows. Of all others nothing is stored that is not there, and nothing is left open, before it.
+    if !follower.concealed_once.is_empty() {
         follower.check_settled();
         follower.step(Input::Asked(Target::Everything));
         calm_down(&mut follower);

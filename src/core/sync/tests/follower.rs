@@ -79,8 +79,8 @@ pub(super) struct Follower {
     keeps_batches: bool,
     /// Whether everything that happens is printed.
     pub(super) is_told: bool,
-    /// Whether anything was ever concealed.
-    pub(super) has_concealed: bool,
+    /// What was ever concealed.
+    pub(super) concealed_once: BTreeSet<Scope>,
 }
 
 /// Limits under which little happens by itself.
@@ -125,7 +125,7 @@ impl Follower {
             counted: None,
             keeps_batches: true,
             is_told: false,
-            has_concealed: false,
+            concealed_once: BTreeSet::new(),
         }
     }
 
@@ -479,7 +479,7 @@ impl Follower {
             let text = format!("mishap: emptied {:?}, concealed {:?}", now.0, now.1);
             self.tell(|| text);
         }
-        self.has_concealed |= !self.world.concealed.is_empty();
+        self.concealed_once.extend(self.world.concealed.iter().cloned());
     }
 
     fn any_mishap(&mut self) {
