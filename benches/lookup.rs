@@ -59,6 +59,9 @@ const CALLS_PER_COMMIT: usize = 100;
 /// So many names are remembered for certain.
 const NAMES_AT_HAND: usize = 1_000;
 
+/// How often each of them is asked for.
+const ROUNDS_AT_HAND: usize = 1_000;
+
 struct Size {
     users: u64,
     /// Where the store is kept; `None`: nowhere.
@@ -440,8 +443,8 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
             r#","bar_p99_us":1000"#,
         );
         let mut times = Vec::new();
-        for _ in 0..20 * asked.len() / few.len() {
-            times = [times, timed(few, resolve).await].concat();
+        for _ in 0..ROUNDS_AT_HAND {
+            times.extend(timed(few, resolve).await);
         }
         tell("ResolveAccount, names at hand", times, "");
         let mut times = Vec::new();
@@ -450,7 +453,7 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
             inside.rename(people.users - 1, &number.to_string()).await;
             let place = number * CALLS_PER_COMMIT % few.len();
             let asked = few.get(place..(place + CALLS_PER_COMMIT).min(few.len())).unwrap_or_default();
-            times = [times, timed(asked, resolve).await].concat();
+            times.extend(timed(asked, resolve).await);
         }
         tell("ResolveAccount, names at hand, a commit between each hundred", times, "");
     }

@@ -93,30 +93,13 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use super::super::for_tests::app;
     use super::super::{ChangeRetention, Reader, Store, StoreConfig};
     use crate::core::batch::Batch;
     use crate::core::filter::Filter;
     use crate::core::ids::{AppId, GroupId, Revision};
-    use crate::core::model::{App, AppStatus, Group, GroupType, Key, Row};
+    use crate::core::model::{Group, GroupType, Key, Row};
     use crate::core::reconcile::Brake;
-
-    fn app(id: &str) -> Row {
-        Row::App(App {
-            id: AppId::new(id).unwrap(),
-            name: "jira".into(),
-            label: "Jira".into(),
-            status: AppStatus::Active,
-            sign_on_mode: None,
-            features: Vec::new(),
-            credential_scheme: None,
-            shared_user_name: None,
-            user_name_template: None,
-            oauth_application_type: None,
-            implicit_assignment: Some(false),
-            created: None,
-            last_updated: None,
-        })
-    }
 
     fn everyone() -> Row {
         Row::Group(Group {
@@ -162,7 +145,7 @@ mod tests {
         };
         check((Revision(0), false, 0, false));
         let at = writer.first_request_number();
-        let revision = commit(Batch { at, rows: vec![app("0oa1"), everyone()], ..Batch::default() });
+        let revision = commit(Batch { at, rows: vec![app(1, "Jira"), everyone()], ..Batch::default() });
         check((revision, true, 1, true));
         let removals = vec![Key::App(AppId::new("0oa1").unwrap()), Key::Group(GroupId::new("00g1").unwrap())];
         let revision = commit(Batch { at, removals, ..Batch::default() });

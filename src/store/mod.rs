@@ -18,6 +18,8 @@ mod debts;
 mod eras;
 mod files;
 mod filtered;
+#[cfg(test)]
+mod for_tests;
 mod gaps;
 mod members;
 mod memo;

@@ -38,7 +38,7 @@ const SETS: usize = SLOTS / SHARDS / WAYS;
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Candidates of such a name; hardly any has more than one.
-pub(super) const HITS_MAX: usize = 2;
+const HITS_MAX: usize = 2;
 
 /// What was asked: surrogate of the app, key of the name, fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

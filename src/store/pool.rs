@@ -179,54 +179,23 @@ impl Pooled {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChangeRetention, Reader, STORE_FILE, Store, StoreConfig};
+    use super::super::for_tests::{self, Opened};
+    use super::super::{Reader, STORE_FILE};
     use crate::core::batch::Batch;
     use crate::core::filter::Filter;
-    use crate::core::ids::{Revision, Timestamp, UserId};
-    use crate::core::model::{Row, User, UserStatus};
-    use crate::core::reconcile::Brake;
+    use crate::core::ids::Revision;
+    use crate::core::model::Row;
 
     fn user(id: usize, name: &str) -> Row {
-        Row::User(User {
-            id: UserId::new(&format!("00u{id}")).unwrap(),
-            status: UserStatus::Active,
-            login: Some(format!("{id}@example.com").into()),
-            email: None,
-            second_email: None,
-            first_name: Some(name.into()),
-            last_name: None,
-            display_name: None,
-            created: None,
-            last_updated: Some(Timestamp::from_millis(1)),
-            status_changed: None,
-        })
+        for_tests::user(id.try_into().unwrap(), &format!("{id}@example.com"), name)
     }
 
-    struct Opened {
-        dir: tempfile::TempDir,
-        store: Store,
-        runtime: tokio::runtime::Runtime,
+    fn commit(opened: &Opened, rows: Vec<Row>) -> Revision {
+        opened.commit(Batch { rows, ..Batch::default() }).revision
     }
 
-    impl Opened {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
-            let filter = Filter::default();
-            let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter };
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            Self { store: Store::open(config).unwrap(), dir, runtime }
-        }
-
-        fn commit(&self, rows: Vec<Row>) -> Revision {
-            let batch = Batch { at: self.store.writer.first_request_number(), rows, ..Batch::default() };
-            let receipt = async { self.store.writer.commit(Box::new(batch)).await.unwrap().await };
-            self.runtime.block_on(receipt).unwrap().unwrap().revision
-        }
-
-        fn log_bytes(&self) -> u64 {
-            std::fs::metadata(self.dir.path().join(format!("{STORE_FILE}-wal"))).map_or(0, |file| file.len())
-        }
+    fn log_bytes(opened: &Opened) -> u64 {
+        std::fs::metadata(opened.dir.path().join(format!("{STORE_FILE}-wal"))).map_or(0, |file| file.len())
     }
 
     fn revision(reader: &Reader) -> Revision {
@@ -235,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_transaction_that_sqlite_has_ended_is_not_gone_on_with() {
-        let opened = Opened::new();
-        opened.commit(vec![user(1, "x")]);
+        let opened = Opened::new(Filter::default());
+        commit(&opened, vec![user(1, "x")]);
         let pool = super::Pool::default();
         for ends_between in [false, true] {
             let pooled = pool.take(opened.dir.path()).unwrap();
@@ -258,9 +227,9 @@ mod tests {
 
     #[test]
     fn whoever_holds_a_receipt_reads_what_it_is_for() {
-        let opened = Opened::new();
+        let opened = Opened::new(Filter::default());
         for number in 0..200 {
-            let committed = opened.commit(vec![user(number % 7, &number.to_string())]);
+            let committed = commit(&opened, vec![user(number % 7, &number.to_string())]);
             for _ in 0..3 {
                 assert_eq!(revision(&opened.store.reader), committed);
             }
@@ -269,7 +238,7 @@ mod tests {
 
     #[test]
     fn readers_of_other_threads_never_go_back() {
-        let opened = Opened::new();
+        let opened = Opened::new(Filter::default());
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..3 {
@@ -284,7 +253,7 @@ mod tests {
                 });
             }
             for number in 0..300 {
-                opened.commit(vec![user(number % 7, &number.to_string())]);
+                commit(&opened, vec![user(number % 7, &number.to_string())]);
             }
             is_over.store(true, std::sync::atomic::Ordering::Release);
         });
@@ -292,13 +261,13 @@ mod tests {
 
     #[test]
     fn idle_readers_do_not_let_the_write_ahead_log_grow() {
-        let opened = Opened::new();
+        let opened = Opened::new(Filter::default());
         let mut largest = 0;
         for round in 0..60 {
             let rows = (0..700).map(|id| user(id, &format!("{round}-{}", "x".repeat(1_000)))).collect();
-            opened.commit(rows);
+            commit(&opened, rows);
             revision(&opened.store.reader);
-            largest = largest.max(opened.log_bytes());
+            largest = largest.max(log_bytes(&opened));
         }
         // 60 transactions of about a MiB each; the log is moved into the file every 16 MiB.
         assert!((8 << 20..20 << 20).contains(&largest), "{largest} bytes");
@@ -308,10 +277,10 @@ mod tests {
 
     #[test]
     fn readers_beside_another_process_keep_nothing() {
-        let opened = Opened::new();
+        let opened = Opened::new(Filter::default());
         let stranger = Reader::open(opened.dir.path()).unwrap();
         for number in 0..20 {
-            let committed = opened.commit(vec![user(number, "x")]);
+            let committed = commit(&opened, vec![user(number, "x")]);
             assert_eq!(revision(&stranger), committed);
         }
         let path = opened.dir.path().join(STORE_FILE);

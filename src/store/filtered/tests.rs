@@ -1,46 +1,25 @@
 //! What is read again for somebody or something that was kept out and is wanted now.
 
-use super::super::named_tests::{app, app_id, app_user, group, stored_group, user};
-use super::super::{ChangeRetention, Store, StoreConfig};
+use super::super::for_tests::{Opened, app, app_id, app_user, group, stored_group, user};
 use crate::core::batch::{Batch, Listing, Position, WalkState, WalkUpdate};
 use crate::core::filter::{DomainFilter, DomainPattern, Filter};
 use crate::core::ids::{RequestNumber, Timestamp};
 use crate::core::model::{AppGroup, AppStatus, Row, Scope};
-use crate::core::reconcile::Brake;
 
-struct Opened {
-    store: Store,
-    runtime: tokio::runtime::Runtime,
-    _dir: tempfile::TempDir,
-}
-
-impl Opened {
-    fn new(filter: Filter) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
-        let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { store: Store::open(config).unwrap(), runtime, _dir: dir }
-    }
-
-    /// Stores rows as somebody who follows has read them; returns what the store owes for that.
-    fn put(&self, at: u64, rows: Vec<Row>, walks: Vec<WalkUpdate>) -> Vec<String> {
-        let at = RequestNumber(at);
-        let lists_follow = walks.iter().any(|walk| matches!(walk.scope, Scope::AppGroups(_)));
-        let batch = Batch {
-            at,
-            rows,
-            is_reread: walks.is_empty(),
-            is_followed: true,
-            members_since: at,
-            lists_follow,
-            walks,
-            ..Batch::default()
-        };
-        let receipt = async { self.store.writer.commit(Box::new(batch)).await.unwrap().await };
-        let receipt = self.runtime.block_on(receipt).unwrap().unwrap();
-        receipt.owed.iter().map(|debt| debt.target.name()).collect()
-    }
+/// Stores rows as somebody who follows has read them; returns what the store owes for that.
+fn put(opened: &Opened, at: u64, rows: Vec<Row>, walks: Vec<WalkUpdate>) -> Vec<String> {
+    let at = RequestNumber(at);
+    let receipt = opened.commit(Batch {
+        at,
+        rows,
+        is_reread: walks.is_empty(),
+        is_followed: true,
+        members_since: at,
+        lists_follow: walks.iter().any(|walk| matches!(walk.scope, Scope::AppGroups(_))),
+        walks,
+        ..Batch::default()
+    });
+    receipt.owed.iter().map(|debt| debt.target.name()).collect()
 }
 
 fn todo(scope: Scope) -> WalkUpdate {
@@ -72,14 +51,14 @@ fn lists_that_have_left_a_group_out_in_this_crawl_are_read_again() {
         let mut filter = Filter::default();
         filter.groups.name_contains.insert("wanted".to_owned());
         let opened = Opened::new(filter);
-        opened.put(1, vec![app(1, "Jira"), user(1, "one", ""), stored_group(1)], Vec::new());
-        opened.put(2, vec![app_user(1, 1, "one", Some(group(1)))], accounts);
+        put(&opened, 1, vec![app(1, "Jira"), user(1, "one", ""), stored_group(1)], Vec::new());
+        put(&opened, 2, vec![app_user(1, 1, "one", Some(group(1)))], accounts);
         if let Some((rows, walk)) = groups {
-            opened.put(3, rows, vec![walk]);
+            put(&opened, 3, rows, vec![walk]);
         }
         let Row::Group(mut renamed) = stored_group(1) else { unreachable!() };
         renamed.name = "wanted".into();
-        assert_eq!(opened.put(4, vec![Row::Group(renamed)], Vec::new()), owed);
+        assert_eq!(put(&opened, 4, vec![Row::Group(renamed)], Vec::new()), owed);
     }
     let (users, groups) = (Scope::AppUsers(app_id(1)), Scope::AppGroups(app_id(1)));
     let (users_read, groups_read) = (vec![finished(users.clone(), 2)], finished(groups.clone(), 3));
@@ -103,9 +82,9 @@ fn accounts_in_inactive_apps_are_asked_for_when_their_user_is_back() {
     let opened = Opened::new(Filter { users, ..Filter::default() });
     let Row::App(mut inactive) = app(1, "Jira") else { unreachable!() };
     inactive.status = AppStatus::Inactive;
-    opened.put(1, vec![Row::App(inactive), user(1, "one@a.test", "")], Vec::new());
-    opened.put(2, vec![app_user(1, 1, "one", None)], Vec::new());
-    assert_eq!(opened.put(3, vec![user(1, "one@b.test", "")], Vec::new()), Vec::<String>::new());
-    let owed = opened.put(4, vec![user(1, "one@a.test", "")], Vec::new());
+    put(&opened, 1, vec![Row::App(inactive), user(1, "one@a.test", "")], Vec::new());
+    put(&opened, 2, vec![app_user(1, 1, "one", None)], Vec::new());
+    assert_eq!(put(&opened, 3, vec![user(1, "one@b.test", "")], Vec::new()), Vec::<String>::new());
+    let owed = put(&opened, 4, vec![user(1, "one@a.test", "")], Vec::new());
     assert_eq!(owed, ["app_user(0oa1,00u1)", "user_apps(00u1)", "user_groups(00u1)"]);
 }
