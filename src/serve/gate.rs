@@ -31,7 +31,7 @@ use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -72,14 +72,8 @@ pub(super) const SWEEP_MILLIS: u64 = 1_000;
 /// some; who sends his request so slowly holds memory for nothing.
 const CALL_MILLIS_MAX: u64 = 60_000;
 
-/// So much earlier than tonic, which gives a call whose caller waits no longer the status of one that was given up, in milliseconds.
-const EARLIER_MILLIS: u64 = 1;
-
 /// Longest wait for the end of a certificate, in milliseconds: a year, within what the timer takes.
 const END_MILLIS_MAX: i64 = 365 * 24 * 60 * 60 * 1_000;
-
-/// So many writes after two calls were under way at the same time it is taken for granted that it will be so again.
-pub(super) const CROWD_WRITES: usize = 64;
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -95,28 +89,6 @@ pub(super) struct Peer {
     pub(super) standing: Standing,
     /// Ends it.
     pub(super) cut: Cut,
-    /// Calls over it whose answer is being made.
-    pub(super) answering: AtomicUsize,
-    /// Writes that still let others pass: [`CROWD_WRITES`] from when two calls were under way at the same time.
-    pub(super) crowd: AtomicUsize,
-}
-
-/// A call whose answer is being made.
-struct Answering(Arc<Peer>);
-
-impl Answering {
-    fn over(peer: &Arc<Peer>) -> Self {
-        if peer.answering.fetch_add(1, Ordering::Relaxed) > 0 {
-            peer.crowd.store(CROWD_WRITES, Ordering::Relaxed);
-        }
-        Self(Arc::clone(peer))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Whose call it is; among the extensions of a request.
@@ -401,14 +373,12 @@ where
         request.extensions_mut().insert(caller);
         let end = rules.end_at(until);
         let time = time_of(request.headers());
-        let answering = method.is_single().then(|| Answering::over(&peer));
         let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, peer));
         lease.iter().for_each(|lease| rules.connections.lease(lease));
         let answer = self.inner.call(request);
         let (is_ours, is_single, stats) = (method.is_ours(), method.is_single(), Arc::clone(&rules.stats));
         Box::pin(async move {
             let answered = tokio::time::timeout(time, answer).await;
-            drop(answering);
             let Ok(answer) = answered else {
                 return Ok(refusal(Status::deadline_exceeded("the time of the call is over")));
             };
@@ -429,8 +399,7 @@ where
 /// How long the answer of a call may take to begin: as its caller waits, or [`CALL_MILLIS_MAX`].
 fn time_of(headers: &HeaderMap) -> Duration {
     let most = Duration::from_millis(CALL_MILLIS_MAX);
-    let time = caller_waits(headers).map_or(most, |time| time.min(most));
-    time.saturating_sub(Duration::from_millis(EARLIER_MILLIS))
+    caller_waits(headers).map_or(most, |time| time.min(most))
 }
 
 /// An answer that only says why there is none.

@@ -25,7 +25,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
 use super::accepting::{Accepting, Crowd, Listener};
 use super::gate::{Cut, Gate, Peer, PeerCertificate, Standing, Strangers};
@@ -48,9 +47,6 @@ const STALL_MILLIS_MAX: u64 = 60_000;
 
 /// Length of the greeting with which a client begins HTTP/2.
 const GREETING_BYTES: usize = 24;
-
-/// So many bytes are worth a write of their own: it does not wait for more.
-const WRITE_BYTES_ENOUGH: usize = 4 << 10;
 
 /// Connections that wait to be taken over; they are taken at once.
 const QUEUE_CONNECTIONS_MAX: usize = 64;
@@ -149,8 +145,7 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
     let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else { return door.refuse(address) };
     let (is_proven, standing, cut) = (AtomicBool::new(false), Standing::default(), Cut::default());
     let stranger = door.strangers.of(address.ip());
-    let (answering, crowd) = Default::default();
-    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut, answering, crowd });
+    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut });
     // Nor must those of one network who prove nothing take the places of all others. Whose certificate is known proves by it
     // to be none of them.
     let unproven = match door.needs_proof && !door.gate.knows_certificate(&peer) {
@@ -171,17 +166,7 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
     door.stats.connected();
     let stats = Arc::clone(&door.stats);
     let greeting_left = if door.needs_proof { usize::MAX } else { GREETING_BYTES };
-    let connection = Connection {
-        io,
-        peer,
-        deadline,
-        greeting_left,
-        unproven,
-        stall: None,
-        has_let_pass: false,
-        stats,
-        _place: place,
-    };
+    let connection = Connection { io, peer, deadline, greeting_left, unproven, stall: None, stats, _place: place };
     // Nobody wants it: the server ends.
     let _ = taken.send(connection).await;
 }
@@ -204,8 +189,6 @@ pub(super) struct Connection {
     unproven: Option<OwnedSemaphorePermit>,
     /// Until when what is to be written must have got on.
     stall: Option<Pin<Box<Sleep>>>,
-    /// Whether others have had their turn since something was to be written.
-    has_let_pass: bool,
     stats: Arc<ServerStats>,
     _place: OwnedSemaphorePermit,
 }
@@ -222,6 +205,11 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
     /// Whether it has to end: the gate says so, or nobody has proven to be known in time.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         if self.peer.cut.is_cut(cx) {
@@ -240,23 +228,6 @@ impl Connection {
         is_over
     }
 
-    /// Whether a write of so many bytes waits until the other tasks of this thread have had a turn, so that many answers go out in
-    /// one write, which is what takes longest of a short call. Once per write, and only where several calls at a time come over
-    /// the connection: to wait for nobody wakes another thread for nothing, which takes as long.
-    fn lets_others_pass(&mut self, cx: &mut Context<'_>, len: usize) -> bool {
-        if self.has_let_pass || len >= WRITE_BYTES_ENOUGH {
-            self.has_let_pass = false;
-            return false;
-        }
-        // Nothing comes in between: calls come and writes go in the one task of the connection.
-        let Some(left) = self.peer.crowd.load(Ordering::Relaxed).checked_sub(1) else { return false };
-        self.peer.crowd.store(left, Ordering::Relaxed);
-        self.has_let_pass = true;
-        // Tokio puts a task that wakes itself behind all that are ready.
-        cx.waker().wake_by_ref();
-        true
-    }
-
     /// What becomes of something written: an end where the connection has to end, or nobody takes what is sent. Whoever only
     /// writes must not be beyond the limits, which else are seen to by reading.
     fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -271,14 +242,6 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         written
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Arc<Peer>;
-
-    fn connect_info(&self) -> Arc<Peer> {
-        Arc::clone(&self.peer)
     }
 }
 
@@ -303,9 +266,6 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.lets_others_pass(cx, bytes.len()) {
-            return Poll::Pending;
-        }
         let written = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -417,53 +377,6 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
             assert!(begun.elapsed() >= Duration::from_millis(limit - 1), "{:?}", begun.elapsed());
         }
-    }
-
-    #[tokio::test]
-    async fn a_small_write_lets_others_pass_once() {
-        let (mut connection, mut client) = connected(false, &Arc::default()).await;
-        let peer = Arc::clone(&connection.peer);
-        peer.crowd.store(4, Ordering::Relaxed);
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        let mut write = |bytes: &[u8]| Pin::new(&mut connection).poll_write(&mut context, bytes);
-        for _ in 0..2 {
-            assert!(write(b"answer").is_pending());
-            assert!(matches!(write(b"answer"), Poll::Ready(Ok(6))));
-        }
-        let large = vec![0; WRITE_BYTES_ENOUGH];
-        assert!(matches!(write(&large), Poll::Ready(Ok(1..))), "it is enough");
-        // What has become more meanwhile goes at once, and the next one waits again.
-        assert!(write(b"answer").is_pending());
-        assert!(matches!(write(&large), Poll::Ready(Ok(1..))));
-        assert!(write(b"answer").is_pending());
-        let mut read = [0; 12];
-        client.read_exact(&mut read).await.unwrap();
-        assert_eq!(&read, b"answeranswer");
-        // It is long ago that several calls were under way.
-        assert!(matches!(write(b"answer"), Poll::Ready(Ok(6))), "the one that waited");
-        assert!(matches!(write(b"answer"), Poll::Ready(Ok(6))), "and one that does not wait");
-        peer.crowd.store(1, Ordering::Relaxed);
-        assert!(write(b"answer").is_pending());
-        assert!(matches!(write(b"answer"), Poll::Ready(Ok(6))));
-        assert!(matches!(write(b"answer"), Poll::Ready(Ok(6))));
-    }
-
-    #[tokio::test]
-    async fn whoever_is_ready_is_in_the_same_write() {
-        let (mut connection, _client) = connected(false, &Arc::default()).await;
-        connection.peer.crowd.store(1, Ordering::Relaxed);
-        let turns = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let others: JoinSet<()> = (0..50)
-            .map(|_| {
-                let turns = Arc::clone(&turns);
-                async move {
-                    turns.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .collect();
-        connection.write_all(b"answer").await.unwrap();
-        assert_eq!(turns.load(Ordering::Relaxed), 50, "all have had their turn before the write");
-        others.join_all().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,14 +2,13 @@
 //!
 //! Entry point: [`serve`].
 //!
-//! Connections come through `incoming`, calls through `gate`.
+//! Connections come through `incoming` and go on in `connection`; calls pass the `gate` and find their service by `routes`.
 //!
 //! Invariants:
 //! - Health says `NOT_SERVING` before the first call is turned away.
 //! - The end comes at most [`DRAIN_MILLIS_MAX`] after it was asked for, whatever the clients do.
 //! - Every task ends with [`serve`].
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,19 +22,21 @@ use okta_idmap_proto::v1::{
     search_server::SearchServer,
 };
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower_layer::Layer as _;
 
 use super::Services;
 use super::access_file::FollowedAccess;
 use super::changes::STREAMS_MAX;
+use super::connection;
 use super::gate::{ClientLimits, Gate, Strangers};
 use super::incoming::{self, Door};
 use super::orgs::OrgView;
+use super::routes::RoutesBuilder;
 use super::stats::ServerStats;
 use super::tls::{Tls, TlsError};
 use crate::config::{ConfigErrors, ServerConfig};
@@ -54,12 +55,6 @@ const HEALTH_REQUEST_BYTES_MAX: usize = 1024;
 
 /// What one network may have open at a time while nobody of it is known, where clients are named: health checks.
 const STRANGER_CALLS_MAX: usize = 8;
-
-/// Silence after which a connection is probed, in milliseconds; one that does not answer for as long is closed.
-const KEEPALIVE_MILLIS: u64 = 30_000;
-
-/// Bytes of the headers of one request at most. Ours are some hundred bytes.
-const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 
 /// How the server behaves. Whether the address is allowed was decided when the configuration was read.
 #[derive(Clone, Debug)]
@@ -155,9 +150,6 @@ pub enum ServeError {
     /// Whoever takes connections or looks after them has failed, which is a defect.
     #[error("take connections")]
     Helper(#[source] tokio::task::JoinError),
-    /// The transport failed.
-    #[error("serve")]
-    Transport(#[source] tonic::transport::Error),
 }
 
 /// Serves until `shutdown`, then turns health to `NOT_SERVING`, lets calls under way end, and returns.
@@ -177,11 +169,6 @@ pub async fn serve(
     // Many tools still ask for the older form, Python's among them.
     let reflection_v1alpha = settings.reflection.then(|| reflection().build_v1alpha()).transpose();
     let reflection_v1alpha = reflection_v1alpha.map_err(ServeError::Reflection)?;
-    let (drain_sender, mut drain) = watch::channel(false);
-    let drained = async move {
-        // An error means that the sender is gone, and with it the reason to go on.
-        let _ = drain.wait_for(|is_draining| *is_draining).await;
-    };
     let services = services.with_watches_max(settings.max_watches);
     let ServerSettings { client, tls, access, access_file, stats, .. } = settings;
     let gate = Gate::new(Arc::clone(&access), client, settings.audit_lookups, Arc::clone(&stats), services.clock());
@@ -211,32 +198,27 @@ pub async fn serve(
         gate: gate.clone(),
         stats,
     };
-    let (taken, mut connections) = incoming::queue();
+    let (taken, connections) = incoming::queue();
     helpers.spawn(incoming::accept(listener, door, taken, services.drain().clone()));
-    let incoming = futures_util::stream::poll_fn(move |cx| {
-        connections.poll_recv(cx).map(|connection| connection.map(Ok::<_, io::Error>))
-    });
     let requests_max = settings.max_message_bytes;
     macro_rules! limited {
         ($server:expr) => {
             $server.max_decoding_message_size(requests_max).max_encoding_message_size(RESPONSE_BYTES_MAX)
         };
     }
-    let router = Server::builder()
-        .layer(gate)
-        .max_concurrent_streams(settings.max_concurrent_streams)
-        .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
-        .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_MILLIS)))
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .add_service(health)
-        .add_optional_service(reflection_v1)
-        .add_optional_service(reflection_v1alpha)
-        .add_service(limited!(LookupServer::new(services.lookup())))
-        .add_service(limited!(SearchServer::new(services.search())))
-        .add_service(limited!(CoverageServer::new(services.coverage())))
-        .add_service(limited!(ChangesServer::new(services.changes())))
-        .add_service(limited!(AdminServer::new(services.admin())));
-    let serving = router.serve_with_incoming_shutdown(incoming, drained);
+    let routes = RoutesBuilder::default()
+        .service(limited!(LookupServer::new(services.lookup())))
+        .service(limited!(SearchServer::new(services.search())))
+        .service(limited!(CoverageServer::new(services.coverage())))
+        .service(limited!(ChangesServer::new(services.changes())))
+        .service(limited!(AdminServer::new(services.admin())))
+        .service(health)
+        .optional(reflection_v1)
+        .optional(reflection_v1alpha)
+        .build();
+    let drain = CancellationToken::new();
+    let guarded = gate.layer(routes);
+    let serving = connection::serve(connections, guarded, settings.max_concurrent_streams, drain.clone());
     let mut serving = std::pin::pin!(serving);
     let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();
     let readiness = async {
@@ -246,12 +228,12 @@ pub async fn serve(
     // The first helper that ends before the shutdown: nobody would come in any more, or what was taken back be good.
     let helping = async { helpers.join_next().await.and_then(Result::err) };
     let failed = tokio::select! {
-        ended = &mut serving => return ended.map_err(ServeError::Transport),
+        () = &mut serving => return Ok(()),
         failed = helping => failed,
         () = readiness => None,
         () = shutdown.cancelled() => None,
     };
-    drain_connections(serving, reporter, &drain_sender, services.drain()).await?;
+    drain_connections(serving, reporter, &drain, services.drain()).await;
     failed.map_or(Ok(()), |error| Err(ServeError::Helper(error)))
 }
 
@@ -263,16 +245,15 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 
 /// Health first, then no new calls, then an end to those that watch changes or the health for ever.
 async fn drain_connections(
-    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
+    serving: impl Future<Output = ()>,
     mut reporter: HealthReporter,
-    drain: &watch::Sender<bool>,
+    connections: &CancellationToken,
     streams: &CancellationToken,
-) -> Result<(), ServeError> {
+) {
     for service in ["", lookup_server::SERVICE_NAME] {
         reporter.set_service_status(service, ServingStatus::NotServing).await;
     }
-    // No receiver: the server has ended by itself.
-    let _ = drain.send(true);
+    connections.cancel();
     streams.cancel();
     let ended = async {
         tokio::join!(serving, async {
@@ -282,12 +263,8 @@ async fn drain_connections(
             }
         })
     };
-    match tokio::time::timeout(Duration::from_millis(DRAIN_MILLIS_MAX), ended).await {
-        Ok((ended, ())) => ended.map_err(ServeError::Transport),
-        Err(_) => {
-            tracing::warn!(limit_millis = DRAIN_MILLIS_MAX, "connections were cut: calls were still under way");
-            Ok(())
-        }
+    if tokio::time::timeout(Duration::from_millis(DRAIN_MILLIS_MAX), ended).await.is_err() {
+        tracing::warn!(limit_millis = DRAIN_MILLIS_MAX, "connections were cut: calls were still under way");
     }
 }
 

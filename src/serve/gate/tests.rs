@@ -35,8 +35,7 @@ fn peer(address: &str, certificate: Option<(&str, i64)>) -> Peer {
         certificate.map(|(name, good_for_millis)| PeerCertificate::of(facts(name, good_for_millis), false));
     let (stranger, is_proven) = (Arc::new(ClientState::new(LIMITS)), AtomicBool::new(false));
     let (address, standing, cut) = (format!("{address}:1").parse().unwrap(), Standing::default(), Cut::default());
-    let (answering, crowd) = Default::default();
-    Peer { address, stranger, certificate, is_proven, standing, cut, answering, crowd }
+    Peer { address, stranger, certificate, is_proven, standing, cut }
 }
 
 fn facts(name: &str, good_for_millis: i64) -> CertificateFacts {
@@ -273,33 +272,9 @@ impl Service<Request<Body>> for Silent {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_crowded_when_calls_are_answered_at_the_same_time() {
-    let (gate, peer) = (gate(Access::default()), Arc::new(peer("127.0.0.1", None)));
-    let call = |path: &str| {
-        let request = Request::builder().uri(path).extension(Arc::clone(&peer)).body(Body::empty()).unwrap();
-        gate.layer(Silent).call(request)
-    };
-    let counted = || (peer.answering.load(Ordering::Relaxed), peer.crowd.load(Ordering::Relaxed));
-    let (watch, first) = (call(WATCH), call(GET));
-    assert_eq!(counted(), (1, 0), "what is never answered at once does not count");
-    drop(first);
-    assert_eq!(counted(), (0, 0));
-    let (first, second) = (call(GET), call(GET));
-    assert_eq!(counted(), (2, CROWD_WRITES));
-    // One is given up, the other has its answer.
-    drop(first);
-    second.await.unwrap();
-    assert_eq!(counted(), (0, CROWD_WRITES));
-    peer.crowd.store(0, Ordering::Relaxed);
-    drop(call(GET));
-    assert_eq!(counted(), (0, 0));
-    drop(watch);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_call_without_an_answer_in_time_is_told_that_its_time_is_over() {
     for (waits, millis) in
-        [(None, 59_999), (Some("300m"), 299), (Some("2H"), 59_999), (Some("1n"), 0), (Some("x"), 59_999)]
+        [(None, 60_000), (Some("300m"), 300), (Some("2H"), 60_000), (Some("1n"), 1), (Some("x"), 60_000)]
     {
         let peer = Arc::new(peer("127.0.0.1", None));
         let mut request = Request::builder().uri(GET).extension(Arc::clone(&peer));
