@@ -136,6 +136,7 @@ async fn run(size: Size) {
             bench.resolve(spread, callers).await;
         }
     }
+    bench.resolve_over_one_connection().await;
     for micros in [10, 17, 25] {
         for callers in [8, 64] {
             bench.busy(micros, callers).await;
@@ -258,6 +259,18 @@ impl Bench {
         self.beside(&name, question, callers, Some(0.7)).await;
     }
 
+    /// As programs call that keep one connection, which has fewer cores than there are.
+    async fn resolve_over_one_connection(&self) {
+        let (mut draw, callers) = (self.draw(Spread::Even), 64);
+        let question = resolve_question(self.requests(1, || draw.resolve()));
+        let name = "ResolveAccount, even, over one connection";
+        if self.size.is_wanted(name) {
+            let connect = async |address| Callers::connect_over(address, 1).await;
+            let connected = [connect(self.served.lookups).await, connect(self.served.empty).await];
+            self.in_turns(name, question, callers, Some(0.7), connected).await;
+        }
+    }
+
     /// What throughput is left where an answer costs so many microseconds of nothing but time: the room that a look-up has.
     async fn busy(&self, micros: usize, callers: usize) {
         let mut draw = self.draw(Spread::Even);
@@ -287,8 +300,19 @@ impl Bench {
         if !self.size.is_wanted(name) {
             return;
         }
-        let connected = Callers::connect(address, callers).await;
-        let limit = Callers::connect(self.served.empty, callers).await;
+        let connected = [Callers::connect(address, callers).await, Callers::connect(self.served.empty, callers).await];
+        self.in_turns(name, question, callers, bar, connected).await;
+    }
+
+    /// The question over the first connections, empty calls over the second.
+    async fn in_turns(
+        &self,
+        name: &str,
+        question: Question,
+        callers: usize,
+        bar: Option<f64>,
+        [connected, limit]: [Callers; 2],
+    ) {
         let round = self.size.round;
         let (question, next) = (Arc::new(question), Arc::new(AtomicUsize::new(0)));
         let probe = connected.ask(&self.served, &question, callers, round, &next).await;

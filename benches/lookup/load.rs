@@ -75,9 +75,15 @@ pub(crate) fn share_us(times: &mut [Duration], share: f64) -> f64 {
 pub(crate) struct Callers(Vec<Channel>);
 
 impl Callers {
+    /// For so many callers, over a connection each or as many as they share at most.
     pub(crate) async fn connect(address: SocketAddr, callers: usize) -> Self {
+        Self::connect_over(address, callers.min(CONNECTIONS_MAX)).await
+    }
+
+    /// Over so many connections.
+    pub(crate) async fn connect_over(address: SocketAddr, connections: usize) -> Self {
         let mut channels = Vec::new();
-        for _ in 0..callers.min(CONNECTIONS_MAX) {
+        for _ in 0..connections {
             let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
             channels.push(endpoint.tcp_nodelay(true).connect().await.unwrap());
         }

@@ -3,22 +3,22 @@
 //! Entry point: [`serve`], which takes connections over from `incoming`.
 //!
 //! HTTP libraries have a task for each call. A look-up is hardly longer than it takes to hand a task to another thread and to
-//! have its answer come back from there, and each answer that comes by itself is a write. So calls are made in the task of their
-//! connection: those that came together are answered together, in one write.
+//! have its answer come back from there, and each answer that comes by itself is a write. So short calls ([`is_short`]) are made in
+//! the task of their connection: those that came together are answered together, in one write. All others have tasks of their
+//! own, as have short ones of which many come at a time: one connection may use the whole machine.
 //!
 //! Invariants:
 //! - A call that panics ends its own stream and nothing else.
-//! - Of calls that come at a time only the first [`CALLS_AT_A_TIME_MAX`] are made here; the others run beside, on other threads,
-//!   so that one connection may use the whole machine.
-//! - Others have their turn after [`TURNS_MAX`] turns, however much comes over the connection.
-//! - Calls end with their connection, those beside it at their next turn; connections end with [`serve`].
+//! - Calls have their turn before more is read: whoever floods a connection must not keep its calls from ending.
+//! - Other tasks have their turn after [`TURNS_MAX`] turns or [`TURNS_MICROS_MAX`], however much comes over the connection.
+//! - Calls end with their connection, and connections with [`serve`].
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::task::coop::has_budget_remaining;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
@@ -42,13 +44,19 @@ use tower_service::Service;
 use super::gate::Peer;
 use super::incoming::Connection;
 
-/// Calls of one turn that are made in the task of their connection. The longest of them take about a millisecond each, for which
-/// the others wait.
+/// Calls that came together and are made in the task of their connection; more of them have tasks of their own.
 const CALLS_AT_A_TIME_MAX: usize = 8;
 
 /// Turns of a connection before other tasks have theirs. Two are enough for calls that are answered at once: they come, and
 /// their answers go.
 const TURNS_MAX: usize = 8;
+
+/// How long the turns of a connection may take before other tasks have theirs, in microseconds. A turn that has begun is ended: of
+/// a dozen look-ups, or of as many as may wait for the next commit (`patience`).
+const TURNS_MICROS_MAX: u128 = 1_000;
+
+/// Streams that may be reset for a client's own faults before its connection ends; a client that means well makes none.
+const FAULTS_MAX: usize = 1_024;
 
 /// Silence after which a connection is probed, in milliseconds; one that does not answer for as long is closed.
 const KEEPALIVE_MILLIS: u64 = 30_000;
@@ -66,7 +74,7 @@ pub(super) async fn serve<S, B>(
     drain: CancellationToken,
 ) where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
+    S::Future: Send + Unpin + 'static,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
@@ -79,7 +87,7 @@ pub(super) async fn serve<S, B>(
             connection = connections.recv() => connection,
         };
         let Some(connection) = connection else { break };
-        let calls = Calls { services: services.clone(), peer: Arc::clone(connection.peer()) };
+        let calls = Calls::new(services.clone(), Arc::clone(connection.peer()));
         tasks.spawn(converse(connection, calls, streams_max, drain.clone()));
     }
     // Who takes connections is told by it.
@@ -95,41 +103,52 @@ async fn converse<S, B>(
     drain: CancellationToken,
 ) where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
+    S::Future: Send + Unpin + 'static,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
-    let (begun, peer) = (Begun::default(), Arc::clone(&calls.peer));
-    let conversation = http2::Builder::new(begun.clone())
+    let (begun, peer) = (Arc::new(Begun::default()), Arc::clone(&calls.peer));
+    let conversation = http2::Builder::new(Beginning(Arc::downgrade(&begun)))
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams_max)
         .keep_alive_interval(Duration::from_millis(KEEPALIVE_MILLIS))
         .keep_alive_timeout(Duration::from_millis(KEEPALIVE_MILLIS))
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_local_error_reset_streams(FAULTS_MAX)
         // No client of gRPC looks at it.
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(connection), calls);
+        .serve_connection(TokioIo::new(connection), Calls { begun: Arc::downgrade(&begun), ..calls });
     let mut conversation = pin!(conversation);
     let mut drained = pin!(drain.cancelled());
     let mut is_draining = false;
-    let mut under_way = FuturesUnordered::new();
+    let (mut here, mut beside) = (FuturesUnordered::new(), JoinSet::new());
     let turns = Arc::new(Turns::default());
-    let waker = Waker::from(Arc::clone(&turns));
+    let of_calls = Waker::from(Arc::new(CallsWake(Arc::clone(&turns))));
+    let of_conversation = Waker::from(Arc::new(ConversationWake(Arc::clone(&turns))));
     let ended = std::future::poll_fn(|cx| {
-        let (_on, mut own) = (turns.begin(cx), Context::from_waker(&waker));
+        let (_on, began) = (turns.begin(cx), Instant::now());
         if !is_draining && drained.as_mut().poll(cx).is_ready() {
             is_draining = true;
             conversation.as_mut().graceful_shutdown();
+            turns.conversation.store(true, Ordering::SeqCst);
         }
+        while beside.try_join_next().is_some() {}
         for _ in 0..TURNS_MAX {
-            turns.is_due.store(false, Ordering::SeqCst);
-            if let Poll::Ready(ended) = conversation.as_mut().poll(&mut own) {
-                return Poll::Ready(ended);
+            // First: what reading leaves of the task's budget may be nothing, without which everything says that it is not ready.
+            if turns.calls.swap(false, Ordering::SeqCst) {
+                let mut cx = Context::from_waker(&of_calls);
+                while let Poll::Ready(Some(())) = Pin::new(&mut here).poll_next(&mut cx) {}
             }
-            begun.hand_over(&under_way);
-            while let Poll::Ready(Some(())) = Pin::new(&mut under_way).poll_next(&mut own) {}
-            // Without a budget everything says that it is not ready.
-            if !turns.is_due.load(Ordering::SeqCst) || !tokio::task::coop::has_budget_remaining() {
+            if turns.conversation.swap(false, Ordering::SeqCst) {
+                let ended = conversation.as_mut().poll(&mut Context::from_waker(&of_conversation));
+                if ended.is_ready() {
+                    return ended;
+                }
+                if begun.hand_over(&mut here, &mut beside) {
+                    turns.calls.store(true, Ordering::SeqCst);
+                }
+            }
+            if !turns.are_due() || !has_budget_remaining() || began.elapsed().as_micros() >= TURNS_MICROS_MAX {
                 break;
             }
         }
@@ -140,13 +159,21 @@ async fn converse<S, B>(
     }
 }
 
-/// Tells whether a connection, or a call over it, wants another turn. While the task has its turn it sees that itself, and
+/// Tells whether the calls of a connection, or HTTP, want another turn. While the task has its turn it sees that itself, and
 /// nobody needs to be woken for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Turns {
-    is_due: AtomicBool,
+    calls: AtomicBool,
+    conversation: AtomicBool,
     is_on: AtomicBool,
     task: AtomicWaker,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let (calls, conversation) = (AtomicBool::new(true), AtomicBool::new(true));
+        Self { calls, conversation, is_on: AtomicBool::default(), task: AtomicWaker::default() }
+    }
 }
 
 impl Turns {
@@ -156,15 +183,13 @@ impl Turns {
         self.is_on.store(true, Ordering::SeqCst);
         On(self)
     }
-}
 
-impl Wake for Turns {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+    fn are_due(&self) -> bool {
+        self.calls.load(Ordering::SeqCst) || self.conversation.load(Ordering::SeqCst)
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.is_due.store(true, Ordering::SeqCst);
+    fn wake(&self, who: &AtomicBool) {
+        who.store(true, Ordering::SeqCst);
         // In this order, and the other way round at the end of a turn: one of the two sees the other.
         if !self.is_on.load(Ordering::SeqCst) {
             self.task.wake();
@@ -178,58 +203,168 @@ struct On<'a>(&'a Turns);
 impl Drop for On<'_> {
     fn drop(&mut self) {
         self.0.is_on.store(false, Ordering::SeqCst);
-        if self.0.is_due.load(Ordering::SeqCst) {
+        if self.0.are_due() {
             self.0.task.wake();
         }
     }
 }
 
-/// Calls that have come and are not made yet.
-#[derive(Clone, Default)]
-struct Begun(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+/// Wakes the calls.
+struct CallsWake(Arc<Turns>);
 
-impl Begun {
-    fn hand_over(&self, calls: &FuturesUnordered<BoxFuture<'static, ()>>) {
-        self.lock().drain(..).for_each(|call| calls.push(call));
+impl Wake for CallsWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<BoxFuture<'static, ()>>> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake(&self.0.calls);
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Begun {
-    fn execute(&self, call: F) {
-        let mut begun = self.lock();
-        if begun.len() < CALLS_AT_A_TIME_MAX {
-            // Whoever panics has said so. His stream is dropped, which its client is told.
-            begun.push(Box::pin(AssertUnwindSafe(call).catch_unwind().map(|_| ())));
+/// Wakes HTTP.
+struct ConversationWake(Arc<Turns>);
+
+impl Wake for ConversationWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake(&self.0.conversation);
+    }
+}
+
+type Call = BoxFuture<'static, ()>;
+
+/// Calls that have come and that nobody makes yet.
+#[derive(Default)]
+struct Begun {
+    /// Whether the one that comes next is short.
+    is_short: AtomicBool,
+    calls: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    here: Vec<Call>,
+    beside: Vec<Call>,
+}
+
+impl Begun {
+    fn add(&self, call: Call) {
+        let mut calls = self.lock();
+        if self.is_short.swap(false, Ordering::Relaxed) && calls.here.len() < CALLS_AT_A_TIME_MAX {
+            calls.here.push(call);
         } else {
-            drop(begun);
-            tokio::spawn(call);
+            calls.beside.push(call);
+        }
+    }
+
+    /// Whether there are any that have no task of their own.
+    fn hand_over(&self, here: &mut FuturesUnordered<Call>, beside: &mut JoinSet<()>) -> bool {
+        let mut calls = self.lock();
+        calls.beside.drain(..).for_each(|call| drop(beside.spawn(call)));
+        let has_some = !calls.here.is_empty();
+        here.extend(calls.here.drain(..));
+        has_some
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it is held.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes calls from HTTP. Each of them holds one, so that it must not hold the calls.
+#[derive(Clone)]
+struct Beginning(Weak<Begun>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Beginning {
+    fn execute(&self, call: F) {
+        // Else the connection has ended.
+        if let Some(begun) = self.0.upgrade() {
+            // Whoever panics has said so. His stream is dropped, which its client is told.
+            begun.add(Box::pin(AssertUnwindSafe(call).catch_unwind().map(|_| ())));
         }
     }
 }
+
+/// Whether the calls of an rpc take microseconds, in which nothing is waited for but a commit, and are answered with a few
+/// hundred bytes: those of which there are thousands a second.
+fn is_short(path: &str) -> bool {
+    SHORT.contains(&path)
+}
+
+const SHORT: [&str; 5] = [
+    "/idmap.v1.Lookup/ResolveAccount",
+    "/idmap.v1.Lookup/ExpandUser",
+    "/idmap.v1.Lookup/CheckAppMembership",
+    "/idmap.v1.Lookup/GetUser",
+    "/grpc.health.v1.Health/Check",
+];
 
 /// The services, as called over one connection.
 struct Calls<S> {
     services: S,
     peer: Arc<Peer>,
+    begun: Weak<Begun>,
+}
+
+impl<S> Calls<S> {
+    fn new(services: S, peer: Arc<Peer>) -> Self {
+        Self { services, peer, begun: Weak::new() }
+    }
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Calls<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
+    S::Future: Unpin,
 {
     type Response = Response<B>;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = Asked<S>;
 
-    fn call(&self, request: Request<Incoming>) -> S::Future {
+    fn call(&self, request: Request<Incoming>) -> Asked<S> {
         let mut request = request.map(Body::new);
+        if let Some(begun) = self.begun.upgrade() {
+            // Hyper begins it next. What comes without this mark has a task of its own.
+            begun.is_short.store(is_short(request.uri().path()), Ordering::Relaxed);
+        }
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        self.services.clone().call(request)
+        Asked::Waiting(Some((self.services.clone(), request)))
+    }
+}
+
+/// A call that is made when somebody wants its answer: not while the connection reads.
+enum Asked<S: Service<Request<Body>>> {
+    Waiting(Option<(S, Request<Body>)>),
+    Called(S::Future),
+}
+
+// No part is pinned but the answer, which may be moved.
+impl<S: Service<Request<Body>>> Unpin for Asked<S> {}
+
+impl<S> Future for Asked<S>
+where
+    S: Service<Request<Body>>,
+    S::Future: Unpin,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Self::Waiting(waiting) = this
+            && let Some((mut services, request)) = waiting.take()
+        {
+            *this = Self::Called(services.call(request));
+        }
+        match this {
+            Self::Called(answer) => Pin::new(answer).poll(cx),
+            // Its service has panicked; nobody asks after that.
+            Self::Waiting(_) => Poll::Pending,
+        }
     }
 }
 
@@ -238,7 +373,8 @@ mod tests {
     use std::io;
     use std::sync::atomic::AtomicUsize;
 
-    use tokio::io::{DuplexStream, ReadBuf};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
+    use tokio::sync::Semaphore;
     use tonic::{Code, Status};
 
     use super::super::gate::{Cut, Standing, Strangers};
@@ -272,9 +408,22 @@ mod tests {
         }
     }
 
-    /// `/now` answers, `/later` does when a thread of its own has said so, `/never` does not, and `/panic` panics.
+    /// Short calls: they answer at once, when a thread of its own has said so, and never.
+    const NOW: &str = SHORT[0];
+    const LATER: &str = SHORT[1];
+    const NEVER: &str = SHORT[2];
+    const PANIC: &str = SHORT[3];
+    /// As [`LATER`] and [`NEVER`], in tasks of their own.
+    const LATER_BESIDE: &str = "/later";
+    const NEVER_BESIDE: &str = "/never";
+
     #[derive(Clone)]
-    struct Answers(Arc<()>);
+    struct Answers {
+        under_way: Arc<()>,
+        /// Lets calls of [`NEVER`] end nevertheless.
+        release: Arc<Semaphore>,
+        answered: Arc<AtomicUsize>,
+    }
 
     impl Service<Request<Body>> for Answers {
         type Response = Response<Body>;
@@ -287,29 +436,36 @@ mod tests {
 
         fn call(&mut self, request: Request<Body>) -> Self::Future {
             assert!(request.extensions().get::<Arc<Peer>>().is_some());
-            let (path, under_way) = (request.uri().path().to_owned(), Arc::clone(&self.0));
+            let (path, answers) = (request.uri().path().to_owned(), self.clone());
+            assert_ne!(path, "/panics-at-the-gate");
             Box::pin(async move {
+                // All of it, for as long as the call lives.
+                let answers = answers;
                 match path.as_str() {
-                    "/panic" => panic!("as a defect would"),
-                    "/never" => std::future::pending().await,
-                    "/later" => {
+                    PANIC | "/panic" => panic!("as a defect would"),
+                    NEVER | NEVER_BESIDE => drop(answers.release.acquire().await.unwrap()),
+                    LATER | LATER_BESIDE => {
                         let (sender, told) = tokio::sync::oneshot::channel();
                         std::thread::spawn(move || sender.send(()).unwrap());
                         told.await.unwrap();
                     }
                     _ => {}
                 }
-                drop(under_way);
+                answers.answered.fetch_add(1, Ordering::SeqCst);
                 Ok(Status::new(Code::DataLoss, path).into_http())
             })
         }
     }
 
+    async fn within_time<T>(what: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(60), what).await.expect("an end within time")
+    }
+
     struct Served {
         client: h2::client::SendRequest<Bytes>,
         writes: Arc<AtomicUsize>,
-        /// One more than calls that are there.
-        under_way: Arc<()>,
+        answers: Answers,
+        peer: Arc<Peer>,
         drain: CancellationToken,
         connection: tokio::task::JoinHandle<()>,
         other_side: tokio::task::JoinHandle<Result<(), h2::Error>>,
@@ -317,19 +473,50 @@ mod tests {
 
     async fn served() -> Served {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-        let (writes, under_way, drain) = (Arc::default(), Arc::new(()), CancellationToken::new());
+        served_over(ours, theirs).await
+    }
+
+    /// The client's bytes, and between them frames of a kind that nobody knows and that is passed over, as fast as they are taken.
+    async fn flood(client: DuplexStream, server: DuplexStream) -> io::Result<()> {
+        const FRAME: [u8; 9] = [0, 0, 0, 0xfa, 0, 0, 0, 0, 0];
+        let frames = FRAME.repeat(4_096);
+        let (mut of_client, mut to_client) = tokio::io::split(client);
+        let (mut of_server, mut to_server) = tokio::io::split(server);
+        let there = async {
+            let mut buffer = vec![0; PIPE_BYTES];
+            loop {
+                // What h2 writes at a time are whole frames.
+                tokio::select! {
+                    biased;
+                    read = of_client.read(&mut buffer) => to_server.write_all(&buffer[..read?]).await?,
+                    () = std::future::ready(()) => to_server.write_all(&frames).await?,
+                }
+            }
+        };
+        let back = tokio::io::copy(&mut of_server, &mut to_client);
+        tokio::select! {
+            ended = there => ended,
+            ended = back => ended.map(|_| ()),
+        }
+    }
+
+    async fn served_over(ours: DuplexStream, theirs: DuplexStream) -> Served {
+        let (writes, drain) = (Arc::default(), CancellationToken::new());
+        let (under_way, release, answered) = (Arc::new(()), Arc::new(Semaphore::new(0)), Arc::default());
+        let answers = Answers { under_way, release, answered };
         let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
         let address = "127.0.0.1:1".parse().unwrap();
         let (stranger, standing, cut) =
             (Strangers::new(limits, 1).of("127.0.0.1".parse().unwrap()), Standing::default(), Cut::default());
         let peer =
             Arc::new(Peer { address, stranger, certificate: None, is_proven: AtomicBool::new(true), standing, cut });
-        let calls = Calls { services: Answers(Arc::clone(&under_way)), peer };
+        let calls = Calls::new(answers.clone(), Arc::clone(&peer));
         let connection = tokio::spawn(converse(Counting(ours, Arc::clone(&writes)), calls, 200, drain.clone()));
         let (client, other_side) = h2::client::handshake(theirs).await.unwrap();
-        let served = Served { client, writes, under_way, drain, connection, other_side: tokio::spawn(other_side) };
+        let other_side = tokio::spawn(other_side);
+        let served = Served { client, writes, answers, peer, drain, connection, other_side };
         // After it both sides have told of their settings.
-        served.call("/now").await.unwrap();
+        served.call(NOW).await.unwrap();
         served
     }
 
@@ -351,6 +538,22 @@ mod tests {
             }
         }
 
+        /// Calls that are there.
+        fn under_way(&self) -> usize {
+            // Ours, and that of the services while the connection lives.
+            let others = Arc::strong_count(&self.answers.under_way).saturating_sub(1);
+            others.saturating_sub(usize::from(!self.connection.is_finished()))
+        }
+
+        async fn until_under_way(&self, count: usize) {
+            within_time(async {
+                while self.under_way() != count {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+
         fn writes(&self) -> usize {
             self.writes.swap(0, Ordering::SeqCst)
         }
@@ -361,7 +564,7 @@ mod tests {
         let served = served().await;
         served.writes();
         for count in [1, 2, CALLS_AT_A_TIME_MAX] {
-            served.calls("/now", count).await;
+            served.calls(NOW, count).await;
             assert_eq!(served.writes(), 1, "{count} calls");
         }
     }
@@ -369,7 +572,7 @@ mod tests {
     #[tokio::test]
     async fn many_calls_at_a_time_are_all_answered() {
         let served = served().await;
-        for path in ["/now", "/later"] {
+        for path in [NOW, LATER, LATER_BESIDE] {
             for count in [1, CALLS_AT_A_TIME_MAX + 1, 10 * CALLS_AT_A_TIME_MAX, 500] {
                 served.calls(path, count).await;
             }
@@ -380,7 +583,7 @@ mod tests {
     async fn whoever_is_woken_by_another_thread_has_another_turn() {
         let served = served().await;
         for round in 0..300 {
-            let all = async { tokio::join!(served.calls("/later", 1 + round % 20), served.calls("/now", round % 10)) };
+            let all = async { tokio::join!(served.calls(LATER, 1 + round % 20), served.calls(NOW, round % 10)) };
             tokio::time::timeout(Duration::from_secs(30), all).await.expect("a turn");
         }
     }
@@ -388,60 +591,149 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_panics_ends_its_own_stream_only() {
         let served = served().await;
-        let (panicked, answered) = tokio::join!(served.call("/panic"), served.call("/later"));
-        assert!(panicked.unwrap_err().is_reset());
-        assert_eq!(answered.unwrap(), "/later");
-        served.calls("/now", 3).await;
+        for path in [PANIC, "/panic", "/panics-at-the-gate"] {
+            let (panicked, answered) = tokio::join!(served.call(path), served.call(LATER));
+            assert!(panicked.unwrap_err().is_reset());
+            assert_eq!(answered.unwrap(), LATER);
+            served.calls(NOW, 3).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_given_up_end() {
+        for path in [NEVER, NEVER_BESIDE] {
+            let served = served().await;
+            let never = futures_util::future::join_all((0..3 * CALLS_AT_A_TIME_MAX).map(|_| served.call(path)));
+            assert!(tokio::time::timeout(Duration::from_millis(50), never).await.is_err());
+            served.until_under_way(0).await;
+            served.calls(NOW, 1).await;
+        }
     }
 
     #[tokio::test]
     async fn calls_end_with_their_connection() {
-        for count in [1, 3 * CALLS_AT_A_TIME_MAX] {
+        for path in [NEVER, NEVER_BESIDE] {
+            for count in [1, 3 * CALLS_AT_A_TIME_MAX] {
+                let served = served().await;
+                let never = futures_util::future::join_all((0..count).map(|_| served.call(path)));
+                let ended = async {
+                    served.until_under_way(count).await;
+                    served.other_side.abort();
+                };
+                tokio::join!(never, ended);
+                within_time(async {
+                    while !served.connection.is_finished() {
+                        tokio::task::yield_now().await
+                    }
+                })
+                .await;
+                assert_eq!(served.under_way(), 0);
+            }
+        }
+    }
+
+    /// Hyper ends the connection in the very turn in which it has begun calls.
+    #[tokio::test]
+    async fn calls_that_came_with_the_end_end_with_it() {
+        for path in [NEVER, NEVER_BESIDE] {
             let served = served().await;
-            let never = futures_util::future::join_all((0..count).map(|_| served.call("/never")));
-            assert!(tokio::time::timeout(Duration::from_millis(50), never).await.is_err());
-            // Of the calls that were given up by their client, those of which the server has heard are over.
-            served.calls("/now", 1).await;
-            tokio::time::timeout(Duration::from_secs(30), async {
-                while Arc::strong_count(&served.under_way) > 2 {
-                    tokio::task::yield_now().await;
+            let mut client = served.client.clone().ready().await.unwrap();
+            let request = Request::builder().uri(format!("http://x{path}")).body(()).unwrap();
+            let _never = client.send_request(request, true).unwrap();
+            let connect =
+                Request::builder().method("CONNECT").uri("x:1").header("content-length", "5").body(()).unwrap();
+            let mut client = client.ready().await.unwrap();
+            let _connect = client.send_request(connect, false).unwrap();
+            within_time(async {
+                while !served.connection.is_finished() {
+                    tokio::task::yield_now().await
                 }
             })
-            .await
-            .expect("calls that were given up end");
-            let never = served.call("/never");
-            assert!(tokio::time::timeout(Duration::from_millis(50), never).await.is_err());
-            served.other_side.abort();
-            served.connection.await.unwrap();
-            assert_eq!(Arc::strong_count(&served.under_way), 1);
+            .await;
+            assert_eq!(served.under_way(), 0);
+            assert_eq!(Arc::strong_count(&served.peer), 1, "nothing holds on to the connection");
         }
     }
 
     #[tokio::test]
     async fn what_is_under_way_ends_before_a_connection_that_drains() {
-        let served = served().await;
-        let (answered, ()) = tokio::join!(served.call("/later"), async { served.drain.cancel() });
-        assert_eq!(answered.unwrap(), "/later");
-        served.connection.await.unwrap();
+        for path in [NEVER, NEVER_BESIDE] {
+            let served = served().await;
+            let drained = async {
+                served.until_under_way(1).await;
+                served.drain.cancel();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                served.answers.release.add_permits(1);
+            };
+            let (answered, ()) = within_time(async { tokio::join!(served.call(path), drained) }).await;
+            assert_eq!(answered.unwrap(), path);
+            within_time(async {
+                while !served.connection.is_finished() {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_floods_a_connection_does_not_keep_its_calls_from_ending() {
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let (between, client) = tokio::io::duplex(PIPE_BYTES);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(flood(between, theirs));
+        let served = served_over(ours, client).await;
+        within_time(async {
+            // What is sent waits until less is read; that is the client's own loss, and the calls themselves must not wait.
+            let before = served.answers.answered.load(Ordering::SeqCst);
+            let asked = [LATER, LATER_BESIDE].map(|path| served.calls(path, 3));
+            let ended = async {
+                while served.answers.answered.load(Ordering::SeqCst) < before + 6 || served.under_way() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                _ = futures_util::future::join_all(asked) => {}
+                () = ended => {}
+            }
+        })
+        .await;
+    }
+
+    /// Shows whether it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
     }
 
     #[test]
     fn nobody_is_woken_for_a_turn_that_is_had() {
-        let (turns, task) = (Arc::new(Turns::default()), Arc::new(Turns::default()));
-        // Shows whether it was woken, since it never has a turn.
-        let (waker, woken) = (Waker::from(Arc::clone(&task)), || task.is_due.swap(false, Ordering::SeqCst));
+        let (turns, task) = (Arc::new(Turns::default()), Arc::new(Woken::default()));
+        let (waker, woken) = (Waker::from(Arc::clone(&task)), || task.0.swap(false, Ordering::SeqCst));
+        let wakers: [Waker; 2] =
+            [Arc::new(CallsWake(Arc::clone(&turns))).into(), Arc::new(ConversationWake(Arc::clone(&turns))).into()];
         let cx = Context::from_waker(&waker);
-        let on = turns.begin(&cx);
-        turns.wake_by_ref();
-        assert!(!woken(), "it sees for itself");
-        turns.is_due.store(false, Ordering::SeqCst);
-        drop(on);
-        assert!(!woken(), "it has seen it");
-        turns.wake_by_ref();
-        assert!(woken());
-        let on = turns.begin(&cx);
-        turns.wake_by_ref();
-        drop(on);
-        assert!(woken(), "it was woken after its last look");
+        let had = || [&turns.calls, &turns.conversation].map(|due| due.swap(false, Ordering::SeqCst));
+        assert_eq!(had(), [true, true], "the first turn of both");
+        for (waker, expected) in wakers.iter().zip([[true, false], [false, true]]) {
+            let on = turns.begin(&cx);
+            waker.wake_by_ref();
+            assert!(!woken(), "it sees for itself");
+            assert!(turns.are_due());
+            assert_eq!(had(), expected);
+            drop(on);
+            assert!(!woken(), "it has had it");
+            waker.wake_by_ref();
+            assert!(woken());
+            let on = turns.begin(&cx);
+            waker.wake_by_ref();
+            drop(on);
+            assert!(woken(), "it was woken after its last look");
+            assert_eq!(had(), expected);
+        }
     }
 }
