@@ -15,7 +15,7 @@ use super::super::walks::{Books, Shown};
 use super::super::{StoreError, as_i64, missing};
 use super::hashes::{UNKNOWN, forget};
 use super::sieve::{Leavings, Sieve};
-use crate::core::batch::{Batch, Finished, WalkState, WalkUpdate};
+use crate::core::batch::{Batch, CrawlMark, Finished, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind};
 use crate::core::ids::{GroupId, RequestNumber, UserId};
 use crate::core::model::{AssignmentScope, Key, Kind, Row, Scope};
@@ -28,6 +28,12 @@ const NEW_USERS_MAX: usize = 20;
 
 /// Unknown users of one page that are asked for by id; of more the list of users is read again.
 const UNKNOWN_USERS_MAX: usize = 100;
+
+/// `undecided.id` of lists that are read again once the list of users is; their `kind` is 0.
+const AFTER_USERS: &str = "";
+
+/// The same of lists that the running crawl is going to read.
+const LEFT_TO_CRAWL: &str = "crawl";
 
 impl Sieve {
     /// Objects that a batch removes or leaves out for other reasons.
@@ -75,13 +81,15 @@ impl Sieve {
         let sql = books.apply.sql;
         let mut lists = BTreeSet::new();
         let mut accounts = BTreeSet::new();
+        let mut were_filtered = RoaringBitmap::new();
         let are_many = is_listed && leavings.new_users.len() > NEW_USERS_MAX && !batch.lists_follow;
         for (user, was_filtered) in &leavings.new_users {
             if are_many {
                 note_lists_of(sql, user)?;
-            } else if batch.is_followed {
+            } else if batch.is_followed && !batch.lists_follow {
                 accounts.extend(accounts_to_read(sql, user, *was_filtered)?);
             } else {
+                were_filtered.extend(was_filtered.and_then(|n| u32::try_from(n).ok()));
                 lists.extend(lists_waiting_for(sql, Kind::User, user.as_str())?);
             }
             forget_undecided(sql, Kind::User, user.as_str())?;
@@ -91,7 +99,10 @@ impl Sieve {
             forget_undecided(sql, Kind::Group, group.as_str())?;
         }
         let since = batch.members_since;
-        if !batch.lists_follow {
+        if batch.lists_follow {
+            lists.extend(lists_that_dropped(sql, &were_filtered)?);
+            leave_to_crawl(sql, &lists, since)?;
+        } else {
             if are_many {
                 note_all_lists(books)?;
             } else if batch.is_followed {
@@ -125,6 +136,9 @@ impl Sieve {
             if let Some(target) = target {
                 debts.owe(target, When::Now, "named, but not known", since)?;
             }
+        }
+        if let Some(CrawlMark::End { .. }) = &batch.crawl {
+            owe_what_was_left(sql, debts, since)?;
         }
         Ok(())
     }
@@ -209,9 +223,9 @@ pub(super) fn add_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap)
 /// Every list from which accounts or memberships were dropped is to be read once the list of users is.
 fn note_all_lists(books: &Books<'_, '_>) -> Result<(), StoreError> {
     books.run(
-        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, '', ?1 FROM filtered_rows
+        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, ?4, ?1 FROM filtered_rows
          WHERE kind IN (?2, ?3)",
-        params![i64::MAX, kind_code(Kind::AppUser), kind_code(Kind::GroupMember)],
+        params![i64::MAX, kind_code(Kind::AppUser), kind_code(Kind::GroupMember), AFTER_USERS],
     )?;
     Ok(())
 }
@@ -219,10 +233,35 @@ fn note_all_lists(books: &Books<'_, '_>) -> Result<(), StoreError> {
 /// Every list that has named this user is to be read once the list of users is.
 fn note_lists_of(sql: &Connection, user: &UserId) -> Result<(), StoreError> {
     let mut insert = sql.prepare_cached(
-        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, '', ?1 FROM undecided
+        "INSERT OR IGNORE INTO undecided(scope, kind, id, at) SELECT scope, 0, ?4, ?1 FROM undecided
          WHERE kind = ?2 AND id = ?3",
     )?;
-    insert.execute(params![i64::MAX, kind_code(Kind::User), user.as_str()])?;
+    insert.execute(params![i64::MAX, kind_code(Kind::User), user.as_str(), AFTER_USERS])?;
+    Ok(())
+}
+
+/// The running crawl is going to read these lists. It does not where the list of apps, or of groups, that leads to them cannot be
+/// read: then they are owed at its end. A walk that begins after `since` settles that before.
+fn leave_to_crawl(sql: &Connection, lists: &BTreeSet<Scope>, since: RequestNumber) -> Result<(), StoreError> {
+    let mut note = sql.prepare_cached("REPLACE INTO undecided(scope, kind, id, at) VALUES (?1, 0, ?2, ?3)")?;
+    for scope in lists {
+        note.execute(params![scope.name(), LEFT_TO_CRAWL, as_i64(since.0)])?;
+    }
+    Ok(())
+}
+
+/// Lists that were left to the crawl that ends, and that it has not read.
+fn owe_what_was_left(sql: &Connection, debts: &mut Debts<'_>, since: RequestNumber) -> Result<(), StoreError> {
+    let mut select = sql.prepare_cached(
+        "SELECT u.scope FROM undecided u JOIN scopes s ON s.scope = u.scope WHERE u.kind = 0 AND u.id = ?1",
+    )?;
+    let names = select.query_map([LEFT_TO_CRAWL], |row| row.get::<_, String>(0))?;
+    for name in names.collect::<Result<Vec<_>, _>>()? {
+        if let Some(scope) = Scope::parse(&name) {
+            debts.owe(Target::List(scope), When::Quiet, "newly wanted", since)?;
+        }
+    }
+    sql.execute("DELETE FROM undecided WHERE kind = 0 AND id = ?1", [LEFT_TO_CRAWL])?;
     Ok(())
 }
 
@@ -268,17 +307,17 @@ pub(in crate::store) fn forget_all(sql: &Connection, kind: Kind) -> Result<(), S
 /// The list of users is read: what had to wait for it is read too.
 fn owe_undecided_lists(sql: &Connection, debts: &mut Debts<'_>, batch: &Batch) -> Result<(), StoreError> {
     let mut select = sql.prepare_cached(
-        "SELECT DISTINCT scope FROM undecided u WHERE kind = 0 OR (kind = ?1 AND EXISTS
+        "SELECT DISTINCT scope FROM undecided u WHERE (kind = 0 AND id = ?2) OR (kind = ?1 AND EXISTS
          (SELECT 1 FROM ids i JOIN users x ON x.n = i.n WHERE i.kind = ?1 AND i.id = u.id))",
     )?;
-    let names = select.query_map([kind_code(Kind::User)], |row| row.get::<_, String>(0))?;
+    let names = select.query_map(params![kind_code(Kind::User), AFTER_USERS], |row| row.get::<_, String>(0))?;
     let names = names.collect::<Result<Vec<_>, _>>()?;
     for name in &names {
         if let Some(scope) = Scope::parse(name) {
             debts.owe(Target::List(scope), When::Now, "users are known now", batch.members_since)?;
         }
     }
-    sql.execute("DELETE FROM undecided WHERE kind = 0", ())?;
+    sql.execute("DELETE FROM undecided WHERE kind = 0 AND id = ?1", [AFTER_USERS])?;
     Ok(())
 }
 
@@ -323,10 +362,23 @@ fn lists_naming(sql: &Connection, group: &GroupId, was_filtered: Option<N>) -> R
     )?;
     let mut rows = select.query([kind_code(Kind::AppGroup)])?;
     while let Some(row) = rows.next()? {
-        let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        let dropped = RoaringBitmap::deserialize_from(blob)
-            .map_err(|error| StoreError::Damaged { detail: format!("bitmap of filtered rows: {error}") })?;
-        if dropped.contains(n) {
+        if bitmap(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?.contains(n) {
+            scopes.extend(Scope::parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?));
+        }
+    }
+    Ok(scopes)
+}
+
+/// Lists of accounts and members from which rows were dropped that name one of these users.
+fn lists_that_dropped(sql: &Connection, users: &RoaringBitmap) -> Result<Vec<Scope>, StoreError> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut select = sql.prepare_cached("SELECT scope, rows FROM filtered_rows WHERE kind IN (?1, ?2)")?;
+    let mut rows = select.query([kind_code(Kind::AppUser), kind_code(Kind::GroupMember)])?;
+    let mut scopes = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !bitmap(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?.is_disjoint(users) {
             scopes.extend(Scope::parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?));
         }
     }
@@ -353,11 +405,12 @@ fn lists_ahead_of_groups(books: &Books<'_, '_>) -> Result<Vec<Scope>, StoreError
 fn stored_rows(sql: &Connection, scope: &Scope) -> Result<RoaringBitmap, StoreError> {
     let mut select = sql.prepare_cached("SELECT rows FROM filtered_rows WHERE scope = ?1")?;
     let blob: Option<Vec<u8>> = select.query_row([scope.name()], |row| row.get(0)).optional()?;
-    match blob {
-        None => Ok(RoaringBitmap::new()),
-        Some(blob) => RoaringBitmap::deserialize_from(&*blob)
-            .map_err(|error| StoreError::Damaged { detail: format!("bitmap of filtered rows: {error}") }),
-    }
+    blob.map_or(Ok(RoaringBitmap::new()), |blob| bitmap(&blob))
+}
+
+fn bitmap(blob: &[u8]) -> Result<RoaringBitmap, StoreError> {
+    RoaringBitmap::deserialize_from(blob)
+        .map_err(|error| StoreError::Damaged { detail: format!("bitmap of filtered rows: {error}") })
 }
 
 fn put_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<(), StoreError> {

@@ -1,10 +1,11 @@
 //! What is read again for somebody or something that was kept out and is wanted now.
 
 use super::super::for_tests::{Opened, app, app_id, app_user, group, stored_group, user};
-use crate::core::batch::{Batch, Listing, Position, WalkState, WalkUpdate};
+use crate::core::batch::{Batch, CrawlMark, Listing, Position, WalkState, WalkUpdate};
 use crate::core::filter::{DomainFilter, DomainPattern, Filter};
-use crate::core::ids::{RequestNumber, Timestamp};
-use crate::core::model::{AppGroup, AppStatus, Row, Scope};
+use crate::core::ids::{CrawlId, RequestNumber, Timestamp};
+use crate::core::model::{AppGroup, AppStatus, Group, Row, Scope};
+use crate::core::pending::Target;
 
 /// Stores rows as somebody who follows has read them; returns what the store owes for that.
 fn put(opened: &Opened, at: u64, rows: Vec<Row>, walks: Vec<WalkUpdate>) -> Vec<String> {
@@ -15,7 +16,7 @@ fn put(opened: &Opened, at: u64, rows: Vec<Row>, walks: Vec<WalkUpdate>) -> Vec<
         is_reread: walks.is_empty(),
         is_followed: true,
         members_since: at,
-        lists_follow: walks.iter().any(|walk| matches!(walk.scope, Scope::AppGroups(_))),
+        lists_follow: walks.iter().any(|walk| matches!(walk.scope, Scope::Users | Scope::Groups | Scope::AppGroups(_))),
         walks,
         ..Batch::default()
     });
@@ -74,6 +75,44 @@ fn lists_that_have_left_a_group_out_in_this_crawl_are_read_again() {
     check(users_read, Some((Vec::new(), groups_read)), &[]);
     // The accounts are still to be read.
     check(vec![todo(users)], None, &[]);
+}
+
+/// The crawl shows that somebody or something is wanted which a list had named before, and leaves that list to its own walk.
+#[test]
+fn what_a_crawl_was_to_read_is_owed_at_its_end_where_it_has_not() {
+    #[track_caller]
+    fn check(named: &dyn Fn(&str) -> Row, page: Scope, naming: Row, walk_from: Option<u64>, is_owed: bool) {
+        let mut filter = Filter { users: DomainFilter::new(DomainPattern::parse("a.test")), ..Filter::default() };
+        filter.groups.name_contains.insert("wanted".to_owned());
+        let opened = Opened::new(filter);
+        let list = naming.key().scope();
+        let mark = |at: u64, crawl| {
+            let (at, crawl) = (RequestNumber(at), Some(crawl));
+            let receipt = opened.commit(Batch { at, members_since: at, is_followed: true, crawl, ..Batch::default() });
+            receipt.owed.into_iter().map(|debt| debt.target).collect::<Vec<_>>()
+        };
+        put(&opened, 1, vec![app(1, "Jira"), named("one@b.test")], Vec::new());
+        put(&opened, 2, vec![naming.clone()], vec![finished(list.clone(), 2)]);
+        mark(3, CrawlMark::Begin { id: CrawlId(1), fingerprint: "f".to_owned() });
+        let owed = put(&opened, 5, vec![named("wanted@a.test")], vec![walking(page.clone(), 4), finished(page, 4)]);
+        assert_eq!(owed, Vec::<String>::new());
+        if let Some(from) = walk_from {
+            put(&opened, from, vec![naming], vec![finished(list.clone(), from)]);
+        }
+        let expected = if is_owed { vec![Target::List(list)] } else { Vec::new() };
+        assert_eq!(mark(9, CrawlMark::End { id: CrawlId(1) }), expected);
+        mark(10, CrawlMark::Begin { id: CrawlId(2), fingerprint: "f".to_owned() });
+        assert_eq!(mark(11, CrawlMark::End { id: CrawlId(2) }), [], "once");
+    }
+    let named_group = |name: &str| match stored_group(1) {
+        Row::Group(group) => Row::Group(Group { name: name.into(), ..group }),
+        other => other,
+    };
+    let named_user = |login: &str| user(1, login, "");
+    for (from, is_owed) in [(None, true), (Some(6), false), (Some(5), true)] {
+        check(&named_group, Scope::Groups, assigned(), from, is_owed);
+        check(&named_user, Scope::Users, app_user(1, 1, "one", None), from, is_owed);
+    }
 }
 
 #[test]

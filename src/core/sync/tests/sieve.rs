@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::books::{Books, Put, Seen};
-use crate::core::batch::{Batch, WalkState, WalkUpdate};
+use crate::core::batch::{Batch, CrawlMark, WalkState, WalkUpdate};
 use crate::core::filter::{Filter, UserVerdict};
 use crate::core::ids::AppId;
 use crate::core::model::{AppStatus, AppUser, AssignmentScope, Key, Row, Scope};
@@ -30,6 +30,8 @@ pub(super) struct Sieve {
     undecided: BTreeMap<(Scope, Key), u64>,
     /// Lists that are read again once users are.
     waiting: BTreeSet<Scope>,
+    /// Lists that the running crawl is going to read, and the requests that had been given out when that was noted.
+    left_to_crawl: BTreeMap<Scope, u64>,
     /// And whether each was known to be filtered.
     new_users: BTreeMap<Key, bool>,
     new_groups: Vec<(Key, bool)>,
@@ -198,6 +200,7 @@ impl Books {
         }
         self.sieve.assigned.insert(scope.clone(), dropped);
         self.sieve.undecided.retain(|(other, _), at| other != scope || *at >= from.0);
+        self.sieve.left_to_crawl.retain(|other, at| other != scope || *at >= from.0);
         if *scope == Scope::Users {
             for scope in std::mem::take(&mut self.sieve.waiting) {
                 self.owe(Target::List(scope), When::Now, batch.members_since, batch);
@@ -229,7 +232,13 @@ impl Books {
         let (new_users, unknown) = (std::mem::take(&mut self.sieve.new_users), std::mem::take(&mut self.sieve.unknown));
         let mut lists = BTreeSet::new();
         let mut accounts = BTreeSet::new();
+        let mut left_to_crawl = BTreeSet::new();
         for (key, was_filtered) in &new_users {
+            let of_users = |scope: &Scope| matches!(scope, Scope::AppUsers(_) | Scope::GroupMembers(_));
+            let named = self.sieve.assigned.iter().filter(|(scope, keys)| of_users(scope) && keys.contains(key));
+            left_to_crawl.extend(named.filter(|_| *was_filtered).map(|(scope, _)| scope.clone()));
+            let waits = self.sieve.undecided.keys().filter(|(_, other)| other == key);
+            left_to_crawl.extend(waits.map(|(scope, _)| scope.clone()));
             let Key::User(user) = key else { continue };
             for (_, row) in self.rows.values() {
                 let Row::App(app) = row else { continue };
@@ -251,14 +260,18 @@ impl Books {
                     was_filtered && matches!(scope, Scope::AppGroups(_)) && keys.contains(&group)
                 });
             lists.extend(named.map(|(scope, _)| scope.clone()));
-            if was_filtered {
+            if was_filtered && !batch.lists_follow {
                 lists.extend(self.lists_ahead_of_groups());
             }
             self.sieve.undecided.retain(|(_, key), _| *key != group);
         }
-        lists.extend(std::mem::take(&mut self.sieve.newly_assigned).into_iter().map(Scope::AppUsers));
         let since = batch.members_since;
-        if !batch.lists_follow {
+        let newly_assigned = std::mem::take(&mut self.sieve.newly_assigned).into_iter().map(Scope::AppUsers);
+        if batch.lists_follow {
+            left_to_crawl.extend(lists);
+            self.sieve.left_to_crawl.extend(left_to_crawl.into_iter().map(|scope| (scope, since.0)));
+        } else {
+            lists.extend(newly_assigned);
             if is_listed && new_users.len() > NEW_USERS_MAX {
                 self.sieve.waiting.extend(self.scopes.keys().cloned());
             } else {
@@ -281,6 +294,13 @@ impl Books {
                 Key::User(user) if users_are_known => self.owe(Target::User(user), When::Now, since, batch),
                 Key::Group(group) => self.owe(Target::Group(group), When::Now, since, batch),
                 _ => {}
+            }
+        }
+        if let Some(CrawlMark::End { .. }) = &batch.crawl {
+            for scope in std::mem::take(&mut self.sieve.left_to_crawl).into_keys() {
+                if self.scopes.contains_key(&scope) {
+                    self.owe(Target::List(scope), When::Quiet, since, batch);
+                }
             }
         }
     }
