@@ -179,6 +179,11 @@ pub(super) fn commit(
             debts.owe_once(Target::List(scope.clone()), When::Now, "never read", batch.at)?;
         }
     }
+    for (scope, kind) in batch.closed_gaps.iter().filter(|_| batch.is_followed) {
+        if books.waits_for_walk(scope, *kind, running)? {
+            debts.owe_once(Target::List(scope.clone()), When::Now, "its gap waits for it", batch.at)?;
+        }
+    }
     let coverage = std::mem::take(&mut books.coverage);
     if batch.is_followed {
         for returned in &batch.returned {

@@ -12,7 +12,7 @@ use super::missing::{HELD, find};
 use super::walks::{Books, CoverageChange};
 use super::{StoreError, as_i64};
 use crate::core::coverage::{Gap, GapId, GapKind};
-use crate::core::ids::{RequestNumber, Timestamp};
+use crate::core::ids::{CrawlId, RequestNumber, Timestamp};
 use crate::core::model::{Kind, Quarantined, Scope};
 use crate::core::pending::Target;
 
@@ -143,6 +143,27 @@ impl Books<'_, '_> {
             }
         }
         self.close_gap(scope, kind)
+    }
+
+    /// Whether a gap that a good read would close waits for a walk of the list, and the running crawl is not about to make it: one
+    /// that led there was broken off with its process.
+    pub(super) fn waits_for_walk(
+        &self,
+        scope: &Scope,
+        kind: GapKind,
+        running: Option<CrawlId>,
+    ) -> Result<bool, StoreError> {
+        if !CLOSED_ONCE_WALKED.contains(&kind) || !self.is_open(kind, scope)? {
+            return Ok(false);
+        }
+        let mut select = self.apply.sql.prepare_cached("SELECT state, crawl FROM scopes WHERE scope = ?1")?;
+        let book: Option<(String, i64)> =
+            select.query_row([scope.name()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let is_due = |(state, crawl): (String, i64)| {
+            let is_open = state == "todo" || state == "walking";
+            !(is_open && running.is_some_and(|id| as_i64(id.0) == crawl))
+        };
+        Ok(book.is_some_and(is_due))
     }
 
     /// Closes what a complete walk ends. What the same batch finds again stays open.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{Batch, WalkState};
+use okta_idmap::core::coverage::{GapId, GapKind};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{RequestNumber, Timestamp};
 use okta_idmap::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
@@ -222,6 +223,21 @@ impl Model {
             });
             if !is_read {
                 self.owe_once(Target::List(scope.clone()), "never read", batch, owed);
+            }
+        }
+    }
+
+    /// Lists with a gap that a read of one of their objects has left open, and that nobody is about to walk.
+    pub(crate) fn owe_what_gaps_wait_for(&mut self, batch: &Batch, owed: &mut Owed) {
+        for (scope, kind) in batch.closed_gaps.iter().filter(|_| batch.is_followed) {
+            let of_a_list = matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
+            let is_left = self.gaps.get(GapId::of(*kind, scope).as_str()).is_some_and(|record| record.open);
+            let is_unwalked = self.scopes.get(scope).is_some_and(|book| {
+                let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
+                !(is_open && self.crawl.running && book.crawl == self.crawl.id.0)
+            });
+            if of_a_list && is_left && is_unwalked {
+                self.owe_once(Target::List(scope.clone()), "its gap waits for it", batch, owed);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Entry points: the tests; [`check_history`] says what is remembered of one gap.
 
-use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Receipt, WalkState, WalkUpdate};
+use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Listing, Position, Receipt, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Asked, Gap, GapKind, GapRecord};
 use okta_idmap::core::ids::{CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
 use okta_idmap::core::model::{GroupType, Key, Row, Scope};
@@ -195,6 +195,40 @@ fn gaps_that_were_closed_long_ago_are_forgotten_by_a_crawl() {
     put(&store, on(368, Batch { crawl: end(1), ..batch(4, Vec::new()) }));
     let left: Vec<Scope> = records(&store).into_iter().map(|record| record.gap.scope).collect();
     assert_eq!(left, [user_scope(3), user_scope(2)], "the open one, and the one of 366 days");
+}
+
+/// A good read of an account does not close the gap of the list. If nobody is about to walk it, the list is owed.
+#[test]
+fn a_gap_that_waits_for_a_list_owes_it() {
+    #[track_caller]
+    fn check(crawl: Option<CrawlMark>, state: Option<WalkState>, expected: (usize, &[&str])) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "a");
+        let scope = Scope::AppUsers(app_id());
+        put(&store, Batch { crawl, ..batch(1, vec![app("Jira")]) });
+        let walks = state.map(|state| WalkUpdate { scope: scope.clone(), state });
+        put(&store, Batch { walks: walks.into_iter().collect(), ..batch(2, Vec::new()) });
+        put(&store, Batch { gaps: vec![gap(scope.clone(), GapKind::Failed)], ..batch(3, Vec::new()) });
+        let close = |at: u64| {
+            let closed_gaps = vec![(scope.clone(), GapKind::Failed)];
+            let receipt = put(&store, Batch { closed_gaps, is_followed: true, ..batch(at, Vec::new()) });
+            names(&receipt.owed)
+        };
+        assert_eq!(close(4), expected.1);
+        assert_eq!(close(5), Vec::<String>::new(), "once");
+        let open = records(&store).iter().filter(|record| record.open).count();
+        assert_eq!(open, expected.0);
+    }
+    let (from, began) = (RequestNumber(2), Timestamp::default());
+    let next = "https://x.example/?page=1".to_owned();
+    let position = Position { next, page: 1, rows: 1, from, began, listing: Listing::Usual };
+    let owed: (usize, &[&str]) = (1, &["list(app_users(0oa1))"]);
+    check(None, Some(WalkState::Walking(position.clone())), owed);
+    check(None, Some(WalkState::GivenUp), owed);
+    check(begin(1), Some(WalkState::GivenUp), owed);
+    check(begin(1), Some(WalkState::Walking(position)), (1, &[])); // The crawl goes on with it.
+    check(None, None, (1, &[])); // Nobody has ever asked for it.
+    check(None, Some(WalkState::Finished { from, began, known_empty: false, ended: Vec::new() }), (0, &[]));
 }
 
 #[test]

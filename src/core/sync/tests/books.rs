@@ -124,6 +124,11 @@ fn hangs_on(key: &Key, parent: &Key) -> bool {
     }
 }
 
+/// Whether the gap may say that a list could not be read.
+fn is_of_a_list(scope: &Scope, kind: GapKind) -> bool {
+    *scope != Scope::Log && matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed)
+}
+
 impl Guard {
     fn is_outdated(&self, key: &Key, at: u64) -> bool {
         self.reread.get(key).is_some_and(|number| *number > at)
@@ -266,6 +271,12 @@ impl Books {
         for scope in &batch.needed {
             let target = Target::List(scope.clone());
             if self.is_unread(scope) && !self.pending.contains_key(&target) {
+                self.owe(target, When::Now, batch.at, batch);
+            }
+        }
+        for (scope, kind) in batch.closed_gaps.iter().filter(|_| batch.is_followed) {
+            let target = Target::List(scope.clone());
+            if self.waits_for_walk(scope, *kind) && !self.pending.contains_key(&target) {
                 self.owe(target, When::Now, batch.at, batch);
             }
         }
@@ -775,20 +786,27 @@ impl Books {
 
     /// A good read of one object says nothing about a list that was given up.
     fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) {
-        let of_a_list =
-            *scope != Scope::Log && matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
         let is_walked = |book: &Book| !book.is_idle && matches!(book.state, WalkState::Finished { .. });
-        if !of_a_list || self.scopes.get(scope).is_some_and(is_walked) {
+        if !is_of_a_list(scope, kind) || self.scopes.get(scope).is_some_and(is_walked) {
             self.gaps.remove(&(scope.clone(), kind));
         }
     }
 
+    /// Whether a gap is left open by a good read, and the running crawl does not walk the list.
+    fn waits_for_walk(&self, scope: &Scope, kind: GapKind) -> bool {
+        is_of_a_list(scope, kind)
+            && self.gaps.contains(&(scope.clone(), kind))
+            && self.scopes.get(scope).is_some_and(|book| !self.is_in_crawl(book))
+    }
+
+    fn is_in_crawl(&self, book: &Book) -> bool {
+        let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
+        is_open && self.is_crawling && book.crawl == self.crawl
+    }
+
     /// Whether a collection was never read to its end, and is not about to be by the running crawl.
     fn is_unread(&self, scope: &Scope) -> bool {
-        self.scopes.get(scope).is_none_or(|book| {
-            let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
-            book.completed_at.is_none() && !(is_open && self.is_crawling && book.crawl == self.crawl)
-        })
+        self.scopes.get(scope).is_none_or(|book| book.completed_at.is_none() && !self.is_in_crawl(book))
     }
 
     /// Where the walks of the running crawl stand.
