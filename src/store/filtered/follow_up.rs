@@ -29,6 +29,9 @@ const NEW_USERS_MAX: usize = 20;
 /// Unknown users of one page that are asked for by id; of more the list of users is read again.
 const UNKNOWN_USERS_MAX: usize = 100;
 
+/// `walk_seen.page` of what was dropped beside the pages of a walk, which begin with 1.
+const BESIDE_PAGES: u32 = 0;
+
 /// `undecided.id` of lists that are read again once the list of users is; their `kind` is 0.
 const AFTER_USERS: &str = "";
 
@@ -214,10 +217,25 @@ pub(super) fn note_dropped(sql: &Connection, scope: &Scope, n: N) -> Result<(), 
 /// The same for several.
 pub(super) fn add_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<(), StoreError> {
     let rows = stored_rows(sql, scope)?;
-    if dropped.is_subset(&rows) {
+    if !dropped.is_subset(&rows) {
+        put_rows(sql, scope, &(rows | dropped))?;
+    }
+    add_to_walk(sql, scope, dropped)
+}
+
+/// What a walk has dropped takes the place of what was noted before: one that is under way has shown these rows before they were.
+fn add_to_walk(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<(), StoreError> {
+    let mut select = sql.prepare_cached("SELECT 1 FROM scopes WHERE scope = ?1 AND state = 'walking'")?;
+    if !select.exists([scope.name()])? {
         return Ok(());
     }
-    put_rows(sql, scope, &(rows | dropped))
+    let name = format!("filtered {}", scope.name());
+    let mut select = sql.prepare_cached("SELECT seen FROM walk_seen WHERE scope = ?1 AND page = ?2")?;
+    let blob: Option<Vec<u8>> = select.query_row(params![name, BESIDE_PAGES], |row| row.get(0)).optional()?;
+    let noted = blob.map_or(Ok(RoaringBitmap::new()), |blob| bitmap(&blob))?;
+    let mut put = sql.prepare_cached("REPLACE INTO walk_seen(scope, page, seen) VALUES (?1, ?2, ?3)")?;
+    put.execute(params![name, BESIDE_PAGES, blob_of(&(noted | dropped))?])?;
+    Ok(())
 }
 
 /// Every list from which accounts or memberships were dropped is to be read once the list of users is.
@@ -419,13 +437,17 @@ fn put_rows(sql: &Connection, scope: &Scope, dropped: &RoaringBitmap) -> Result<
         sql.prepare_cached("DELETE FROM filtered_rows WHERE scope = ?1")?.execute([scope.name()])?;
         return Ok(());
     }
+    let mut put = sql.prepare_cached("REPLACE INTO filtered_rows(scope, kind, count, rows) VALUES (?1, ?2, ?3, ?4)")?;
+    put.execute(params![scope.name(), kind_code(kind), as_i64(dropped.len()), blob_of(dropped)?])?;
+    Ok(())
+}
+
+fn blob_of(dropped: &RoaringBitmap) -> Result<Vec<u8>, StoreError> {
     let mut blob = Vec::with_capacity(dropped.serialized_size());
     dropped
         .serialize_into(&mut blob)
         .map_err(|error| StoreError::Stopped { detail: format!("bitmap of filtered rows: {error}") })?;
-    let mut put = sql.prepare_cached("REPLACE INTO filtered_rows(scope, kind, count, rows) VALUES (?1, ?2, ?3, ?4)")?;
-    put.execute(params![scope.name(), kind_code(kind), as_i64(dropped.len()), blob])?;
-    Ok(())
+    Ok(blob)
 }
 
 /// Forgets what was dropped from a scope that nobody reads any more.

@@ -77,6 +77,42 @@ fn lists_that_have_left_a_group_out_in_this_crawl_are_read_again() {
     check(vec![todo(users)], None, &[]);
 }
 
+/// A group that is assigned leaves the filter and comes back: its assignment is read again, whatever walks ended meanwhile.
+#[test]
+fn what_is_dropped_beside_a_walk_is_known_at_its_end() {
+    #[track_caller]
+    fn check(walks: &[WalkUpdate], owed: &[&str]) {
+        let mut filter = Filter::default();
+        filter.groups.name_contains.insert("Engineers".to_owned());
+        let opened = Opened::new(filter);
+        let Row::Group(mut renamed) = stored_group(1) else { unreachable!() };
+        renamed.name = "other".into();
+        put(&opened, 1, vec![app(1, "Jira"), stored_group(1)], Vec::new());
+        put(&opened, 2, vec![assigned()], vec![todo(groups()), walks[0].clone()]);
+        put(&opened, 3, vec![Row::Group(renamed)], Vec::new());
+        for walk in &walks[1..] {
+            put(&opened, 4, Vec::new(), vec![walk.clone()]);
+        }
+        assert_eq!(put(&opened, 5, vec![stored_group(1)], Vec::new()), owed);
+    }
+    fn groups() -> Scope {
+        Scope::AppGroups(app_id(1))
+    }
+    let on = |page: u32| match walking(groups(), 2) {
+        WalkUpdate { scope, state: WalkState::Walking(position) } => {
+            WalkUpdate { scope, state: WalkState::Walking(Position { page, ..position }) }
+        }
+        other => other,
+    };
+    let owed = ["list(app_groups(0oa1))"];
+    check(&[finished(groups(), 2)], &owed);
+    check(&[on(1)], &owed);
+    check(&[on(1), finished(groups(), 2)], &owed);
+    check(&[on(1), on(2), finished(groups(), 2)], &owed);
+    // A walk that begins anew tells anew: it has not shown the assignment.
+    check(&[on(1), todo(groups()), finished(groups(), 4)], &[]);
+}
+
 /// The crawl shows that somebody or something is wanted which a list had named before, and leaves that list to its own walk.
 #[test]
 fn what_a_crawl_was_to_read_is_owed_at_its_end_where_it_has_not() {

@@ -46,6 +46,16 @@ pub(super) enum Sifted {
     Undecided,
 }
 
+impl Sieve {
+    /// A row of a list was dropped beside its walk. One that is under way has shown it before, and knows it at its end.
+    fn note_dropped(&mut self, scope: Scope, key: Key) {
+        if let Some(walked) = self.walked.get_mut(&scope) {
+            walked.insert(key.clone());
+        }
+        self.assigned.entry(scope).or_default().insert(key);
+    }
+}
+
 impl Books {
     pub(super) fn sift(&mut self, row: &Row, seen: Seen) -> Sifted {
         let (users, groups) = (self.sieve.filter.users.is_active(), self.sieve.filter.groups.is_active());
@@ -80,7 +90,7 @@ impl Books {
                 let scope = Scope::AppUsers(account.app.clone());
                 if users && let Some(dropped) = self.dropped(&scope, &Key::User(account.user.clone()), seen) {
                     if let (Sifted::Dropped(key), true) = (&dropped, seen.is_reread) {
-                        self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+                        self.sieve.note_dropped(scope, key.clone());
                     }
                     return dropped;
                 }
@@ -131,7 +141,7 @@ impl Books {
                 return Sifted::Put(Put::Older);
             }
             for scope in naming {
-                self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+                self.sieve.note_dropped(scope, key.clone());
             }
             if let Key::Group(group) = &key {
                 self.forget_grants(group);
@@ -139,8 +149,9 @@ impl Books {
         } else {
             self.note_reread(key.clone(), seen);
         }
-        for (scope, _) in self.sieve.undecided.extract_if(.., |(_, other), _| *other == key).map(|(pair, _)| pair) {
-            self.sieve.assigned.entry(scope).or_default().insert(key.clone());
+        let waiting = self.sieve.undecided.extract_if(.., |(_, other), _| *other == key);
+        for ((scope, _), _) in waiting.collect::<Vec<_>>() {
+            self.sieve.note_dropped(scope, key.clone());
         }
         let noted = self.sieve.filtered.entry(key.clone()).or_insert(seen.at);
         if seen.is_reread {
@@ -170,7 +181,11 @@ impl Books {
         let Key::Group(id) = group else { return false };
         let scope = Scope::GroupMembers(id.clone());
         let seen = Seen { at, is_reread: true };
-        self.sieve.filter.users.is_active() && self.dropped(&scope, user, seen).is_some()
+        let dropped = if self.sieve.filter.users.is_active() { self.dropped(&scope, user, seen) } else { None };
+        if let Some(Sifted::Dropped(key)) = &dropped {
+            self.sieve.note_dropped(scope, key.clone());
+        }
+        dropped.is_some()
     }
 
     pub(super) fn forget_filtered(&mut self, key: &Key) {
