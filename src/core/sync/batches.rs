@@ -14,6 +14,8 @@ pub(super) struct Uncommitted {
     pub(super) number: BatchNumber,
     /// What it pays.
     pub(super) answered: Vec<Answered>,
+    /// What it says was found.
+    found: Vec<Answered>,
     /// Whether its receipt can bring more work to the crawl.
     pub(super) has_walks: bool,
     /// Whether it ends the crawl.
@@ -56,6 +58,7 @@ impl SyncState {
         self.uncommitted.push_back(Uncommitted {
             number,
             answered: batch.answered.clone(),
+            found: batch.found.clone(),
             has_walks: !batch.walks.is_empty(),
             ends_crawl: matches!(batch.crawl, Some(CrawlMark::End { .. })),
         });
@@ -75,7 +78,13 @@ impl SyncState {
     pub(super) fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
         let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
         let mut batch = self.batch();
-        for read in receipt.owed {
+        for mut read in receipt.owed {
+            // The store has yet to hear that it was found after what it says of its end.
+            for found in self.uncommitted.iter().flat_map(|batch| &batch.found) {
+                if found.target == read.target {
+                    read.found(found.by);
+                }
+            }
             let target = read.target.clone();
             let was_asked = self.was_asked_in_crawl(&target);
             // While the question is open, the debt is that of the question.

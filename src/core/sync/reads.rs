@@ -324,7 +324,8 @@ impl SyncState {
         if was_missed && let Some(object @ (Scope::User(_) | Scope::Group(_))) = Scope::of_object(key) {
             self.read_again(object, batch);
         }
-        if self.debts.found(target, batch.at) {
+        // A batch that is not stored yet may lead the store to say that it is gone.
+        if self.debts.found(target, batch.at) || !self.uncommitted.is_empty() {
             batch.found.push(paid(target.clone(), batch.at));
         }
     }

@@ -1,11 +1,14 @@
 //! Following, by table: objects that are not shown for a while.
 
-use super::super::by_hand::{failed, other_app, small, the_app, the_group, user};
-use super::super::follower::Follower;
+use super::super::by_hand::{failed, other_app, small, small_world, the_app, the_group, user};
+use super::super::follower::{Follower, all_limits, calm_limits};
+use super::super::org::group_id;
+use super::super::world::of_app;
 use crate::core::coverage::GapKind;
 use crate::core::ids::AppId;
 use crate::core::model::{Key, Scope};
 use crate::core::pending::{Patience, Target};
+use crate::core::reconcile::Brake;
 use crate::core::sync::Input;
 
 /// The group is asked for, and not shown.
@@ -160,6 +163,51 @@ fn a_gap_closes_with_an_answer_that_finds_nothing_and_settles_nothing() {
         follower.commit_all();
     }
     panic!("it was not asked for twice: {:?}", follower.under_way());
+}
+
+/// The end of an app says that of the group which it brought. The group is found by a read that was sent after that, and answered
+/// before anybody but the store knew; then it is hidden.
+#[test]
+fn a_find_takes_back_an_end_that_nobody_has_heard_of_yet() {
+    #[track_caller]
+    fn check(delay: impl FnOnce(&mut Follower)) {
+        let (mut world, group) = (small_world(), group_id(40));
+        world.add_group_as(40, Some(the_app()));
+        world.assign(&other_app(), &group);
+        let mut follower = Follower::new(world, all_limits(), calm_limits(), Brake::default(), 7);
+        follower.start();
+        follower.run_until_quiet();
+        follower.world.apps.remove(&the_app());
+        follower.hear("application.lifecycle.delete", vec![of_app(&the_app())]);
+        let ask = |follower: &mut Follower| {
+            follower.step(Input::Asked(Target::Group(group.clone())));
+            follower.commit_all();
+            follower.debounce();
+        };
+        ask(&mut follower);
+        delay(&mut follower);
+        follower.commit_all();
+        // Once now, and once more when it was due.
+        ask(&mut follower);
+        follower.reply("read 0oa030");
+        follower.reply("read 00g040");
+        assert_eq!(follower.commits.len(), 2);
+        follower.commit_all();
+        assert!(!follower.books.pending[&Target::Group(group.clone())].announced);
+        follower.world.concealed.insert(Scope::Group(group.clone()));
+        while !follower.under_way().contains(&"read 00g040".to_owned()) {
+            follower.wait(1_000);
+        }
+        follower.reply("read 00g040");
+        follower.commit_all();
+        assert!(follower.stored(&Scope::Groups).contains(&Key::Group(group)), "it may be hidden");
+    }
+    check(|follower| follower.fail("read 00g040", failed()));
+    check(|follower| {
+        follower.world.concealed.insert(Scope::Group(group_id(40)));
+        follower.reply("read 00g040");
+        follower.world.concealed.clear();
+    });
 }
 
 /// The user is asked for, and not shown.
