@@ -17,8 +17,10 @@ const SEEDS: u64 = 500;
 
 /// Seeds that failed once. 7886: the store announced the end of a group, and a batch of the time before took that back. 6904: the read
 /// of an assignment failed, and the gap stayed open after one that was answered, but found nothing. 27921: a list of members was
-/// held that nobody wanted any more. 6998: a group was renamed into the filter between two lists of a crawl.
-const FAILED_ONCE: [u64; 4] = [6904, 6998, 7886, 27921];
+/// held that nobody wanted any more. 6998: a group was renamed into the filter between two lists of a crawl. 10626: the same, and the
+/// list of apps could not be read, so that the crawl did not read their lists. 19048: a list that the planner had chosen was broken
+/// off with the process, and the gap of an account of it stayed open.
+const FAILED_ONCE: [u64; 6] = [6904, 6998, 7886, 10626, 19048, 27921];
 
 /// Failures that are enough to look at.
 const FAILURES_MAX: usize = 20;
