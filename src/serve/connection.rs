@@ -333,14 +333,14 @@ where
             begun.is_short.store(is_short(request.uri().path()), Ordering::Relaxed);
         }
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        Asked::Waiting(Some((self.services.clone(), request)))
+        Asked { waiting: Some((self.services.clone(), request)), answer: None }
     }
 }
 
 /// A call that is made when somebody wants its answer: not while the connection reads.
-enum Asked<S: Service<Request<Body>>> {
-    Waiting(Option<(S, Request<Body>)>),
-    Called(S::Future),
+struct Asked<S: Service<Request<Body>>> {
+    waiting: Option<(S, Request<Body>)>,
+    answer: Option<S::Future>,
 }
 
 // No part is pinned but the answer, which may be moved.
@@ -355,15 +355,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Self::Waiting(waiting) = this
-            && let Some((mut services, request)) = waiting.take()
-        {
-            *this = Self::Called(services.call(request));
+        if let Some((mut services, request)) = this.waiting.take() {
+            this.answer = Some(services.call(request));
         }
-        match this {
-            Self::Called(answer) => Pin::new(answer).poll(cx),
+        match &mut this.answer {
+            Some(answer) => Pin::new(answer).poll(cx),
             // Its service has panicked; nobody asks after that.
-            Self::Waiting(_) => Poll::Pending,
+            None => Poll::Pending,
         }
     }
 }
@@ -375,6 +373,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
     use tokio::sync::Semaphore;
+    use tokio::task::AbortHandle;
     use tonic::{Code, Status};
 
     use super::super::gate::{Cut, Standing, Strangers};
@@ -467,8 +466,9 @@ mod tests {
         answers: Answers,
         peer: Arc<Peer>,
         drain: CancellationToken,
-        connection: tokio::task::JoinHandle<()>,
-        other_side: tokio::task::JoinHandle<Result<(), h2::Error>>,
+        connection: AbortHandle,
+        other_side: AbortHandle,
+        _tasks: JoinSet<()>,
     }
 
     async fn served() -> Served {
@@ -511,10 +511,11 @@ mod tests {
         let peer =
             Arc::new(Peer { address, stranger, certificate: None, is_proven: AtomicBool::new(true), standing, cut });
         let calls = Calls::new(answers.clone(), Arc::clone(&peer));
-        let connection = tokio::spawn(converse(Counting(ours, Arc::clone(&writes)), calls, 200, drain.clone()));
+        let mut tasks = JoinSet::new();
+        let connection = tasks.spawn(converse(Counting(ours, Arc::clone(&writes)), calls, 200, drain.clone()));
         let (client, other_side) = h2::client::handshake(theirs).await.unwrap();
-        let other_side = tokio::spawn(other_side);
-        let served = Served { client, writes, answers, peer, drain, connection, other_side };
+        let other_side = tasks.spawn(other_side.map(|_| ()));
+        let served = Served { client, writes, answers, peer, drain, connection, other_side, _tasks: tasks };
         // After it both sides have told of their settings.
         served.call(NOW).await.unwrap();
         served
