@@ -371,9 +371,10 @@ mod tests {
     use std::io;
     use std::sync::atomic::AtomicUsize;
 
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
+    use tokio::io::{DuplexStream, ReadBuf};
     use tokio::sync::Semaphore;
     use tokio::task::AbortHandle;
+    use tokio::task::coop::cooperative;
     use tonic::{Code, Status};
 
     use super::super::gate::{Cut, Standing, Strangers};
@@ -383,27 +384,41 @@ mod tests {
     /// Bytes on their way to one side: more than anything here.
     const PIPE_BYTES: usize = 1 << 20;
 
-    /// Counts the writes of the server.
-    struct Counting(DuplexStream, Arc<AtomicUsize>);
+    /// The server's side of a connection.
+    struct Ours {
+        io: DuplexStream,
+        /// Writes of the server.
+        writes: Arc<AtomicUsize>,
+        /// Whether there is more to read at any time: frames of a kind that nobody knows and that are passed over.
+        is_flooded: Arc<AtomicBool>,
+    }
 
-    impl AsyncRead for Counting {
+    impl AsyncRead for Ours {
         fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_read(cx, to)
+            const FRAME: [u8; 9] = [0, 0, 0, 0xfa, 0, 0, 0, 0, 0];
+            // What the client writes at a time are whole frames.
+            let read = Pin::new(&mut self.io).poll_read(cx, to);
+            if read.is_ready() || !self.is_flooded.load(Ordering::SeqCst) {
+                return read;
+            }
+            std::task::ready!(pin!(cooperative(std::future::ready(()))).poll(cx));
+            to.put_slice(&FRAME);
+            Poll::Ready(Ok(()))
         }
     }
 
-    impl AsyncWrite for Counting {
+    impl AsyncWrite for Ours {
         fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            self.1.fetch_add(1, Ordering::SeqCst);
-            Pin::new(&mut self.0).poll_write(cx, bytes)
+            self.writes.fetch_add(1, Ordering::SeqCst);
+            Pin::new(&mut self.io).poll_write(cx, bytes)
         }
 
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(cx)
+            Pin::new(&mut self.io).poll_flush(cx)
         }
 
         fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(cx)
+            Pin::new(&mut self.io).poll_shutdown(cx)
         }
     }
 
@@ -463,6 +478,7 @@ mod tests {
     struct Served {
         client: h2::client::SendRequest<Bytes>,
         writes: Arc<AtomicUsize>,
+        is_flooded: Arc<AtomicBool>,
         answers: Answers,
         peer: Arc<Peer>,
         drain: CancellationToken,
@@ -473,35 +489,8 @@ mod tests {
 
     async fn served() -> Served {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-        served_over(ours, theirs).await
-    }
-
-    /// The client's bytes, and between them frames of a kind that nobody knows and that is passed over, as fast as they are taken.
-    async fn flood(client: DuplexStream, server: DuplexStream) -> io::Result<()> {
-        const FRAME: [u8; 9] = [0, 0, 0, 0xfa, 0, 0, 0, 0, 0];
-        let frames = FRAME.repeat(4_096);
-        let (mut of_client, mut to_client) = tokio::io::split(client);
-        let (mut of_server, mut to_server) = tokio::io::split(server);
-        let there = async {
-            let mut buffer = vec![0; PIPE_BYTES];
-            loop {
-                // What h2 writes at a time are whole frames.
-                tokio::select! {
-                    biased;
-                    read = of_client.read(&mut buffer) => to_server.write_all(&buffer[..read?]).await?,
-                    () = std::future::ready(()) => to_server.write_all(&frames).await?,
-                }
-            }
-        };
-        let back = tokio::io::copy(&mut of_server, &mut to_client);
-        tokio::select! {
-            ended = there => ended,
-            ended = back => ended.map(|_| ()),
-        }
-    }
-
-    async fn served_over(ours: DuplexStream, theirs: DuplexStream) -> Served {
-        let (writes, drain) = (Arc::default(), CancellationToken::new());
+        let (writes, is_flooded, drain) = (Arc::default(), Arc::default(), CancellationToken::new());
+        let ours = Ours { io: ours, writes: Arc::clone(&writes), is_flooded: Arc::clone(&is_flooded) };
         let (under_way, release, answered) = (Arc::new(()), Arc::new(Semaphore::new(0)), Arc::default());
         let answers = Answers { under_way, release, answered };
         let limits = ClientLimits { calls: 1, watches: 1, calls_per_second: None, answer_bytes: 0 };
@@ -512,10 +501,10 @@ mod tests {
             Arc::new(Peer { address, stranger, certificate: None, is_proven: AtomicBool::new(true), standing, cut });
         let calls = Calls::new(answers.clone(), Arc::clone(&peer));
         let mut tasks = JoinSet::new();
-        let connection = tasks.spawn(converse(Counting(ours, Arc::clone(&writes)), calls, 200, drain.clone()));
+        let connection = tasks.spawn(converse(ours, calls, 200, drain.clone()));
         let (client, other_side) = h2::client::handshake(theirs).await.unwrap();
         let other_side = tasks.spawn(other_side.map(|_| ()));
-        let served = Served { client, writes, answers, peer, drain, connection, other_side, _tasks: tasks };
+        let served = Served { client, writes, is_flooded, answers, peer, drain, connection, other_side, _tasks: tasks };
         // After it both sides have told of their settings.
         served.call(NOW).await.unwrap();
         served
@@ -677,22 +666,19 @@ mod tests {
         }
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[tokio::test]
     async fn whoever_floods_a_connection_does_not_keep_its_calls_from_ending() {
-        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-        let (between, client) = tokio::io::duplex(PIPE_BYTES);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(flood(between, theirs));
-        let served = served_over(ours, client).await;
+        let served = served().await;
+        let before = served.answers.answered.load(Ordering::SeqCst);
+        served.is_flooded.store(true, Ordering::SeqCst);
+        let asked = [LATER, LATER_BESIDE].map(|path| served.calls(path, 3));
+        let ended = async {
+            while served.answers.answered.load(Ordering::SeqCst) < before + 6 || served.under_way() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        // What is sent waits until less is read; that is the client's own loss.
         within_time(async {
-            // What is sent waits until less is read; that is the client's own loss, and the calls themselves must not wait.
-            let before = served.answers.answered.load(Ordering::SeqCst);
-            let asked = [LATER, LATER_BESIDE].map(|path| served.calls(path, 3));
-            let ended = async {
-                while served.answers.answered.load(Ordering::SeqCst) < before + 6 || served.under_way() > 0 {
-                    tokio::task::yield_now().await;
-                }
-            };
             tokio::select! {
                 _ = futures_util::future::join_all(asked) => {}
                 () = ended => {}
