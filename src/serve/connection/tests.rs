@@ -3,6 +3,9 @@
 use std::io;
 use std::sync::atomic::AtomicUsize;
 
+use okta_idmap_proto::FILE_DESCRIPTOR_SET;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tokio::io::{DuplexStream, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -177,6 +180,19 @@ impl Served {
 
     fn writes(&self) -> usize {
         self.writes.swap(0, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn short_calls_are_single_answers_of_this_server() {
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+    for path in SHORT.iter().filter(|path| path.starts_with("/idmap.v1.")) {
+        let (service, name) = path[1..].split_once('/').unwrap();
+        let services = files.file.iter().flat_map(|file| {
+            file.service.iter().filter(move |found| format!("{}.{}", file.package(), found.name()) == service)
+        });
+        let method = services.flat_map(|found| &found.method).find(|method| method.name() == name);
+        assert!(method.is_some_and(|method| !method.server_streaming() && !method.client_streaming()), "{path}");
     }
 }
 
