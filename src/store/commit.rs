@@ -180,7 +180,10 @@ pub(super) fn commit(
         }
     }
     for (scope, kind) in batch.closed_gaps.iter().filter(|_| batch.is_followed) {
-        if books.waits_for_walk(scope, *kind, running)? {
+        // Whoever says in the same batch that the list is no longer owed reads what it hangs on instead.
+        let is_settled =
+            batch.answered.iter().any(|answered| matches!(&answered.target, Target::List(list) if list == scope));
+        if !is_settled && books.waits_for_walk(scope, *kind, running)? {
             debts.owe_once(Target::List(scope.clone()), When::Now, "its gap waits for it", batch.at)?;
         }
     }

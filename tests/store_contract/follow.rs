@@ -236,7 +236,8 @@ impl Model {
                 let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
                 !(is_open && self.crawl.running && book.crawl == self.crawl.id.0)
             });
-            if of_a_list && is_left && is_unwalked {
+            let is_settled = batch.answered.iter().any(|answered| answered.target == Target::List(scope.clone()));
+            if of_a_list && is_left && is_unwalked && !is_settled {
                 self.owe_once(Target::List(scope.clone()), "its gap waits for it", batch, owed);
             }
         }

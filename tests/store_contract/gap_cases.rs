@@ -6,7 +6,7 @@ use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Listing, Position, R
 use okta_idmap::core::coverage::{Asked, Gap, GapKind, GapRecord};
 use okta_idmap::core::ids::{CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
 use okta_idmap::core::model::{GroupType, Key, Row, Scope};
-use okta_idmap::core::pending::{Patience, PendingRead, Target, When};
+use okta_idmap::core::pending::{Answered, Patience, PendingRead, Target, When};
 use okta_idmap::core::reconcile::Verdict;
 use okta_idmap::store::{Ages, ReleaseError, Store};
 
@@ -209,13 +209,16 @@ fn a_gap_that_waits_for_a_list_owes_it() {
         let walks = state.map(|state| WalkUpdate { scope: scope.clone(), state });
         put(&store, Batch { walks: walks.into_iter().collect(), ..batch(2, Vec::new()) });
         put(&store, Batch { gaps: vec![gap(scope.clone(), GapKind::Failed)], ..batch(3, Vec::new()) });
-        let close = |at: u64| {
+        let close = |at: u64, answered: Vec<Answered>| {
             let closed_gaps = vec![(scope.clone(), GapKind::Failed)];
-            let receipt = put(&store, Batch { closed_gaps, is_followed: true, ..batch(at, Vec::new()) });
+            let receipt = put(&store, Batch { closed_gaps, answered, is_followed: true, ..batch(at, Vec::new()) });
             names(&receipt.owed)
         };
-        assert_eq!(close(4), expected.1);
-        assert_eq!(close(5), Vec::<String>::new(), "once");
+        // The batch says that the list need not be read: its app is, instead.
+        let settled = Answered { target: Target::List(scope.clone()), by: RequestNumber(4) };
+        assert_eq!(close(4, vec![settled]), Vec::<String>::new(), "what is settled is not owed");
+        assert_eq!(close(5, Vec::new()), expected.1);
+        assert_eq!(close(6, Vec::new()), Vec::<String>::new(), "once");
         let open = records(&store).iter().filter(|record| record.open).count();
         assert_eq!(open, expected.0);
     }

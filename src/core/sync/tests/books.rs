@@ -276,7 +276,8 @@ impl Books {
         }
         for (scope, kind) in batch.closed_gaps.iter().filter(|_| batch.is_followed) {
             let target = Target::List(scope.clone());
-            if self.waits_for_walk(scope, *kind) && !self.pending.contains_key(&target) {
+            let is_settled = batch.answered.iter().any(|answered| answered.target == target);
+            if !is_settled && self.waits_for_walk(scope, *kind) && !self.pending.contains_key(&target) {
                 self.owe(target, When::Now, batch.at, batch);
             }
         }

@@ -20,7 +20,7 @@ const SEEDS: u64 = 500;
 /// held that nobody wanted any more. 6998: a group was renamed into the filter between two lists of a crawl. 10626: the same, and the
 /// list of apps could not be read, so that the crawl did not read their lists. 19048: a list that the planner had chosen was broken
 /// off with the process, and the gap of an account of it stayed open.
-const FAILED_ONCE: [u64; 6] = [6904, 6998, 7886, 10626, 19048, 27921];
+const FAILED_ONCE: [u64; 7] = [6904, 6998, 7886, 10626, 13261, 19048, 27921];
 
 /// Failures that are enough to look at.
 const FAILURES_MAX: usize = 20;
