@@ -1,4 +1,4 @@
-//! What goes on over a connection: HTTP/2 and its calls, in one task.
+//! What goes on over a connection: HTTP/2 and the short ones of its calls, in one task.
 //!
 //! Entry point: [`serve`], which takes connections over from `incoming`.
 //!
@@ -123,8 +123,7 @@ async fn converse<S, B>(
     let mut is_draining = false;
     let (mut here, mut beside) = (FuturesUnordered::new(), JoinSet::new());
     let turns = Arc::new(Turns::default());
-    let of_calls = Waker::from(Arc::new(CallsWake(Arc::clone(&turns))));
-    let of_conversation = Waker::from(Arc::new(ConversationWake(Arc::clone(&turns))));
+    let (of_calls, of_conversation) = (turns.waker(|turns| &turns.calls), turns.waker(|turns| &turns.conversation));
     let ended = std::future::poll_fn(|cx| {
         let (_on, began) = (turns.begin(cx), Instant::now());
         if !is_draining && drained.as_mut().poll(cx).is_ready() {
@@ -209,29 +208,25 @@ impl Drop for On<'_> {
     }
 }
 
-/// Wakes the calls.
-struct CallsWake(Arc<Turns>);
+/// Wakes one of the two.
+struct TurnWake {
+    turns: Arc<Turns>,
+    of: fn(&Turns) -> &AtomicBool,
+}
 
-impl Wake for CallsWake {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake(&self.0.calls);
+impl Turns {
+    fn waker(self: &Arc<Self>, of: fn(&Self) -> &AtomicBool) -> Waker {
+        Arc::new(TurnWake { turns: Arc::clone(self), of }).into()
     }
 }
 
-/// Wakes HTTP.
-struct ConversationWake(Arc<Turns>);
-
-impl Wake for ConversationWake {
+impl Wake for TurnWake {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake(&self.0.conversation);
+        self.turns.wake((self.of)(&self.turns));
     }
 }
 
@@ -290,8 +285,8 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Beginni
     }
 }
 
-/// Whether the calls of an rpc take microseconds, in which nothing is waited for but a commit, and are answered with a few
-/// hundred bytes: those of which there are thousands a second.
+/// Whether the calls of an rpc mostly take microseconds and are answered with a few hundred bytes: those of which there are
+/// thousands a second.
 fn is_short(path: &str) -> bool {
     SHORT.contains(&path)
 }

@@ -347,8 +347,7 @@ impl Wake for Woken {
 fn nobody_is_woken_for_a_turn_that_is_had() {
     let (turns, task) = (Arc::new(Turns::default()), Arc::new(Woken::default()));
     let (waker, woken) = (Waker::from(Arc::clone(&task)), || task.0.swap(false, Ordering::SeqCst));
-    let wakers: [Waker; 2] =
-        [Arc::new(CallsWake(Arc::clone(&turns))).into(), Arc::new(ConversationWake(Arc::clone(&turns))).into()];
+    let wakers = [turns.waker(|turns| &turns.calls), turns.waker(|turns| &turns.conversation)];
     let cx = Context::from_waker(&waker);
     let had = || [&turns.calls, &turns.conversation].map(|due| due.swap(false, Ordering::SeqCst));
     assert_eq!(had(), [true, true], "the first turn of both");
