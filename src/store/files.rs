@@ -175,44 +175,86 @@ fn assert_durable(connection: &Connection) -> Result<(), StoreError> {
 /// (28), `user_version` (60) and `application_id` (68). See "The Database File Format" of SQLite.
 const HEADER_BYTES: usize = 100;
 
-/// Looks at the file without SQLite, which would already move a write-ahead log into a file that is not ours: what is
+/// Looks at a store's file without SQLite, which would already move a write-ahead log into a file that is not ours: what is
 /// foreign, newer or cut off is told by its header and length.
+///
+/// Another process may write it, or end and with that move its log into the file, while this looks: a fault counts once a
+/// second look finds the very same.
 fn check_header(path: &Path) -> Result<(), StoreError> {
-    let mut header = [0_u8; HEADER_BYTES];
-    let mut file = File::open(path).map_err(io(path))?;
-    let length = file.metadata().map_err(io(path))?.len();
-    match std::io::Read::read_exact(&mut file, &mut header) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+    settle(path, || Look::at(path))
+}
+
+fn settle(path: &Path, mut look: impl FnMut() -> Result<Look, StoreError>) -> Result<(), StoreError> {
+    let mut seen = look()?;
+    for _ in 1..LOOKS_MAX {
+        if seen.fault(path).is_ok() {
+            return Ok(());
+        }
+        let again = look()?;
+        if again == seen {
+            break;
+        }
+        seen = again;
+    }
+    seen.fault(path)
+}
+
+/// Looks at a file that has a fault and changes from look to look.
+const LOOKS_MAX: usize = 8;
+
+/// What a look at a store's file finds.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    /// The first [`HEADER_BYTES`], or all of a shorter file.
+    header: Vec<u8>,
+    /// Bytes of the file.
+    length: u64,
+    /// A write-ahead log lay beside it before or after the rest was read.
+    has_log: bool,
+}
+
+impl Look {
+    fn at(path: &Path) -> Result<Self, StoreError> {
+        let had_log = has_log(path);
+        let file = File::open(path).map_err(io(path))?;
+        let length = file.metadata().map_err(io(path))?.len();
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, HEADER_BYTES as u64), &mut header)
+            .map_err(io(path))?;
+        Ok(Self { header, length, has_log: had_log || has_log(path) })
+    }
+
+    fn fault(&self, path: &Path) -> Result<(), StoreError> {
+        let Self { header, length, has_log } = self;
+        if header.len() < HEADER_BYTES {
             return Err(StoreError::Damaged { detail: format!("{} has only {length} bytes", path.display()) });
         }
-        Err(error) => return Err(io(path)(error)),
+        if !header.starts_with(b"SQLite format 3\0") {
+            return Err(StoreError::Damaged { detail: format!("{} is no SQLite file", path.display()) });
+        }
+        let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        if number(68) != APPLICATION_ID {
+            return Err(StoreError::Damaged { detail: format!("{} is no store of okta-idmap", path.display()) });
+        }
+        if number(60) > schema::VERSION {
+            return Err(StoreError::Newer { found: number(60), supported: schema::VERSION });
+        }
+        // While a write-ahead log is there, the file may be in the middle of taking it over; SQLite mends that.
+        if *has_log {
+            return Ok(());
+        }
+        // 1 stands for 65,536, which needs 17 bits.
+        let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+            1 => 65_536,
+            bytes => u64::from(bytes),
+        };
+        let should = u64::from(number(28).cast_unsigned()) * page_bytes;
+        if *length != should {
+            let detail = format!("{} has {length} bytes and should have {should}", path.display());
+            return Err(StoreError::Damaged { detail });
+        }
+        Ok(())
     }
-    if !header.starts_with(b"SQLite format 3\0") {
-        return Err(StoreError::Damaged { detail: format!("{} is no SQLite file", path.display()) });
-    }
-    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    if number(68) != APPLICATION_ID {
-        return Err(StoreError::Damaged { detail: format!("{} is no store of okta-idmap", path.display()) });
-    }
-    if number(60) > schema::VERSION {
-        return Err(StoreError::Newer { found: number(60), supported: schema::VERSION });
-    }
-    // While a write-ahead log is there, the file may be in the middle of taking it over; SQLite mends that.
-    if has_log(path) {
-        return Ok(());
-    }
-    // 1 stands for 65,536, which needs 17 bits.
-    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65_536,
-        bytes => u64::from(bytes),
-    };
-    let pages = u64::from(number(28).cast_unsigned());
-    if length != pages * page_bytes {
-        let detail = format!("{} has {length} bytes and should have {}", path.display(), pages * page_bytes);
-        return Err(StoreError::Damaged { detail });
-    }
-    Ok(())
 }
 
 /// Whether a write-ahead log with content lies beside the file.
@@ -253,5 +295,50 @@ mod tests {
                 assert_eq!(select.get_status(StatementStatus::RePrepare), 0, "limit {limit}");
             }
         }
+    }
+
+    /// A store that ends moves its log into the file at any point of a look: a test of simulated servers met a length from
+    /// before that with a header from after it.
+    #[test]
+    fn a_fault_counts_once_it_is_seen_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(StoreFiles::lock(dir.path()).unwrap().open_for_writing().unwrap());
+        let path = dir.path().join(STORE_FILE);
+        let whole = || Look::at(&path).unwrap();
+        let short = || Look { length: 4_096, ..whole() };
+        let shorter = || Look { length: 2_048, ..whole() };
+        let cut = || Look { header: vec![0; 7], length: 7, has_log: false };
+        let logged = || Look { has_log: true, ..short() };
+        let check = |looks: Vec<Look>, used: usize, expected: bool| {
+            let mut count = 0;
+            let verdict = settle(&path, || {
+                count += 1;
+                let Look { header, length, has_log } = &looks[(count - 1) % looks.len()];
+                Ok(Look { header: header.clone(), length: *length, has_log: *has_log })
+            });
+            assert_eq!((count, verdict.is_ok()), (used, expected), "{verdict:?} {looks:?}");
+        };
+        check(vec![whole()], 1, true);
+        check(vec![logged()], 1, true);
+        check(vec![short(), whole()], 2, true);
+        check(vec![short(), logged()], 2, true);
+        check(vec![cut(), whole()], 2, true);
+        check(vec![short(), short()], 2, false);
+        check(vec![cut(), cut()], 2, false);
+        check(vec![short(), shorter(), shorter()], 3, false);
+        check(vec![short(), shorter(), whole()], 3, true);
+        check(vec![short(), shorter()], LOOKS_MAX, false);
+    }
+
+    /// Whatever a writer does with its log during a look, it lies there before or after the rest is read.
+    #[test]
+    fn a_look_knows_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = StoreFiles::lock(dir.path()).unwrap().open_for_writing().unwrap();
+        let path = dir.path().join(STORE_FILE);
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        assert!(!Look::at(&path).unwrap().has_log);
+        connection.execute_batch("CREATE TABLE more(bytes)").unwrap();
+        assert!(Look::at(&path).unwrap().has_log);
     }
 }
