@@ -13,6 +13,7 @@ mod doc;
 mod expand;
 mod fold;
 mod lists;
+mod merge;
 mod open;
 mod plan;
 pub mod query;

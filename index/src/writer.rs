@@ -13,13 +13,14 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::indexer::IndexWriterOptions;
 use tantivy::query::AllQuery;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, TantivyDocument, TantivyError, Term};
 
 use crate::doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, Payload, VALUES_PER_LIST_MAX};
 use crate::fold::bounded;
+use crate::merge::BoundedMerges;
 use crate::open::IndexError;
 use crate::reader::Reader;
 use crate::schema::{Fields, SCHEMA_VERSION};
@@ -38,10 +39,6 @@ const WORKER_THREADS: usize = 1;
 
 /// One thread merges segments, for the same reason.
 const MERGE_THREADS: usize = 1;
-
-/// Share of deleted documents from which a segment is rewritten even if no merge is due. They cost space and time in
-/// each search; below a third the rewriting costs more.
-const DELETED_SHARE_MAX: f32 = 0.3;
 
 /// The one writer of an index.
 pub struct Writer {
@@ -84,9 +81,7 @@ impl Writer {
             TantivyError::LockFailure(..) => IndexError::Locked { path: reader.path_for_messages() },
             error => IndexError::StartWriter(error),
         })?;
-        let mut merge_policy = LogMergePolicy::default();
-        merge_policy.set_del_docs_ratio_before_merge(DELETED_SHARE_MAX);
-        inner.set_merge_policy(Box::new(merge_policy));
+        inner.set_merge_policy(Box::new(BoundedMerges::default()));
         // A process that was killed within a commit leaves files that nothing refers to; the next commit may want their
         // names, and would fail.
         inner.garbage_collect_files().wait().map_err(IndexError::StartWriter)?;
