@@ -181,6 +181,7 @@ fn crawl_batch(source: &mut Source, model: &Model) -> Batch {
     if model.crawl.running && source.random.bool() {
         let id = CrawlId(if wrong { right.saturating_sub(1) } else { right });
         batch.crawl = Some(CrawlMark::End { id });
+        batch.unread_is_lost = source.random.bool();
     } else if source.random.usize(0..8) == 0 {
         batch.crawl = Some(CrawlMark::End { id: CrawlId(right + 1) });
     } else {

@@ -85,6 +85,10 @@ pub struct Batch {
     pub closed_gaps: Vec<(Scope, GapKind)>,
     /// Begin or end of a full crawl.
     pub crawl: Option<CrawlMark>,
+    /// With the end of a crawl that makes good for a lost log position: what it has not read may have changed without a word. A
+    /// collection that was read before, and not to its end in this crawl, has the gap [`GapKind::LogLost`] until it is; the store
+    /// adds the debt for its list, and tells so in [`Receipt::owed`].
+    pub unread_is_lost: bool,
     /// Move of the System Log position.
     pub cursor: Option<CursorMove>,
     /// Up to when, by Okta's clock, the log has been followed: no event up to then is missing but late ones. With

@@ -37,7 +37,8 @@ pub enum GapKind {
     ImplicitAssignment,
     /// Retries exhausted: 5xx, time-out, malformed body.
     Failed,
-    /// The System Log could not be read: changes since the last full crawl are not known.
+    /// The System Log could not be read: changes since the last full crawl are not known. On a collection: that crawl did not read
+    /// it.
     LogLost,
     /// The scope was never completely read.
     NotRead,

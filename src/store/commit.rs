@@ -187,6 +187,11 @@ pub(super) fn commit(
             debts.owe_once(Target::List(scope.clone()), When::Now, "its gap waits for it", batch.at)?;
         }
     }
+    if batch.unread_is_lost {
+        for scope in books.lose_unread()? {
+            debts.owe_once(Target::List(scope), When::Now, "not read since the log position was lost", batch.at)?;
+        }
+    }
     let coverage = std::mem::take(&mut books.coverage);
     if batch.is_followed {
         for returned in &batch.returned {

@@ -180,6 +180,24 @@ impl Books<'_, '_> {
         Ok(())
     }
 
+    /// What the crawl at its end has not read, because it could not read the list of apps or groups, or that did not show them: of
+    /// these collections nobody knows what has changed since they were read. Returns them.
+    pub(super) fn lose_unread(&mut self) -> Result<Vec<Scope>, StoreError> {
+        let mut select = self.apply.sql.prepare_cached(
+            "SELECT scope FROM scopes WHERE completed_at IS NOT NULL AND scope <> 'log'
+             AND NOT (crawl = ?1 AND state IN ('finished', ?2)) ORDER BY scope",
+        )?;
+        let names = select.query_map(params![as_i64(self.crawl.0), HELD], |row| row.get::<_, String>(0))?;
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        drop(select);
+        let unread: Vec<Scope> = names.iter().filter_map(|name| Scope::parse(name)).collect();
+        for scope in &unread {
+            let evidence = "the log position was lost, and the crawl after that did not read this list".to_owned();
+            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::LogLost, evidence })?;
+        }
+        Ok(unread)
+    }
+
     /// Closes a gap unless this very batch reports it: it would look as if it had been gone for a moment.
     pub(super) fn close_gap_unless_found(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
         let is_found = self.found.iter().any(|gap| gap.kind == kind && gap.scope == *scope);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{Batch, WalkState};
-use okta_idmap::core::coverage::{GapId, GapKind};
+use okta_idmap::core::coverage::{Gap, GapId, GapKind};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{RequestNumber, Timestamp};
 use okta_idmap::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
@@ -240,6 +240,20 @@ impl Model {
             if of_a_list && is_left && is_unwalked && !is_settled {
                 self.owe_once(Target::List(scope.clone()), "its gap waits for it", batch, owed);
             }
+        }
+    }
+
+    /// What was read before, and not to its end by the crawl that ends.
+    pub(crate) fn lose_unread(&mut self, batch: &Batch, owed: &mut Owed) {
+        let id = self.crawl.id.0;
+        let is_read =
+            |book: &ScopeBook| book.crawl == id && !book.is_idle && matches!(book.state, WalkState::Finished { .. });
+        let unread = self.scopes.iter().filter(|(_, book)| book.completed_at.is_some() && !is_read(book));
+        let unread: Vec<Scope> = unread.map(|(scope, _)| scope.clone()).filter(|scope| *scope != Scope::Log).collect();
+        for scope in unread {
+            let gap = Gap { scope: scope.clone(), kind: GapKind::LogLost, evidence: String::new() };
+            self.open_gap(gap, batch.now);
+            self.owe_once(Target::List(scope), "not read since the log position was lost", batch, owed);
         }
     }
 

@@ -235,6 +235,51 @@ fn a_gap_that_waits_for_a_list_owes_it() {
 }
 
 #[test]
+fn what_a_crawl_after_a_lost_log_position_has_not_read_is_a_gap_until_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), "a");
+    let (accounts, assigned) = (Scope::AppUsers(app_id()), Scope::AppGroups(app_id()));
+    let rows_of = |scope: &Scope| match scope {
+        Scope::Users => vec![user(1)],
+        Scope::Groups => vec![group("Eng", GroupType::OktaGroup)],
+        Scope::Apps => vec![app("Jira")],
+        _ => Vec::new(),
+    };
+    let read = |at: u64, scope: &Scope| put(&store, finished(batch(at, rows_of(scope)), scope.clone(), at));
+    let give_up = |at: u64, scope: &Scope| {
+        let walks = vec![WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp }];
+        put(&store, Batch { walks, ..batch(at, Vec::new()) });
+    };
+    put(&store, Batch { crawl: begin(1), ..batch(1, Vec::new()) });
+    for scope in [&Scope::Users, &Scope::Groups, &Scope::Apps, &accounts, &assigned] {
+        read(2, scope);
+    }
+    // Never read, which has its own way.
+    give_up(3, &Scope::GroupMembers(group_id()));
+    put(&store, Batch { crawl: end(1), ..batch(4, Vec::new()) });
+    check_open_gaps(&store, &[]);
+    // Another one reads users and groups; the list of apps is given up, so that nothing below them is asked for.
+    put(&store, Batch { gaps: vec![gap(Scope::Log, GapKind::LogLost)], crawl: begin(2), ..batch(5, Vec::new()) });
+    read(6, &Scope::Users);
+    read(7, &Scope::Groups);
+    give_up(8, &Scope::Apps);
+    let closed_gaps = vec![(Scope::Log, GapKind::LogLost)];
+    let owed = put(&store, Batch { crawl: end(2), closed_gaps, unread_is_lost: true, ..batch(9, Vec::new()) }).owed;
+    assert_eq!(names(&owed), ["list(apps)", "list(app_users(0oa1))", "list(app_groups(0oa1))"]);
+    assert_eq!(debts(&store).len(), owed.len(), "stored with it");
+    // Each closes with its own walk.
+    const OPEN: [&str; 3] = ["LOG_LOST:app_groups(0oa1)", "LOG_LOST:app_users(0oa1)", "LOG_LOST:apps"];
+    check_open_gaps(&store, &OPEN);
+    give_up(10, &assigned);
+    read(11, &Scope::Apps);
+    check_open_gaps(&store, &OPEN[..2]);
+    read(12, &accounts);
+    check_open_gaps(&store, &OPEN[..1]);
+    read(13, &assigned);
+    check_open_gaps(&store, &[]);
+}
+
+#[test]
 fn of_very_many_closed_gaps_the_latest_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), "a");

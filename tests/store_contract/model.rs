@@ -217,6 +217,9 @@ impl Model {
         self.owe_newborn(batch, &mut owed);
         self.owe_unread(batch, &mut owed);
         self.owe_what_gaps_wait_for(batch, &mut owed);
+        if batch.unread_is_lost {
+            self.lose_unread(batch, &mut owed);
+        }
         self.owe_orphans(batch, &mut owed);
         self.make_revision();
         self.move_cursor(batch);

@@ -67,7 +67,7 @@ pub fn hides(scope: &Scope, kind: GapKind) -> String {
     match kind {
         GapKind::Held => format!("that rows were removed: {rows} are answered as last seen"),
         GapKind::ImplicitAssignment => format!("{rows}: the app lets everybody in without an assignment"),
-        GapKind::Stale => format!("changes of {rows}"),
+        GapKind::Stale | GapKind::LogLost => format!("changes of {rows}"),
         GapKind::UnseenReference => format!("{rows}: it is named, is not shown, and is not known to be deleted"),
         _ => rows,
     }
@@ -109,6 +109,11 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
             "turn Federation Broker Mode off for this app, or accept that its users cannot be read".to_owned()
         }
         GapKind::Failed => "see the evidence; it is read again by itself, by `serve` after some seconds to minutes".to_owned(),
+        GapKind::LogLost if *scope != Scope::Log => {
+            "it is read by itself, by `serve` after some seconds to minutes, else by the next `sync`; if it stays, another gap on \
+             the same collection says why it cannot be read"
+                .to_owned()
+        }
         GapKind::LogLost => format!(
             "if the log is forbidden, grant the OAuth scope {} to the service app, or {}; if only the position was lost, the \
              full crawl that follows ends this by itself",

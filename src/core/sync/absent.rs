@@ -159,6 +159,11 @@ impl Absent {
         self.ripe.remove(object).is_some()
     }
 
+    /// Polls may never show what has happened since; a search does.
+    pub(super) fn search_again(&mut self) {
+        self.searched.clear();
+    }
+
     /// All objects that were probed of a held list are not found.
     pub(super) fn hold(&mut self, scope: Scope, objects: BTreeSet<Scope>) {
         self.holds.insert(scope, objects);

@@ -72,8 +72,8 @@ impl SyncState {
                 self.crawl.fingerprint = fingerprint;
                 self.crawl.id = CrawlId(id.0.saturating_sub(1));
                 // What is followed already goes on being followed; without that the log is opened first.
-                if self.follow.is_none() || !self.log.is_current(self.moment.okta_now) {
-                    self.log.anchor_anew();
+                if self.follow.is_none() || !self.is_log_kept() {
+                    self.log.anchor_anew(true);
                 }
                 self.begin_crawl(effects);
             }
@@ -86,14 +86,25 @@ impl SyncState {
         }
     }
 
+    /// Whether the log is followed from where it stands. One that was lost is: a new position would close the gap that says so
+    /// before anything is read again.
+    fn is_log_kept(&self) -> bool {
+        self.log.is_current(self.moment.okta_now) || self.log.is_lost()
+    }
+
     fn resume_crawl(&mut self, stored: StoredCrawl, effects: &mut Vec<Effect>) {
         self.crawl.id = stored.id;
         self.crawl.is_running = true;
         // The anchor is stored before the first list is asked for.
         let was_anchored = stored.walks.iter().any(|walk| walk.scope == Scope::Log);
-        let is_followed = self.follow.is_some() && self.log.is_current(self.moment.okta_now);
+        let is_followed = self.follow.is_some() && self.is_log_kept();
+        if was_anchored {
+            self.log.opened_by_crawl();
+        }
+        // Else what has been read may have changed since, and the log is to tell.
+        let is_unread = stored.walks.iter().all(|walk| walk.state == WalkState::Todo);
         match (was_anchored || is_followed, self.follow.is_some()) {
-            (false, _) => self.log.anchor_anew(),
+            (false, _) => self.log.anchor_anew(is_unread),
             (true, false) => self.log.leave_alone(),
             (true, true) => {}
         }
@@ -330,6 +341,8 @@ impl SyncState {
         let mut batch = self.batch();
         batch.crawl = Some(CrawlMark::End { id: self.crawl.id });
         if self.follow.is_some() {
+            // A list that was given up, or that does not show all, leads to nothing below it; and no event tells of that.
+            batch.unread_is_lost = self.log.was_lost_before_crawl() || self.log.was_opened_by_crawl();
             batch.answered.push(paid(Target::Everything, RequestNumber(self.crawl.began_after.0.saturating_add(1))));
             if self.log.was_lost_before_crawl() {
                 batch.closed_gaps.push((Scope::Log, GapKind::LogLost));
@@ -348,6 +361,7 @@ impl SyncState {
         };
         self.crawl.is_running = false;
         self.crawl.is_closing = false;
+        self.log.crawl_ends();
         self.crawl.empty_groups.clear();
         self.crawl.whole_since = Some(self.crawl.began);
         self.crawl.due_at = Some(self.moment.now.plus_millis(follow.crawl_millis));

@@ -118,6 +118,8 @@ pub(super) struct Log {
     is_lost: bool,
     /// The crawl under way began after the loss.
     is_lost_before_crawl: bool,
+    /// The crawl under way has opened the position: of what happened before nothing is told any more.
+    is_opened_by_crawl: bool,
     /// Everything is read anew, and nothing of it before the log is open: what the log shows of earlier is no news.
     is_fresh: bool,
     gaps: BTreeSet<GapKind>,
@@ -148,6 +150,7 @@ impl Log {
             failures: 0,
             is_lost,
             is_lost_before_crawl: false,
+            is_opened_by_crawl: false,
             is_fresh: false,
             gaps,
             noted_at: None,
@@ -165,10 +168,12 @@ impl Log {
         matches!(self.state, State::At(_)) && is_recent
     }
 
-    pub(super) fn anchor_anew(&mut self) {
+    /// A crawl opens the position. `is_fresh`: it has not read anything yet.
+    pub(super) fn anchor_anew(&mut self, is_fresh: bool) {
         self.state = State::WantsAnchor;
         self.is_lost = false;
-        self.is_fresh = true;
+        self.is_opened_by_crawl = true;
+        self.is_fresh = is_fresh;
         self.observed_through = None;
     }
 
@@ -241,6 +246,23 @@ impl Log {
 
     pub(super) fn was_lost_before_crawl(&self) -> bool {
         self.is_lost_before_crawl
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// The crawl that goes on has opened the position, in an earlier run.
+    pub(super) fn opened_by_crawl(&mut self) {
+        self.is_opened_by_crawl = true;
+    }
+
+    pub(super) fn was_opened_by_crawl(&self) -> bool {
+        self.is_opened_by_crawl
+    }
+
+    pub(super) fn crawl_ends(&mut self) {
+        self.is_opened_by_crawl = false;
     }
 
     /// A crawl begins: it makes good for everything that was lost before.
@@ -511,6 +533,7 @@ impl SyncState {
             self.log.is_lost = true;
             self.log.is_lost_before_crawl = false;
             self.log.status.lost += 1;
+            self.absent.search_again();
             // A new position is asked for at once, the first time.
             if self.log.failures == 1 {
                 self.log.failures = 0;

@@ -8,6 +8,7 @@ mod driver;
 mod follow;
 mod follow_sim;
 mod follower;
+mod lost;
 mod org;
 mod quiet;
 mod sieve;

@@ -281,6 +281,9 @@ impl Books {
                 self.owe(target, When::Now, batch.at, batch);
             }
         }
+        if batch.unread_is_lost {
+            self.lose_unread(batch);
+        }
         for returned in batch.returned.iter().filter(|_| batch.is_followed) {
             for list in self.passed_over(returned) {
                 self.owe(Target::List(list), When::Now, batch.members_since, batch);
@@ -803,6 +806,20 @@ impl Books {
     fn is_in_crawl(&self, book: &Book) -> bool {
         let is_open = !book.is_idle && matches!(book.state, WalkState::Todo | WalkState::Walking(_));
         is_open && self.is_crawling && book.crawl == self.crawl
+    }
+
+    /// What the crawl at its end has not read.
+    fn lose_unread(&mut self, batch: &Batch) {
+        let is_read =
+            |book: &Book| book.crawl == self.crawl && !book.is_idle && matches!(book.state, WalkState::Finished { .. });
+        let of_before = self.scopes.iter().filter(|(scope, book)| **scope != Scope::Log && book.completed_at.is_some());
+        let unread: Vec<Scope> = of_before.filter(|(_, book)| !is_read(book)).map(|(scope, _)| scope.clone()).collect();
+        for scope in unread {
+            self.gaps.insert((scope.clone(), GapKind::LogLost));
+            if !self.pending.contains_key(&Target::List(scope.clone())) {
+                self.owe(Target::List(scope), When::Now, batch.at, batch);
+            }
+        }
     }
 
     /// Whether a collection was never read to its end, and is not about to be by the running crawl.

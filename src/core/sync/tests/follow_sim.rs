@@ -19,8 +19,9 @@ const SEEDS: u64 = 500;
 /// of an assignment failed, and the gap stayed open after one that was answered, but found nothing. 27921: a list of members was
 /// held that nobody wanted any more. 6998: a group was renamed into the filter between two lists of a crawl. 10626: the same, and the
 /// list of apps could not be read, so that the crawl did not read their lists. 19048: a list that the planner had chosen was broken
-/// off with the process, and the gap of an account of it stayed open.
-const FAILED_ONCE: [u64; 7] = [6904, 6998, 7886, 10626, 13261, 19048, 27921];
+/// off with the process, and the gap of an account of it stayed open. 27, 4455, 5737: the log position was lost, and the crawl
+/// after it gave up a list; what is below was taken for read.
+const FAILED_ONCE: [u64; 10] = [27, 4455, 5737, 6904, 6998, 7886, 10626, 13261, 19048, 27921];
 
 /// Failures that are enough to look at.
 const FAILURES_MAX: usize = 20;
@@ -66,6 +67,8 @@ fn run(seed: u64) {
     let start = Timestamp::from_millis(NOW.as_millis() + random.i64(0..1_000));
     let mut world = World::random(start, &mut random);
     world.has_domains = true;
+    // By the seed alone: of all others the history stays as it was.
+    world.forgets = matches!(seed % 5, 0 | 2);
     let brake = Brake { share: 0.2, rows: random.u64(0..6) };
     let (limits, follow) = (random_limits(&mut random), random_follow(&mut random));
     let mut follower = Follower::new(world, limits, follow, brake, seed).keeping_nothing();
@@ -81,6 +84,9 @@ fn run(seed: u64) {
     follower.start();
     for _ in 0..random.usize(50..800) {
         follower.act(chances);
+        if follower.is_quiet() {
+            follower.check_told();
+        }
     }
     follower.world.emptied.clear();
     follower.world.concealed.clear();

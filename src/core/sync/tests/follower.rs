@@ -11,6 +11,7 @@ use super::super::{
     StoredCrawl, SyncState,
 };
 use super::books::Books;
+use super::lost::Losses;
 use super::org::EXCLUDED;
 use super::world::World;
 use crate::core::batch::Batch;
@@ -81,6 +82,7 @@ pub(super) struct Follower {
     pub(super) is_told: bool,
     /// What was ever concealed.
     pub(super) concealed_once: BTreeSet<Scope>,
+    pub(super) losses: Losses,
 }
 
 /// Limits under which little happens by itself.
@@ -126,6 +128,7 @@ impl Follower {
             keeps_batches: true,
             is_told: false,
             concealed_once: BTreeSet::new(),
+            losses: Losses::default(),
         }
     }
 
@@ -253,6 +256,9 @@ impl Follower {
 
     /// Hands an input in.
     pub(super) fn step(&mut self, input: Input) {
+        if self.losses.hear(&input, &self.books, self.newest) {
+            self.world.lost(&mut self.random);
+        }
         self.tell(|| format!("step {input:?}"));
         let moment = self.moment();
         let effects = self.state.as_mut().expect("a life").step(input, moment);
@@ -269,6 +275,7 @@ impl Follower {
         }
         if self.commits.is_empty() {
             self.check_debts();
+            self.losses.check(&self.books, &self.world);
         }
     }
 
@@ -297,6 +304,9 @@ impl Follower {
             let input = match effect {
                 Effect::Call(id, call) => {
                     self.check_call(&call);
+                    if matches!(call, Call::PollLog(_)) {
+                        self.losses.polls(id);
+                    }
                     if self.keeps_batches {
                         self.calls.push(call.clone());
                     }
@@ -366,6 +376,7 @@ impl Follower {
 
     fn store(&mut self, batch: Batch) -> crate::core::batch::Receipt {
         let receipt = self.books.commit(&batch);
+        self.losses.note(&batch);
         if self.keeps_batches {
             self.batches.push(batch);
         }

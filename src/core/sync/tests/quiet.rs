@@ -65,6 +65,23 @@ impl Follower {
         assert!(surplus.is_empty(), "stored, but not of the org: {surplus:?}");
     }
 
+    /// What must hold whenever it is quiet, be it in the middle of the storm: of whatever is not as in the org a gap says so.
+    pub(super) fn check_told(&self) {
+        let (expected, stored) = (self.expected(), self.shown());
+        let differs = |key: &&Key| stored.get(*key) != expected.get(*key);
+        for key in expected.keys().chain(stored.keys()).filter(differs) {
+            let mut places = places_of(key);
+            if let (Members::Assigned, Key::GroupMember(group, _)) = (self.limits.members, key) {
+                // Who does not see the assignment does not read the members.
+                let apps = self.world.app_groups.keys().filter(|(_, assigned)| assigned == group).map(|(app, _)| app);
+                places.extend(apps.flat_map(|app| [Scope::App(app.clone()), Scope::AppGroups(app.clone())]));
+            }
+            let is_told = self.books.gaps.iter().any(|(scope, _)| places.contains(scope));
+            let was_concealed = places.iter().any(|place| self.concealed_once.contains(place));
+            assert!(is_told || was_concealed, "{key:?}: nothing says that it may be otherwise: {:?}", self.books.gaps);
+        }
+    }
+
     fn shown(&self) -> BTreeMap<Key, Row> {
         let mut stored: BTreeMap<Key, Row> =
             self.books.rows.iter().map(|(key, (_, row))| (key.clone(), comparable(row))).collect();
@@ -121,6 +138,20 @@ impl Follower {
             .map(without_dropped);
         rows.map(|row| (row.key(), comparable(&row))).collect()
     }
+}
+
+/// Where a gap may stand that is about the row.
+fn places_of(key: &Key) -> Vec<Scope> {
+    let (user, group, app) = (|user: &UserId| Scope::User(user.clone()), Scope::Group, Scope::App);
+    let objects = match key {
+        Key::User(of) => vec![user(of)],
+        Key::Group(of) => vec![group(of.clone())],
+        Key::App(of) => vec![app(of.clone())],
+        Key::GroupMember(of, who) => vec![Scope::Groups, group(of.clone()), Scope::Users, user(who)],
+        Key::AppUser(of, who) => vec![Scope::Apps, app(of.clone()), Scope::Users, user(who)],
+        Key::AppGroup(of, assigned) => vec![Scope::Apps, app(of.clone()), Scope::Groups, group(assigned.clone())],
+    };
+    objects.into_iter().chain([Scope::Log, key.scope()]).collect()
 }
 
 /// The row without what membership events change beside the members: it is not read again for that.

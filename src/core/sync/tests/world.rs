@@ -55,6 +55,10 @@ pub(super) struct World {
     jobs: Vec<(Timestamp, bool, Job)>,
     /// Positions of an earlier generation are no longer accepted.
     pub(super) generation: u32,
+    /// Whether events are lost with the positions.
+    pub(super) forgets: bool,
+    /// So many of the first events no position shows any more.
+    forgotten: usize,
     /// Rows on a page, and events on a page of the log.
     pub(super) page_rows: usize,
     pub(super) log_rows: usize,
@@ -132,6 +136,8 @@ impl World {
             coming: Vec::new(),
             jobs: Vec::new(),
             generation: 0,
+            forgets: false,
+            forgotten: 0,
             page_rows: 100,
             log_rows: 100,
             emptied: BTreeSet::new(),
@@ -303,6 +309,21 @@ impl World {
             targets_cut: false,
             debug_data: Vec::new(),
         }
+    }
+
+    /// It has become known that a position is lost. Of an org that forgets, no new one shows what has happened: only reading
+    /// everything finds it. What is still to come of that is told by events of its own, since nobody knows what to wait for.
+    pub(super) fn lost(&mut self, random: &mut fastrand::Rng) {
+        if !self.forgets {
+            return;
+        }
+        for _ in 0..random.usize(0..10) {
+            self.mutate(random);
+        }
+        let now = self.now;
+        self.log.extend(self.coming.drain(..).map(|(_, event)| (now, event)));
+        self.forgotten = self.log.len();
+        self.jobs.iter_mut().for_each(|(_, is_told, _)| *is_told = true);
     }
 
     /// Shows an event at once.

@@ -1,17 +1,19 @@
 //! Following, by table: crawls among debts, safety nets, walks of changes, restarts.
 
-use super::super::by_hand::{failed, name, other_app, small, small_with, small_world, the_app, the_group, user};
+use super::super::by_hand::{
+    failed, forbidden, name, other_app, small, small_with, small_world, the_app, the_group, user,
+};
 use super::super::driver::NOW;
 use super::super::follower::{Chances, Follower, all_limits, calm_limits};
 use super::super::org::group_id;
 use super::super::world::{of_app, of_group, of_user};
 use crate::core::batch::{CrawlMark, Delta};
 use crate::core::coverage::GapKind;
-use crate::core::ids::AppId;
+use crate::core::ids::{AppId, CrawlId};
 use crate::core::model::{AppStatus, Row, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
-use crate::core::sync::{Call, CrawlEnd, FollowLimits, Input, LogState, PageSeen, ReadFailure};
+use crate::core::sync::{Begin, Call, CrawlEnd, FollowLimits, Input, LogState, PageSeen, ReadFailure};
 
 /// A crawl begins, and its lists are asked for.
 fn crawling(follower: &mut Follower) {
@@ -368,6 +370,132 @@ fn an_app_that_no_list_shows_and_that_cannot_be_read_is_asked_for_again() {
     assert!(follower.owes(&Target::App(other_app())));
     follower.run_until_quiet();
     assert!(follower.books.gaps.is_empty());
+}
+
+/// A crawl that makes good for a lost position reads what is below the apps and groups that its lists show.
+#[test]
+fn what_a_crawl_after_a_lost_position_does_not_read_stays_a_gap_until_it_is_read() {
+    #[track_caller]
+    fn check(broken: &str, failure: &ReadFailure, unread: &[Scope]) {
+        let mut follower = small();
+        // No event tells of it.
+        follower.world.accounts.get_mut(&(the_app(), user(1))).unwrap().user_name = Some("renamed".into());
+        follower.world.set_member(&the_group(), &user(5), true);
+        follower.wait(follower.follow.poll_millis);
+        follower.fail("poll", ReadFailure::CursorGone);
+        follower.reply("anchor");
+        follower.commit_all();
+        follower.debounce();
+        until_asked_for(&mut follower, broken);
+        follower.fail(broken, failure.clone());
+        up_to_its_end(&mut follower);
+        follower.commit_all();
+        let gaps: Vec<_> = follower.books.gaps.iter().filter(|(_, kind)| *kind == GapKind::LogLost).collect();
+        let expected: Vec<_> = unread.iter().map(|scope| (scope.clone(), GapKind::LogLost)).collect();
+        assert_eq!(gaps, expected.iter().collect::<Vec<_>>(), "without {broken}");
+        for scope in unread {
+            assert!(follower.owes(&Target::List(scope.clone())), "{scope} without {broken}");
+        }
+        assert!(!follower.owes(&Target::Everything), "the rest was read");
+        follower.run_until_quiet();
+        assert_eq!(follower.crawls_ended, 2, "without {broken}: no crawl of its own");
+    }
+    let (accounts, assigned) = (Scope::AppUsers, Scope::AppGroups);
+    let below_apps = [accounts(the_app()), accounts(other_app()), assigned(the_app()), assigned(other_app())];
+    let apps: Vec<Scope> = [Scope::Apps].into_iter().chain(below_apps).collect();
+    for failure in [failed(), forbidden()] {
+        check("list apps", &failure, &apps);
+        check("list groups", &failure, &[Scope::Groups, Scope::GroupMembers(the_group())]);
+        check("list users", &failure, &[Scope::Users]);
+        check("list app_users(0oa030)", &failure, &[Scope::AppUsers(the_app())]);
+    }
+}
+
+#[test]
+fn what_a_crawl_that_opens_the_log_does_not_read_is_a_gap_as_well() {
+    for is_interrupted in [false, true] {
+        let mut follower = small();
+        follower.crash();
+        // So long ago that it is not followed from there: nothing tells of what happened meanwhile.
+        follower.wait(2 * 3_600_000);
+        follower.start_with(Begin::New { id: CrawlId(2), fingerprint: "f".to_owned() });
+        follower.reply("anchor");
+        follower.commit_all();
+        if is_interrupted {
+            follower.crash();
+            follower.start();
+        }
+        follower.fail("list groups", failed());
+        up_to_its_end(&mut follower);
+        follower.commit_all();
+        let gaps: Vec<_> = follower.books.gaps.iter().filter(|(_, kind)| *kind == GapKind::LogLost).collect();
+        let expected = [Scope::Groups, Scope::GroupMembers(the_group())].map(|scope| (scope, GapKind::LogLost));
+        assert_eq!(gaps, expected.iter().collect::<Vec<_>>(), "interrupted: {is_interrupted}");
+        follower.run_until_quiet();
+        assert!(follower.books.gaps.is_empty());
+    }
+}
+
+#[test]
+fn a_lost_position_stays_a_gap_when_its_crawl_is_interrupted_for_hours() {
+    let mut follower = small();
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::CursorGone);
+    follower.reply("anchor");
+    follower.commit_all();
+    follower.debounce();
+    follower.reply("list users");
+    follower.commit_all();
+    follower.crash();
+    follower.wait(2 * 3_600_000);
+    follower.start();
+    assert!(follower.state().is_crawling());
+    follower.reply("poll");
+    follower.commit_all();
+    assert_eq!(follower.books.gaps.iter().collect::<Vec<_>>(), [&(Scope::Log, GapKind::LogLost)]);
+    follower.run_until_quiet();
+    assert!(follower.books.gaps.is_empty());
+}
+
+#[test]
+fn what_a_crawl_has_read_before_a_break_of_hours_is_read_again_where_the_log_tells() {
+    let mut follower = small();
+    crawling(&mut follower);
+    follower.reply("list users");
+    follower.commit_all();
+    follower.world.users.get_mut(&user(1)).unwrap().login = Some("renamed".into());
+    follower.world.log_now("user.account.update_profile", vec![of_user(&user(1))]);
+    follower.crash();
+    follower.wait(2 * 3_600_000);
+    follower.start();
+    follower.reply("anchor");
+    assert!(follower.owes(&Target::User(user(1))));
+    follower.run_until_quiet();
+}
+
+#[test]
+fn a_list_that_stays_forbidden_after_a_lost_position_brings_no_crawl_again() {
+    let mut follower = small();
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::CursorGone);
+    follower.reply("anchor");
+    follower.commit_all();
+    follower.debounce();
+    let began = follower.now;
+    while follower.now.millis_since(began) < 6 * 3_600_000 {
+        follower.commit_all();
+        let flights = follower.flights.iter().map(|flight| name(&flight.call)).collect::<Vec<_>>();
+        match flights.first() {
+            Some(call) if call == "list apps" => follower.fail(call, forbidden()),
+            Some(call) => follower.reply(call),
+            None => follower.pass(follower.state().wake_at().unwrap()),
+        }
+    }
+    assert_eq!(follower.crawls_ended, 2);
+    assert_eq!(follower.books.gaps.len(), 2, "{:?}", follower.books.gaps);
+    let asked = |wanted: &str| follower.calls.iter().filter(|call| name(call) == wanted).count();
+    assert!((20..40).contains(&asked("list apps")), "{}", asked("list apps"));
+    assert_eq!(asked("list app_users(0oa030)"), 1, "what can be read is read once");
 }
 
 #[test]

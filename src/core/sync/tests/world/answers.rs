@@ -27,7 +27,7 @@ impl World {
         let answer = match call {
             Call::AnchorLog { since } => {
                 let from = self.log.iter().take_while(|(persisted, _)| persisted < since).count();
-                Ok(Input::Log(id, self.log_page(from, at)))
+                Ok(Input::Log(id, self.log_page(from.max(self.forgotten), at)))
             }
             Call::SearchDeletions { since } => {
                 let shown = self.log.iter().filter(|(persisted, _)| persisted >= since);
@@ -65,6 +65,11 @@ impl World {
     /// Whether the position is the end of the log and nothing more comes.
     pub(in super::super) fn is_read_to_its_end(&self, cursor: &LogCursor) -> bool {
         self.poll(cursor).is_ok_and(|from| from == self.log.len()) && self.next_at().is_none()
+    }
+
+    /// Whether polls from the position are answered.
+    pub(in super::super) fn accepts(&self, cursor: &LogCursor) -> bool {
+        self.poll(cursor).is_ok()
     }
 
     fn poll(&self, cursor: &LogCursor) -> Result<usize, ReadFailure> {
