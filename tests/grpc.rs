@@ -44,6 +44,8 @@ mod pki;
 mod raw;
 #[path = "grpc/reflector.rs"]
 mod reflector;
+#[path = "grpc/reflector_principals.rs"]
+mod reflector_principals;
 #[path = "grpc/restarts.rs"]
 mod restarts;
 #[path = "grpc/search.rs"]

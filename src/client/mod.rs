@@ -8,6 +8,7 @@
 //! | `calls`, `retry` | every rpc as a method, lists as streams of pages; which failures are worth another attempt |
 //! | `error` | what a call may end with, with the `google.rpc` details read |
 //! | [`mirror`] | the copy: events in, answers out, no IO |
+//! | `answers` | what a copy is asked: answered here, or by the server |
 //! | `reflector`, `saved`, `age` | lists, follows, resumes, lists again; the copy in a file; how old it is |
 //! | `shared`, `setback` | what everybody sees, also where something panics; copies that cannot be kept, and how rarely they are tried |
 //!
@@ -16,7 +17,7 @@
 //!
 //! use okta_idmap::client::{Client, Options, Reflector, ReflectorSettings};
 //! use okta_idmap::core::secret::Secret;
-//! use okta_idmap_proto::v1::ResolutionOutcome;
+//! use okta_idmap_proto::v1::{ExpandUserRequest, ResolutionOutcome, UserSelector, user_selector};
 //!
 //! async fn search_engine(token: String) -> Result<(), Box<dyn std::error::Error>> {
 //!     let options = Options::new("https://idmap.example.com:8450")?.with_token(Secret::new(token))?;
@@ -30,6 +31,12 @@
 //!     let copy = Reflector::start(client, settings);
 //!     copy.ready(Duration::from_secs(60)).await?;
 //!     let same = copy.who("Jira EU", "jdoe").await?;
+//!
+//!     // What to filter a person's queries by; `resolve_acl` says what to index with a document.
+//!     let selector = Some(user_selector::Selector::UserId("00u1gjh63g214q0Hq0g5".to_owned()));
+//!     let user = Some(UserSelector { selector });
+//!     let filter = copy.expand_user(&ExpandUserRequest { context: None, user }).await?.principals;
+//!     println!("{} principals", filter.len());
 //!
 //!     // Only RESOLVED grants anything.
 //!     if let Some(found) = same.resolution.filter(|found| found.outcome() == ResolutionOutcome::Resolved) {
@@ -47,6 +54,7 @@
 //! - A copy shows what the server had at one revision, or nothing: never a state in between.
 
 mod age;
+mod answers;
 mod calls;
 mod error;
 pub mod mirror;

@@ -1,6 +1,6 @@
 //! A copy that follows its server: lists, follows, resumes, lists again.
 //!
-//! Entry points: [`Reflector::start`], then [`Reflector::resolve`].
+//! Entry points: [`Reflector::start`]; what it is asked then is in `answers`.
 //!
 //! ```text
 //!  file ──▶ resume at (store, revision) ──changes──▶ consistent checkpoint ──▶ everybody sees it
@@ -26,14 +26,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::age::{Lateness, Told};
-use super::calls::{Client, account};
+use super::calls::Client;
 use super::error::{ClientError, Refusal};
-use super::mirror::{Answer, Change, Draft, Mirror, MirrorError, Step};
+use super::mirror::{Change, Draft, Mirror, MirrorError, OrgTold, Step};
 use super::retry::Retry;
 use super::saved::{self, SaveError, Source};
 use super::setback::{Setback, SetbackCause, Setbacks};
 use super::shared::{Begin, Seen, Shared, supervise};
 use crate::engine::clock;
+
+/// How long a server may take to say which org it is of, while changes wait.
+const ORG_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How often a server that has not said it is asked again.
+const ORG_AGAIN: Duration = Duration::from_secs(30);
 
 /// How a copy is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,9 +131,9 @@ pub enum ReflectorError {
 /// A copy of an org that keeps itself up to date. Dropped, it ends at once; [`Reflector::stop`] saves before.
 #[derive(Debug)]
 pub struct Reflector {
-    client: Client,
-    settings: ReflectorSettings,
-    shared: Arc<Shared>,
+    pub(super) client: Client,
+    pub(super) settings: ReflectorSettings,
+    pub(super) shared: Arc<Shared>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -177,57 +183,6 @@ impl Reflector {
         seen.mirror.as_ref().map(|mirror| look(mirror, age))
     }
 
-    /// Who has `name` in `app`? The app is an id, a label or an integration name; the name is compared as every kind.
-    ///
-    /// # Errors
-    /// As [`Reflector::resolve`].
-    pub async fn who(&self, app: &str, name: &str) -> Result<v1::ResolveAccountResponse, ReflectorError> {
-        self.resolve(&v1::ResolveAccountRequest { account: Some(account(app, name)), ..Default::default() }).await
-    }
-
-    /// Who an account belongs to: from the copy if it can tell, else by the server.
-    ///
-    /// # Errors
-    /// [`ReflectorError::Question`], [`ReflectorError::Server`].
-    pub async fn resolve(
-        &self,
-        request: &v1::ResolveAccountRequest,
-    ) -> Result<v1::ResolveAccountResponse, ReflectorError> {
-        match self.resolve_here(request) {
-            Ok(Answer::Local(answer)) => return Ok(*answer),
-            Ok(Answer::OnlyServerKnows) | Err(ReflectorError::NotReady) => {}
-            Err(error) => return Err(error),
-        }
-        let mut request = request.clone();
-        let context = request.context.get_or_insert_default();
-        if context.org.is_empty() {
-            context.org.clone_from(&self.settings.org);
-        }
-        Ok(self.client.resolve_account(request).await?)
-    }
-
-    /// The same from the copy alone. Granting groups and demands on the answer are for the server.
-    ///
-    /// # Errors
-    /// [`ReflectorError::NotReady`] without a copy that is young enough, [`ReflectorError::Question`].
-    pub fn resolve_here(&self, request: &v1::ResolveAccountRequest) -> Result<Answer, ReflectorError> {
-        let Some(seen) = self.shared.seen() else { return Err(ReflectorError::NotReady) };
-        let age = seen.told.as_ref().map(Told::age).filter(|age| *age <= self.settings.age_max);
-        let (Some(mirror), Some(age)) = (&seen.mirror, age) else { return Err(ReflectorError::NotReady) };
-        if request.include_granting_groups || !self.meets(request.context.as_ref(), mirror) {
-            return Ok(Answer::OnlyServerKnows);
-        }
-        let now = mirror.served_at().plus_millis(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-        Ok(mirror.resolve(request, now)?)
-    }
-
-    fn meets(&self, context: Option<&v1::RequestContext>, mirror: &Mirror) -> bool {
-        let Some(context) = context else { return true };
-        (context.org.is_empty() || context.org == mirror.meta().org)
-            && context.max_staleness.is_none()
-            && mirror.is_at_least(context)
-    }
-
     /// Ends, and saves the copy where it has a file.
     pub async fn stop(mut self) {
         self.stop.cancel();
@@ -269,6 +224,9 @@ struct Follower {
     saved_at: Option<Instant>,
     /// Since when the server tells what the copy shows, without a setback.
     stands_since: Option<Instant>,
+    /// The org, as the server said since the stream began, and when it was asked last.
+    org: Option<OrgTold>,
+    org_asked_at: Option<Instant>,
 }
 
 impl Follower {
@@ -282,6 +240,8 @@ impl Follower {
             saved: None,
             saved_at: None,
             stands_since: None,
+            org: None,
+            org_asked_at: None,
         }
     }
 
@@ -389,7 +349,12 @@ impl Follower {
             *(if is_list { &mut state.lists } else { &mut state.resumes }) += 1;
         });
         let mut lateness = Lateness::default();
+        // It may be another server, and of another version.
+        (self.org, self.org_asked_at) = (None, None);
         loop {
+            if self.org.is_none() && self.org_asked_at.is_none_or(|at| at.elapsed() >= ORG_AGAIN) {
+                self.ask_org().await;
+            }
             let message = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return End::Stopped,
@@ -420,6 +385,24 @@ impl Follower {
             if is_due {
                 self.save().await;
             }
+        }
+    }
+
+    /// Asks which org principals are of. Without an answer the copy makes none.
+    async fn ask_org(&mut self) {
+        self.org_asked_at = Some(Instant::now());
+        let context = Some(v1::RequestContext { org: self.source.org.clone(), ..Default::default() });
+        let nobody = v1::ResolveAclRequest { context, entries: Vec::new() };
+        self.org = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            told = tokio::time::timeout(ORG_WAIT_MAX, self.client.resolve_acl(nobody)) => match told {
+                Ok(Ok(answer)) => OrgTold::read(&answer),
+                Ok(Err(_)) | Err(_) => None,
+            },
+        };
+        if self.org.is_none() {
+            tracing::debug!(url = self.source.url, org = self.source.org, "the server has not said which org it is of");
         }
     }
 
@@ -455,6 +438,9 @@ impl Follower {
             replaced = seen.mirror.take();
         }
         let made = change.make(&mut seen.mirror);
+        if let Some(mirror) = &mut seen.mirror {
+            mirror.tell_org(self.org.as_ref());
+        }
         if matches!(made, Err(MirrorError::TooManyRows { .. })) {
             replaced = seen.mirror.take();
         }

@@ -16,9 +16,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::ids::Timestamp;
 use super::model::{Kind, Scope};
 
+mod ages;
 mod journal;
 mod words;
 
+pub use self::ages::{CoveragePolicy, OnGap};
 pub use self::journal::{ChangesList, CoverageChanges, ScopeCoverage};
 pub use self::words::{hides, missing_oauth_scope, remedy, remedy_of};
 
@@ -232,29 +234,6 @@ pub fn gap_of_failure(scope: &Scope, failure: &ReadFailure) -> Option<Gap> {
     Some(Gap { scope: scope.clone(), kind, evidence })
 }
 
-/// What becomes of rows of a scope that can no longer be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum OnGap {
-    /// They are answered as last seen, and marked.
-    #[default]
-    Keep,
-    /// They are not answered: as if they were not known.
-    Withhold,
-}
-
-/// How old answers may be, and what becomes of rows that can no longer be confirmed. All times in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CoveragePolicy {
-    /// A scope whose last complete read is older has the gap [`GapKind::Stale`]; `None`: never.
-    pub stale_after_millis: Option<i64>,
-    /// The same for the position in the log; `None`: never.
-    pub log_stale_after_millis: Option<i64>,
-    /// Rows of unreadable scopes.
-    pub on_gap: OnGap,
-    /// With [`OnGap::Keep`]: how long after the last complete read they are still answered; `None`: for ever.
-    pub max_stale_millis: Option<i64>,
-}
-
 /// Whether an answer could be changed by something that was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completeness {
@@ -313,8 +292,10 @@ pub struct Coverage {
     open: BTreeMap<Scope, BTreeSet<GapKind>>,
     /// Those of `open` that are single objects.
     objects: BTreeSet<Scope>,
-    /// Number of changes so far.
+    /// Number of changes so far, but for complete scopes that were read again.
     generation: u64,
+    /// Number of these.
+    renewals: u64,
     /// Gaps that were closed lately ([`GapKind::NotRead`]: scopes that were completed), each with the generation that
     /// this made; oldest first.
     closings: VecDeque<(u64, Scope, GapKind)>,
@@ -340,8 +321,9 @@ impl Coverage {
     /// Notes that `scope` was read to its end at `at`.
     pub fn completed(&mut self, scope: Scope, at: Timestamp) {
         self.journal.note(scope.clone());
-        if self.complete.insert(scope.clone(), at).is_none() {
-            self.remember_closing(scope, GapKind::NotRead);
+        match self.complete.insert(scope.clone(), at) {
+            None => self.remember_closing(scope, GapKind::NotRead),
+            Some(before) => self.renewals += u64::from(before != at),
         }
     }
 
@@ -416,7 +398,14 @@ impl Coverage {
         self.closings.push_back((self.generation, scope, kind));
     }
 
-    /// How often anything has changed since the process began: the same number, the same content.
+    /// How often complete scopes were read again since the process began: with the same generation and number, the content is
+    /// the same, too.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
+    }
+
+    /// How often anything has changed since the process began: the same number, the same gaps and complete scopes. When these
+    /// were read may have changed ([`Coverage::renewals`]).
     pub fn generation(&self) -> u64 {
         self.generation
     }

@@ -57,6 +57,13 @@ impl Encoder {
         Self { org }
     }
 
+    /// The encoder that made a principal [`Principal::DenyAll`]; `None` if this one, of its version, did not.
+    pub fn of_deny_all(principal: &str) -> Option<Self> {
+        let (_, org) = principal.strip_suffix(":deny-all")?.split_once(':')?;
+        let encoder = Self::new(OrgId::new(org).ok()?);
+        (encoder.encode(Principal::DenyAll) == principal).then_some(encoder)
+    }
+
     /// The principal as a string: ASCII, at most [`PRINCIPAL_BYTES_MAX`] bytes, to be compared byte by byte.
     pub fn encode(&self, principal: Principal<'_>) -> String {
         let org = &self.org;
@@ -135,6 +142,25 @@ mod tests {
     fn decode(text: &str) -> Option<(String, String, Vec<String>)> {
         let mut parts = text.strip_prefix("oidm1:")?.split(':').map(str::to_owned);
         Some((parts.next()?, parts.next()?, parts.collect()))
+    }
+
+    #[test]
+    fn an_encoder_is_known_by_its_deny_all() {
+        #[track_caller]
+        fn check(principal: &str, org_id: Option<&str>) {
+            let found = Encoder::of_deny_all(principal).map(|encoder| encoder.org.to_string());
+            assert_eq!(found.as_deref(), org_id, "{principal:?}");
+        }
+        check("oidm1:00o1gjh63g214q0Hq0g4:deny-all", Some("00o1gjh63g214q0Hq0g4"));
+        check("oidm1:deny-all:deny-all", Some("deny-all"));
+        // Of another version, of another kind, or of nobody.
+        check("oidm2:00o1:deny-all", None);
+        check("oidm1:00o1:match-nothing", None);
+        check("oidm1:00o1:user:deny-all", None);
+        check("oidm1:00o1:deny-all ", None);
+        check("oidm1::deny-all", None);
+        check("oidm1:deny-all", None);
+        check("", None);
     }
 
     #[test]

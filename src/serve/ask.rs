@@ -31,9 +31,6 @@ use crate::store::{Snapshot, State, StoreError};
 /// behind it all other answers wait for it.
 const SCOPES_AT_ONCE_MAX: usize = 1_000;
 
-/// So many times within the age at which a scope is too old it is looked which are.
-const AGE_STEPS: i64 = 16;
-
 /// A call whose context has been read.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
@@ -420,7 +417,8 @@ impl Ask<'_> {
     fn wide_mark(&self) -> Result<WideMark, Failure> {
         Ok(WideMark {
             generation: self.generation,
-            age: self.age_mark(),
+            looked_at: self.wide_policy().last_look(self.now),
+            renewals: self.view.reader().coverage().renewals(),
             apps: Arc::clone(self.apps()?),
             groups: self.snapshot.groups_mark()?,
         })
@@ -435,8 +433,10 @@ impl Ask<'_> {
             return Ok(known);
         }
         let mut ids: BTreeSet<GapId> = BTreeSet::new();
+        // The same whenever it is asked before the next look.
+        let asked = Asked { now: mark.looked_at, policy: self.wide_policy(), ..self.asked(false) };
         for scopes in self.wide_scopes(wide)?.chunks(SCOPES_AT_ONCE_MAX) {
-            let found = self.view.reader().coverage().completeness(self.asked(false), scopes);
+            let found = self.view.reader().coverage().completeness(asked, scopes);
             ids.extend(found.gap_ids().iter().cloned());
         }
         let coverage = self.view.reader().coverage();
@@ -445,17 +445,16 @@ impl Ask<'_> {
         }
         let is_current = coverage.generation() == self.generation;
         drop(coverage);
-        let (ids, gaps) = gaps::many(ids);
+        let ids = gaps::many(ids);
         if is_current {
-            self.view.wide().put(wide, mark, ids);
+            self.view.wide().put(wide, mark, Arc::clone(&ids));
         }
-        Ok(gaps)
+        Ok(Gaps::of_many(ids))
     }
 
-    /// Changes often enough for a set of gaps that depends on the age of scopes to be made again.
-    fn age_mark(&self) -> i64 {
-        let limit = self.asked(false).policy.stale_after_millis;
-        limit.map_or(0, |limit| self.now.as_millis() / (limit / AGE_STEPS).max(1))
+    /// What is too old, of lists. The age of the log is looked at each time.
+    fn wide_policy(&self) -> CoveragePolicy {
+        self.asked(false).policy.of_lists()
     }
 
     /// All collections that there are by the apps and groups that are stored.
@@ -464,22 +463,8 @@ impl Ask<'_> {
     }
 
     fn wide_scopes(&self, wide: Wide) -> Result<Vec<Scope>, Failure> {
-        let mut scopes = vec![Scope::Users];
-        if wide != Wide::Accounts {
-            scopes.push(Scope::Groups);
-            scopes.extend(wide.groups(self.snapshot)?.into_iter().map(Scope::GroupMembers));
-        }
-        if wide != Wide::Memberships {
-            scopes.push(Scope::Apps);
-            scopes.extend(self.apps()?.iter().map(|app| Scope::AppUsers(app.id.clone())));
-        }
-        if wide == Wide::Org {
-            scopes.push(Scope::Log);
-        }
-        if matches!(wide, Wide::Org | Wide::Principals) {
-            scopes.extend(self.apps()?.iter().map(|app| Scope::AppGroups(app.id.clone())));
-        }
-        Ok(scopes)
+        let groups = if wide == Wide::Accounts { Vec::new() } else { wide.groups(self.snapshot)? };
+        Ok(wide.scopes(self.apps()?, groups))
     }
 
     /// Whether rows of the scope may be outdated, because it can no longer be read.

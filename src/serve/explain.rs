@@ -30,6 +30,7 @@ use super::resolution::{
 };
 use super::rows::{Shower, app_ref, group_ref, timestamp};
 use super::subjects::{UserQuery, members_scope};
+use super::withhold::Withholds as _;
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Scope};
 use crate::core::normalize::{Identifier, NORMALIZE_VERSION, NameRule};

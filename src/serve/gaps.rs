@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use okta_idmap_proto::v1;
 
 use crate::core::coverage::{Completeness, GapId, GapKind};
-use crate::core::ids::{GroupId, UserId};
+use crate::core::ids::{GroupId, Timestamp, UserId};
 use crate::core::model::{App, Scope};
 use crate::store::{Snapshot, StoreError};
 
@@ -26,13 +26,18 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
+    /// Those of a set that is remembered: sorted, each once.
+    pub(crate) fn of_many(many: Arc<Vec<String>>) -> Self {
+        Self { few: BTreeSet::new(), many: Some(many) }
+    }
+
     /// Adds those of a completeness.
     pub(crate) fn add(&mut self, completeness: &Completeness) {
         self.few.extend(completeness.gap_ids().iter().map(|id| id.as_str().to_owned()));
     }
 
     /// Adds gaps.
-    pub(super) fn add_all(&mut self, ids: impl Iterator<Item = GapId>) {
+    pub(crate) fn add_all(&mut self, ids: impl Iterator<Item = GapId>) {
         self.few.extend(ids.map(|id| id.as_str().to_owned()));
     }
 
@@ -47,7 +52,7 @@ impl Gaps {
     }
 
     /// Adds those of another answer on which this one rests.
-    pub(super) fn merge(&mut self, other: Gaps) {
+    pub(crate) fn merge(&mut self, other: Gaps) {
         self.few.extend(other.few);
         match (&self.many, other.many) {
             (_, None) => {}
@@ -106,7 +111,7 @@ pub(super) fn unseen_user_of(gap_id: &str) -> Option<UserId> {
 
 /// Sets of gaps over all apps or all groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wide {
+pub(crate) enum Wide {
     /// Users, apps and the app users of every app: the accounts of a person.
     Accounts,
     /// Users, groups and the members of every group: the groups of a person.
@@ -119,6 +124,26 @@ pub(super) enum Wide {
 }
 
 impl Wide {
+    /// All collections of it that there are by these apps and by [`Wide::groups`].
+    pub(crate) fn scopes(self, apps: &[App], groups: Vec<GroupId>) -> Vec<Scope> {
+        let mut scopes = vec![Scope::Users];
+        if self != Self::Accounts {
+            scopes.push(Scope::Groups);
+            scopes.extend(groups.into_iter().map(Scope::GroupMembers));
+        }
+        if self != Self::Memberships {
+            scopes.push(Scope::Apps);
+            scopes.extend(apps.iter().map(|app| Scope::AppUsers(app.id.clone())));
+        }
+        if self == Self::Org {
+            scopes.push(Scope::Log);
+        }
+        if matches!(self, Self::Org | Self::Principals) {
+            scopes.extend(apps.iter().map(|app| Scope::AppGroups(app.id.clone())));
+        }
+        scopes
+    }
+
     /// The groups whose members count. Of a group that no app has, nobody gets a principal, whoever is in it.
     pub(super) fn groups(self, snapshot: &Snapshot<'_>) -> Result<Vec<GroupId>, StoreError> {
         if self == Self::Principals { snapshot.groups_of_apps() } else { snapshot.walked_groups() }
@@ -127,11 +152,14 @@ impl Wide {
 
 /// What a remembered set depends on. Groups are never compared one by one: as long as none is removed (that makes another
 /// generation), the same number of groups and the same youngest one are the same groups. The third number changes when an app
-/// gets a group.
+/// gets a group. Lists that are read again matter only to a set in which one was too old.
 #[derive(Clone)]
 pub(super) struct WideMark {
     pub(super) generation: u64,
-    pub(super) age: i64,
+    /// When it was last looked which scopes are too old.
+    pub(super) looked_at: Timestamp,
+    /// How often a list was read again.
+    pub(super) renewals: u64,
     pub(super) apps: Arc<Vec<App>>,
     pub(super) groups: (u64, i64, i64),
 }
@@ -139,7 +167,7 @@ pub(super) struct WideMark {
 impl WideMark {
     fn is_same(&self, other: &Self) -> bool {
         self.generation == other.generation
-            && self.age == other.age
+            && self.looked_at == other.looked_at
             && self.groups == other.groups
             && Arc::ptr_eq(&self.apps, &other.apps)
     }
@@ -149,6 +177,14 @@ impl WideMark {
 struct Computed {
     mark: WideMark,
     many: Arc<Vec<String>>,
+    /// Whether something was too old, which is over once it is read again.
+    has_stale: bool,
+}
+
+impl Computed {
+    fn is_of(&self, mark: &WideMark) -> bool {
+        self.mark.is_same(mark) && (!self.has_stale || self.mark.renewals == mark.renewals)
+    }
 }
 
 /// The last computed sets of an org, one per [`Wide`].
@@ -162,20 +198,20 @@ impl WideCache {
     pub(super) fn get(&self, wide: Wide, mark: &WideMark) -> Option<Gaps> {
         let slot = self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner);
         let known = slot.as_ref()?;
-        known.mark.is_same(mark).then(|| Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&known.many)) })
+        known.is_of(mark).then(|| Gaps::of_many(Arc::clone(&known.many)))
     }
 
     /// Remembers a set.
     pub(super) fn put(&self, wide: Wide, mark: WideMark, many: Arc<Vec<String>>) {
-        *self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(Computed { mark, many });
+        let has_stale = many.iter().any(|id| GapId::parse(id).is_some_and(|(kind, _)| kind == GapKind::Stale));
+        let computed = Computed { mark, many, has_stale };
+        *self.slots[wide as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(computed);
     }
 }
 
-/// The set as gaps.
-pub(super) fn many(ids: BTreeSet<GapId>) -> (Arc<Vec<String>>, Gaps) {
-    let ids: Arc<Vec<String>> = Arc::new(ids.into_iter().map(|id| id.as_str().to_owned()).collect());
-    let gaps = Gaps { few: BTreeSet::new(), many: Some(Arc::clone(&ids)) };
-    (ids, gaps)
+/// A set as ids, to be remembered.
+pub(crate) fn many(ids: BTreeSet<GapId>) -> Arc<Vec<String>> {
+    Arc::new(ids.into_iter().map(|id| id.as_str().to_owned()).collect())
 }
 
 #[cfg(test)]

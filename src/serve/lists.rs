@@ -17,6 +17,7 @@ use super::listing::{Listing, fitting};
 use super::page::Paged;
 use super::rows::{self, Shower, group_ref, unseen_user_ref, user_ref};
 use super::subjects::{UserQuery, app_subject, find_app, find_group, find_user, group_subject, members_scope};
+use super::withhold::Withholds as _;
 use crate::core::ids::AppId;
 use crate::core::model::{App, AppUser, Scope, User};
 use crate::core::normalize::canonical_fold;

@@ -112,6 +112,14 @@ fn cut(correlation_id: &str) -> String {
     correlation_id[..correlation_id.floor_char_boundary(CORRELATION_ID_BYTES_MAX)].to_owned()
 }
 
+fn resolve_acl(ask: &Ask<'_>, request: &v1::ResolveAclRequest) -> Result<v1::ResolveAclResponse, Failure> {
+    acl::resolve_acl(ask, request)
+}
+
+fn expand_user_whole(ask: &Ask<'_>, request: &v1::ExpandUserRequest) -> Result<v1::ExpandUserResponse, Failure> {
+    acl::expand_user_whole(ask, request)
+}
+
 #[async_trait]
 impl Lookup for LookupService {
     async fn resolve_account(
@@ -138,10 +146,10 @@ impl Lookup for LookupService {
         request: Request<v1::ResolveAclRequest>,
     ) -> Result<Response<v1::ResolveAclResponse>, Status> {
         if request.get_ref().entries.len() <= INLINE_ITEMS_MAX {
-            return self.0.point("Lookup.ResolveAcl", request, acl::resolve_acl).await;
+            return self.0.point("Lookup.ResolveAcl", request, resolve_acl).await;
         }
         acl::check_entries(request.get_ref()).map_err(|failure| failure.status())?;
-        self.0.scan("Lookup.ResolveAcl", request, acl::resolve_acl).await
+        self.0.scan("Lookup.ResolveAcl", request, resolve_acl).await
     }
 
     async fn expand_user(
@@ -153,7 +161,7 @@ impl Lookup for LookupService {
         if let Some(answer) = self.0.point("Lookup.ExpandUser", request, expand).await?.into_inner() {
             return Ok(Response::new(answer));
         }
-        self.0.scan("Lookup.ExpandUser", Request::new(again), acl::expand_user_whole).await
+        self.0.scan("Lookup.ExpandUser", Request::new(again), expand_user_whole).await
     }
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {

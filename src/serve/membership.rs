@@ -16,6 +16,7 @@ use super::rows::Shower;
 use super::subjects::{
     SelectedUser, UserQuery, app_subject, find_app, find_group, find_user, group_subject, members_scope,
 };
+use super::withhold::Withholds as _;
 use crate::core::ids::GroupId;
 use crate::core::model::Scope;
 

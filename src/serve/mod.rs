@@ -85,12 +85,14 @@ pub use self::status::{
 };
 pub use self::tls::{Tls, TlsError, TlsFile};
 
+pub(crate) use self::acl::{expand_user_whole, resolve_acl};
 pub(crate) use self::coverage::kind_to_proto;
 pub(crate) use self::facts::Facts;
-pub(crate) use self::gaps::Gaps;
+pub(crate) use self::gaps::{Gaps, Wide, many as gap_ids_of};
 pub(crate) use self::overrides::override_row;
-pub(crate) use self::resolution::{AccountQuery, Wanted, resolve_among};
+pub(crate) use self::resolution::{AccountQuery, Wanted, resolve_by_facts};
 pub(crate) use self::rows::{Shower, timestamp};
+pub(crate) use self::withhold::Withholds;
 
 use self::ask::{Ask, Call};
 use self::gate::Caller;

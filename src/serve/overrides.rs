@@ -13,6 +13,7 @@ use super::errors::Failure;
 use super::gate::Caller;
 use super::resolution::{AccountQuery, user_or_id};
 use super::rows::{app_ref, timestamp};
+use super::withhold::Withholds as _;
 use crate::core::ids::{AppId, Timestamp, UserId};
 use crate::core::normalize::lookup_key;
 use crate::core::overrides::{

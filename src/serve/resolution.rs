@@ -1,7 +1,7 @@
 //! Who an account belongs to: rows out of the [`Facts`], the decision of [`crate::core::resolve`], and its wording.
 //!
-//! Entry points: [`AccountQuery::read`] at the door, [`resolve_account`] in the server, [`resolve_among`] for whoever has the
-//! facts.
+//! Entry points: [`AccountQuery::read`] at the door, [`resolve_account`] in the server, [`resolve_by_facts`] for whoever has
+//! the facts.
 //!
 //! Invariants:
 //! - Nothing is decided here: the outcome is that of the core.
@@ -91,14 +91,13 @@ pub(super) fn resolve_account(ask: &Ask<'_>, query: &AccountQuery<'_>, wanted: W
     }
 }
 
-/// Resolves one account by facts from anywhere, among these apps. Granting groups are not told.
-pub(crate) fn resolve_among<F: Facts>(
+/// Resolves one account by facts from anywhere. Granting groups are not told.
+pub(crate) fn resolve_by_facts<F: Facts>(
     facts: &F,
-    apps: &[App],
     query: &AccountQuery<'_>,
     wanted: Wanted,
 ) -> Result<Resolved, F::Error> {
-    match query.app.select(apps) {
+    match query.app.select(facts.apps()?) {
         AppSelection::One(app) => decide(facts, query, app, |decision| {
             let Decision { decided, gaps, .. } = &decision;
             let user = shown_user(decided).map(|found| (found.user_id.clone(), found.user.cloned()));
@@ -226,7 +225,7 @@ fn is_for_filter(decided: &Resolution<'_>) -> bool {
 /// Whether the name is known to be that of somebody whom the filter keeps out.
 fn is_filtered<F: Facts>(ask: &F, app: &App, query: &AccountQuery<'_>) -> Result<bool, F::Error> {
     let fields = asked_fields(query.kind, ask.policy().name_rule(app), ask.policy());
-    ask.is_filtered_name(app, query.identifier, &fields)
+    ask.is_filtered_name(Some(app), query.identifier, &fields)
 }
 
 fn finish(

@@ -27,6 +27,7 @@ use super::page::{PageToken, Paged};
 use super::patience::Patience;
 use super::requests::Asked;
 use super::rows::{Shower, user_ref};
+use super::withhold::Withholds as _;
 use super::{CallLog, Services, mapped};
 use crate::core::ids::{AppId, GroupId, Revision, UserId};
 use crate::core::model::{App, Scope};

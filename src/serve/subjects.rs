@@ -13,9 +13,11 @@ use super::apps::AppQuery;
 use super::ask::Ask;
 use super::door;
 use super::errors::Failure;
+use super::facts::Facts;
 use super::gaps::Gaps;
-use super::resolution::{AccountQuery, Wanted, resolve_account};
+use super::resolution::{AccountQuery, Wanted, resolve_by_facts};
 use super::rows::Shower;
+use super::withhold::Withholds as _;
 use crate::core::ids::{GroupId, UserId};
 use crate::core::model::{App, Group, Scope, User};
 use crate::core::normalize::{Identifier, NameRule};
@@ -59,7 +61,7 @@ pub(super) struct SelectedUser {
 
 impl SelectedUser {
     /// What the answer says about it.
-    pub(super) fn to_proto(&self, shower: &Shower<'_, Ask<'_>>) -> v1::UserSubject {
+    pub(super) fn to_proto<F: Facts>(&self, shower: &Shower<'_, F>) -> v1::UserSubject {
         v1::UserSubject {
             outcome: self.outcome.into(),
             user: self.user.as_ref().map(|user| shower.user(user)),
@@ -69,7 +71,7 @@ impl SelectedUser {
 }
 
 /// Finds the user.
-pub(super) fn find_user(ask: &Ask<'_>, query: &UserQuery<'_>) -> Result<SelectedUser, Failure> {
+pub(super) fn find_user<F: Facts>(ask: &F, query: &UserQuery<'_>) -> Result<SelectedUser, F::Error> {
     match query {
         UserQuery::Id(id) => by_id(ask, id),
         UserQuery::Login(login) => by_login(ask, *login),
@@ -82,30 +84,28 @@ fn absent(gaps: &Gaps) -> SubjectOutcome {
     if gaps.is_empty() { SubjectOutcome::NotFound } else { SubjectOutcome::UnknownGap }
 }
 
-fn by_id(ask: &Ask<'_>, id: &UserId) -> Result<SelectedUser, Failure> {
+fn by_id<F: Facts>(ask: &F, id: &UserId) -> Result<SelectedUser, F::Error> {
     let mut gaps = ask.gaps_of_known(&[Scope::Users, Scope::User(id.clone())]);
-    let user = ask.snapshot.user(id)?.filter(|user| !ask.withholds_user(&user.id));
+    let shown = ask.user(id)?;
+    // Somebody who is stored is not filtered.
+    let is_stored = shown.is_some();
+    let user = shown.filter(|user| !ask.withholds_user(&user.id));
     let mut known_id = user.is_some().then(|| id.clone());
-    if user.is_none() && is_named(ask, id)? {
+    if user.is_none() && ask.is_named(id)? {
         gaps.add_unseen_user(id);
         known_id = Some(id.clone());
     }
     let outcome = match &user {
         Some(_) => SubjectOutcome::Found,
-        None if ask.snapshot.is_filtered_user(id)? => SubjectOutcome::Filtered,
+        None if !is_stored && ask.is_filtered_user(id)? => SubjectOutcome::Filtered,
         None => absent(&gaps),
     };
     Ok(SelectedUser { outcome, id: known_id, user, resolution: None, gaps })
 }
 
-/// Whether an app user or a membership names the user.
-pub(super) fn is_named(ask: &Ask<'_>, id: &UserId) -> Result<bool, Failure> {
-    Ok(!ask.snapshot.accounts(id, None, 1)?.rows.is_empty() || !ask.snapshot.groups_of(id, None, 1)?.rows.is_empty())
-}
-
-fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failure> {
+fn by_login<F: Facts>(ask: &F, login: Identifier<'_>) -> Result<SelectedUser, F::Error> {
     let mut gaps = ask.gaps(&[Scope::Users]);
-    let hits = ask.snapshot.users_by_key(login.lookup_key(), CANDIDATES_MAX + 1)?;
+    let hits = ask.users_with_key(login.lookup_key(), CANDIDATES_MAX + 1)?;
     let is_too_many = hits.len() > CANDIDATES_MAX;
     let is_login = |user: &User| {
         let held = user.login.as_deref().and_then(|held| Identifier::new(held).ok());
@@ -116,7 +116,7 @@ fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failur
     let (outcome, user) = match users.len() {
         _ if is_too_many => (SubjectOutcome::NotUnique, None),
         1 if is_withheld => (SubjectOutcome::UnknownGap, None),
-        0 if ask.snapshot.is_filtered_name(None, login, &[(NameField::Login, NameRule::Default)])? => {
+        0 if ask.is_filtered_name(None, login, &[(NameField::Login, NameRule::Default)])? => {
             (SubjectOutcome::Filtered, None)
         }
         0 => (absent(&gaps), None),
@@ -130,9 +130,9 @@ fn by_login(ask: &Ask<'_>, login: Identifier<'_>) -> Result<SelectedUser, Failur
     Ok(SelectedUser { outcome, id, user, resolution: None, gaps })
 }
 
-fn by_account(ask: &Ask<'_>, account: &AccountQuery<'_>) -> Result<SelectedUser, Failure> {
+fn by_account<F: Facts>(ask: &F, account: &AccountQuery<'_>) -> Result<SelectedUser, F::Error> {
     let wanted = Wanted { gap_ids_max: GAP_IDS_MAX, ..Wanted::default() };
-    let resolved = resolve_account(ask, account, wanted)?;
+    let resolved = resolve_by_facts(ask, account, wanted)?;
     let (id, user) = match resolved.user {
         Some((id, user)) => (Some(id), user),
         None => (None, None),

@@ -24,6 +24,11 @@ use super::door::Door;
 use super::reflector::{PATIENCE, client, client_of, settings};
 use super::world::{NOW, Server, World, account, app, app_user, member, now, user, user_id};
 
+#[path = "copies_principals.rs"]
+mod principals;
+
+use self::principals::{Questions, SeenPrincipals, change_groups};
+
 /// Names that come and go: few, so that people share and inherit them.
 const NAMES: [&str; 14] = [
     "ann",
@@ -316,9 +321,9 @@ impl Sim {
         None
     }
 
-    /// Waits until the copy has everything, and compares. What is read without a commit has no revision of its own: it is in
+    /// Waits until the copy has everything, and compares all that is asked of names, and these questions. What is read without a commit has no revision of its own: it is in
     /// the next checkpoint but one at the latest.
-    async fn compare(&mut self, copy: &Reflector, seen: &mut Seen, seed: u64, share: usize) {
+    async fn compare(&mut self, copy: &Reflector, seen: &mut Seen, seed: u64, share: usize, further: &Questions) {
         // Once, so that what differs is asked again.
         let part = (self.random.usize(..share), share);
         let mut state = copy.state();
@@ -334,6 +339,9 @@ impl Sim {
             });
             let checkpoints = reached.unwrap().checkpoints;
             difference = self.difference(copy, seen, part).await;
+            if difference.is_none() {
+                difference = further.difference(self, copy, &mut seen.principals).await;
+            }
             if difference.is_none() {
                 return;
             }
@@ -352,10 +360,13 @@ struct Seen {
     overrides: usize,
     reconfigured: usize,
     restored: usize,
+    principals: SeenPrincipals,
 }
 
 async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
     let mut sim = Sim::new(seed).await;
+    // Of its own, so that what else happens under a seed does not hang on what is asked of groups.
+    let mut of_groups = fastrand::Rng::with_seed(seed);
     let mut server = Server::start([sim.view()]).await;
     let door = Door::open(server.address).await;
     let file = sim.world.dir.path().join("copy");
@@ -363,6 +374,9 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
     let mut copy = start();
     let (mut lists, mut resumes) = (0, 0);
     for round in 0..6 {
+        for _ in 0..of_groups.usize(..20) {
+            change_groups(&sim, &mut of_groups).await;
+        }
         for _ in 0..sim.random.usize(5..25) {
             if sim.random.u8(..12) == 0 {
                 door.lead_to(Some(server.address));
@@ -372,7 +386,7 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
         if round % 3 == 2 {
             sim.close_all_gaps().await;
         }
-        sim.compare(&copy, seen, seed, 5).await;
+        sim.compare(&copy, seen, seed, 5, &Questions::random(&mut of_groups)).await;
         // Whoever is down, the org goes on.
         let restarts_server = sim.random.bool();
         let restarts_client = sim.random.bool();
@@ -407,7 +421,7 @@ async fn simulate(seed: u64, seen: &mut Seen) -> (u64, u64) {
         door.lead_to(Some(server.address));
         copy = following.unwrap_or_else(start);
     }
-    sim.compare(&copy, seen, seed, 1).await;
+    sim.compare(&copy, seen, seed, 1, &Questions::random(&mut of_groups)).await;
     let state = copy.state().borrow().clone();
     copy.stop().await;
     server.stop().await;
@@ -447,6 +461,7 @@ async fn a_copy_answers_what_the_server_answers() {
     }
     assert!(seen.overridden && seen.overrides > 3 * seeds.len(), "{} overrides", seen.overrides);
     assert!(seen.reconfigured > 0 && seen.restored > 0, "{} {}", seen.reconfigured, seen.restored);
+    seen.principals.check();
 }
 
 /// An answer, apart from what gaps make of it.

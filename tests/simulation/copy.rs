@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use okta_idmap::client::{Answer, Client, Options, Reflector, ReflectorSettings, Retry};
-use okta_idmap_proto::v1::{self, ResolutionOutcome};
+use okta_idmap_proto::limits::BATCH_ITEMS_MAX;
+use okta_idmap_proto::v1::{self, ResolutionOutcome, acl_entry, app_group_selector};
 use okta_sim::Org;
 
 use crate::door::Door;
@@ -70,7 +71,11 @@ async fn compare(run: &Run, copy: &Reflector, door: &Door) {
     loop {
         let questions = questions(&client).await;
         assert!(questions.len() > 10, "{} questions", questions.len());
-        let Some(difference) = difference(&client, copy, &questions).await else { break };
+        let difference = match difference(&client, copy, &questions).await {
+            None => difference_of_principals(&client, copy, &questions).await,
+            found => found,
+        };
+        let Some(difference) = difference else { break };
         if begun.elapsed() > SAME_WAIT_MAX {
             let state = copy.state().borrow().clone();
             panic!("not the same after {SAME_WAIT_MAX:?}: {difference}\n{state:?}");
@@ -97,6 +102,82 @@ async fn difference(client: &Client, copy: &Reflector, questions: &[v1::ResolveA
         }
     }
     None
+}
+
+/// The same of the principals of everybody who has an account, of documents that are shared with some of them, and of one that
+/// is shared with each group of an app, by id and by name.
+async fn difference_of_principals(
+    client: &Client,
+    copy: &Reflector,
+    questions: &[v1::ResolveAccountRequest],
+) -> Option<String> {
+    // What the server says of an answer as a whole, but for the moment.
+    let of_meta = |meta: Option<v1::ResponseMeta>| meta.map(|meta| (meta.completeness, meta.gap_ids, meta.gap_count));
+    for question in questions {
+        let selector = question.account.clone().map(v1::user_selector::Selector::Account);
+        let request = v1::ExpandUserRequest { context: None, user: Some(v1::UserSelector { selector }) };
+        let mut server = client.expand_user(request.clone()).await.unwrap();
+        let found = copy.read(|mirror, _| mirror.expand_user(&request, mirror.served_at())).unwrap().unwrap();
+        let is_same = match found.clone() {
+            Answer::Local(mut found) => {
+                let (here, there) = (of_meta(found.meta.take()), of_meta(server.meta.take()));
+                *found == server && here == there
+            }
+            Answer::OnlyServerKnows => server.match_nothing,
+        };
+        if !is_same {
+            return Some(format!("{request:?}\ncopy:   {found:?}\nserver: {server:?}"));
+        }
+    }
+    let accounts = |questions: &[v1::ResolveAccountRequest]| -> Vec<v1::AclEntry> {
+        let accounts = questions.iter().filter_map(|question| question.account.clone());
+        accounts.map(|account| v1::AclEntry { principal: Some(acl_entry::Principal::Account(account)) }).collect()
+    };
+    let mut documents: Vec<Vec<v1::AclEntry>> = questions.chunks(7).map(accounts).collect();
+    documents.push(groups_of_apps(client, questions).await);
+    for entries in documents {
+        let request = v1::ResolveAclRequest { context: None, entries };
+        let mut server = client.resolve_acl(request.clone()).await.unwrap();
+        let found = copy.read(|mirror, _| mirror.resolve_acl(&request, mirror.served_at())).unwrap().unwrap();
+        let is_same = match found.clone() {
+            Answer::Local(mut found) => {
+                let (here, there) = (of_meta(found.meta.take()), of_meta(server.meta.take()));
+                *found == server && here == there
+            }
+            Answer::OnlyServerKnows => !server.unresolved.is_empty(),
+        };
+        if !is_same {
+            return Some(format!("{request:?}\ncopy:   {found:?}\nserver: {server:?}"));
+        }
+    }
+    None
+}
+
+/// Each group in each app, by id and by name.
+async fn groups_of_apps(client: &Client, questions: &[v1::ResolveAccountRequest]) -> Vec<v1::AclEntry> {
+    let mut entries = Vec::new();
+    let mut pages = pin!(client.group_pages(v1::ListGroupsRequest::default(), 100));
+    while let Some(page) = pages.next().await {
+        for group in page.unwrap().groups {
+            let mut known: Vec<&v1::AppSelector> = Vec::new();
+            for app in questions.iter().filter_map(|question| question.account.as_ref()?.app.as_ref()) {
+                if known.contains(&app) {
+                    continue;
+                }
+                known.push(app);
+                let selectors = [
+                    app_group_selector::Selector::GroupId(group.id.clone()),
+                    app_group_selector::Selector::Name(group.name.clone()),
+                ];
+                entries.extend(selectors.map(|selector| {
+                    let selector = v1::AppGroupSelector { app: Some(app.clone()), selector: Some(selector) };
+                    v1::AclEntry { principal: Some(acl_entry::Principal::AppGroup(selector)) }
+                }));
+            }
+        }
+    }
+    entries.truncate(BATCH_ITEMS_MAX);
+    entries
 }
 
 async fn questions(client: &Client) -> Vec<v1::ResolveAccountRequest> {

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use okta_idmap_proto::v1::{self, change_event::Event};
 
 use super::decode::Decoded;
+use super::facts::Remembered;
 use super::table::{Held, Table};
 use super::{Mark, Mirror, MirrorError, Policy, decode};
 use crate::core::coverage::{Coverage, CoverageChanges};
@@ -270,7 +271,14 @@ impl Change {
                     whole.take_over_all(change);
                 }
                 let forgotten_at = mark.served_at;
-                *copy = Some(Mirror { table: *table, coverage: whole, policy, mark, forgotten_at });
+                let (remembered, encoder) = (Remembered::default(), None);
+                let mut whole =
+                    Mirror { table: *table, coverage: whole, policy, mark, forgotten_at, remembered, encoder };
+                // Of the same store it is the same org.
+                if let Some(before) = copy.as_ref().filter(|before| before.store_id() == whole.store_id()) {
+                    whole.encoder.clone_from(&before.encoder);
+                }
+                *copy = Some(whole);
                 Ok(())
             }
             Changing::Part(part) => match copy {
@@ -298,6 +306,10 @@ impl Part {
             return Err(MirrorError::MustList { what: "answers are made of other facts than they were" });
         }
         let Changed { rows, overrides, held } = self.changed;
+        let are_lists_others = rows.keys().any(|key| matches!(key, Key::Group(_) | Key::App(_) | Key::AppGroup(..)));
+        if are_lists_others || !self.coverage.is_empty() || self.policy.is_some() {
+            copy.remembered = Remembered::default();
+        }
         for (key, row) in rows {
             match row {
                 Some(row) => copy.table.put(row),

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::AccountOf;
+use super::groups::Groups;
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Group, Key, Row, User};
 use crate::core::normalize::{LookupKey, lookup_key};
@@ -51,14 +52,13 @@ pub(super) struct Held {
 pub(super) struct Table {
     users: HashMap<UserId, User>,
     user_keys: Keys,
-    groups: HashMap<GroupId, Group>,
+    groups: Groups,
     /// In the order of their ids.
     apps: Vec<App>,
     accounts: HashMap<AppId, Accounts>,
     apps_of: HashMap<UserId, BTreeSet<AppId>>,
     members: HashMap<GroupId, BTreeSet<UserId>>,
     groups_of: HashMap<UserId, BTreeSet<GroupId>>,
-    app_groups: BTreeMap<(AppId, GroupId), AppGroup>,
     held: HashMap<UserId, Vec<ReleasedName>>,
     /// Users of whose names the oldest are not here.
     cut: HashSet<UserId>,
@@ -82,6 +82,16 @@ impl Table {
 
     pub(super) fn user(&self, user: &UserId) -> Option<&User> {
         self.users.get(user)
+    }
+
+    /// Users who have a login or e-mail with a key, in no order.
+    pub(super) fn users_with_key(&self, key: LookupKey) -> impl Iterator<Item = &User> {
+        self.user_keys.get(&key).into_iter().flatten().filter_map(|user| self.users.get(user))
+    }
+
+    /// The groups, and the apps that have them.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     pub(super) fn app_user(&self, app: &AppId, user: &UserId) -> Option<&AppUser> {
@@ -170,9 +180,7 @@ impl Table {
                 }
                 self.users.insert(row.id.clone(), row);
             }
-            Row::Group(row) => {
-                self.groups.insert(row.id.clone(), row);
-            }
+            Row::Group(row) => self.groups.put(row),
             Row::App(row) => {
                 let at = self.apps.partition_point(|app| app.id < row.id);
                 self.apps.insert(at, row);
@@ -189,9 +197,7 @@ impl Table {
                 self.groups_of.entry(row.user.clone()).or_default().insert(row.group.clone());
                 self.members.entry(row.group).or_default().insert(row.user);
             }
-            Row::AppGroup(row) => {
-                self.app_groups.insert((row.app.clone(), row.group.clone()), row);
-            }
+            Row::AppGroup(row) => self.groups.assign(row),
         }
     }
 
@@ -199,7 +205,7 @@ impl Table {
     pub(super) fn remove(&mut self, key: &Key) {
         let was_there = match key {
             Key::User(user) => self.remove_user(user),
-            Key::Group(group) => self.groups.remove(group).is_some(),
+            Key::Group(group) => self.groups.remove(group),
             Key::App(app) => match self.apps.binary_search_by(|known| known.id.cmp(app)) {
                 Ok(at) => {
                     self.apps.remove(at);
@@ -212,7 +218,7 @@ impl Table {
                 take_out(&mut self.groups_of, user, group);
                 take_out(&mut self.members, group, user)
             }
-            Key::AppGroup(app, group) => self.app_groups.remove(&(app.clone(), group.clone())).is_some(),
+            Key::AppGroup(app, group) => self.groups.unassign(app, group),
         };
         self.len -= usize::from(was_there);
     }
@@ -286,12 +292,12 @@ impl Table {
     /// Everything, for the file: an app's accounts after the app, and so on; in no order beyond that.
     pub(super) fn rows(&self) -> impl Iterator<Item = RowRef<'_>> {
         let users = self.users.values().map(RowRef::User);
-        let groups = self.groups.values().map(RowRef::Group);
+        let groups = self.groups.rows().map(RowRef::Group);
         let apps = self.apps.iter().map(RowRef::App);
         let accounts = self.accounts.values().flat_map(|accounts| accounts.rows.values()).map(RowRef::AppUser);
         let members = self.members.iter().flat_map(|(group, users)| users.iter().map(move |user| (group, user)));
         let members = members.map(|(group, user)| RowRef::GroupMember(group, user));
-        let app_groups = self.app_groups.values().map(RowRef::AppGroup);
+        let app_groups = self.groups.assignments().map(RowRef::AppGroup);
         let overrides = self.overrides.values().map(RowRef::Override);
         users.chain(groups).chain(apps).chain(accounts).chain(members).chain(app_groups).chain(overrides)
     }
@@ -313,7 +319,8 @@ pub(super) enum RowRef<'a> {
     Override(&'a OverrideRecord),
 }
 
-fn take_out<K: Eq + std::hash::Hash, V: Ord>(sets: &mut HashMap<K, BTreeSet<V>>, of: &K, value: &V) -> bool {
+/// Takes a value out of the set of a key, and the set if it was the last; whether it was there.
+pub(super) fn take_out<K: Eq + std::hash::Hash, V: Ord>(sets: &mut HashMap<K, BTreeSet<V>>, of: &K, value: &V) -> bool {
     let Some(set) = sets.get_mut(of) else { return false };
     let was_there = set.remove(value);
     if set.is_empty() {

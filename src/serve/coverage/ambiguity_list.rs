@@ -17,6 +17,7 @@ use super::super::page::{PageToken, Paged};
 use super::super::resolution::{count, tier_to_proto};
 use super::super::rows::{Shower, app_ref, unseen_user_ref, user_ref};
 use super::super::subjects::{app_subject, find_app};
+use super::super::withhold::Withholds as _;
 use super::COMPARED_MAX;
 use super::template_list::list_by_template;
 use crate::core::model::{App, AppUser};

@@ -11,12 +11,12 @@ use okta_idmap_proto::v1::{self, gap::Evidence};
 use super::super::ask::Ask;
 use super::super::door;
 use super::super::errors::Failure;
+use super::super::facts::Facts as _;
 use super::super::gaps::{Wide, unseen_user_gap_id, unseen_user_of};
 use super::super::listing::{began, bind, fitting, read_token};
 use super::super::page::{PageToken, Paged};
 use super::super::rows::timestamp;
 use super::super::status::scope_to_proto;
-use super::super::subjects::is_named;
 use crate::core::coverage::{GapId, GapKind, GapRecord, hides, missing_oauth_scope, remedy, remedy_of};
 use crate::core::ids::UserId;
 use crate::core::model::Scope;
@@ -126,7 +126,7 @@ pub(super) fn list_gaps(ask: &Ask<'_>, request: &v1::ListGapsRequest) -> Result<
     }
     for user in filters.ids.iter().filter_map(|id| unseen_user_of(id)) {
         let is_open = matches!(gaps.get(&unseen_user_gap_id(&user)), Some(Known::Recorded(record)) if record.open);
-        if !is_open && ask.snapshot.user(&user)?.is_none() && is_named(ask, &user)? {
+        if !is_open && ask.snapshot.user(&user)?.is_none() && ask.is_named(&user)? {
             gaps.insert(unseen_user_gap_id(&user), Known::UnseenUser(user));
         }
     }

@@ -25,6 +25,7 @@ use super::super::page::{PageToken, Paged};
 use super::super::resolution::tier_to_proto;
 use super::super::rows::{Shower, app_ref, user_ref};
 use super::super::subjects::{app_subject, find_app};
+use super::super::withhold::Withholds as _;
 use super::COMPARED_MAX;
 use crate::core::model::{App, AppUser, User};
 use crate::core::normalize::{Identifier, NameRule, NormalizedName};

@@ -60,12 +60,12 @@ impl Snapshot<'_> {
         self.rows(&sql, params![app, name, size(limit)], |row| read_group(row, 0))
     }
 
-    /// A group that is assigned to an app and that no list shows, if there is one.
+    /// The first group by id that is assigned to an app and that no list shows, if there is one.
     pub fn unseen_group_of(&self, app: &AppId) -> Result<Option<GroupId>, StoreError> {
         let Some(app) = self.n_of_app(app)? else { return Ok(None) };
         self.one(
             "SELECT i.id FROM app_groups x JOIN ids i ON i.n = x.grp
-             WHERE x.app = ?1 AND NOT EXISTS (SELECT 1 FROM groups g WHERE g.n = x.grp) LIMIT 1",
+             WHERE x.app = ?1 AND NOT EXISTS (SELECT 1 FROM groups g WHERE g.n = x.grp) ORDER BY i.id LIMIT 1",
             [app],
             |row| group_id(row, 0),
         )
