@@ -246,6 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn a_set_is_remembered_until_something_may_be_another() {
+        let apps: Arc<Vec<App>> = Arc::default();
+        let mark = |generation: u64, looked_at: i64, renewals: u64, groups: u64| WideMark {
+            generation,
+            looked_at: Timestamp::from_millis(looked_at),
+            renewals,
+            apps: Arc::clone(&apps),
+            groups: (groups, 0, 0),
+        };
+        let check = |id: &str, asked: WideMark, expected: bool| {
+            let cache = WideCache::default();
+            cache.put(Wide::Accounts, mark(1, 100, 5, 3), Arc::new(vec![id.to_owned()]));
+            assert_eq!(cache.get(Wide::Accounts, &asked).is_some(), expected, "{id}");
+            assert!(cache.get(Wide::Principals, &asked).is_none(), "another set");
+        };
+        check("FAILED:users", mark(1, 100, 5, 3), true);
+        check("FAILED:users", mark(2, 100, 5, 3), false);
+        check("FAILED:users", mark(1, 101, 5, 3), false);
+        check("FAILED:users", mark(1, 100, 5, 4), false);
+        check("FAILED:users", WideMark { apps: Arc::default(), ..mark(1, 100, 5, 3) }, false);
+        // A list that is read again matters where one was too old.
+        check("FAILED:users", mark(1, 100, 6, 3), true);
+        check("STALE:users", mark(1, 100, 5, 3), true);
+        check("STALE:users", mark(1, 100, 6, 3), false);
+    }
+
+    #[test]
     fn unseen_users_read_back() {
         let user = UserId::new("00u1").unwrap();
         assert_eq!(unseen_user_of(&unseen_user_gap_id(&user)), Some(user));

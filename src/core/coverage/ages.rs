@@ -44,3 +44,27 @@ impl CoveragePolicy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_looks_at_the_same_times() {
+        let check = |limit: Option<i64>, now: i64, expected: i64| {
+            let policy = CoveragePolicy { stale_after_millis: limit, ..CoveragePolicy::default() };
+            assert_eq!(policy.last_look(Timestamp::from_millis(now)).as_millis(), expected, "{limit:?} at {now}");
+        };
+        // Nothing is too old, ever.
+        check(None, 1_000_000, 0);
+        check(Some(1_600), 1_000_000, 1_000_000);
+        check(Some(1_600), 1_000_099, 1_000_000);
+        check(Some(1_600), 1_000_100, 1_000_100);
+        check(Some(1_600), -1, -100);
+        // No look lies in the future or further back than a sixteenth.
+        check(Some(3), 7, 7);
+        check(Some(0), 7, 7);
+        check(Some(i64::MAX), i64::MAX, i64::MAX / 16 * 16);
+        check(Some(i64::MAX), 1_000_000, 0);
+    }
+}

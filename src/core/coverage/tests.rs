@@ -113,8 +113,10 @@ fn a_gap_that_closes_meanwhile_still_stands() {
     check(&coverage, start, &["NOT_READ:app_users(0oa1)", "NOT_READ:users"]);
     let read = coverage.generation();
     check(&coverage, read, &[]);
-    coverage.completed(Scope::Users, at(1)); // Again: nothing new.
-    assert_eq!(coverage.generation(), read);
+    coverage.completed(Scope::Users, at(0)); // The same once more.
+    assert_eq!((coverage.generation(), coverage.renewals()), (read, 0));
+    coverage.completed(Scope::Users, at(1)); // Again: nothing new but when.
+    assert_eq!((coverage.generation(), coverage.renewals()), (read, 1));
     coverage.opened(Scope::Users, GapKind::Failed);
     check(&coverage, read, &["FAILED:users"]);
     let open = coverage.generation();
