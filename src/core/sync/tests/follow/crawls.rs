@@ -381,11 +381,7 @@ fn what_a_crawl_after_a_lost_position_does_not_read_stays_a_gap_until_it_is_read
         // No event tells of it.
         follower.world.accounts.get_mut(&(the_app(), user(1))).unwrap().user_name = Some("renamed".into());
         follower.world.set_member(&the_group(), &user(5), true);
-        follower.wait(follower.follow.poll_millis);
-        follower.fail("poll", ReadFailure::CursorGone);
-        follower.reply("anchor");
-        follower.commit_all();
-        follower.debounce();
+        lose_the_position(&mut follower);
         until_asked_for(&mut follower, broken);
         follower.fail(broken, failure.clone());
         up_to_its_end(&mut follower);
@@ -436,14 +432,19 @@ fn what_a_crawl_that_opens_the_log_does_not_read_is_a_gap_as_well() {
     }
 }
 
-#[test]
-fn a_lost_position_stays_a_gap_when_its_crawl_is_interrupted_for_hours() {
-    let mut follower = small();
+/// The log's position is refused, a new one is opened, and the crawl that makes good for it begins.
+fn lose_the_position(follower: &mut Follower) {
     follower.wait(follower.follow.poll_millis);
     follower.fail("poll", ReadFailure::CursorGone);
     follower.reply("anchor");
     follower.commit_all();
     follower.debounce();
+}
+
+#[test]
+fn a_lost_position_stays_a_gap_when_its_crawl_is_interrupted_for_hours() {
+    let mut follower = small();
+    lose_the_position(&mut follower);
     follower.reply("list users");
     follower.commit_all();
     follower.crash();
@@ -476,11 +477,7 @@ fn what_a_crawl_has_read_before_a_break_of_hours_is_read_again_where_the_log_tel
 #[test]
 fn a_list_that_stays_forbidden_after_a_lost_position_brings_no_crawl_again() {
     let mut follower = small();
-    follower.wait(follower.follow.poll_millis);
-    follower.fail("poll", ReadFailure::CursorGone);
-    follower.reply("anchor");
-    follower.commit_all();
-    follower.debounce();
+    lose_the_position(&mut follower);
     let began = follower.now;
     while follower.now.millis_since(began) < 6 * 3_600_000 {
         follower.commit_all();
@@ -501,11 +498,7 @@ fn a_list_that_stays_forbidden_after_a_lost_position_brings_no_crawl_again() {
 #[test]
 fn a_gap_of_the_log_that_opens_while_a_crawl_ends_is_not_closed_by_it() {
     let mut follower = small();
-    follower.wait(follower.follow.poll_millis);
-    follower.fail("poll", ReadFailure::CursorGone);
-    follower.reply("anchor");
-    follower.commit_all();
-    follower.debounce();
+    lose_the_position(&mut follower);
     up_to_its_end(&mut follower);
     follower.wait(follower.follow.poll_millis);
     follower.fail("poll", failed());
