@@ -153,17 +153,18 @@ async fn run(size: Size) {
     }
 }
 
-fn tell_store(settings: &OrgSettings, people: &People, (fill_s, index_s): (f64, f64)) {
+fn tell_store(settings: &OrgSettings, people: &People, (fill_s, index_s, register_s): (f64, f64, f64)) {
     let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len()) >> 20;
     let index = std::fs::read_dir(settings.index_dir()).unwrap();
     let index_mib = index.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum::<u64>() >> 20;
     let rows = okta_idmap::store::Reader::open(&settings.dir).unwrap().read(|snapshot| snapshot.meta()).unwrap().rows;
     let rows: Vec<String> = rows.iter().map(|(kind, rows)| format!(r#""{}":{rows}"#, kind.name())).collect();
     println!(
-        r#"{{"figure":"store","apps":{},"rows":{{{}}},"store_mib":{},"index_mib":{index_mib},"fill_s":{fill_s:.0},"index_s":{index_s:.0}}}"#,
+        r#"{{"figure":"store","apps":{},"rows":{{{}}},"store_mib":{},"index_mib":{index_mib},"register_mib":{},"fill_s":{fill_s:.0},"index_s":{index_s:.0},"register_s":{register_s:.0}}}"#,
         people.apps(),
         rows.join(","),
         size(settings.dir.join(okta_idmap::store::STORE_FILE)),
+        size(settings.dir.join(okta_idmap::store::REGISTER_FILE)),
     );
     let reader = okta_idmap_index::open_read_only(&settings.index_dir()).unwrap();
     for bytes in reader.bytes_by_field().unwrap() {
@@ -448,7 +449,7 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
     if wanted("bare reads of a resolution") {
         tell("bare reads of a resolution", timed(&selectors, |one| once(bare.resolution(one) > 0)).await, "");
     }
-    let inside = Inside::open(settings);
+    let inside = Inside::open(settings).await;
     let lookup = inside.services.lookup();
     if wanted("ResolveAccount") {
         let resolve = |asked: &Asked<v1::ResolveAccountRequest>| {

@@ -12,8 +12,9 @@ use okta_idmap::core::coverage::CoveragePolicy;
 use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
 use okta_idmap::core::model::{Row, Scope};
 use okta_idmap::engine::index::reindex;
-use okta_idmap::engine::{OrgRuntime, OrgSettings, clock};
-use okta_idmap::store::{Reader, Writer};
+use okta_idmap::engine::{OrgRuntime, OrgSettings, clock, register};
+use okta_idmap::store::{REGISTER_FILE, Reader, Writer};
+use tokio_util::sync::CancellationToken;
 
 use crate::people::{self, People};
 
@@ -22,6 +23,9 @@ const BATCH_ROWS: usize = 4_000;
 
 /// Batches that the writer may have at once.
 const UNDER_WAY_MAX: usize = 8;
+
+/// The variable of the setting, which is taken over.
+const REGISTER: &str = "OKTA_IDMAP_INDEX__REGISTER";
 
 /// Nothing that was made for the figures becomes too old.
 const EVER: Duration = Duration::from_secs(20 * 365 * 86_400);
@@ -35,7 +39,9 @@ pub(crate) fn settings(dir: &Path) -> OrgSettings {
         ("OKTA_IDMAP_API_TOKEN", "00token-of-a-made-up-org-1234567890123456".to_owned()),
         ("OKTA_IDMAP_FOLLOW__ENABLED", "false".to_owned()),
     ];
-    let env = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let mut env = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    // To measure without a register: `false`.
+    env.extend(std::env::var(REGISTER).map(|value| (REGISTER.to_owned(), value)));
     let sources = Sources { file: None, env, flags: Flags::default() };
     let (config, _) = load(sources, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
     let mut settings = OrgSettings::from_config(&config, config.require_org(None).unwrap()).unwrap();
@@ -47,9 +53,9 @@ pub(crate) fn settings(dir: &Path) -> OrgSettings {
     settings
 }
 
-/// Makes store and index, unless they are there. Returns how long each took, in seconds; 0 for what was there.
-pub(crate) async fn fill(settings: &OrgSettings, people: &People) -> (f64, f64) {
-    let (mut fill_s, mut index_s) = (0.0, 0.0);
+/// Makes store, index and register, unless they are there. Returns how long each took, in seconds; 0 for what was there.
+pub(crate) async fn fill(settings: &OrgSettings, people: &People) -> (f64, f64, f64) {
+    let (mut fill_s, mut index_s, mut register_s) = (0.0, 0.0, 0.0);
     let is_crawled = Reader::open(&settings.dir)
         .and_then(|reader| reader.read(|snapshot| snapshot.meta()))
         .is_ok_and(|meta| meta.crawl.completed_at.is_some());
@@ -69,7 +75,13 @@ pub(crate) async fn fill(settings: &OrgSettings, people: &People) -> (f64, f64) 
         tokio::task::spawn_blocking(move || reindex(settings)).await.unwrap().unwrap().unwrap();
         index_s = began.elapsed().as_secs_f64();
     }
-    (fill_s, index_s)
+    if settings.register.accounts_min.is_some() && !settings.dir.join(REGISTER_FILE).exists() {
+        let began = Instant::now();
+        let reader = Reader::open(&settings.dir).unwrap();
+        register::make(&reader, async |_| {}, &CancellationToken::new()).await.unwrap().unwrap();
+        register_s = began.elapsed().as_secs_f64();
+    }
+    (fill_s, index_s, register_s)
 }
 
 /// A crawl without Okta.

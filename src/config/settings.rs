@@ -162,6 +162,8 @@ pub struct IndexConfig {
     pub commit_interval: Duration,
     /// Memory of the index writer before it writes a segment, in bytes.
     pub writer_heap_bytes: usize,
+    /// Whether large orgs have a register of names beside the store.
+    pub register: bool,
 }
 
 impl IndexConfig {
@@ -174,6 +176,7 @@ impl IndexConfig {
         Self {
             commit_interval: reader.take("index", "commit_interval", &COMMIT, None),
             writer_heap_bytes: reader.take("index", "writer_heap_bytes", &HEAP, None),
+            register: reader.take("index", "register", &Switch(true), None),
         }
     }
 }

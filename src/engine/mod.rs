@@ -18,6 +18,7 @@ pub mod orders;
 pub mod org;
 pub mod probe;
 pub mod progress;
+pub mod register;
 pub mod serve;
 pub mod sync;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::calls::PageSizes;
+use super::register::RegisterSettings;
 use super::{EngineError, clock};
 use crate::config::{
     Config, Credential, FollowConfig, GroupMembers, NameRule as ConfiguredRule, NetworkConfig, OrgConfig, ProxyConfig,
@@ -71,6 +72,8 @@ pub struct OrgSettings {
     pub index_interval: Duration,
     /// Memory of the index writer, in bytes.
     pub index_heap_bytes: usize,
+    /// When a register of names is made.
+    pub register: RegisterSettings,
 }
 
 /// How the System Log of an org is followed.
@@ -191,6 +194,7 @@ impl OrgSettings {
             change_rows_max: org.changes.max_rows,
             index_interval: config.index.commit_interval,
             index_heap_bytes: config.index.writer_heap_bytes,
+            register: if config.index.register { RegisterSettings::ON } else { RegisterSettings::OFF },
         })
     }
 

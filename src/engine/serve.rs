@@ -97,6 +97,11 @@ pub async fn run(
             status,
             stop.clone(),
         ));
+        let (register_org, register_stop) = (Arc::clone(&org), stop.clone());
+        tasks.spawn(async move {
+            super::register::keep(&register_org, &register_stop).await;
+            Ok(())
+        });
         let (gap_log, log_stop) = (GapLog::new(org.name(), org.reader())?, stop.clone());
         tasks.spawn(async move { gap_log.follow(&log_stop).await });
         // The index ends after the last commit, so that it has it.

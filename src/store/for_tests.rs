@@ -1,5 +1,7 @@
 //! What tests of the store begin with: an empty store, and rows that say no more than a test needs.
 
+use std::path::Path;
+
 use super::{ChangeRetention, Store, StoreConfig};
 use crate::core::batch::{Batch, Receipt};
 use crate::core::filter::Filter;
@@ -13,16 +15,34 @@ use crate::core::reconcile::Brake;
 pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) dir: tempfile::TempDir,
+    filter: Filter,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Opened {
     pub(super) fn new(filter: Filter) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), filter)
+    }
+
+    fn at(dir: tempfile::TempDir, filter: Filter) -> Self {
         let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
-        let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter };
+        let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter: filter.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { store: Store::open(config).unwrap(), dir, runtime }
+        Self { store: Store::open(config).unwrap(), dir, filter, runtime }
+    }
+
+    /// The same store, opened again after something was done to its files.
+    pub(super) fn stopped(self, then: impl FnOnce(&Path)) -> Self {
+        let Self { store, dir, filter, runtime } = self;
+        drop(store);
+        drop(runtime);
+        then(dir.path());
+        Self::at(dir, filter)
+    }
+
+    /// Waits for something.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     /// Commits a batch, as the first request of this process unless it says of which.

@@ -33,6 +33,7 @@ mod pool;
 mod purge;
 mod reader;
 mod recent;
+mod register;
 mod remove;
 mod retention;
 mod returned;
@@ -50,6 +51,7 @@ pub use self::gaps::Ages;
 pub use self::meta::{CrawlStatus, Meta};
 pub use self::overrides::{ConfiguredOverrides, OverrideError};
 pub use self::reader::Reader;
+pub use self::register::{Adopted, Builder, Made, REGISTER_FILE, RegisterLook, Step};
 pub use self::retention::ChangeRetention;
 pub use self::snapshot::{
     AccountHit, BookState, Change, ChangeKey, ChangeOp, FollowRecord, GapChange, GroupOfApp, HeldName, HeldScope,

@@ -15,11 +15,12 @@
 //! - What is still good gives way only to a name that is asked for again: where all names are asked for alike, in an org of many
 //!   more than have a place, none would be there when it is asked for the next time, and to remember it costs as much as a descent.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::register::Register;
 use super::snapshot::AccountHit;
 use super::touched::{LastTouched, Touched};
-use crate::core::ids::Revision;
+use crate::core::ids::{AppId, Revision};
 use crate::core::resolve::AskedOf;
 
 /// Names that are remembered in one set, of which the one that was asked for longest ago gives way.
@@ -38,7 +39,7 @@ const SETS: usize = SLOTS / SHARDS / WAYS;
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Candidates of such a name; hardly any has more than one.
-const HITS_MAX: usize = 2;
+pub(super) const HITS_MAX: usize = 2;
 
 /// What was asked: surrogate of the app, key of the name, fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,11 +134,14 @@ impl Place {
 pub(super) struct Names {
     shards: [Mutex<Shard>; SHARDS],
     touched: LastTouched,
+    /// What has all names, as they were when it was made.
+    register: RwLock<Option<Arc<Register>>>,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), touched: LastTouched::default() }
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { shards, touched: LastTouched::default(), register: RwLock::default() }
     }
 }
 
@@ -150,6 +154,28 @@ impl Names {
     /// Notes what a transaction changes, before it is committed.
     pub(super) fn note(&self, touched: &mut Touched, revision: Revision) {
         self.touched.note(touched, revision);
+    }
+
+    /// Takes a register into use, in place of another, or none; `touched`: what changed since it was made, up to this revision.
+    pub(super) fn adopt(&self, register: Option<Register>, touched: &mut Touched, revision: Revision) {
+        self.note(touched, revision);
+        let mut place = self.register.write().unwrap_or_else(PoisonError::into_inner);
+        let _former = std::mem::replace(&mut *place, register.map(Arc::new));
+    }
+
+    /// The register that is in use.
+    pub(super) fn register(&self) -> Option<Arc<Register>> {
+        self.register.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The share of users of whom something has changed since a revision.
+    pub(super) fn touched_share(&self, since: Revision) -> f64 {
+        self.touched.share(since)
+    }
+
+    /// The same as [`Names::get`] by the register: where that knows it.
+    pub(super) fn registered(&self, app: &AppId, name: Name, revision: Revision) -> Option<Named> {
+        self.register()?.find(app, name, revision, &self.touched)
     }
 
     /// What the name leads to at this revision, of which the caller holds a snapshot.

@@ -106,6 +106,11 @@ impl Pool {
         }
     }
 
+    /// What names lead to.
+    pub(super) fn names(&self) -> Option<&Names> {
+        self.names.as_deref()
+    }
+
     /// Before the writer commits: what changes with this revision.
     pub(super) fn note(&self, touched: &mut Touched, revision: Revision) {
         if let Some(names) = &self.names {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::pool::Pool;
+use super::register::{self, Adopted, Builder, RegisterLook, Step};
 use super::snapshot::Snapshot;
 use super::{SharedCoverage, StoreError, files, writer};
 use crate::core::coverage::Coverage;
@@ -96,6 +97,54 @@ impl Reader {
             reader.read(read)
         };
         tokio::task::spawn_blocking(scan).await.map_err(|_| stopped())?
+    }
+
+    /// Takes the register of the org's directory into use. What cannot be used is removed, and the one that was in use with it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn adopt_register(&self) -> Result<Adopted, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        self.scan(move |snapshot| match shared.pool.names() {
+            Some(names) => register::adopt(&shared.dir, names, snapshot),
+            None => Ok(Adopted::No("another process writes the store".to_owned())),
+        })
+        .await
+    }
+
+    /// Gives the register up that is in use, and removes its file, if there is one.
+    pub async fn drop_register(&self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        self.scan(move |_| {
+            shared.pool.names().into_iter().for_each(|names| register::give_up(&shared.dir, names));
+            Ok(())
+        })
+        .await
+    }
+
+    /// How things stand with the register.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn register_look(&self) -> Result<RegisterLook, StoreError> {
+        self.read(|snapshot| register::look(self.shared.pool.names(), snapshot))
+    }
+
+    /// Begins to make a register.
+    ///
+    /// # Errors
+    /// See [`Builder`].
+    pub async fn begin_register(&self) -> Result<Builder, StoreError> {
+        let dir = self.shared.dir.clone();
+        self.scan(move |snapshot| Builder::begin(&dir, snapshot)).await
+    }
+
+    /// Goes on with it, for some ten milliseconds. It is in use once it is whole and was adopted.
+    ///
+    /// # Errors
+    /// See [`Builder`].
+    pub async fn go_on_with_register(&self, builder: Builder) -> Result<Step, StoreError> {
+        self.scan(move |snapshot| builder.step(snapshot)).await
     }
 
     /// A place for a scan beside others, if one is free.

@@ -97,6 +97,14 @@ impl LastTouched {
         }
     }
 
+    /// The share of places for users that revisions after `since` have touched, 0 to 1.
+    pub(super) fn share(&self, since: Revision) -> f64 {
+        let touched = self.users.iter().filter(|place| place.load(Ordering::Relaxed) > since.0).count();
+        #[expect(clippy::cast_precision_loss, reason = "at most 65,536")]
+        let share = touched as f64 / BUCKETS as f64;
+        share
+    }
+
     /// Whether all revisions after `since` that anybody can see by now have left alone who has a name with this key, and these users.
     pub(super) fn is_untouched(&self, since: Revision, key: i64, users: &[i64]) -> bool {
         let is_old = |places: &[AtomicU64], n| {

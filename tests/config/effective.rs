@@ -54,6 +54,7 @@ fn the_effective_configuration_names_its_sources() {
         [index]
         commit_interval = "1s" # default
         writer_heap_bytes = "64MB" # default
+        register = true # default
 
         [orgs.acme]
         domain = "https://acme.okta.com" # file okta-idmap.toml:6:1
@@ -170,6 +171,7 @@ fn the_effective_configuration_names_its_sources() {
         [index]
         commit_interval = "1s" # default
         writer_heap_bytes = "64MB" # default
+        register = true # default
 
         [network]
         proxy = "auto" # default

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use okta_idmap::core::pending::Patience;
 use okta_idmap::engine::progress::Progress;
+use okta_idmap::engine::register::RegisterSettings;
 use okta_idmap::engine::{EngineError, FollowSettings, OrgSettings, serve};
 use okta_idmap::serve::ServerSettings;
 use okta_idmap::store::StoreError;
@@ -37,6 +38,13 @@ pub(crate) fn hurry(settings: &mut OrgSettings, nets: Option<Duration>, crawl: D
     settings.hold_retry = (Duration::from_millis(100), Duration::from_millis(500));
     settings.crawl_interval = crawl;
     settings.index_interval = Duration::from_millis(20);
+    // A register of names from the beginning, and anew all the time: whatever it answers is compared with the store.
+    settings.register = RegisterSettings {
+        accounts_min: Some(0),
+        look_interval: Duration::from_millis(30),
+        wait: Duration::from_millis(100),
+        touched_max: 0.0,
+    };
     // The least that the index takes: many runs at the same time share the memory.
     settings.index_heap_bytes = okta_idmap_index::HEAP_BYTES_MIN;
 }

@@ -8,6 +8,7 @@ mod filtered;
 mod follow;
 mod lists;
 mod overrides;
+mod register;
 mod scopes;
 mod unseen;
 mod ways;
@@ -329,6 +330,17 @@ impl<'a> Snapshot<'a> {
             self.past.set(Some((app_n, key, has_past)));
             return Ok(hits);
         }
+        let registered = self.memo.names.as_ref().and_then(|names| names.registered(app, name, revision));
+        if let Some(named) = registered.filter(|named| named.hits.len() <= limit) {
+            #[cfg(debug_assertions)]
+            self.check_remembered((app, app_n), (key, of), (&named.hits, named.has_past))?;
+            self.past.set(Some((app_n, key, named.has_past)));
+            let hits = Arc::clone(&named.hits);
+            if let Some(names) = &self.memo.names {
+                names.put(name, revision, named);
+            }
+            return Ok(hits);
+        }
         let Read { hits, users, has_past } = self.read_candidates((app, app_n), key, of, limit)?;
         self.past.set(Some((app_n, key, has_past)));
         let hits = Arc::from(hits);
@@ -340,6 +352,17 @@ impl<'a> Snapshot<'a> {
             names.put(name, revision, named);
         }
         Ok(hits)
+    }
+
+    /// Whether the register answers for a name; panics where that is not what is stored.
+    #[cfg(test)]
+    pub(super) fn is_registered(&self, app: &AppId, key: LookupKey, of: AskedOf) -> Result<bool, StoreError> {
+        let Some(app_n) = self.n_of_app(app)? else { return Ok(false) };
+        let name = Name { app: app_n, key: key.to_stored(), of };
+        let registered = self.memo.names.as_ref().and_then(|names| names.registered(app, name, self.revision()));
+        let Some(named) = registered else { return Ok(false) };
+        self.check_remembered((app, app_n), (key, of), (&named.hits, named.has_past))?;
+        Ok(true)
     }
 
     /// Panics where what is remembered is not what is stored: so every test that looks anybody up tests this, too.

@@ -1,0 +1,401 @@
+//! A file of sorted entries in pages: one read of the file finds an entry, or that there is none.
+//!
+//! Entry points: [`PageWriter`] to write one, in order; [`Pages::open`] and [`Pages::find`].
+//!
+//! ```text
+//! page 0      magic text, version, length and hash of the head; the head (see `Head`)
+//! page 1..    hash of the rest, revision, bytes used, entries: place (8 and 4 bytes), length of the value (2), value
+//! behind      the place of the first entry of each page of each section, and a hash of them
+//! ```
+//!
+//! Invariants:
+//! - Entries of a section stand in the order of their places, which are all different; each is whole within a page.
+//! - A page has the revision of its first entry, and revisions only grow from page to page: what a page says of the places
+//!   from its first entry up to the next page's, that they have an entry or none, was so at its revision or later.
+//! - Whatever is read is checked by a hash first. It finds damage, not malice: who may write the file may write the store.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::core::ids::Revision;
+
+/// Bytes of a page: what a look-up copies.
+const PAGE_BYTES: usize = 4096;
+
+/// Hash, revision, bytes used.
+const PAGE_HEAD_BYTES: usize = 8 + 8 + 2;
+
+/// Place and length.
+const ENTRY_HEAD_BYTES: usize = 8 + 4 + 2;
+
+/// Longest value, in bytes; one that is longer stands as [`Value::Elsewhere`].
+const VALUE_BYTES_MAX: usize = 2048;
+
+/// Bytes of the first place of a page, behind the pages.
+const FENCE_BYTES: usize = 8 + 4;
+
+/// Pages of a file: 64 GiB.
+const PAGES_MAX: u64 = 1 << 24;
+
+const MAGIC: [u8; 8] = *b"oidmreg1";
+
+/// Bytes before the head.
+const HEAD_AT: usize = 8 + 8 + 2;
+
+/// Where an entry stands: by the first, then by the second.
+pub(super) type Place = (i64, u32);
+
+/// The parts of the file. Each has an order of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// Key of a name, app: whose it is.
+    Names,
+    /// User, app: the rows.
+    People,
+}
+
+/// Sections of a file.
+const SECTIONS: usize = 2;
+
+impl Section {
+    const fn index(self) -> usize {
+        match self {
+            Section::Names => 0,
+            Section::People => 1,
+        }
+    }
+}
+
+/// What is known of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// Nothing is stored there.
+    None,
+    /// This.
+    Some(&'a [u8]),
+    /// More than stands here.
+    Elsewhere,
+}
+
+/// A page in memory.
+pub(super) struct Page {
+    bytes: [u8; PAGE_BYTES],
+    /// Which it is; 0 = none.
+    number: u64,
+}
+
+impl Page {
+    pub(super) const fn empty() -> Self {
+        Self { bytes: [0; PAGE_BYTES], number: 0 }
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        Some(Revision(u64_at(&self.bytes, 8)?))
+    }
+
+    fn find(&self, place: Place) -> Option<Value<'_>> {
+        let used = usize::from(u16_at(&self.bytes, 16)?);
+        let mut rest = self.bytes.get(PAGE_HEAD_BYTES..PAGE_HEAD_BYTES.checked_add(used)?)?;
+        while !rest.is_empty() {
+            let found = (i64_at(rest, 0)?, u32_at(rest, 8)?);
+            let end = ENTRY_HEAD_BYTES + usize::from(u16_at(rest, 12)?);
+            if found == place {
+                let value = rest.get(ENTRY_HEAD_BYTES..end)?;
+                return Some(if value.is_empty() { Value::Elsewhere } else { Value::Some(value) });
+            }
+            if found > place {
+                break;
+            }
+            rest = rest.get(end..)?;
+        }
+        Some(Value::None)
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
+    Some(i64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Writes a file.
+#[derive(Debug)]
+pub(super) struct PageWriter {
+    file: BufWriter<File>,
+    page: Vec<u8>,
+    revision: Revision,
+    pages: u64,
+    last: Option<Place>,
+    fences: [Vec<Place>; SECTIONS],
+    section: Section,
+}
+
+impl PageWriter {
+    /// Begins with the section [`Section::Names`], in place of any file there.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = BufWriter::with_capacity(1 << 16, options.open(path)?);
+        // The first page is written last: what is not whole has none.
+        file.write_all(&[0; PAGE_BYTES])?;
+        Ok(Self {
+            file,
+            page: Vec::with_capacity(PAGE_BYTES),
+            revision: Revision::default(),
+            pages: 0,
+            last: None,
+            fences: Default::default(),
+            section: Section::Names,
+        })
+    }
+
+    /// Goes on with this section.
+    pub(super) fn begin(&mut self, section: Section) -> io::Result<()> {
+        self.end_page()?;
+        (self.section, self.last) = (section, None);
+        Ok(())
+    }
+
+    /// Puts the next entry, as it is at this revision. A value that is empty or too long stands as [`Value::Elsewhere`].
+    pub(super) fn put(&mut self, place: Place, value: &[u8], revision: Revision) -> io::Result<()> {
+        if self.last.is_some_and(|last| last >= place) {
+            return Err(io::Error::other("entries out of order"));
+        }
+        let value = if value.len() > VALUE_BYTES_MAX { &[] } else { value };
+        if self.page.len() + ENTRY_HEAD_BYTES + value.len() > PAGE_BYTES {
+            self.end_page()?;
+        }
+        if self.page.is_empty() {
+            self.page.resize(PAGE_HEAD_BYTES, 0);
+            self.revision = revision;
+            if let Some(fences) = self.fences.get_mut(self.section.index()) {
+                // Whatever comes before the first entry is looked for in the first page.
+                fences.push(if fences.is_empty() { (i64::MIN, 0) } else { place });
+            }
+        }
+        self.page.extend_from_slice(&place.0.to_le_bytes());
+        self.page.extend_from_slice(&place.1.to_le_bytes());
+        self.page.extend_from_slice(&u16::try_from(value.len()).unwrap_or_default().to_le_bytes());
+        self.page.extend_from_slice(value);
+        self.last = Some(place);
+        Ok(())
+    }
+
+    fn end_page(&mut self) -> io::Result<()> {
+        if self.page.is_empty() {
+            return Ok(());
+        }
+        let used = u16::try_from(self.page.len() - PAGE_HEAD_BYTES).unwrap_or_default();
+        self.page.resize(PAGE_BYTES, 0);
+        let head = [&self.revision.0.to_le_bytes()[..], &used.to_le_bytes()].concat();
+        self.page[8..PAGE_HEAD_BYTES].copy_from_slice(&head);
+        let hash = xxh3_64(&self.page[8..]);
+        self.page[..8].copy_from_slice(&hash.to_le_bytes());
+        self.file.write_all(&self.page)?;
+        self.page.clear();
+        self.pages += 1;
+        if self.pages > PAGES_MAX {
+            return Err(io::Error::other("more than 64 GiB"));
+        }
+        Ok(())
+    }
+
+    /// Bytes so far.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.pages + 1) * PAGE_BYTES as u64
+    }
+
+    /// Ends the file: it is whole once this returns.
+    pub(super) fn finish(mut self, head: &Head) -> io::Result<()> {
+        self.end_page()?;
+        let mut fences = Vec::new();
+        for (first, second) in self.fences.iter().flatten() {
+            fences.extend_from_slice(&first.to_le_bytes());
+            fences.extend_from_slice(&second.to_le_bytes());
+        }
+        self.file.write_all(&fences)?;
+        self.file.write_all(&xxh3_64(&fences).to_le_bytes())?;
+        let head = head.to_bytes(self.fences.each_ref().map(Vec::len));
+        let mut page = MAGIC.to_vec();
+        page.extend_from_slice(&xxh3_64(&head).to_le_bytes());
+        page.extend_from_slice(&u16::try_from(head.len()).unwrap_or_default().to_le_bytes());
+        page.extend_from_slice(&head);
+        if page.len() > PAGE_BYTES {
+            return Err(io::Error::other("the head is too long"));
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&page)?;
+        // Into the file, before it gets its name; what the system has not written when it fails is found by the hashes.
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    }
+}
+
+/// What the file is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The file format of the store, and the version of the keys.
+    pub(super) versions: (u32, u32),
+    /// The store.
+    pub(super) store_id: String,
+    /// Revisions of the first and of the last page, and which process made them.
+    pub(super) oldest: Revision,
+    pub(super) newest: Revision,
+    pub(super) eras: [String; 2],
+}
+
+impl Head {
+    fn to_bytes(&self, fences: [usize; SECTIONS]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let numbers = [u64::from(self.versions.0), u64::from(self.versions.1), self.oldest.0, self.newest.0];
+        for number in numbers.into_iter().chain(fences.map(|count| count as u64)) {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        let [first, last] = &self.eras;
+        bytes.extend_from_slice([self.store_id.as_str(), first, last].join(" ").as_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<(Self, [u64; SECTIONS])> {
+        let number = |index: usize| u64_at(bytes, index * 8);
+        let texts = str::from_utf8(bytes.get((4 + SECTIONS) * 8..)?).ok()?;
+        let mut texts = texts.split(' ').map(str::to_owned);
+        let mut text = || texts.next();
+        let (store_id, eras) = (text()?, [text()?, text()?]);
+        let versions = (u32::try_from(number(0)?).ok()?, u32::try_from(number(1)?).ok()?);
+        let head = Self { versions, store_id, oldest: Revision(number(2)?), newest: Revision(number(3)?), eras };
+        Some((head, [number(4)?, number(5)?]))
+    }
+}
+
+/// A file that is read. Keeps 12 bytes in memory for each page.
+#[derive(Debug)]
+pub(super) struct Pages {
+    file: File,
+    sections: [Fences; SECTIONS],
+}
+
+/// Where the pages of a section begin.
+#[derive(Debug, Default)]
+struct Fences {
+    /// Number of its first page.
+    first: u64,
+    keys: Vec<i64>,
+    seconds: Vec<u32>,
+}
+
+impl Fences {
+    /// The page in which a place is, or would be.
+    fn page_of(&self, place: Place) -> Option<u64> {
+        let behind = self.keys.partition_point(|key| *key <= place.0);
+        let mut index = behind.checked_sub(1)?;
+        // Pages that begin with the same key: hardly ever more than two.
+        while self.keys.get(index) == Some(&place.0) && self.seconds.get(index).is_some_and(|second| *second > place.1) {
+            index = index.checked_sub(1)?;
+        }
+        Some(self.first + index as u64)
+    }
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+/// Reads at a place of the file, whoever else reads.
+fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, at);
+    #[cfg(windows)]
+    {
+        let (mut bytes, mut at) = (bytes, at);
+        while !bytes.is_empty() {
+            let read = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            (bytes, at) = (&mut bytes[read..], at + read as u64);
+        }
+        Ok(())
+    }
+}
+
+impl Pages {
+    /// Opens a whole file and looks at all of it but its pages.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Head)> {
+        let file = File::open(path)?;
+        let mut page = [0; PAGE_BYTES];
+        read_exact_at(&file, &mut page, 0)?;
+        if !page.starts_with(&MAGIC) {
+            return Err(damaged("it is not whole, or of another version"));
+        }
+        let length = usize::from(u16_at(&page, 16).unwrap_or_default());
+        let head = page.get(HEAD_AT..HEAD_AT + length).ok_or_else(|| damaged("its head has an impossible length"))?;
+        if u64_at(&page, 8) != Some(xxh3_64(head)) {
+            return Err(damaged("its head is damaged"));
+        }
+        let (head, counts) = Head::from_bytes(head).ok_or_else(|| damaged("its head is not understood"))?;
+        let pages = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        if pages > PAGES_MAX {
+            return Err(damaged("it has an impossible number of pages"));
+        }
+        let fences_at = (pages + 1) * PAGE_BYTES as u64;
+        // Before memory is asked for.
+        if file.metadata()?.len() != fences_at + pages * FENCE_BYTES as u64 + 8 {
+            return Err(damaged("it has another length than it says"));
+        }
+        let mut fences = vec![0; usize::try_from(pages).unwrap_or_default() * FENCE_BYTES + 8];
+        read_exact_at(&file, &mut fences, fences_at)?;
+        let (fences, hash) = fences.split_at(fences.len() - 8);
+        if u64_at(hash, 0) != Some(xxh3_64(fences)) {
+            return Err(damaged("its table of pages is damaged"));
+        }
+        let mut fences = fences.chunks_exact(FENCE_BYTES);
+        let mut first = 1;
+        let sections = counts.map(|count| {
+            let mut section = Fences { first, ..Fences::default() };
+            first += count;
+            for fence in fences.by_ref().take(usize::try_from(count).unwrap_or_default()) {
+                section.keys.push(i64_at(fence, 0).unwrap_or_default());
+                section.seconds.push(u32_at(fence, 8).unwrap_or_default());
+            }
+            section
+        });
+        Ok((Self { file, sections }, head))
+    }
+
+    /// What is known of a place, and since when nothing that shares its page has been looked at. `page` holds what was read last.
+    pub(super) fn find<'p>(
+        &self,
+        section: Section,
+        place: Place,
+        page: &'p mut Page,
+    ) -> io::Result<(Value<'p>, Revision)> {
+        let fences = self.sections.get(section.index()).ok_or_else(|| damaged("it has no such section"))?;
+        let number = fences.page_of(place).ok_or_else(|| damaged("a section is empty"))?;
+        if page.number != number {
+            page.number = 0;
+            read_exact_at(&self.file, &mut page.bytes, number * PAGE_BYTES as u64)?;
+            if u64_at(&page.bytes, 0) != Some(xxh3_64(&page.bytes[8..])) {
+                return Err(damaged("a page is damaged"));
+            }
+            page.number = number;
+        }
+        let revision = page.revision().unwrap_or_default();
+        let value = page.find(place).ok_or_else(|| damaged("a page is not understood"))?;
+        Ok((value, revision))
+    }
+}
