@@ -50,11 +50,7 @@ impl RegisterSettings {
 /// Keeps that of an org until shutdown.
 pub(super) async fn keep(org: &OrgRuntime, stop: &CancellationToken) {
     let (settings, reader) = (&org.settings().register, org.reader());
-    let begun = match settings.accounts_min {
-        Some(_) => adopt(org).await,
-        None => reader.drop_register().await,
-    };
-    note(org, begun);
+    begin(org).await;
     let mut last: Option<Instant> = None;
     while settings.accounts_min.is_some() {
         match reader.register_look() {
@@ -77,6 +73,16 @@ pub(super) async fn keep(org: &OrgRuntime, stop: &CancellationToken) {
     stop.cancelled().await;
 }
 
+/// Takes the register into use that is there, or removes it: where there is to be none, where it is of no use any more, and where it
+/// holds names that must not stay in any file.
+pub(super) async fn begin(org: &OrgRuntime) {
+    let begun = match org.settings().register.accounts_min {
+        Some(_) => adopt(org).await,
+        None => org.reader().drop_register().await,
+    };
+    note(org, begun);
+}
+
 fn note(org: &OrgRuntime, outcome: Result<(), StoreError>) {
     if let Err(error) = outcome {
         tracing::warn!(org = %org.name(), %error, "there is no register of names: look-ups take somewhat longer");
@@ -86,7 +92,7 @@ fn note(org: &OrgRuntime, outcome: Result<(), StoreError>) {
 async fn adopt(org: &OrgRuntime) -> Result<(), StoreError> {
     match org.reader().adopt_register().await? {
         Adopted::Yes => tracing::info!(org = %org.name(), "the register of names is in use"),
-        Adopted::No(reason) => tracing::info!(org = %org.name(), reason, "the register of names is made anew"),
+        Adopted::No(reason) => tracing::info!(org = %org.name(), reason, "the register of names is removed"),
         Adopted::Missing => {}
     }
     Ok(())

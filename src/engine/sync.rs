@@ -58,6 +58,8 @@ pub async fn run(
     let outcome = outcome?;
     told?;
     let requests = org.requests_sent();
+    // What was purged must not stay in it.
+    super::register::begin(&org).await;
     if !shutdown.is_cancelled() {
         let (settings, reader) = (org.settings().clone(), org.reader().clone());
         tokio::task::spawn_blocking(move || {

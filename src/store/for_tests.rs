@@ -15,7 +15,8 @@ use crate::core::reconcile::Brake;
 pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) dir: tempfile::TempDir,
-    filter: Filter,
+    /// What it is opened with the next time.
+    pub(super) filter: Filter,
     runtime: tokio::runtime::Runtime,
 }
 

@@ -156,7 +156,9 @@ impl Register {
             Some("it is of another version")
         } else if !snapshot.has_been_at(head.oldest, first) || !snapshot.has_been_at(head.newest, last) {
             Some("the store was put back from a backup")
-        } else if head.oldest < meta.changes_from.max(meta.purged) {
+        } else if head.oldest < meta.purged {
+            Some("names were purged since it was made")
+        } else if head.oldest < meta.changes_from {
             Some("what has changed since is not known any more")
         } else {
             None

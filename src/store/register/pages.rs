@@ -290,7 +290,7 @@ pub(super) struct Pages {
 }
 
 /// Where the pages of a section begin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Fences {
     /// Number of its first page.
     first: u64,
@@ -366,9 +366,10 @@ impl Pages {
         let mut fences = fences.chunks_exact(FENCE_BYTES);
         let mut first = 1;
         let sections = counts.map(|count| {
-            let mut section = Fences { first, ..Fences::default() };
+            let size = usize::try_from(count).unwrap_or_default();
+            let mut section = Fences { first, keys: Vec::with_capacity(size), seconds: Vec::with_capacity(size) };
             first += count;
-            for fence in fences.by_ref().take(usize::try_from(count).unwrap_or_default()) {
+            for fence in fences.by_ref().take(size) {
                 section.keys.push(i64_at(fence, 0).unwrap_or_default());
                 section.seconds.push(u32_at(fence, 8).unwrap_or_default());
             }
