@@ -18,14 +18,11 @@ use super::{REGISTER_FILE, versions};
 use crate::core::ids::Revision;
 use crate::core::model::Kind;
 
-/// Names read in a step, about.
-const STEP_NAMES: u64 = 10_000;
+/// Names, or rows of people and accounts, read in a step, about.
+const STEP_ROWS: usize = 10_000;
 
 /// Names of a step beyond which the keys are too uneven to go on: hashes of names that people choose are not.
 pub(in crate::store) const STEP_NAMES_MAX: usize = 400_000;
-
-/// Rows of people and accounts read in a step, about.
-const STEP_ROWS: usize = 10_000;
 
 /// A register in the making.
 #[derive(Debug)]
@@ -34,8 +31,10 @@ pub struct Builder {
     store_id: String,
     writer: PageWriter,
     place: Place,
-    /// Ranges of keys.
-    ranges: u64,
+    /// Users and accounts at the beginning.
+    rows: u64,
+    /// Rows of a step.
+    step_rows: usize,
     /// Of the first and of the latest step, with the process that made it.
     oldest: (Revision, String),
     newest: (Revision, String),
@@ -87,11 +86,22 @@ impl Builder {
         let writer = PageWriter::create(&path).map_err(failed(&path))?;
         let meta = snapshot.meta()?;
         let rows = [Kind::User, Kind::AppUser].map(|kind| meta.rows.get(&kind).copied().unwrap_or_default());
-        let ranges = (rows[0].saturating_add(rows[1]) / STEP_NAMES).clamp(1, 1 << 20);
+        let rows = rows[0].saturating_add(rows[1]);
         let now = Self::now(snapshot);
         let (dir, store_id, place, bytes) = (dir.to_owned(), meta.store_id, Place::Names(0), Vec::new());
         let (oldest, newest) = (now.clone(), now);
-        Ok(Self { dir, store_id, writer, place, ranges, oldest, newest, names: 0, accounts: 0, bytes })
+        Ok(Self { dir, store_id, writer, place, rows, step_rows: STEP_ROWS, oldest, newest, names: 0, accounts: 0, bytes })
+    }
+
+    /// In shorter steps.
+    #[cfg(test)]
+    pub(super) fn in_steps_of(self, step_rows: usize) -> Self {
+        Self { step_rows, ..self }
+    }
+
+    /// Ranges of keys.
+    fn ranges(&self) -> u64 {
+        (self.rows / self.step_rows.max(1) as u64).clamp(1, 1 << 20)
     }
 
     /// Where it is made.
@@ -130,34 +140,33 @@ impl Builder {
     /// Whether that was all.
     fn go_on(&mut self, snapshot: &Snapshot<'_>) -> Result<bool, StoreError> {
         self.newest = Self::now(snapshot);
-        let revision = self.newest.0;
         let path = Self::path(&self.dir);
         match self.place {
             Place::Names(range) => {
-                let keys = keys_of_range(range, self.ranges);
+                let keys = keys_of_range(range, self.ranges());
                 for (place, holders) in snapshot.holders_between(keys, STEP_NAMES_MAX)? {
                     self.bytes.clear();
                     holders.write(&mut self.bytes);
-                    self.writer.put(place, &self.bytes, revision).map_err(failed(&path))?;
+                    self.writer.put(place, &self.bytes).map_err(failed(&path))?;
                     self.names += 1;
                 }
                 self.place = Place::Names(range + 1);
-                if range + 1 == self.ranges {
+                if range + 1 == self.ranges() {
                     self.writer.begin(Section::People).map_err(failed(&path))?;
                     self.place = Place::People(0);
                 }
                 Ok(false)
             }
             Place::People(after) => {
-                let people = snapshot.people_after(after, STEP_ROWS)?;
+                let people = snapshot.people_after(after, self.step_rows)?;
                 for (user, person, accounts) in &people {
                     self.bytes.clear();
                     person.write(&mut self.bytes);
-                    self.writer.put((i64::from(*user), 0), &self.bytes, revision).map_err(failed(&path))?;
+                    self.writer.put((i64::from(*user), 0), &self.bytes).map_err(failed(&path))?;
                     for (app, account) in accounts {
                         self.bytes.clear();
                         put_account(&mut self.bytes, account, person);
-                        self.writer.put((i64::from(*user), *app), &self.bytes, revision).map_err(failed(&path))?;
+                        self.writer.put((i64::from(*user), *app), &self.bytes).map_err(failed(&path))?;
                         self.accounts += 1;
                     }
                     self.place = Place::People(*user);

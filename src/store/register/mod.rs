@@ -7,8 +7,8 @@
 //! date, the store itself is read. It is never changed; what commits change meanwhile is known by [`super::touched`].
 //!
 //! Invariants:
-//! - What is answered holds for the revision that is asked about: each page has the revision it was read at, and no revision
-//!   since has touched the name or anybody whom it leads to. A debug build reads the store as well and compares.
+//! - What is answered holds for the revision that is asked about: since the making of the register began no revision has touched
+//!   the name or anybody whom it leads to. A debug build reads the store as well and compares.
 //! - A register is used only with the store that it was made of, if that still has all changes since ([`Register::open`]):
 //!   then they count as touched. It holds no names that were purged since it was made.
 //! - What is damaged is not used, and nothing of it is answered.
@@ -47,7 +47,7 @@ const CHANGES_MAX: usize = 50_000;
 pub(super) struct Register {
     pages: Pages,
     path: PathBuf,
-    /// Revision of its first page.
+    /// Revision when its making began: since then all that is in it was read.
     oldest: Revision,
     is_broken: AtomicBool,
 }
@@ -166,7 +166,9 @@ impl Register {
         if let Some(fault) = fault {
             return Err(Unusable::Outdated(fault));
         }
-        let touched = snapshot.touched_since(head.oldest, CHANGES_MAX)?;
+        // What this process has changed is known already.
+        let is_own = snapshot.eras().last().is_some_and(|(_, first)| head.oldest.0 + 1 >= first.0);
+        let touched = if is_own { Some(Touched::default()) } else { snapshot.touched_since(head.oldest, CHANGES_MAX)? };
         let touched = touched.ok_or(Unusable::Outdated("too much has changed since"))?;
         Ok((Self { pages, path, oldest: head.oldest, is_broken: AtomicBool::new(false) }, touched))
     }
@@ -198,12 +200,10 @@ impl Register {
         let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "an entry is not understood");
         let Ok(app_n) = u32::try_from(name.app) else { return Ok(None) };
         let mut page = Page::empty();
-        let mut since = revision;
         let (mut users, mut has_past) = (Vec::new(), false);
         // Of Okta's own names the past counts in any case.
         for (of, are_asked) in [(0, name.of == AskedOf::AccountsAndUsers), (app_n, true)] {
-            let (value, read_at) = self.pages.find(Section::Names, (name.key, of), &mut page)?;
-            since = since.min(read_at);
+            let value = self.pages.find(Section::Names, (name.key, of), &mut page)?;
             let holders = match value {
                 Value::None => continue,
                 Value::Some(value) => Holders::read(value).ok_or_else(damaged)?,
@@ -224,15 +224,13 @@ impl Register {
         }
         let mut hits = Vec::with_capacity(users.len());
         for user in &users {
-            let (value, read_at) = self.pages.find(Section::People, (i64::from(*user), 0), &mut page)?;
-            since = since.min(read_at);
+            let value = self.pages.find(Section::People, (i64::from(*user), 0), &mut page)?;
             let person = match value {
                 Value::Some(value) => Person::read(value).ok_or_else(damaged)?,
                 // Somebody who went while the register was made; or who is too long for a page.
                 Value::None | Value::Elsewhere => return Ok(None),
             };
-            let (value, read_at) = self.pages.find(Section::People, (i64::from(*user), app_n), &mut page)?;
-            since = since.min(read_at);
+            let value = self.pages.find(Section::People, (i64::from(*user), app_n), &mut page)?;
             let app_user = match value {
                 Value::None => None,
                 Value::Some(value) => Some(rows::account(value, app.clone(), &person).ok_or_else(damaged)?),
@@ -241,7 +239,7 @@ impl Register {
             hits.push(AccountHit { user: person.user, app_user });
         }
         let users: Vec<i64> = users.into_iter().map(i64::from).collect();
-        if !touched.is_untouched(since, name.key, &users) {
+        if !touched.is_untouched(self.oldest.min(revision), name.key, &users) {
             return Ok(None);
         }
         Ok(Named::new(&Arc::from(hits), &users, has_past))

@@ -4,14 +4,12 @@
 //!
 //! ```text
 //! page 0      magic text, version, length and hash of the head; the head (see `Head`)
-//! page 1..    hash of the rest, revision, bytes used, entries: place (8 and 4 bytes), length of the value (2), value
+//! page 1..    hash of the rest, bytes used, entries: place (8 and 4 bytes), length of the value (2), value
 //! behind      the place of the first entry of each page of each section, and a hash of them
 //! ```
 //!
 //! Invariants:
 //! - Entries of a section stand in the order of their places, which are all different; each is whole within a page.
-//! - A page has the revision of its first entry, and revisions only grow from page to page: what a page says of the places
-//!   from its first entry up to the next page's, that they have an entry or none, was so at its revision or later.
 //! - Whatever is read is checked by a hash first. It finds damage, not malice: who may write the file may write the store.
 
 use std::fs::File;
@@ -25,8 +23,8 @@ use crate::core::ids::Revision;
 /// Bytes of a page: what a look-up copies.
 const PAGE_BYTES: usize = 4096;
 
-/// Hash, revision, bytes used.
-const PAGE_HEAD_BYTES: usize = 8 + 8 + 2;
+/// Hash, bytes used.
+const PAGE_HEAD_BYTES: usize = 8 + 2;
 
 /// Place and length.
 const ENTRY_HEAD_BYTES: usize = 8 + 4 + 2;
@@ -92,12 +90,8 @@ impl Page {
         Self { bytes: [0; PAGE_BYTES], number: 0 }
     }
 
-    fn revision(&self) -> Option<Revision> {
-        Some(Revision(u64_at(&self.bytes, 8)?))
-    }
-
     fn find(&self, place: Place) -> Option<Value<'_>> {
-        let used = usize::from(u16_at(&self.bytes, 16)?);
+        let used = usize::from(u16_at(&self.bytes, 8)?);
         let mut rest = self.bytes.get(PAGE_HEAD_BYTES..PAGE_HEAD_BYTES.checked_add(used)?)?;
         while !rest.is_empty() {
             let found = (i64_at(rest, 0)?, u32_at(rest, 8)?);
@@ -136,7 +130,6 @@ fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
 pub(super) struct PageWriter {
     file: BufWriter<File>,
     page: Vec<u8>,
-    revision: Revision,
     pages: u64,
     last: Option<Place>,
     fences: [Vec<Place>; SECTIONS],
@@ -156,7 +149,6 @@ impl PageWriter {
         Ok(Self {
             file,
             page: Vec::with_capacity(PAGE_BYTES),
-            revision: Revision::default(),
             pages: 0,
             last: None,
             fences: Default::default(),
@@ -171,8 +163,8 @@ impl PageWriter {
         Ok(())
     }
 
-    /// Puts the next entry, as it is at this revision. A value that is empty or too long stands as [`Value::Elsewhere`].
-    pub(super) fn put(&mut self, place: Place, value: &[u8], revision: Revision) -> io::Result<()> {
+    /// Puts the next entry. A value that is empty or too long stands as [`Value::Elsewhere`].
+    pub(super) fn put(&mut self, place: Place, value: &[u8]) -> io::Result<()> {
         if self.last.is_some_and(|last| last >= place) {
             return Err(io::Error::other("entries out of order"));
         }
@@ -182,7 +174,6 @@ impl PageWriter {
         }
         if self.page.is_empty() {
             self.page.resize(PAGE_HEAD_BYTES, 0);
-            self.revision = revision;
             if let Some(fences) = self.fences.get_mut(self.section.index()) {
                 // Whatever comes before the first entry is looked for in the first page.
                 fences.push(if fences.is_empty() { (i64::MIN, 0) } else { place });
@@ -202,8 +193,7 @@ impl PageWriter {
         }
         let used = u16::try_from(self.page.len() - PAGE_HEAD_BYTES).unwrap_or_default();
         self.page.resize(PAGE_BYTES, 0);
-        let head = [&self.revision.0.to_le_bytes()[..], &used.to_le_bytes()].concat();
-        self.page[8..PAGE_HEAD_BYTES].copy_from_slice(&head);
+        self.page[8..PAGE_HEAD_BYTES].copy_from_slice(&used.to_le_bytes());
         let hash = xxh3_64(&self.page[8..]);
         self.page[..8].copy_from_slice(&hash.to_le_bytes());
         self.file.write_all(&self.page)?;
@@ -252,7 +242,7 @@ pub(super) struct Head {
     pub(super) versions: (u32, u32),
     /// The store.
     pub(super) store_id: String,
-    /// Revisions of the first and of the last page, and which process made them.
+    /// Revisions when its making began and ended, and which process made them.
     pub(super) oldest: Revision,
     pub(super) newest: Revision,
     pub(super) eras: [String; 2],
@@ -378,13 +368,8 @@ impl Pages {
         Ok((Self { file, sections }, head))
     }
 
-    /// What is known of a place, and since when nothing that shares its page has been looked at. `page` holds what was read last.
-    pub(super) fn find<'p>(
-        &self,
-        section: Section,
-        place: Place,
-        page: &'p mut Page,
-    ) -> io::Result<(Value<'p>, Revision)> {
+    /// What is known of a place. `page` holds what was read last.
+    pub(super) fn find<'p>(&self, section: Section, place: Place, page: &'p mut Page) -> io::Result<Value<'p>> {
         let fences = self.sections.get(section.index()).ok_or_else(|| damaged("it has no such section"))?;
         let number = fences.page_of(place).ok_or_else(|| damaged("a section is empty"))?;
         if page.number != number {
@@ -395,8 +380,6 @@ impl Pages {
             }
             page.number = number;
         }
-        let revision = page.revision().unwrap_or_default();
-        let value = page.find(place).ok_or_else(|| damaged("a page is not understood"))?;
-        Ok((value, revision))
+        page.find(place).ok_or_else(|| damaged("a page is not understood"))
     }
 }
