@@ -150,6 +150,8 @@ impl Register {
         };
         let meta = snapshot.meta()?;
         let [first, last] = &head.eras;
+        // Of what this process has changed since it is known already what it touches.
+        let is_own = snapshot.eras().last().is_some_and(|(_, begin)| head.oldest >= *begin);
         let fault = if head.store_id != meta.store_id {
             Some("it is of another store")
         } else if head.versions != versions() {
@@ -158,7 +160,7 @@ impl Register {
             Some("the store was put back from a backup")
         } else if head.oldest < meta.purged {
             Some("names were purged since it was made")
-        } else if head.oldest < meta.changes_from {
+        } else if !is_own && head.oldest < meta.changes_from {
             Some("what has changed since is not known any more")
         } else {
             None
@@ -166,8 +168,6 @@ impl Register {
         if let Some(fault) = fault {
             return Err(Unusable::Outdated(fault));
         }
-        // What this process has changed is known already.
-        let is_own = snapshot.eras().last().is_some_and(|(_, first)| head.oldest.0 + 1 >= first.0);
         let touched = if is_own { Some(Touched::default()) } else { snapshot.touched_since(head.oldest, CHANGES_MAX)? };
         let touched = touched.ok_or(Unusable::Outdated("too much has changed since"))?;
         Ok((Self { pages, path, oldest: head.oldest, is_broken: AtomicBool::new(false) }, touched))
