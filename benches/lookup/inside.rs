@@ -33,7 +33,7 @@ impl Inside {
     pub(crate) async fn open(settings: &OrgSettings) -> Self {
         let (org, writer) = OrgRuntime::open(settings.clone()).unwrap();
         if settings.register.accounts_min.is_some() {
-            org.reader().adopt_register().await.unwrap();
+            org.reader().adopt_register(false).await.unwrap();
         }
         let reader = org.reader().clone();
         let search = SearchHandle::new(Some(okta_idmap_index::open_read_only(&settings.index_dir()).unwrap()));

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::OrgRuntime;
+use super::{OrgRuntime, clock};
+use crate::core::ids::Timestamp;
 use crate::store::{Adopted, Made, Reader, RegisterLook, Step, StoreError};
 
 /// When a register of names is made.
@@ -23,6 +24,8 @@ pub struct RegisterSettings {
     pub wait: Duration,
     /// It is made anew when it is of no use for more than this share of the people, 0 to 1.
     pub touched_max: f64,
+    /// The same when it is older and of no use for anybody: names of people who are gone stay in it until then.
+    pub age_max: Duration,
 }
 
 impl RegisterSettings {
@@ -36,13 +39,17 @@ impl RegisterSettings {
         look_interval: Duration::from_secs(30),
         wait: Duration::from_secs(3_600),
         touched_max: 0.25,
+        age_max: Duration::from_secs(7 * 86_400),
     };
 
-    /// Whether one is to be made; `since_last`: how long ago the last making ended, if there was one in this process.
-    fn is_due(&self, look: &RegisterLook, since_last: Option<Duration>) -> bool {
+    /// Whether one is to be made at `now`; `since_last`: how long ago the last making ended, if there was one in this process.
+    fn is_due(&self, look: &RegisterLook, since_last: Option<Duration>, now: Timestamp) -> bool {
         let is_wanted = look.is_crawled && self.accounts_min.is_some_and(|min| look.accounts >= min);
         let is_soon = since_last.is_some_and(|since| since < self.wait);
-        let is_good = look.is_in_use && !look.is_stained && look.touched_share <= self.touched_max;
+        let age_max = i64::try_from(self.age_max.as_millis()).unwrap_or(i64::MAX);
+        let is_old = look.made_at.is_none_or(|made_at| now.millis_since(made_at) > age_max);
+        let is_used_up = look.touched_share > self.touched_max || (is_old && look.touched_share > 0.0);
+        let is_good = look.is_in_use && !look.is_stained && !is_used_up;
         is_wanted && !is_soon && !is_good
     }
 }
@@ -58,7 +65,7 @@ pub(super) async fn keep(org: &OrgRuntime, stop: &CancellationToken) {
                 if look.is_stained {
                     note(org, reader.drop_register().await);
                 }
-                if settings.is_due(&look, last.map(|last| last.elapsed())) {
+                if settings.is_due(&look, last.map(|last| last.elapsed()), clock::now()) {
                     note(org, renew(org, stop).await);
                     last = Some(Instant::now());
                 }
@@ -77,20 +84,23 @@ pub(super) async fn keep(org: &OrgRuntime, stop: &CancellationToken) {
 /// holds names that must not stay in any file.
 pub(super) async fn begin(org: &OrgRuntime) {
     let begun = match org.settings().register.accounts_min {
-        Some(_) => adopt(org).await,
+        Some(_) => adopt(org, false).await,
         None => org.reader().drop_register().await,
     };
-    note(org, begun);
+    if begun.is_err() {
+        note(org, begun);
+        note(org, org.reader().drop_register().await);
+    }
 }
 
 fn note(org: &OrgRuntime, outcome: Result<(), StoreError>) {
     if let Err(error) = outcome {
-        tracing::warn!(org = %org.name(), %error, "there is no register of names: look-ups take somewhat longer");
+        tracing::warn!(org = %org.name(), %error, "no register of names could be made or used: look-ups take somewhat longer");
     }
 }
 
-async fn adopt(org: &OrgRuntime) -> Result<(), StoreError> {
-    match org.reader().adopt_register().await? {
+async fn adopt(org: &OrgRuntime, is_own: bool) -> Result<(), StoreError> {
+    match org.reader().adopt_register(is_own).await? {
         Adopted::Yes => tracing::info!(org = %org.name(), "the register of names is in use"),
         Adopted::No(reason) => tracing::info!(org = %org.name(), reason, "the register of names is removed"),
         Adopted::Missing => {}
@@ -105,7 +115,7 @@ async fn renew(org: &OrgRuntime, stop: &CancellationToken) -> Result<(), StoreEr
     let Some(made) = make(org.reader(), paced, stop).await? else { return Ok(()) };
     let Made { names, accounts, bytes } = made;
     tracing::info!(org = %org.name(), names, accounts, bytes, took = ?began.elapsed(), "register of names made");
-    adopt(org).await
+    adopt(org, true).await
 }
 
 /// Makes a register; `rest` is waited for after each step, with the time that it took. `None`: stopped before its end.
@@ -117,7 +127,7 @@ pub async fn make(
     rest: impl AsyncFn(Duration),
     stop: &CancellationToken,
 ) -> Result<Option<Made>, StoreError> {
-    let mut builder = reader.begin_register().await?;
+    let mut builder = reader.begin_register(clock::now()).await?;
     loop {
         let began = Instant::now();
         builder = match reader.go_on_with_register(builder).await? {
@@ -147,8 +157,12 @@ mod tests {
             is_in_use: false,
             touched_share: 0.0,
             is_stained: false,
+            made_at: None,
         };
-        let good = RegisterLook { is_in_use: true, touched_share: 0.25, ..none };
+        let now = Timestamp::from_millis(30 * 86_400_000);
+        let made_at = Some(now.plus_millis(-7 * 86_400_000));
+        let good = RegisterLook { is_in_use: true, touched_share: 0.25, made_at, ..none };
+        let old = RegisterLook { made_at: Some(now.plus_millis(-7 * 86_400_000 - 1)), touched_share: 0.01, ..good };
         let hour = Duration::from_secs(3_600);
         let on = RegisterSettings::ON;
         let cases = [
@@ -159,12 +173,14 @@ mod tests {
             ("failed a while ago", on, none, Some(hour / 2), false),
             ("failed long ago", on, none, Some(hour), true),
             ("good", on, good, None, false),
+            ("old", on, old, None, true),
+            ("old, and nothing has changed", on, RegisterLook { touched_share: 0.0, ..old }, None, false),
             ("out of date", on, RegisterLook { touched_share: 0.26, ..good }, None, true),
             ("soon out of date", on, RegisterLook { touched_share: 1.0, ..good }, Some(hour / 2), false),
             ("with names that must go", on, RegisterLook { is_stained: true, ..good }, None, true),
         ];
         for (case, settings, look, since_last, expected) in cases {
-            assert_eq!(settings.is_due(&look, since_last), expected, "{case}");
+            assert_eq!(settings.is_due(&look, since_last, now), expected, "{case}");
         }
     }
 }

@@ -58,7 +58,7 @@ pub async fn run(
     let outcome = outcome?;
     told?;
     let requests = org.requests_sent();
-    // What was purged must not stay in it.
+    // What was purged meanwhile must not stay in it.
     super::register::begin(&org).await;
     if !shutdown.is_cancelled() {
         let (settings, reader) = (org.settings().clone(), org.reader().clone());

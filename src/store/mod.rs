@@ -213,6 +213,7 @@ impl Store {
         let pool = Arc::new(Pool::default());
         let (started, coverage, revision) = Writer::start((connection, Arc::clone(&pool)), files, &config, configured)?;
         let reader = Reader::new(Path::new(&config.dir), pool, coverage, revision)?;
+        reader.read(|snapshot| register::tidy(&config.dir, snapshot))?;
         Ok(Self { writer: started.writer, reader, overrides: started.overrides })
     }
 }

@@ -13,7 +13,7 @@ use super::register::{self, Adopted, Builder, RegisterLook, Step};
 use super::snapshot::Snapshot;
 use super::{SharedCoverage, StoreError, files, writer};
 use crate::core::coverage::Coverage;
-use crate::core::ids::Revision;
+use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::App;
 
 /// Scans at once: they run on blocking threads and must not take all of them.
@@ -100,13 +100,14 @@ impl Reader {
     }
 
     /// Takes the register of the org's directory into use. What cannot be used is removed, and the one that was in use with it.
+    /// `is_own`: this process has made it; of another one it is read what has changed since.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn adopt_register(&self) -> Result<Adopted, StoreError> {
+    pub async fn adopt_register(&self, is_own: bool) -> Result<Adopted, StoreError> {
         let shared = Arc::clone(&self.shared);
         self.scan(move |snapshot| match shared.pool.names() {
-            Some(names) => register::adopt(&shared.dir, names, snapshot),
+            Some(names) => register::adopt(&shared.dir, names, snapshot, is_own),
             None => Ok(Adopted::No("another process writes the store".to_owned())),
         })
         .await
@@ -130,13 +131,13 @@ impl Reader {
         self.read(|snapshot| register::look(self.shared.pool.names(), snapshot))
     }
 
-    /// Begins to make a register.
+    /// Begins to make a register at `now`.
     ///
     /// # Errors
     /// See [`Builder`].
-    pub async fn begin_register(&self) -> Result<Builder, StoreError> {
+    pub async fn begin_register(&self, now: Timestamp) -> Result<Builder, StoreError> {
         let dir = self.shared.dir.clone();
-        self.scan(move |snapshot| Builder::begin(&dir, snapshot)).await
+        self.scan(move |snapshot| Builder::begin(&dir, snapshot, now)).await
     }
 
     /// Goes on with it, for some ten milliseconds. It is in use once it is whole and was adopted.

@@ -44,6 +44,7 @@ pub(crate) fn hurry(settings: &mut OrgSettings, nets: Option<Duration>, crawl: D
         look_interval: Duration::from_millis(30),
         wait: Duration::from_millis(100),
         touched_max: 0.0,
+        age_max: Duration::from_secs(3_600),
     };
     // The least that the index takes: many runs at the same time share the memory.
     settings.index_heap_bytes = okta_idmap_index::HEAP_BYTES_MIN;

@@ -5,24 +5,26 @@
 //! The names come in ranges of their keys, which are hashes: a range is a short walk of each table of keys, and all of them in
 //! turn are sorted without anything being sorted. The people come in the order of their surrogates.
 //!
-//! Invariant: the file gets its name once it is whole. What a step that is never followed by another leaves behind is
-//! overwritten by the next builder.
+//! Invariant: the file gets its name once it is whole. What is left of one that never was is removed when the store is opened
+//! for writing, or overwritten by the next builder.
 
 use std::path::{Path, PathBuf};
 
-use super::super::snapshot::Snapshot;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
 use super::super::StoreError;
+use super::super::snapshot::Snapshot;
 use super::pages::{Head, PageWriter, Section};
 use super::rows::put_account;
 use super::{REGISTER_FILE, versions};
-use crate::core::ids::Revision;
+use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::Kind;
 
 /// Names, or rows of people and accounts, read in a step, about.
 const STEP_ROWS: usize = 10_000;
 
-/// Names of a step beyond which the keys are too uneven to go on: hashes of names that people choose are not.
-pub(in crate::store) const STEP_NAMES_MAX: usize = 400_000;
+/// Keys of names: all numbers of 64 bits, in their order as they are stored.
+const KEYS: u128 = 1 << 64;
 
 /// A register in the making.
 #[derive(Debug)]
@@ -31,13 +33,16 @@ pub struct Builder {
     store_id: String,
     writer: PageWriter,
     place: Place,
-    /// Users and accounts at the beginning.
-    rows: u64,
+    /// Keys of a step.
+    step_keys: u128,
+    made_at: Timestamp,
     /// Rows of a step.
     step_rows: usize,
     /// Of the first and of the latest step, with the process that made it.
     oldest: (Revision, String),
     newest: (Revision, String),
+    /// Users and accounts at the beginning.
+    rows: u64,
     names: u64,
     accounts: u64,
     bytes: Vec<u8>,
@@ -46,8 +51,8 @@ pub struct Builder {
 /// What comes next.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// The range of keys with this number.
-    Names(u64),
+    /// Keys from the one with this number on.
+    Names(u128),
     /// Those who come after this surrogate.
     People(u32),
 }
@@ -77,31 +82,46 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
 }
 
 impl Builder {
-    /// Begins, in a file beside that of the register.
+    /// Begins at `now`, in a file beside that of the register.
     ///
     /// # Errors
     /// The file cannot be made, the store cannot be read.
-    pub(in crate::store) fn begin(dir: &Path, snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
+    pub(in crate::store) fn begin(dir: &Path, snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Self, StoreError> {
         let path = Self::path(dir);
-        let writer = PageWriter::create(&path).map_err(failed(&path))?;
+        let mut nonce = [0; 8];
+        let filled = SystemRandom::new().fill(&mut nonce);
+        filled.map_err(|_| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
         let meta = snapshot.meta()?;
+        let writer = PageWriter::create(&path, u64::from_le_bytes(nonce)).map_err(failed(&path))?;
         let rows = [Kind::User, Kind::AppUser].map(|kind| meta.rows.get(&kind).copied().unwrap_or_default());
         let rows = rows[0].saturating_add(rows[1]);
+        let (made_at, step_rows) = (now, STEP_ROWS);
         let now = Self::now(snapshot);
         let (dir, store_id, place, bytes) = (dir.to_owned(), meta.store_id, Place::Names(0), Vec::new());
         let (oldest, newest) = (now.clone(), now);
-        Ok(Self { dir, store_id, writer, place, rows, step_rows: STEP_ROWS, oldest, newest, names: 0, accounts: 0, bytes })
+        Ok(Self {
+            dir,
+            store_id,
+            writer,
+            place,
+            rows,
+            step_rows,
+            step_keys: KEYS,
+            made_at,
+            oldest,
+            newest,
+            names: 0,
+            accounts: 0,
+            bytes,
+        }
+        .in_steps_of(STEP_ROWS))
     }
 
-    /// In shorter steps.
-    #[cfg(test)]
-    pub(super) fn in_steps_of(self, step_rows: usize) -> Self {
-        Self { step_rows, ..self }
-    }
-
-    /// Ranges of keys.
-    fn ranges(&self) -> u64 {
-        (self.rows / self.step_rows.max(1) as u64).clamp(1, 1 << 20)
+    /// In steps of about so many rows.
+    pub(super) fn in_steps_of(mut self, step_rows: usize) -> Self {
+        self.step_rows = step_rows.max(1);
+        self.step_keys = KEYS / u128::from(self.rows / self.step_rows as u64).max(1);
+        self
     }
 
     /// Where it is made.
@@ -120,7 +140,11 @@ impl Builder {
     /// [`StoreError::Io`] of the file, for example of a disk that is full: it is removed. Whatever else the store reports.
     pub(in crate::store) fn step(mut self, snapshot: &Snapshot<'_>) -> Result<Step, StoreError> {
         match self.go_on(snapshot) {
-            Ok(true) => self.finish(),
+            Ok(true) => {
+                let path = Self::path(&self.dir);
+                // What cannot be removed is overwritten the next time.
+                self.finish().inspect_err(|_| drop(std::fs::remove_file(path)))
+            }
             Ok(false) => Ok(Step::Next(self)),
             Err(error) => {
                 self.abandon();
@@ -140,18 +164,30 @@ impl Builder {
     /// Whether that was all.
     fn go_on(&mut self, snapshot: &Snapshot<'_>) -> Result<bool, StoreError> {
         self.newest = Self::now(snapshot);
+        if snapshot.meta()?.purged > self.oldest.0 {
+            return Err(StoreError::Mismatch { detail: "names were purged meanwhile".to_owned() });
+        }
         let path = Self::path(&self.dir);
         match self.place {
-            Place::Names(range) => {
-                let keys = keys_of_range(range, self.ranges());
-                for (place, holders) in snapshot.holders_between(keys, STEP_NAMES_MAX)? {
+            Place::Names(from) => {
+                let to = from.saturating_add(self.step_keys).min(KEYS);
+                // Names that were removed are not counted beforehand, and are remembered all the same.
+                let limit = self.step_rows.saturating_mul(4);
+                let Some(holders) = snapshot.holders_between(key(from)..=key(to.saturating_sub(1)), limit)? else {
+                    if self.step_keys <= 1 {
+                        return Err(StoreError::Mismatch { detail: "too many apps have the same name".to_owned() });
+                    }
+                    self.step_keys /= 2;
+                    return Ok(false);
+                };
+                for (place, holders) in holders {
                     self.bytes.clear();
                     holders.write(&mut self.bytes);
                     self.writer.put(place, &self.bytes).map_err(failed(&path))?;
                     self.names += 1;
                 }
-                self.place = Place::Names(range + 1);
-                if range + 1 == self.ranges() {
+                self.place = Place::Names(to);
+                if to == KEYS {
                     self.writer.begin(Section::People).map_err(failed(&path))?;
                     self.place = Place::People(0);
                 }
@@ -177,7 +213,7 @@ impl Builder {
     }
 
     fn finish(self) -> Result<Step, StoreError> {
-        let Self { dir, store_id, writer, oldest, newest, names, accounts, .. } = self;
+        let Self { dir, store_id, writer, oldest, newest, names, accounts, made_at, .. } = self;
         let path = Self::path(&dir);
         let made = Made { names, accounts, bytes: writer.bytes() };
         let head = Head {
@@ -186,6 +222,7 @@ impl Builder {
             oldest: oldest.0,
             newest: newest.0,
             eras: [oldest.1, newest.1],
+            made_at,
         };
         let named = writer.finish(&head).and_then(|()| std::fs::rename(&path, dir.join(REGISTER_FILE)));
         named.map_err(failed(&path))?;
@@ -193,10 +230,9 @@ impl Builder {
     }
 }
 
-/// The keys of one of so many ranges, in their order as they are stored.
-fn keys_of_range(range: u64, ranges: u64) -> std::ops::RangeInclusive<i64> {
-    let begin = |range: u64| (u128::from(range) << 64) / u128::from(ranges.max(1));
-    #[expect(clippy::cast_possible_truncation, reason = "at most 2^64 - 1")]
-    let key = |nth: u128| (nth as u64).wrapping_add(1 << 63).cast_signed();
-    key(begin(range))..=key(begin(range + 1).saturating_sub(1))
+/// The key with this number among all, which are stored as signed numbers.
+fn key(number: u128) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "less than 2^64")]
+    let number = number as u64;
+    number.wrapping_add(1 << 63).cast_signed()
 }

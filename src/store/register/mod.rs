@@ -30,7 +30,7 @@ use super::named::{HITS_MAX, Name, Named, Names};
 use super::snapshot::{AccountHit, Snapshot};
 use super::touched::{LastTouched, Touched};
 use super::{FORMAT_VERSION, StoreError};
-use crate::core::ids::{AppId, Revision};
+use crate::core::ids::{AppId, Revision, Timestamp};
 use crate::core::model::Kind;
 use crate::core::normalize::NORMALIZE_VERSION;
 use crate::core::resolve::AskedOf;
@@ -49,6 +49,7 @@ pub(super) struct Register {
     path: PathBuf,
     /// Revision when its making began: since then all that is in it was read.
     oldest: Revision,
+    made_at: Timestamp,
     is_broken: AtomicBool,
 }
 
@@ -91,26 +92,31 @@ pub struct RegisterLook {
     pub is_in_use: bool,
     /// The share of people whom it is of no use for any more, 0 to 1.
     pub touched_share: f64,
-    /// Whether it holds names that must not stay in any file.
+    /// Whether one that is in use, or damaged, holds names that must not stay in any file.
     pub is_stained: bool,
+    /// When the making of the one in use began.
+    pub made_at: Option<Timestamp>,
 }
 
 pub(super) fn look(names: Option<&Names>, snapshot: &Snapshot<'_>) -> Result<RegisterLook, StoreError> {
     let meta = snapshot.meta()?;
     let register = names.and_then(|names| Some((names, names.register()?)));
+    let is_stained = register.as_ref().is_some_and(|(_, register)| register.oldest < meta.purged);
     let in_use = register.filter(|(_, register)| !register.is_broken.load(Ordering::Relaxed));
     Ok(RegisterLook {
         accounts: meta.rows.get(&Kind::AppUser).copied().unwrap_or_default(),
         is_crawled: meta.crawl.completed_at.is_some(),
         is_in_use: in_use.is_some(),
         touched_share: in_use.as_ref().map_or(0.0, |(names, register)| names.touched_share(register.oldest)),
-        is_stained: in_use.is_some_and(|(_, register)| register.oldest < meta.purged),
+        is_stained,
+        made_at: in_use.map(|(_, register)| register.made_at),
     })
 }
 
-/// Takes the file of an org's directory into use. What cannot be used is removed.
-pub(super) fn adopt(dir: &Path, names: &Names, snapshot: &Snapshot<'_>) -> Result<Adopted, StoreError> {
-    let why = match Register::open(dir, snapshot) {
+/// Takes the file of an org's directory into use. What cannot be used is removed. `is_own`: it was made by this process, which knows
+/// what it has changed since.
+pub(super) fn adopt(dir: &Path, names: &Names, snapshot: &Snapshot<'_>, is_own: bool) -> Result<Adopted, StoreError> {
+    let why = match Register::open(dir, snapshot, is_own) {
         Ok((register, mut touched)) => {
             names.adopt(Some(register), &mut touched, snapshot.revision());
             return Ok(Adopted::Yes);
@@ -123,16 +129,32 @@ pub(super) fn adopt(dir: &Path, names: &Names, snapshot: &Snapshot<'_>) -> Resul
     Ok(why)
 }
 
+/// Removes, as the one who writes the store and before anybody uses a register, what is left of one that was never whole, and one
+/// that holds names which must not stay in any file.
+pub(super) fn tidy(dir: &Path, snapshot: &Snapshot<'_>) -> Result<(), StoreError> {
+    remove(&Builder::path(dir));
+    let path = dir.join(REGISTER_FILE);
+    let purged = snapshot.meta()?.purged;
+    match Pages::open(&path) {
+        Ok((_, head)) if head.oldest >= purged => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        _ => remove(&path),
+    }
+    Ok(())
+}
+
 /// Uses none any more, and removes the files.
 pub(super) fn give_up(dir: &Path, names: &Names) {
     names.adopt(None, &mut Touched::default(), Revision::default());
-    for path in [dir.join(REGISTER_FILE), Builder::path(dir)] {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(file = %path.display(), %error, "cannot remove a register that is of no use any more");
-            }
-            _ => {}
+    [dir.join(REGISTER_FILE), Builder::path(dir)].iter().for_each(|path| remove(path));
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(file = %path.display(), %error, "cannot remove a register that is of no use any more");
         }
+        _ => {}
     }
 }
 
@@ -142,7 +164,7 @@ fn versions() -> (u32, u32) {
 
 impl Register {
     /// Opens the file of an org's directory, with what has changed since it was made.
-    pub(super) fn open(dir: &Path, snapshot: &Snapshot<'_>) -> Result<(Self, Touched), Unusable> {
+    fn open(dir: &Path, snapshot: &Snapshot<'_>, is_own: bool) -> Result<(Self, Touched), Unusable> {
         let path = dir.join(REGISTER_FILE);
         let (pages, head) = match Pages::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unusable::Missing),
@@ -150,8 +172,6 @@ impl Register {
         };
         let meta = snapshot.meta()?;
         let [first, last] = &head.eras;
-        // Of what this process has changed since it is known already what it touches.
-        let is_own = snapshot.eras().last().is_some_and(|(_, begin)| head.oldest >= *begin);
         let fault = if head.store_id != meta.store_id {
             Some("it is of another store")
         } else if head.versions != versions() {
@@ -168,9 +188,11 @@ impl Register {
         if let Some(fault) = fault {
             return Err(Unusable::Outdated(fault));
         }
-        let touched = if is_own { Some(Touched::default()) } else { snapshot.touched_since(head.oldest, CHANGES_MAX)? };
+        let touched =
+            if is_own { Some(Touched::default()) } else { snapshot.touched_since(head.oldest, CHANGES_MAX)? };
         let touched = touched.ok_or(Unusable::Outdated("too much has changed since"))?;
-        Ok((Self { pages, path, oldest: head.oldest, is_broken: AtomicBool::new(false) }, touched))
+        let (oldest, made_at) = (head.oldest, head.made_at);
+        Ok((Self { pages, path, oldest, made_at, is_broken: AtomicBool::new(false) }, touched))
     }
 
     /// What a name in an app, by id and surrogate, leads to at a revision. `None`: the store is to be read.

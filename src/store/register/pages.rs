@@ -10,15 +10,16 @@
 //!
 //! Invariants:
 //! - Entries of a section stand in the order of their places, which are all different; each is whole within a page.
-//! - Whatever is read is checked by a hash first. It finds damage, not malice: who may write the file may write the store.
+//! - Whatever is read is checked by a hash first, which also tells a page of another file, or of another place. It finds damage, not
+//!   malice: who may write the file may write the store.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::core::ids::Revision;
+use crate::core::ids::{Revision, Timestamp};
 
 /// Bytes of a page: what a look-up copies.
 const PAGE_BYTES: usize = 4096;
@@ -125,20 +126,26 @@ fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
     Some(i64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
+/// The hash that a page begins with: of the rest, for this place in this file.
+fn hash_of_page(page: &[u8], nonce: u64, number: u64) -> u64 {
+    xxh3_64_with_seed(page.get(8..).unwrap_or_default(), nonce.wrapping_add(number))
+}
+
 /// Writes a file.
 #[derive(Debug)]
 pub(super) struct PageWriter {
     file: BufWriter<File>,
     page: Vec<u8>,
     pages: u64,
+    nonce: u64,
     last: Option<Place>,
     fences: [Vec<Place>; SECTIONS],
     section: Section,
 }
 
 impl PageWriter {
-    /// Begins with the section [`Section::Names`], in place of any file there.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    /// Begins with the section [`Section::Names`], in place of any file there; `nonce`: a random number that is the file's own.
+    pub(super) fn create(path: &Path, nonce: u64) -> io::Result<Self> {
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
@@ -150,6 +157,7 @@ impl PageWriter {
             file,
             page: Vec::with_capacity(PAGE_BYTES),
             pages: 0,
+            nonce,
             last: None,
             fences: Default::default(),
             section: Section::Names,
@@ -194,11 +202,11 @@ impl PageWriter {
         let used = u16::try_from(self.page.len() - PAGE_HEAD_BYTES).unwrap_or_default();
         self.page.resize(PAGE_BYTES, 0);
         self.page[8..PAGE_HEAD_BYTES].copy_from_slice(&used.to_le_bytes());
-        let hash = xxh3_64(&self.page[8..]);
+        self.pages += 1;
+        let hash = hash_of_page(&self.page, self.nonce, self.pages);
         self.page[..8].copy_from_slice(&hash.to_le_bytes());
         self.file.write_all(&self.page)?;
         self.page.clear();
-        self.pages += 1;
         if self.pages > PAGES_MAX {
             return Err(io::Error::other("more than 64 GiB"));
         }
@@ -220,7 +228,7 @@ impl PageWriter {
         }
         self.file.write_all(&fences)?;
         self.file.write_all(&xxh3_64(&fences).to_le_bytes())?;
-        let head = head.to_bytes(self.fences.each_ref().map(Vec::len));
+        let head = head.to_bytes(self.nonce, self.fences.each_ref().map(Vec::len));
         let mut page = MAGIC.to_vec();
         page.extend_from_slice(&xxh3_64(&head).to_le_bytes());
         page.extend_from_slice(&u16::try_from(head.len()).unwrap_or_default().to_le_bytes());
@@ -230,8 +238,8 @@ impl PageWriter {
         }
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&page)?;
-        // Into the file, before it gets its name; what the system has not written when it fails is found by the hashes.
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        // Not onto the disk: what the system has not written when it fails is found by the hashes, and made anew.
+        self.file.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
     }
 }
 
@@ -246,12 +254,19 @@ pub(super) struct Head {
     pub(super) oldest: Revision,
     pub(super) newest: Revision,
     pub(super) eras: [String; 2],
+    /// When its making began.
+    pub(super) made_at: Timestamp,
 }
 
+/// Numbers of a head, before those of the sections.
+const HEAD_NUMBERS: usize = 6;
+
 impl Head {
-    fn to_bytes(&self, fences: [usize; SECTIONS]) -> Vec<u8> {
+    fn to_bytes(&self, nonce: u64, fences: [usize; SECTIONS]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let numbers = [u64::from(self.versions.0), u64::from(self.versions.1), self.oldest.0, self.newest.0];
+        let versions = [u64::from(self.versions.0), u64::from(self.versions.1)];
+        let made_at = self.made_at.as_millis().cast_unsigned();
+        let numbers: [u64; HEAD_NUMBERS] = [versions[0], versions[1], self.oldest.0, self.newest.0, made_at, nonce];
         for number in numbers.into_iter().chain(fences.map(|count| count as u64)) {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
@@ -260,15 +275,18 @@ impl Head {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<(Self, [u64; SECTIONS])> {
+    /// With the nonce, and the pages of each section.
+    fn from_bytes(bytes: &[u8]) -> Option<(Self, u64, [u64; SECTIONS])> {
         let number = |index: usize| u64_at(bytes, index * 8);
-        let texts = str::from_utf8(bytes.get((4 + SECTIONS) * 8..)?).ok()?;
+        let texts = str::from_utf8(bytes.get((HEAD_NUMBERS + SECTIONS) * 8..)?).ok()?;
         let mut texts = texts.split(' ').map(str::to_owned);
         let mut text = || texts.next();
         let (store_id, eras) = (text()?, [text()?, text()?]);
         let versions = (u32::try_from(number(0)?).ok()?, u32::try_from(number(1)?).ok()?);
-        let head = Self { versions, store_id, oldest: Revision(number(2)?), newest: Revision(number(3)?), eras };
-        Some((head, [number(4)?, number(5)?]))
+        let (oldest, newest) = (Revision(number(2)?), Revision(number(3)?));
+        let made_at = Timestamp::from_millis(number(4)?.cast_signed());
+        let head = Self { versions, store_id, oldest, newest, eras, made_at };
+        Some((head, number(5)?, [number(HEAD_NUMBERS)?, number(HEAD_NUMBERS + 1)?]))
     }
 }
 
@@ -276,6 +294,7 @@ impl Head {
 #[derive(Debug)]
 pub(super) struct Pages {
     file: File,
+    nonce: u64,
     sections: [Fences; SECTIONS],
 }
 
@@ -294,7 +313,8 @@ impl Fences {
         let behind = self.keys.partition_point(|key| *key <= place.0);
         let mut index = behind.checked_sub(1)?;
         // Pages that begin with the same key: hardly ever more than two.
-        while self.keys.get(index) == Some(&place.0) && self.seconds.get(index).is_some_and(|second| *second > place.1) {
+        while self.keys.get(index) == Some(&place.0) && self.seconds.get(index).is_some_and(|second| *second > place.1)
+        {
             index = index.checked_sub(1)?;
         }
         Some(self.first + index as u64)
@@ -337,7 +357,7 @@ impl Pages {
         if u64_at(&page, 8) != Some(xxh3_64(head)) {
             return Err(damaged("its head is damaged"));
         }
-        let (head, counts) = Head::from_bytes(head).ok_or_else(|| damaged("its head is not understood"))?;
+        let (head, nonce, counts) = Head::from_bytes(head).ok_or_else(|| damaged("its head is not understood"))?;
         let pages = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
         if pages > PAGES_MAX {
             return Err(damaged("it has an impossible number of pages"));
@@ -365,7 +385,7 @@ impl Pages {
             }
             section
         });
-        Ok((Self { file, sections }, head))
+        Ok((Self { file, nonce, sections }, head))
     }
 
     /// What is known of a place. `page` holds what was read last.
@@ -375,7 +395,7 @@ impl Pages {
         if page.number != number {
             page.number = 0;
             read_exact_at(&self.file, &mut page.bytes, number * PAGE_BYTES as u64)?;
-            if u64_at(&page.bytes, 0) != Some(xxh3_64(&page.bytes[8..])) {
+            if u64_at(&page.bytes, 0) != Some(hash_of_page(&page.bytes, self.nonce, number)) {
                 return Err(damaged("a page is damaged"));
             }
             page.number = number;

@@ -20,13 +20,20 @@ use crate::store::Reader;
 
 fn head() -> Head {
     let eras = ["a".to_owned(), String::new()];
-    Head { versions: versions(), store_id: "s".to_owned(), oldest: Revision(3), newest: Revision(9), eras }
+    Head {
+        versions: versions(),
+        store_id: "s".to_owned(),
+        oldest: Revision(3),
+        newest: Revision(9),
+        eras,
+        made_at: Timestamp::from_millis(-4),
+    }
 }
 
 /// A file of these entries, the same in both sections.
 fn file(dir: &Path, entries: &BTreeMap<Place, Vec<u8>>) -> PathBuf {
     let path = dir.join("pages");
-    let mut writer = PageWriter::create(&path).unwrap();
+    let mut writer = PageWriter::create(&path, 5).unwrap();
     for section in [Section::Names, Section::People] {
         writer.begin(section).unwrap();
         entries.iter().for_each(|(place, value)| writer.put(*place, value).unwrap());
@@ -80,7 +87,7 @@ fn every_entry_is_found_and_no_other() {
 #[test]
 fn entries_out_of_order_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = PageWriter::create(&dir.path().join("pages")).unwrap();
+    let mut writer = PageWriter::create(&dir.path().join("pages"), 5).unwrap();
     writer.put((5, 1), b"x").unwrap();
     for place in [(5, 1), (5, 0), (4, 9)] {
         assert!(writer.put(place, b"x").is_err());
@@ -118,7 +125,7 @@ fn no_damage_is_taken_for_an_answer() {
     }
     assert!(opened > 100, "{opened}");
     // One that was never finished.
-    let mut writer = PageWriter::create(&path).unwrap();
+    let mut writer = PageWriter::create(&path, 5).unwrap();
     writer.put((1, 1), b"x").unwrap();
     drop(writer);
     assert!(Pages::open(&path).is_err());
@@ -256,7 +263,7 @@ fn look(reader: &Reader) -> u64 {
 /// Makes a register while others commit: between the steps, if it is to be.
 fn make(opened: &Opened, mut between: impl FnMut(&Opened)) {
     let reader = &opened.store.reader;
-    let mut builder = opened.wait(reader.begin_register()).unwrap().in_steps_of(3);
+    let mut builder = opened.wait(reader.begin_register(Timestamp::from_millis(1_000))).unwrap().in_steps_of(3);
     loop {
         builder = match opened.wait(reader.go_on_with_register(builder)).unwrap() {
             Step::Next(builder) => builder,
@@ -266,14 +273,15 @@ fn make(opened: &Opened, mut between: impl FnMut(&Opened)) {
     }
 }
 
+/// As after a start.
 fn adopt(opened: &Opened) -> Adopted {
-    opened.wait(opened.store.reader.adopt_register()).unwrap()
+    opened.wait(opened.store.reader.adopt_register(false)).unwrap()
 }
 
 #[test]
 fn what_is_registered_is_what_is_stored() {
     let (mut known, mut adopted) = (0, 0);
-    let seeds = std::env::var("REGISTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10);
+    let seeds = std::env::var("REGISTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);
     for seed in 0..seeds {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut opened = Opened::new(Filter::default());
@@ -291,12 +299,14 @@ fn what_is_registered_is_what_is_stored() {
                     let mut others = fastrand::Rng::with_seed(random.u64(..));
                     make(&opened, |opened| (0..if busy { 3 } else { 0 }).for_each(|_| commit(opened, &mut others)));
                     // As after an end of the process before it was taken into use.
-                    if random.bool() {
+                    let is_own = random.bool();
+                    if !is_own {
                         (0..random.usize(0..5)).for_each(|_| commit(&opened, &mut random));
                         opened = opened.stopped(|_| {});
                         (0..random.usize(0..5)).for_each(|_| commit(&opened, &mut random));
                     }
-                    assert_eq!(adopt(&opened), Adopted::Yes, "seed {seed}");
+                    let outcome = opened.wait(opened.store.reader.adopt_register(is_own)).unwrap();
+                    assert_eq!(outcome, Adopted::Yes, "seed {seed}");
                     adopted += 1;
                 }
             }
@@ -311,7 +321,10 @@ fn what_is_registered_is_what_is_stored() {
 #[test]
 fn a_register_of_something_else_is_removed() {
     let opened = Opened::new(Filter::default());
-    opened.commit(Batch { rows: vec![app(0, "Jira"), user(1, "one", ""), app_user(0, 1, "one", None)], ..Batch::default() });
+    opened.commit(Batch {
+        rows: vec![app(0, "Jira"), user(1, "one", ""), app_user(0, 1, "one", None)],
+        ..Batch::default()
+    });
     assert_eq!(adopt(&opened), Adopted::Missing);
     make(&opened, |_| {});
     let file = opened.dir.path().join(REGISTER_FILE);
@@ -353,8 +366,13 @@ fn a_register_of_something_else_is_removed() {
     opened.commit(Batch { rows: vec![user(4, "four@a.test", "")], ..Batch::default() });
     make(&opened, |_| {});
     opened.filter = Filter { users: DomainFilter::new(DomainPattern::parse("a.test")), ..Filter::default() };
-    let opened = opened.stopped(|_| {});
-    assert_eq!(refused(&opened), "names were purged since it was made");
+    let file_of = |dir: &Path| dir.join(REGISTER_FILE);
+    let opened = opened.stopped(|dir| {
+        assert!(file_of(dir).exists());
+        std::fs::write(dir.join("register.bin.new"), b"half").unwrap();
+    });
+    assert!(!file_of(opened.dir.path()).exists(), "names were purged since it was made");
+    assert!(!opened.dir.path().join("register.bin.new").exists());
     // Given up on purpose.
     make(&opened, |_| {});
     assert_eq!(adopt(&opened), Adopted::Yes);
@@ -365,7 +383,10 @@ fn a_register_of_something_else_is_removed() {
 #[test]
 fn a_page_that_is_damaged_is_not_answered_from() {
     let opened = Opened::new(Filter::default());
-    opened.commit(Batch { rows: vec![app(0, "Jira"), user(1, "one", ""), app_user(0, 1, "one", None)], ..Batch::default() });
+    opened.commit(Batch {
+        rows: vec![app(0, "Jira"), user(1, "one", ""), app_user(0, 1, "one", None)],
+        ..Batch::default()
+    });
     make(&opened, |_| {});
     let file = opened.dir.path().join(REGISTER_FILE);
     let mut bytes = std::fs::read(&file).unwrap();
