@@ -131,7 +131,7 @@ pub async fn make(
     loop {
         let began = Instant::now();
         builder = match reader.go_on_with_register(builder).await? {
-            Step::Next(builder) => builder,
+            Step::Next(builder) => *builder,
             Step::Done(made) => return Ok(Some(made)),
         };
         let worked = began.elapsed();

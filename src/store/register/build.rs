@@ -61,7 +61,7 @@ enum Place {
 #[derive(Debug)]
 pub enum Step {
     /// There is more to do.
-    Next(Builder),
+    Next(Box<Builder>),
     /// It is whole.
     Done(Made),
 }
@@ -145,7 +145,7 @@ impl Builder {
                 // What cannot be removed is overwritten the next time.
                 self.finish().inspect_err(|_| drop(std::fs::remove_file(path)))
             }
-            Ok(false) => Ok(Step::Next(self)),
+            Ok(false) => Ok(Step::Next(Box::new(self))),
             Err(error) => {
                 self.abandon();
                 Err(error)

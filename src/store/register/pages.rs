@@ -21,8 +21,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::core::ids::{Revision, Timestamp};
 
-/// Bytes of a page: what a look-up copies.
-const PAGE_BYTES: usize = 4096;
+/// Bytes of a page: what a look-up copies and checks. Half of it would need twice the memory for [`Fences`].
+pub(super) const PAGE_BYTES: usize = 2048;
 
 /// Hash, bytes used.
 const PAGE_HEAD_BYTES: usize = 8 + 2;
@@ -31,12 +31,12 @@ const PAGE_HEAD_BYTES: usize = 8 + 2;
 const ENTRY_HEAD_BYTES: usize = 8 + 4 + 2;
 
 /// Longest value, in bytes; one that is longer stands as [`Value::Elsewhere`].
-const VALUE_BYTES_MAX: usize = 2048;
+pub(super) const VALUE_BYTES_MAX: usize = 1024;
 
 /// Bytes of the first place of a page, behind the pages.
 const FENCE_BYTES: usize = 8 + 4;
 
-/// Pages of a file: 64 GiB.
+/// Pages of a file: 32 GiB.
 const PAGES_MAX: u64 = 1 << 24;
 
 const MAGIC: [u8; 8] = *b"oidmreg1";
@@ -208,7 +208,7 @@ impl PageWriter {
         self.file.write_all(&self.page)?;
         self.page.clear();
         if self.pages > PAGES_MAX {
-            return Err(io::Error::other("more than 64 GiB"));
+            return Err(io::Error::other("more than 32 GiB"));
         }
         Ok(())
     }
@@ -310,14 +310,63 @@ struct Fences {
 impl Fences {
     /// The page in which a place is, or would be.
     fn page_of(&self, place: Place) -> Option<u64> {
-        let behind = self.keys.partition_point(|key| *key <= place.0);
-        let mut index = behind.checked_sub(1)?;
+        let mut index = self.last_up_to(place.0)?;
         // Pages that begin with the same key: hardly ever more than two.
-        while self.keys.get(index) == Some(&place.0) && self.seconds.get(index).is_some_and(|second| *second > place.1)
-        {
+        while !self.begins_up_to(index, place) {
             index = index.checked_sub(1)?;
         }
         Some(self.first + index as u64)
+    }
+
+    fn begins_up_to(&self, index: usize, place: Place) -> bool {
+        let begin = self.keys.get(index).zip(self.seconds.get(index));
+        begin.is_some_and(|(first, second)| (*first, *second) <= place)
+    }
+
+    /// Whether a place is in the page with this number, or would be.
+    fn is_in(&self, number: u64, place: Place) -> bool {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        index.is_some_and(|index| self.begins_up_to(index, place) && !self.begins_up_to(index + 1, place))
+    }
+
+    /// The last page that begins with this key or a smaller one. Hashes and surrogates are evenly spread: the place is guessed, and
+    /// looked for around the guess, ever further away, where a search by halves would miss the cache of the processor at each step.
+    fn last_up_to(&self, key: i64) -> Option<usize> {
+        let is_up_to = |index: usize| self.keys.get(index).is_some_and(|first| *first <= key);
+        if !is_up_to(0) {
+            return None;
+        }
+        let guess = self.guess(key);
+        let (mut low, mut high, mut step) = (guess, guess + 1, 1);
+        while !is_up_to(low) {
+            (high, low) = (low, low.saturating_sub(step));
+            step *= 2;
+        }
+        while is_up_to(high) {
+            (low, high) = (high, high.saturating_add(step));
+            step *= 2;
+        }
+        let within = self.keys.get(low..high.min(self.keys.len()))?;
+        Some(low + within.partition_point(|first| *first <= key).checked_sub(1)?)
+    }
+
+    /// Where the key would be if all were spread evenly between the first page and the last.
+    fn guess(&self, key: i64) -> usize {
+        // That the first page begins with the smallest key says nothing.
+        let (Some(first), Some(last)) = (self.keys.get(1), self.keys.last()) else { return 0 };
+        let (span, offset) = (i128::from(*last) - i128::from(*first), i128::from(key) - i128::from(*first));
+        if offset <= 0 || span <= 0 {
+            return 0;
+        }
+        let pages = self.keys.len() - 1;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a guess, not negative"
+        )]
+        let guess = (offset as f64 / span as f64 * pages as f64) as usize;
+        guess.min(pages)
     }
 }
 
@@ -391,7 +440,10 @@ impl Pages {
     /// What is known of a place. `page` holds what was read last.
     pub(super) fn find<'p>(&self, section: Section, place: Place, page: &'p mut Page) -> io::Result<Value<'p>> {
         let fences = self.sections.get(section.index()).ok_or_else(|| damaged("it has no such section"))?;
-        let number = fences.page_of(place).ok_or_else(|| damaged("a section is empty"))?;
+        let number = match fences.is_in(page.number, place) {
+            true => page.number,
+            false => fences.page_of(place).ok_or_else(|| damaged("a section is empty"))?,
+        };
         if page.number != number {
             page.number = 0;
             read_exact_at(&self.file, &mut page.bytes, number * PAGE_BYTES as u64)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::super::for_tests::{Opened, app, app_id, app_user, group, stored_group, user, user_id};
-use super::pages::{Head, Page, PageWriter, Pages, Place, Section, Value};
+use super::pages::{Head, PAGE_BYTES, Page, PageWriter, Pages, Place, Section, VALUE_BYTES_MAX, Value};
 use super::rows::{Holders, Person, account, put_account};
 use super::{Adopted, REGISTER_FILE, Step, versions};
 use crate::core::batch::Batch;
@@ -45,12 +45,15 @@ fn file(dir: &Path, entries: &BTreeMap<Place, Vec<u8>>) -> PathBuf {
 /// Entries with neighbours that are told apart by either half of their places.
 fn entries(random: &mut fastrand::Rng) -> BTreeMap<Place, Vec<u8>> {
     let count = random.usize(1..2_000);
-    let spread = random.i64(1..3_000);
+    let (spread, is_uneven) = (random.i64(1..3_000), random.u32(0..3) == 0);
     let mut entries = BTreeMap::new();
     for _ in 0..count {
+        // Evenly spread, as hashes are, or in heaps, which nobody guesses.
         let first = match random.u32(0..20) {
             0 => i64::MIN,
             1 => i64::MAX,
+            2 if is_uneven => random.i64(..),
+            _ if is_uneven => 1 << random.u32(0..62),
             _ => random.i64(-spread..=spread),
         };
         let length = if random.u32(0..50) == 0 { random.usize(2_000..5_000) } else { random.usize(0..300) };
@@ -75,7 +78,7 @@ fn every_entry_is_found_and_no_other() {
                 let value = pages.find(section, place, &mut page).unwrap();
                 let expected = match entries.get(&place) {
                     None => Value::None,
-                    Some(value) if value.is_empty() || value.len() > 2_048 => Value::Elsewhere,
+                    Some(value) if value.is_empty() || value.len() > VALUE_BYTES_MAX => Value::Elsewhere,
                     Some(value) => Value::Some(value),
                 };
                 assert_eq!(value, expected, "{place:?} with seed {seed}");
@@ -266,7 +269,7 @@ fn make(opened: &Opened, mut between: impl FnMut(&Opened)) {
     let mut builder = opened.wait(reader.begin_register(Timestamp::from_millis(1_000))).unwrap().in_steps_of(3);
     loop {
         builder = match opened.wait(reader.go_on_with_register(builder)).unwrap() {
-            Step::Next(builder) => builder,
+            Step::Next(builder) => *builder,
             Step::Done(_) => return,
         };
         between(opened);
@@ -391,7 +394,7 @@ fn a_page_that_is_damaged_is_not_answered_from() {
     let file = opened.dir.path().join(REGISTER_FILE);
     let mut bytes = std::fs::read(&file).unwrap();
     // In the page of the names, behind the head.
-    bytes[4_096 + 30] ^= 1;
+    bytes[PAGE_BYTES + 30] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     assert_eq!(adopt(&opened), Adopted::Yes, "pages are looked at where they are read");
     let look = || opened.store.reader.register_look().unwrap();

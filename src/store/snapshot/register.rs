@@ -17,6 +17,9 @@ use crate::core::resolve::{keys_of_app_user, keys_of_user};
 /// A user by surrogate, with its accounts by the surrogates of their apps.
 type PersonWithAccounts = (u32, Person, Vec<(u32, AppUser)>);
 
+/// Names by key and app.
+type HoldersByName = BTreeMap<(i64, u32), Holders>;
+
 /// A surrogate; more than 2^32 are never made.
 fn surrogate(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<u32> {
     row.get(at)
@@ -29,8 +32,8 @@ impl Snapshot<'_> {
         &self,
         keys: RangeInclusive<i64>,
         limit: usize,
-    ) -> Result<Option<BTreeMap<(i64, u32), Holders>>, StoreError> {
-        let mut found: BTreeMap<(i64, u32), Holders> = BTreeMap::new();
+    ) -> Result<Option<HoldersByName>, StoreError> {
+        let mut found = HoldersByName::new();
         let range = params![keys.start(), keys.end()];
         let mut select = self
             .sql
