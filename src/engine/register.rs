@@ -1,6 +1,6 @@
 //! Keeps the register of names: makes it where an org is large enough, and anew once too much of it is out of date.
 //!
-//! Entry points: [`keep`] beside a running writer, [`make`] for one time.
+//! Entry points: `keep` beside a running writer, [`make`] for one time.
 //!
 //! Look-ups are answered without it, only more slowly, so nothing that goes wrong here ends anything.
 
