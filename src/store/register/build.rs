@@ -33,7 +33,8 @@ pub struct Builder {
     store_id: String,
     writer: PageWriter,
     place: Place,
-    /// Keys of a step.
+    /// Keys of a step: at most, and of the next one.
+    step_keys_max: u128,
     step_keys: u128,
     made_at: Timestamp,
     /// Rows of a step.
@@ -106,6 +107,7 @@ impl Builder {
             place,
             rows,
             step_rows,
+            step_keys_max: KEYS,
             step_keys: KEYS,
             made_at,
             oldest,
@@ -120,7 +122,8 @@ impl Builder {
     /// In steps of about so many rows.
     pub(super) fn in_steps_of(mut self, step_rows: usize) -> Self {
         self.step_rows = step_rows.max(1);
-        self.step_keys = KEYS / u128::from(self.rows / self.step_rows as u64).max(1);
+        self.step_keys_max = KEYS / u128::from(self.rows / self.step_rows as u64).max(1);
+        self.step_keys = self.step_keys_max;
         self
     }
 
@@ -186,6 +189,7 @@ impl Builder {
                     self.writer.put(place, &self.bytes).map_err(failed(&path))?;
                     self.names += 1;
                 }
+                self.step_keys = self.step_keys.saturating_mul(2).min(self.step_keys_max);
                 self.place = Place::Names(to);
                 if to == KEYS {
                     self.writer.begin(Section::People).map_err(failed(&path))?;

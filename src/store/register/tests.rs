@@ -406,3 +406,35 @@ fn a_page_that_is_damaged_is_not_answered_from() {
     assert_eq!(ask(app_id(0)), 1, "read from the store");
     assert!(!look().is_in_use, "it is made anew");
 }
+
+#[test]
+fn where_names_are_crowded_the_steps_are_shorter() {
+    let opened = Opened::new(Filter::default());
+    let people = 0..60;
+    let mut rows: Vec<Row> = (0..APPS).map(|n| app(n, "Jira")).collect();
+    for n in people.clone() {
+        rows.push(user(n, &name(n), ""));
+        rows.extend((0..APPS).map(|of| app_user(of, n, &name(n), None)));
+    }
+    opened.commit(Batch { rows, ..Batch::default() });
+    let reader = &opened.store.reader;
+    // A step takes in the names of one person at most.
+    let begun = opened.wait(reader.begin_register(Timestamp::from_millis(1_000))).unwrap();
+    let (mut builder, mut steps) = (begun.in_steps_of(1), 0);
+    let made = loop {
+        builder = match opened.wait(reader.go_on_with_register(builder)).unwrap() {
+            Step::Next(builder) => *builder,
+            Step::Done(made) => break made,
+        };
+        steps += 1;
+    };
+    assert_eq!((made.names, made.accounts), (60 * (1 + APPS), 60 * APPS));
+    // 240 ranges of keys and 60 people, if nobody had a range with somebody else.
+    assert!((301..2_000).contains(&steps), "{steps} steps");
+    assert_eq!(adopt(&opened), Adopted::Yes);
+    for n in people {
+        let key = lookup_key(&name(n)).unwrap();
+        let known = reader.read(|snapshot| snapshot.is_registered(&app_id(1), key, AskedOf::AccountsAndUsers));
+        assert!(known.unwrap(), "{n}");
+    }
+}
