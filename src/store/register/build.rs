@@ -219,7 +219,6 @@ impl Builder {
     fn finish(self) -> Result<Step, StoreError> {
         let Self { dir, store_id, writer, oldest, newest, names, accounts, made_at, .. } = self;
         let path = Self::path(&dir);
-        let made = Made { names, accounts, bytes: writer.bytes() };
         let head = Head {
             versions: versions(),
             store_id,
@@ -228,9 +227,9 @@ impl Builder {
             eras: [oldest.1, newest.1],
             made_at,
         };
-        let named = writer.finish(&head).and_then(|()| std::fs::rename(&path, dir.join(REGISTER_FILE)));
-        named.map_err(failed(&path))?;
-        Ok(Step::Done(made))
+        let bytes = writer.finish(&head).map_err(failed(&path))?;
+        std::fs::rename(&path, dir.join(REGISTER_FILE)).map_err(failed(&path))?;
+        Ok(Step::Done(Made { names, accounts, bytes }))
     }
 }
 

@@ -213,13 +213,8 @@ impl PageWriter {
         Ok(())
     }
 
-    /// Bytes so far.
-    pub(super) fn bytes(&self) -> u64 {
-        (self.pages + 1) * PAGE_BYTES as u64
-    }
-
-    /// Ends the file: it is whole once this returns.
-    pub(super) fn finish(mut self, head: &Head) -> io::Result<()> {
+    /// Ends the file, which is whole once this returns; returns how many bytes it has.
+    pub(super) fn finish(mut self, head: &Head) -> io::Result<u64> {
         self.end_page()?;
         let mut fences = Vec::new();
         for (first, second) in self.fences.iter().flatten() {
@@ -228,6 +223,7 @@ impl PageWriter {
         }
         self.file.write_all(&fences)?;
         self.file.write_all(&xxh3_64(&fences).to_le_bytes())?;
+        let bytes = self.file.stream_position()?;
         let head = head.to_bytes(self.nonce, self.fences.each_ref().map(Vec::len));
         let mut page = MAGIC.to_vec();
         page.extend_from_slice(&xxh3_64(&head).to_le_bytes());
@@ -239,7 +235,8 @@ impl PageWriter {
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&page)?;
         // Not onto the disk: what the system has not written when it fails is found by the hashes, and made anew.
-        self.file.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(bytes)
     }
 }
 

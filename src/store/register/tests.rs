@@ -428,6 +428,8 @@ fn where_names_are_crowded_the_steps_are_shorter() {
         };
         steps += 1;
     };
+    let bytes = std::fs::metadata(opened.dir.path().join(REGISTER_FILE)).unwrap().len();
+    assert_eq!(made.bytes, bytes);
     assert_eq!((made.names, made.accounts), (60 * (1 + APPS), 60 * APPS));
     // 240 ranges of keys and 60 people, if nobody had a range with somebody else.
     assert!((301..2_000).contains(&steps), "{steps} steps");
