@@ -15,15 +15,15 @@ use crate::core::resolve::AskedOf;
 
 /// So few that names change hands all the time.
 const USERS: u64 = 12;
-const APPS: u64 = 2;
-const NAMES: u64 = 9;
+pub(super) const APPS: u64 = 2;
+pub(super) const NAMES: u64 = 9;
 
-fn name(n: u64) -> String {
+pub(super) fn name(n: u64) -> String {
     format!("name{n}")
 }
 
 /// One change of any kind.
-fn change(random: &mut fastrand::Rng, batch: &mut Batch) {
+pub(super) fn change(random: &mut fastrand::Rng, batch: &mut Batch) {
     let (n, of, text) = (random.u64(0..USERS), random.u64(0..APPS), name(random.u64(0..NAMES)));
     match random.u32(0..10) {
         0..=2 => batch.rows.push(user(n, &text, &random.u32(0..3).to_string())),
