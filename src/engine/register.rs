@@ -2,7 +2,8 @@
 //!
 //! Entry points: `keep` beside a running writer, [`make`] for one time.
 //!
-//! Look-ups are answered without it, only more slowly, so nothing that goes wrong here ends anything.
+//! Look-ups are answered without it, only more slowly, so nothing that goes wrong here ends anything. But it takes room on the disk,
+//! which the store may need next.
 
 use std::time::Duration;
 

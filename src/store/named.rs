@@ -168,7 +168,7 @@ impl Names {
         self.register.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The share of users of whom something has changed since a revision.
+    /// The share of users, 0 to 1, whom revisions since this one may have touched: those count who share a place with one.
     pub(super) fn touched_share(&self, since: Revision) -> f64 {
         self.touched.share(since)
     }

@@ -134,7 +134,7 @@ impl Reader {
     /// Begins to make a register at `now`.
     ///
     /// # Errors
-    /// See [`Builder`].
+    /// [`StoreError::Io`] if the file cannot be made; the store cannot be read.
     pub async fn begin_register(&self, now: Timestamp) -> Result<Builder, StoreError> {
         let dir = self.shared.dir.clone();
         self.scan(move |snapshot| Builder::begin(&dir, snapshot, now)).await
@@ -143,7 +143,8 @@ impl Reader {
     /// Goes on with it, for some ten milliseconds. It is in use once it is whole and was adopted.
     ///
     /// # Errors
-    /// See [`Builder`].
+    /// [`StoreError::Io`] of the file, for example of a disk that is full; [`StoreError::Mismatch`] where names were purged
+    /// meanwhile; the store cannot be read. Nothing is left of it.
     pub async fn go_on_with_register(&self, builder: Builder) -> Result<Step, StoreError> {
         self.scan(move |snapshot| builder.step(snapshot)).await
     }

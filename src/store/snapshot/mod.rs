@@ -323,22 +323,18 @@ impl<'a> Snapshot<'a> {
         let Some(app_n) = self.n_of_app(app)? else { return Ok(Arc::default()) };
         let name = Name { app: app_n, key: key.to_stored(), of };
         let revision = self.revision();
-        let known = self.memo.names.as_ref().and_then(|names| names.get(name, revision));
-        if let Some(Named { hits, has_past, .. }) = known.filter(|named| named.hits.len() <= limit) {
+        let fits = |named: &Named| named.hits.len() <= limit;
+        let known = self.memo.names.as_ref().and_then(|names| {
+            names.get(name, revision).filter(fits).or_else(|| {
+                let named = names.registered(app, name, revision).filter(fits)?;
+                names.put(name, revision, named.clone());
+                Some(named)
+            })
+        });
+        if let Some(Named { hits, has_past, .. }) = known {
             #[cfg(debug_assertions)]
             self.check_remembered((app, app_n), (key, of), (&hits, has_past))?;
             self.past.set(Some((app_n, key, has_past)));
-            return Ok(hits);
-        }
-        let registered = self.memo.names.as_ref().and_then(|names| names.registered(app, name, revision));
-        if let Some(named) = registered.filter(|named| named.hits.len() <= limit) {
-            #[cfg(debug_assertions)]
-            self.check_remembered((app, app_n), (key, of), (&named.hits, named.has_past))?;
-            self.past.set(Some((app_n, key, named.has_past)));
-            let hits = Arc::clone(&named.hits);
-            if let Some(names) = &self.memo.names {
-                names.put(name, revision, named);
-            }
             return Ok(hits);
         }
         let Read { hits, users, has_past } = self.read_candidates((app, app_n), key, of, limit)?;
