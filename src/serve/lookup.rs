@@ -5,11 +5,11 @@
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, CORRELATION_ID_BYTES_MAX, GAP_IDS_MAX, ITEM_GAP_IDS_MAX};
 use okta_idmap_proto::v1::{self, lookup_server::Lookup};
-use prost::Message as _;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::Services;
 use super::ask::Ask;
+use super::batched::{Encoded, Results};
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::resolution::{AccountQuery, Wanted, resolve_account};
@@ -47,7 +47,7 @@ fn check_batch(request: &v1::BatchResolveRequest) -> Result<(), Failure> {
     Ok(())
 }
 
-fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<v1::BatchResolveResponse, Failure> {
+fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<Encoded, Failure> {
     check_batch(request)?;
     let wanted = Wanted {
         candidates: request.include_candidates,
@@ -56,25 +56,24 @@ fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<v1::BatchRe
     };
     let parts = ask.in_parts(&request.items, PART_ITEMS_MIN, |ask, items| batch_part(ask, items, wanted))?;
     let mut gaps = Gaps::default();
-    let mut results = Vec::with_capacity(request.items.len());
+    let mut results = Vec::with_capacity(parts.len());
     for part in parts {
         gaps.merge(part.gaps);
-        results.extend(part.results);
+        results.push(part.results);
     }
-    let response = v1::BatchResolveResponse { meta: Some(ask.meta(&gaps)), results };
-    if response.encoded_len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(response) }
+    let answer = Encoded::new(&ask.meta(&gaps), results);
+    if answer.len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(answer) }
 }
 
 /// Results of some items of a batch, in their order.
 struct BatchPart {
     gaps: Gaps,
-    results: Vec<v1::BatchResolveResult>,
+    results: Results,
 }
 
 fn batch_part(ask: &Ask<'_>, items: &[v1::BatchResolveItem], wanted: Wanted) -> Result<BatchPart, Failure> {
     use v1::batch_resolve_result::Result as Answer;
-    let mut part = BatchPart { gaps: Gaps::default(), results: Vec::with_capacity(items.len()) };
-    let mut bytes = 0;
+    let mut part = BatchPart { gaps: Gaps::default(), results: Results::default() };
     for item in items {
         let (correlation_id, answer) = match resolve_item(ask, item, wanted) {
             Ok(resolved) => {
@@ -85,12 +84,10 @@ fn batch_part(ask: &Ask<'_>, items: &[v1::BatchResolveItem], wanted: Wanted) -> 
             Err(failure @ (Failure::Store(_) | Failure::NotServing(_))) => return Err(failure),
             Err(failure) => (cut(&item.correlation_id), Answer::Error(failure.item())),
         };
-        let result = v1::BatchResolveResult { correlation_id, result: Some(answer) };
-        bytes += result.encoded_len();
-        if bytes > RESPONSE_BYTES_MAX {
+        part.results.push(&v1::BatchResolveResult { correlation_id, result: Some(answer) });
+        if part.results.len() > RESPONSE_BYTES_MAX {
             return Err(Failure::ResponseTooLarge);
         }
-        part.results.push(result);
     }
     Ok(part)
 }
@@ -120,6 +117,21 @@ fn expand_user_whole(ask: &Ask<'_>, request: &v1::ExpandUserRequest) -> Result<v
     acl::expand_user_whole(ask, request)
 }
 
+impl LookupService {
+    /// `BatchResolve`.
+    pub(super) async fn encoded_batch(
+        &self,
+        request: Request<v1::BatchResolveRequest>,
+    ) -> Result<Response<Encoded>, Status> {
+        if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
+            return self.0.point("Lookup.BatchResolve", request, batch).await;
+        }
+        // Before a thread is taken for it.
+        check_batch(request.get_ref()).map_err(|failure| failure.status())?;
+        self.0.scan("Lookup.BatchResolve", request, batch).await
+    }
+}
+
 #[async_trait]
 impl Lookup for LookupService {
     async fn resolve_account(
@@ -133,12 +145,9 @@ impl Lookup for LookupService {
         &self,
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<v1::BatchResolveResponse>, Status> {
-        if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
-            return self.0.point("Lookup.BatchResolve", request, batch).await;
-        }
-        // Before a thread is taken for it.
-        check_batch(request.get_ref()).map_err(|failure| failure.status())?;
-        self.0.scan("Lookup.BatchResolve", request, batch).await
+        // Over a network its bytes are answered as they are.
+        let answer = self.encoded_batch(request).await?;
+        Ok(Response::new(answer.get_ref().message()?))
     }
 
     async fn resolve_acl(

@@ -15,6 +15,7 @@ mod acl;
 mod admin;
 mod apps;
 mod ask;
+mod batched;
 mod changes;
 mod connection;
 mod control;

@@ -65,7 +65,7 @@ pub(crate) struct Resolved {
     pub(crate) resolution: v1::Resolution,
     pub(crate) gaps: Gaps,
     /// The one user, of RESOLVED and INACTIVE.
-    pub(crate) user: Option<(UserId, Option<User>)>,
+    pub(crate) user: Option<UserId>,
     /// What the account grants in an access list.
     pub(crate) verdict: Verdict,
 }
@@ -100,7 +100,7 @@ pub(crate) fn resolve_by_facts<F: Facts>(
     match query.app.select(facts.apps()?) {
         AppSelection::One(app) => decide(facts, query, app, |decision| {
             let Decision { decided, gaps, .. } = &decision;
-            let user = shown_user(decided).map(|found| (found.user_id.clone(), found.user.cloned()));
+            let user = shown_user(decided).map(|found| found.user_id.clone());
             let verdict = Verdict::of_account(decided, gaps.is_empty());
             let shown = show(facts, app, decided, wanted, decision.hits)?;
             Ok(finish(shown, decision.gaps, wanted, user, verdict))
@@ -180,7 +180,7 @@ pub(super) fn show_decision(ask: &Ask<'_>, decision: Decision<'_>, wanted: Wante
     {
         shown.granting_groups = Some(granting_groups(ask, app, found.user_id, &mut gaps)?);
     }
-    let user = granted.map(|found| (found.user_id.clone(), found.user.cloned()));
+    let user = granted.map(|found| found.user_id.clone());
     Ok(finish(shown, gaps, wanted, user, verdict))
 }
 
@@ -228,13 +228,7 @@ fn is_filtered<F: Facts>(ask: &F, app: &App, query: &AccountQuery<'_>) -> Result
     ask.is_filtered_name(Some(app), query.identifier, &fields)
 }
 
-fn finish(
-    mut shown: v1::Resolution,
-    gaps: Gaps,
-    wanted: Wanted,
-    user: Option<(UserId, Option<User>)>,
-    verdict: Verdict,
-) -> Resolved {
+fn finish(mut shown: v1::Resolution, gaps: Gaps, wanted: Wanted, user: Option<UserId>, verdict: Verdict) -> Resolved {
     let (completeness, gap_ids, gap_count) = gaps.shown(wanted.gap_ids_max);
     shown.completeness = completeness.into();
     shown.gap_ids = gap_ids;

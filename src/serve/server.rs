@@ -15,10 +15,7 @@ use std::time::Duration;
 use okta_idmap_proto::FILE_DESCRIPTOR_SET;
 use okta_idmap_proto::limits::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 use okta_idmap_proto::v1::{
-    admin_server::AdminServer,
-    changes_server::ChangesServer,
-    coverage_server::CoverageServer,
-    lookup_server::{self, LookupServer},
+    admin_server::AdminServer, changes_server::ChangesServer, coverage_server::CoverageServer, lookup_server,
     search_server::SearchServer,
 };
 use tokio::net::TcpListener;
@@ -31,6 +28,7 @@ use tower_layer::Layer as _;
 
 use super::Services;
 use super::access_file::FollowedAccess;
+use super::batched::Batched;
 use super::changes::STREAMS_MAX;
 use super::connection;
 use super::gate::{ClientLimits, Gate, Strangers};
@@ -207,7 +205,7 @@ pub async fn serve(
         };
     }
     let routes = RoutesBuilder::default()
-        .service(limited!(LookupServer::new(services.lookup())))
+        .service(Batched::new(services.lookup(), requests_max))
         .service(limited!(SearchServer::new(services.search())))
         .service(limited!(CoverageServer::new(services.coverage())))
         .service(limited!(ChangesServer::new(services.changes())))

@@ -133,10 +133,8 @@ fn by_login<F: Facts>(ask: &F, login: Identifier<'_>) -> Result<SelectedUser, F:
 fn by_account<F: Facts>(ask: &F, account: &AccountQuery<'_>) -> Result<SelectedUser, F::Error> {
     let wanted = Wanted { gap_ids_max: GAP_IDS_MAX, ..Wanted::default() };
     let resolved = resolve_by_facts(ask, account, wanted)?;
-    let (id, user) = match resolved.user {
-        Some((id, user)) => (Some(id), user),
-        None => (None, None),
-    };
+    let id = resolved.user;
+    let user = id.as_ref().map(|id| ask.user(id)).transpose()?.flatten();
     use v1::ResolutionOutcome as Resolution;
     let outcome = match resolved.resolution.outcome() {
         Resolution::Resolved | Resolution::Inactive if user.is_some() => SubjectOutcome::Found,

@@ -62,10 +62,10 @@ pub(super) struct Named {
 
 impl Named {
     /// Of candidates in the order of their surrogates; `None`: there are more than are remembered.
-    pub(super) fn new(hits: &Arc<[AccountHit]>, surrogates: &[i64], has_past: bool) -> Option<Self> {
+    pub(super) fn new(hits: Arc<[AccountHit]>, surrogates: &[i64], has_past: bool) -> Option<Self> {
         let mut users = [0; HITS_MAX];
         users.get_mut(..surrogates.len())?.copy_from_slice(surrogates);
-        Some(Self { hits: Arc::clone(hits), users, has_past })
+        Some(Self { hits, users, has_past })
     }
 }
 
@@ -280,8 +280,8 @@ mod tests {
             last_updated: None,
             status_changed: None,
         };
-        let hits = [AccountHit { user: Some(user), app_user: None }].into();
-        Named::new(&hits, &[surrogate(id)], false).unwrap()
+        let hits = [AccountHit { user: Some(user), app_user: None }];
+        Named::new(hits.into(), &[surrogate(id)], false).unwrap()
     }
 
     fn found(names: &Names, name: Name, revision: u64) -> Option<String> {
@@ -423,6 +423,6 @@ mod tests {
         names.put(name(1), Revision(1), named("00u1", &"x".repeat(TEXT_BYTES_MAX)));
         assert_eq!(found(&names, name(1), 1), None);
         let hits: Vec<AccountHit> = (0..=HITS_MAX).flat_map(|_| named("00u1", "").hits.to_vec()).collect();
-        assert!(Named::new(&hits.into(), &[1; HITS_MAX + 1], false).is_none());
+        assert!(Named::new(hits.into(), &[1; HITS_MAX + 1], false).is_none());
     }
 }

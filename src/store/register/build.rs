@@ -14,7 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::super::StoreError;
 use super::super::snapshot::Snapshot;
-use super::pages::{Head, PageWriter, Section};
+use super::pages::{ENTRY_HEAD_BYTES, Head, PageWriter, Section};
 use super::rows::put_account;
 use super::{REGISTER_FILE, versions};
 use crate::core::ids::{Revision, Timestamp};
@@ -199,16 +199,25 @@ impl Builder {
             }
             Place::People(after) => {
                 let people = snapshot.people_after(after, self.step_rows)?;
+                let mut ends = Vec::new();
                 for (user, person, accounts) in &people {
                     self.bytes.clear();
+                    ends.clear();
                     person.write(&mut self.bytes);
-                    self.writer.put((i64::from(*user), 0), &self.bytes).map_err(failed(&path))?;
+                    ends.push((0, self.bytes.len()));
                     for (app, account) in accounts {
-                        self.bytes.clear();
                         put_account(&mut self.bytes, account, person);
-                        self.writer.put((i64::from(*user), *app), &self.bytes).map_err(failed(&path))?;
-                        self.accounts += 1;
+                        ends.push((*app, self.bytes.len()));
                     }
+                    let all = self.bytes.len() + ends.len() * ENTRY_HEAD_BYTES;
+                    self.writer.keep_together(all).map_err(failed(&path))?;
+                    let mut begin = 0;
+                    for (app, end) in ends.drain(..) {
+                        let value = self.bytes.get(begin..end).unwrap_or_default();
+                        self.writer.put((i64::from(*user), app), value).map_err(failed(&path))?;
+                        begin = end;
+                    }
+                    self.accounts += accounts.len() as u64;
                     self.place = Place::People(*user);
                 }
                 Ok(people.is_empty())

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::build::{Builder, Made, Step};
 use self::pages::{Page, Pages, Section, Value};
+use self::rows::StoredHolders;
 pub(super) use self::rows::{Holders, Person};
 use super::named::{HITS_MAX, Name, Named, Names};
 use super::snapshot::{AccountHit, Snapshot};
@@ -222,37 +223,44 @@ impl Register {
         let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "an entry is not understood");
         let Ok(app_n) = u32::try_from(name.app) else { return Ok(None) };
         let mut page = Page::empty();
-        let (mut users, mut has_past) = (Vec::new(), false);
+        // Those who have the name, in the order of their surrogates.
+        let mut users = [0_i64; HITS_MAX];
+        let (mut count, mut has_past) = (0, false);
         // Of Okta's own names the past counts in any case.
         for (of, are_asked) in [(0, name.of == AskedOf::AccountsAndUsers), (app_n, true)] {
             let value = self.pages.find(Section::Names, (name.key, of), &mut page)?;
             let holders = match value {
                 Value::None => continue,
-                Value::Some(value) => Holders::read(value).ok_or_else(damaged)?,
+                Value::Some(value) => StoredHolders::read(value).ok_or_else(damaged)?,
                 Value::Elsewhere => return Ok(None),
             };
             has_past |= holders.has_past;
-            if are_asked {
-                if holders.has_more {
-                    return Ok(None);
+            if !are_asked {
+                continue;
+            }
+            if holders.has_more {
+                return Ok(None);
+            }
+            for user in holders.users().map(i64::from) {
+                if users[..count].contains(&user) {
+                    continue;
                 }
-                users.extend(holders.users);
+                // More than are remembered.
+                let Some(free) = users.get_mut(count) else { return Ok(None) };
+                (*free, count) = (user, count + 1);
             }
         }
+        let users = &mut users[..count];
         users.sort_unstable();
-        users.dedup();
-        if users.len() > HITS_MAX {
-            return Ok(None);
-        }
         let mut hits = Vec::with_capacity(users.len());
-        for user in &users {
-            let value = self.pages.find(Section::People, (i64::from(*user), 0), &mut page)?;
+        for user in &*users {
+            let value = self.pages.find(Section::People, (*user, 0), &mut page)?;
             let person = match value {
                 Value::Some(value) => Person::read(value).ok_or_else(damaged)?,
                 // Somebody who went while the register was made; or who is too long for a page.
                 Value::None | Value::Elsewhere => return Ok(None),
             };
-            let value = self.pages.find(Section::People, (i64::from(*user), app_n), &mut page)?;
+            let value = self.pages.find(Section::People, (*user, app_n), &mut page)?;
             let app_user = match value {
                 Value::None => None,
                 Value::Some(value) => Some(rows::account(value, app.clone(), &person).ok_or_else(damaged)?),
@@ -260,10 +268,9 @@ impl Register {
             };
             hits.push(AccountHit { user: person.user, app_user });
         }
-        let users: Vec<i64> = users.into_iter().map(i64::from).collect();
-        if !touched.is_untouched(self.oldest.min(revision), name.key, &users) {
+        if !touched.is_untouched(self.oldest.min(revision), name.key, users) {
             return Ok(None);
         }
-        Ok(Named::new(&Arc::from(hits), &users, has_past))
+        Ok(Named::new(Arc::from(hits), users, has_past))
     }
 }

@@ -13,6 +13,7 @@
 //! - Whatever is read is checked by a hash first, which also tells a page of another file, or of another place. It finds damage, not
 //!   malice: who may write the file may write the store.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -25,10 +26,10 @@ use crate::core::ids::{Revision, Timestamp};
 pub(super) const PAGE_BYTES: usize = 2048;
 
 /// Hash, bytes used.
-const PAGE_HEAD_BYTES: usize = 8 + 2;
+pub(super) const PAGE_HEAD_BYTES: usize = 8 + 2;
 
 /// Place and length.
-const ENTRY_HEAD_BYTES: usize = 8 + 4 + 2;
+pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 4 + 2;
 
 /// Longest value, in bytes; one that is longer stands as [`Value::Elsewhere`].
 pub(super) const VALUE_BYTES_MAX: usize = 1024;
@@ -84,29 +85,46 @@ pub(super) struct Page {
     bytes: [u8; PAGE_BYTES],
     /// Which it is; 0 = none.
     number: u64,
+    /// The place that was looked for last, and where the first entry stands that does not come before it.
+    reached: (Place, usize),
 }
 
 impl Page {
     pub(super) const fn empty() -> Self {
-        Self { bytes: [0; PAGE_BYTES], number: 0 }
+        Self { bytes: [0; PAGE_BYTES], number: 0, reached: Self::BEGIN }
     }
 
-    fn find(&self, place: Place) -> Option<Value<'_>> {
+    /// Which it is.
+    #[cfg(test)]
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Nothing was looked for yet.
+    const BEGIN: (Place, usize) = ((i64::MIN, 0), PAGE_HEAD_BYTES);
+
+    fn find(&mut self, place: Place) -> Option<Value<'_>> {
         let used = usize::from(u16_at(&self.bytes, 8)?);
-        let mut rest = self.bytes.get(PAGE_HEAD_BYTES..PAGE_HEAD_BYTES.checked_add(used)?)?;
-        while !rest.is_empty() {
-            let found = (i64_at(rest, 0)?, u32_at(rest, 8)?);
-            let end = ENTRY_HEAD_BYTES + usize::from(u16_at(rest, 12)?);
-            if found == place {
-                let value = rest.get(ENTRY_HEAD_BYTES..end)?;
-                return Some(if value.is_empty() { Value::Elsewhere } else { Value::Some(value) });
-            }
-            if found > place {
+        let entries = self.bytes.get(..PAGE_HEAD_BYTES.checked_add(used)?)?;
+        // Places are looked for in pairs, the second right behind the first.
+        let (before, reached) = self.reached;
+        let mut at = if before <= place { reached } else { PAGE_HEAD_BYTES };
+        let mut value = Value::None;
+        while at < entries.len() {
+            let entry = entries.get(at..)?;
+            let found = (i64_at(entry, 0)?, u32_at(entry, 8)?);
+            if found >= place {
+                if found == place {
+                    let length = usize::from(u16_at(entry, 12)?);
+                    let bytes = entry.get(ENTRY_HEAD_BYTES..ENTRY_HEAD_BYTES + length)?;
+                    value = if bytes.is_empty() { Value::Elsewhere } else { Value::Some(bytes) };
+                }
                 break;
             }
-            rest = rest.get(end..)?;
+            at += ENTRY_HEAD_BYTES + usize::from(u16_at(entry, 12)?);
         }
-        Some(Value::None)
+        self.reached = (place, at);
+        Some(value)
     }
 }
 
@@ -193,6 +211,13 @@ impl PageWriter {
         self.page.extend_from_slice(value);
         self.last = Some(place);
         Ok(())
+    }
+
+    /// Entries that are put next and have so many bytes altogether, heads included, shall stand in one page if there is one that can
+    /// hold them: whoever looks for one of them looks for the others.
+    pub(super) fn keep_together(&mut self, bytes: usize) -> io::Result<()> {
+        let fits = |used: usize| used + bytes <= PAGE_BYTES;
+        if !fits(self.page.len()) && fits(PAGE_HEAD_BYTES) { self.end_page() } else { Ok(()) }
     }
 
     fn end_page(&mut self) -> io::Result<()> {
@@ -316,8 +341,12 @@ impl Fences {
     }
 
     fn begins_up_to(&self, index: usize, place: Place) -> bool {
-        let begin = self.keys.get(index).zip(self.seconds.get(index));
-        begin.is_some_and(|(first, second)| (*first, *second) <= place)
+        let Some(first) = self.keys.get(index) else { return false };
+        // The second number is hardly ever needed, and to look at it misses the cache of the processor.
+        match first.cmp(&place.0) {
+            Ordering::Equal => self.seconds.get(index).is_some_and(|second| *second <= place.1),
+            other => other == Ordering::Less,
+        }
     }
 
     /// Whether a place is in the page with this number, or would be.
@@ -442,7 +471,7 @@ impl Pages {
             false => fences.page_of(place).ok_or_else(|| damaged("a section is empty"))?,
         };
         if page.number != number {
-            page.number = 0;
+            (page.number, page.reached) = (0, Page::BEGIN);
             read_exact_at(&self.file, &mut page.bytes, number * PAGE_BYTES as u64)?;
             if u64_at(&page.bytes, 0) != Some(hash_of_page(&page.bytes, self.nonce, number)) {
                 return Err(damaged("a page is damaged"));

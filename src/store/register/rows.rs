@@ -36,15 +36,29 @@ impl Holders {
         bytes.push(u8::from(self.has_past) | u8::from(self.has_more) << 1);
         self.users.iter().for_each(|user| bytes.extend_from_slice(&user.to_le_bytes()));
     }
+}
 
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+/// [`Holders`] as they stand in a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredHolders<'a> {
+    users: &'a [[u8; 4]],
+    pub(super) has_past: bool,
+    pub(super) has_more: bool,
+}
+
+impl<'a> StoredHolders<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;
         let (users, []) = rest.as_chunks::<4>() else { return None };
         if *flags > 3 || users.len() > HOLDERS_MAX {
             return None;
         }
-        let users = users.iter().map(|user| u32::from_le_bytes(*user)).collect();
         Some(Self { users, has_past: flags & 1 == 1, has_more: flags & 2 == 2 })
+    }
+
+    /// Surrogates, in their order.
+    pub(super) fn users(self) -> impl Iterator<Item = u32> {
+        self.users.iter().map(|user| u32::from_le_bytes(*user))
     }
 }
 

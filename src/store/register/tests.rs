@@ -3,13 +3,16 @@
 //! Whether what a register answers is what is stored is compared by `Snapshot::check_remembered`, which panics; here are
 //! the commits, the restarts and the questions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::for_tests::{Opened, app, app_id, app_user, group, user};
 use super::super::named_tests::{APPS, NAMES, change, name};
-use super::pages::{Head, PAGE_BYTES, Page, PageWriter, Pages, Place, Section, VALUE_BYTES_MAX, Value};
-use super::rows::{Holders, Person, account, put_account};
+use super::pages::{
+    ENTRY_HEAD_BYTES, Head, PAGE_BYTES, PAGE_HEAD_BYTES, Page, PageWriter, Pages, Place, Section, VALUE_BYTES_MAX,
+    Value,
+};
+use super::rows::{Holders, Person, StoredHolders, account, put_account};
 use super::{Adopted, REGISTER_FILE, Step, versions};
 use crate::core::batch::Batch;
 use crate::core::filter::{DomainFilter, DomainPattern, Filter};
@@ -37,7 +40,14 @@ fn file(dir: &Path, entries: &BTreeMap<Place, Vec<u8>>) -> PathBuf {
     let mut writer = PageWriter::create(&path, 5).unwrap();
     for section in [Section::Names, Section::People] {
         writer.begin(section).unwrap();
-        entries.iter().for_each(|(place, value)| writer.put(*place, value).unwrap());
+        for (place, value) in entries {
+            let is_first = entries.range((place.0, 0)..*place).next().is_none();
+            if section == Section::People && is_first {
+                let group = entries.range((place.0, 0)..=(place.0, u32::MAX));
+                writer.keep_together(group.map(|(_, value)| value.len() + ENTRY_HEAD_BYTES).sum()).unwrap();
+            }
+            writer.put(*place, value).unwrap();
+        }
     }
     writer.finish(&head()).unwrap();
     path
@@ -86,6 +96,36 @@ fn every_entry_is_found_and_no_other() {
             }
         }
     }
+}
+
+#[test]
+fn whatever_is_kept_together_is_one_read() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let dir = tempfile::tempdir().unwrap();
+    let (mut entries, mut groups) = (BTreeMap::new(), 0);
+    for first in 0..300 {
+        for second in 0..random.u32(1..12) {
+            entries.insert((first, second), vec![1; random.usize(1..400)]);
+        }
+    }
+    let (pages, _) = Pages::open(&file(dir.path(), &entries)).unwrap();
+    for first in 0..300 {
+        let group: Vec<_> = entries.range((first, 0)..(first + 1, 0)).collect();
+        let bytes: usize = group.iter().map(|(_, value)| value.len() + ENTRY_HEAD_BYTES).sum();
+        let mut page = Page::empty();
+        let read: BTreeSet<u64> = group
+            .iter()
+            .map(|(place, value)| {
+                assert_eq!(pages.find(Section::People, **place, &mut page).unwrap(), Value::Some(value));
+                page.number()
+            })
+            .collect();
+        if bytes + PAGE_HEAD_BYTES <= PAGE_BYTES {
+            groups += 1;
+            assert_eq!(read.len(), 1, "{first} has {bytes} bytes");
+        }
+    }
+    assert!((100..290).contains(&groups), "{groups}");
 }
 
 #[test]
@@ -195,7 +235,7 @@ fn rows_come_back_as_they_were() {
         assert_eq!(account(&of_account[..short], app_id(7), &person), None);
         // Whatever else stands there does no harm.
         let noise: Vec<u8> = (0..random.usize(0..60)).map(|_| random.u8(0..5)).collect();
-        let _ = (Person::read(&noise), account(&noise, app_id(7), &person), Holders::read(&noise));
+        let _ = (Person::read(&noise), account(&noise, app_id(7), &person), StoredHolders::read(&noise));
     }
 }
 
@@ -208,13 +248,15 @@ fn holders_come_back_up_to_three() {
             assert_eq!((holders.users.len(), holders.has_more), (count.min(3) as usize, count > 3));
             let mut bytes = Vec::new();
             holders.write(&mut bytes);
-            assert_eq!(Holders::read(&bytes), Some(holders));
+            let read = StoredHolders::read(&bytes).unwrap();
+            let users = read.users().collect();
+            assert_eq!(Holders { users, has_past: read.has_past, has_more: read.has_more }, holders);
         }
     }
-    assert_eq!(Holders::read(&[]), None);
-    assert_eq!(Holders::read(&[4]), None);
-    assert_eq!(Holders::read(&[0, 1, 2, 3]), None);
-    assert_eq!(Holders::read(&[0; 17]), None);
+    assert!(StoredHolders::read(&[]).is_none());
+    assert!(StoredHolders::read(&[4]).is_none());
+    assert!(StoredHolders::read(&[0, 1, 2, 3]).is_none());
+    assert!(StoredHolders::read(&[0; 17]).is_none());
 }
 
 fn commit(opened: &Opened, random: &mut fastrand::Rng) {

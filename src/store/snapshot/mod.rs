@@ -343,7 +343,7 @@ impl<'a> Snapshot<'a> {
         // If there may be more than were asked for, they are not all.
         if let Some(names) = &self.memo.names
             && users.len() < limit
-            && let Some(named) = Named::new(&hits, &users, has_past)
+            && let Some(named) = Named::new(Arc::clone(&hits), &users, has_past)
         {
             names.put(name, revision, named);
         }
