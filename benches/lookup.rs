@@ -441,7 +441,7 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
             share_us(&mut times, 0.999),
         );
     };
-    let once = |is_there| std::future::ready(is_there);
+    let once = |is_there| std::future::ready(move || is_there);
     if wanted("bare point read") {
         let _warm = timed(&places, |place| once(bare.point(*place) < usize::MAX)).await;
         tell("bare point read", timed(&places, |place| once(bare.point(*place) < usize::MAX)).await, "");
@@ -453,10 +453,13 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
     let lookup = inside.services.lookup();
     if wanted("ResolveAccount") {
         let resolve = |asked: &Asked<v1::ResolveAccountRequest>| {
-            let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
+            let (request, user, lookup) = (asked.request.clone(), asked.user, lookup.clone());
             async move {
-                let answer = lookup.resolve_account(Request::new(request)).await.unwrap().into_inner();
-                is_found(user, answer.resolution.as_ref())
+                let answer = lookup.resolve_account_encoded(Request::new(request)).await.unwrap().into_inner();
+                move || {
+                    let answer: v1::ResolveAccountResponse = answer.message().unwrap();
+                    is_found(user, answer.resolution.as_ref())
+                }
             }
         };
         // What is asked for again is remembered: those who warm the caches are others.
@@ -486,15 +489,21 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
         let expanded: Vec<_> = (0..calls).map(|_| draw.expand()).collect();
         let expand = |asked: &Asked<v1::ExpandUserRequest>| {
             let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
-            async move { is_expanded(user, &lookup.expand_user(Request::new(request)).await.unwrap().into_inner()) }
+            async move {
+                let answer = lookup.expand_user(Request::new(request)).await.unwrap().into_inner();
+                move || is_expanded(user, &answer)
+            }
         };
         tell("ExpandUser", timed(&expanded, expand).await, "");
     }
     if wanted("BatchResolve of 1000") {
         let batches: Vec<_> = (0..(calls / 500).max(3)).map(|_| draw.batch(BATCH_ITEMS_MAX)).collect();
         let batch = |asked: &Asked<v1::BatchResolveRequest>| {
-            let (request, user, lookup) = (asked.request.clone(), asked.user, &lookup);
-            async move { is_batch_right(user, &lookup.batch_resolve(Request::new(request)).await.unwrap().into_inner()) }
+            let (request, user, lookup) = (asked.request.clone(), asked.user, lookup.clone());
+            async move {
+                let answer = lookup.batch_resolve_encoded(Request::new(request)).await.unwrap().into_inner();
+                move || is_batch_right(user, &answer.message().unwrap())
+            }
         };
         tell("BatchResolve of 1000", timed(&batches, batch).await, r#","bar_p99_us":5000"#);
     }
@@ -503,7 +512,10 @@ async fn inside(settings: &OrgSettings, people: &People, size: &Size, spread: Sp
         let typed: Vec<_> = (0..(calls / 50).max(3)).map(|_| draw.suggest()).collect();
         let suggest = |asked: &Asked<v1::SuggestRequest>| {
             let (request, search) = (asked.request.clone(), &search);
-            async move { search.suggest(Request::new(request)).await.is_ok() }
+            async move {
+                let answer = search.suggest(Request::new(request)).await;
+                move || answer.is_ok()
+            }
         };
         tell("Suggest", timed(&typed, suggest).await, r#","bar_p99_us":10000"#);
     }

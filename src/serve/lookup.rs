@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::Services;
 use super::ask::Ask;
-use super::batched::{Encoded, Results};
+use super::encoded::{Encoded, Results};
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::resolution::{AccountQuery, Wanted, resolve_account};
@@ -61,8 +61,8 @@ fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<Encoded, Fa
         gaps.merge(part.gaps);
         results.push(part.results);
     }
-    let answer = Encoded::new(&ask.meta(&gaps), results);
-    if answer.len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(answer) }
+    let answer = Encoded::batch(&ask.meta(&gaps), results);
+    if answer.encoded_len() > RESPONSE_BYTES_MAX { Err(Failure::ResponseTooLarge) } else { Ok(answer) }
 }
 
 /// Results of some items of a batch, in their order.
@@ -118,9 +118,24 @@ fn expand_user_whole(ask: &Ask<'_>, request: &v1::ExpandUserRequest) -> Result<v
 }
 
 impl LookupService {
-    /// `BatchResolve`.
-    pub(super) async fn encoded_batch(
-        &self,
+    /// `ResolveAccount`, answered as bytes.
+    ///
+    /// # Errors
+    /// Those of the rpc.
+    pub async fn resolve_account_encoded(
+        self,
+        request: Request<v1::ResolveAccountRequest>,
+    ) -> Result<Response<Encoded>, Status> {
+        let answer = |ask: &Ask<'_>, request: &_| resolve(ask, request).map(|answer| Encoded::of(&answer));
+        self.0.point("Lookup.ResolveAccount", request, answer).await
+    }
+
+    /// `BatchResolve`, answered as bytes.
+    ///
+    /// # Errors
+    /// Those of the rpc.
+    pub async fn batch_resolve_encoded(
+        self,
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<Encoded>, Status> {
         if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
@@ -146,7 +161,7 @@ impl Lookup for LookupService {
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<v1::BatchResolveResponse>, Status> {
         // Over a network its bytes are answered as they are.
-        let answer = self.encoded_batch(request).await?;
+        let answer = self.clone().batch_resolve_encoded(request).await?;
         Ok(Response::new(answer.get_ref().message()?))
     }
 

@@ -11,13 +11,14 @@ use std::fmt::Write as _;
 
 use okta_idmap_proto::v1;
 
-use super::ask::Call;
+use super::ask::{Ask, Call};
 use super::coverage::{count_by_state, get_status};
 use super::errors::Failure;
 use super::orgs::OrgView;
 use super::stats::{CallRefusal, ConnectionRefusal, ServerStats};
 use super::status::RuntimeStatus;
 use crate::core::ids::Timestamp;
+use crate::store::RegisterLook;
 
 /// What is known of an org.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct OrgState {
     pub(super) status: v1::GetStatusResponse,
     /// Collections by state.
     pub(super) scopes: Vec<(v1::ScopeState, u64)>,
+    /// How things stand with the register of names.
+    pub(super) register: Option<RegisterLook>,
     /// `None` without an engine.
     pub(super) runtime: Option<RuntimeStatus>,
 }
@@ -35,8 +38,10 @@ pub(super) struct OrgState {
 /// The store cannot be read, or too many wait to read it.
 pub(super) async fn read(org: &OrgView) -> Result<OrgState, Failure> {
     let call = Call::timeless(org.clone());
-    let (status, scopes) = call.scan(|ask| Ok((get_status(ask, Vec::new())?, count_by_state(ask)?))).await?;
-    Ok(OrgState { status, scopes, runtime: org.status().now() })
+    let of_store =
+        |ask: &Ask<'_>| Ok((get_status(ask, Vec::new())?, count_by_state(ask)?, Some(ask.snapshot.register_look()?)));
+    let (status, scopes, register) = call.scan(of_store).await?;
+    Ok(OrgState { status, scopes, register, runtime: org.status().now() })
 }
 
 /// How the samples of a name are to be taken.
@@ -174,6 +179,16 @@ fn store(text: &mut Text, orgs: &[OrgState]) {
     one_each(text, help, orgs, |_, status| Some(of(status).quarantined_count));
     let help = ("index_revision", Gauge, "Revision up to which the search index shows the store.");
     one_each(text, help, orgs, |_, status| status.index.map(|index| index.revision));
+    let help = ("register_in_use", Gauge, "1 while a register of names answers most look-ups.");
+    one_each(text, help, orgs, |org, _| org.register.map(|look| u8::from(look.is_in_use)));
+    let help = ("register_made_timestamp_seconds", Gauge, "When the register of names that is in use was begun.");
+    one_each(text, help, orgs, |org, _| seconds(org.register.and_then(|look| look.made_at)));
+    let help = (
+        "register_outdated_ratio",
+        Gauge,
+        "The share of people, 0 to 1, for whom the store is read instead of the register.",
+    );
+    one_each(text, help, orgs, |org, _| org.register.filter(|look| look.is_in_use).map(|look| look.touched_share));
     let mut family = text.family("store_rows", Gauge, "Rows in the store, by kind.");
     for status in orgs.iter().filter_map(|org| org.status.status.as_ref()) {
         for count in of(status).row_counts {
@@ -322,6 +337,14 @@ mod tests {
         OrgState {
             status: v1::GetStatusResponse { status: Some(status), open_gaps, ..Default::default() },
             scopes: vec![(v1::ScopeState::Complete, 40), (v1::ScopeState::Forbidden, 0)],
+            register: Some(RegisterLook {
+                accounts: 70_000,
+                is_crawled: true,
+                is_in_use: true,
+                touched_share: 0.25,
+                is_stained: false,
+                made_at: Some(Timestamp::from_millis(1_770_000_000_005)),
+            }),
             runtime: Some(RuntimeStatus { follow, requests: 9, ..RuntimeStatus::default() }),
         }
     }
@@ -386,6 +409,9 @@ mod tests {
         check(&text, &format!("okta_idmap_held_scopes{{{org}}} 2"));
         check(&text, &format!("okta_idmap_log_observed_through_timestamp_seconds{{{org}}} 1770000000.005"));
         check(&text, &format!("okta_idmap_log_polls_total{{{org}}} 3"));
+        check(&text, &format!("okta_idmap_register_in_use{{{org}}} 1"));
+        check(&text, &format!("okta_idmap_register_made_timestamp_seconds{{{org}}} 1770000000.005"));
+        check(&text, &format!("okta_idmap_register_outdated_ratio{{{org}}} 0.25"));
         check(&text, &format!("okta_idmap_requests_total{{{org}}} 9"));
         check(&text, &format!("okta_idmap_rate_limit_requests{{{org},bucket=\"apps\"}} 50"));
         check(&text, &format!("okta_idmap_bucket_failing{{{org},bucket=\"apps\"}} 1"));
@@ -396,9 +422,17 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_no_sample() {
-        let unknown = OrgState { runtime: None, ..state() };
+        let none = RegisterLook { is_in_use: false, made_at: None, ..state().register.unwrap() };
+        let unknown = OrgState { runtime: None, register: Some(none), ..state() };
         let text = of(&[unknown, OrgState::default()]);
-        for name in ["log_polls_total", "requests_total", "log_last_poll_timestamp_seconds"] {
+        assert!(text.contains("okta_idmap_register_in_use{org=\"a\\\"c\\\\me\\n\"} 0\n"), "{text}");
+        for name in [
+            "register_outdated_ratio",
+            "register_made_timestamp_seconds",
+            "log_polls_total",
+            "requests_total",
+            "log_last_poll_timestamp_seconds",
+        ] {
             assert!(!text.lines().any(|line| line.starts_with(&format!("okta_idmap_{name}{{"))), "{name}:\n{text}");
         }
         assert!(of(&[]).contains("okta_idmap_build_info{version="));

@@ -15,13 +15,13 @@ mod acl;
 mod admin;
 mod apps;
 mod ask;
-mod batched;
 mod changes;
 mod connection;
 mod control;
 mod coverage;
 mod demands;
 mod door;
+mod encoded;
 mod errors;
 mod explain;
 mod facts;
@@ -59,6 +59,7 @@ mod withhold;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,7 @@ pub use self::control::{
     Released,
 };
 pub use self::coverage::CoverageService;
+pub use self::encoded::Encoded;
 pub use self::errors::Failure;
 pub use self::gate::ClientLimits;
 pub use self::http::serve_http;
@@ -178,26 +180,47 @@ impl Services {
     }
 
     /// Answers by point reads, in the task of the call.
-    async fn point<Q: Asked, R>(
+    async fn point<Q: Asked + Send + Sync, R: Send>(
         &self,
         rpc: &'static str,
         request: Request<Q>,
-        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure>,
+        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Send,
     ) -> Result<Response<R>, Status> {
+        // What waits is apart: a future has room for all that it ever holds, and there is one for each call.
+        match self.point_at_once(rpc, request, answer) {
+            Ok(answered) => answered,
+            Err(waiting) => waiting.await,
+        }
+    }
+
+    /// The answer of the first look, or one that is worth waiting for.
+    fn point_at_once<'a, Q: Asked + Send + Sync + 'a, R: Send + 'a>(
+        &'a self,
+        rpc: &'static str,
+        request: Request<Q>,
+        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'a,
+    ) -> Result<Result<Response<R>, Status>, BoxFuture<'a, Result<Response<R>, Status>>> {
         let log = CallLog::start(rpc, &request);
-        let mut patience = Patience::begin(request.metadata());
+        let until = patience::until(request.metadata(), log.started);
         let request = request.into_inner();
         let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,
-            Err(failure) => return log.refuse(&failure),
+            Err(failure) => return Ok(log.refuse(&failure)),
         };
-        let answered = loop {
-            let answered = call.point_now(|ask| answer(ask, &request));
-            if let Some(answered) = patience.take(self, &mut call, answered).await {
-                break answered;
-            }
-        };
-        log.finish(&call, answered)
+        let mut answered = call.point_now(|ask| answer(ask, &request));
+        if !answered.is_early {
+            return Ok(log.finish(&call, answered.answer));
+        }
+        Err(Box::pin(async move {
+            let mut patience = Patience::until(until);
+            let answered = loop {
+                if let Some(answered) = patience.take(self, &mut call, answered).await {
+                    break answered;
+                }
+                answered = call.point_now(|ask| answer(ask, &request));
+            };
+            log.finish(&call, answered)
+        }))
     }
 
     /// Answers by reading many rows, on a blocking thread.
@@ -208,7 +231,7 @@ impl Services {
         answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Clone + Send + 'static,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc, &request);
-        let mut patience = Patience::begin(request.metadata());
+        let mut patience = Patience::until(patience::until(request.metadata(), log.started));
         let request = Arc::new(request.into_inner());
         let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,

@@ -1,6 +1,6 @@
 //! Answers that are worth waiting for: of a revision that is about to be reached, or about somebody who is being read.
 //!
-//! Entry points: [`Patience::begin`], then [`Patience::allows`] between two looks.
+//! Entry points: [`Patience::until`], then [`Patience::allows`] between two looks.
 //!
 //! Invariants:
 //! - Whoever waits holds neither a snapshot nor a place in a queue, and looks again only when something was committed or the
@@ -41,11 +41,9 @@ pub(super) struct Patience<T> {
 }
 
 impl<T> Patience<T> {
-    /// `metadata`: of the request, which may say how long its caller waits.
-    pub(super) fn begin(metadata: &impl AsRef<HeaderMap>) -> Self {
-        let most = Duration::from_millis(WAIT_MILLIS_MAX);
-        let wait = caller_waits(metadata.as_ref()).map_or(most, |time| most.min(time / 2));
-        Self { until: Instant::now() + wait, place: None, early: None }
+    /// Until [`until`].
+    pub(super) fn until(until: Instant) -> Self {
+        Self { until, place: None, early: None }
     }
 
     /// Takes what a look brought. `None`: it is worth another look, and the time for it has come.
@@ -109,6 +107,13 @@ impl<T> Patience<T> {
             () = quiet => true,
         }
     }
+}
+
+/// Until when the answer of a call that began at `began` may be waited for; `metadata`: of the request, which may say how long its caller
+/// waits.
+pub(super) fn until(metadata: &impl AsRef<HeaderMap>, began: Instant) -> Instant {
+    let most = Duration::from_millis(WAIT_MILLIS_MAX);
+    began + caller_waits(metadata.as_ref()).map_or(most, |time| most.min(time / 2))
 }
 
 /// How long the caller waits, by the header `grpc-timeout`: up to eight digits and a unit.

@@ -24,7 +24,7 @@ use super::errors::{Failure, of_search};
 use super::gaps::{Gaps, Wide};
 use super::listing::{began, bind, fitting, read_token};
 use super::page::{PageToken, Paged};
-use super::patience::Patience;
+use super::patience::{self, Patience};
 use super::requests::Asked;
 use super::rows::{Shower, user_ref};
 use super::withhold::Withholds as _;
@@ -193,7 +193,7 @@ impl Services {
         run: fn(&Call, &Q) -> Result<Answered<R>, Failure>,
     ) -> Result<Response<R>, Status> {
         let log = CallLog::start(rpc, &request);
-        let mut patience = Patience::begin(request.metadata());
+        let mut patience = Patience::until(patience::until(request.metadata(), log.started));
         let request = Arc::new(request.into_inner());
         let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,

@@ -28,9 +28,9 @@ use tower_layer::Layer as _;
 
 use super::Services;
 use super::access_file::FollowedAccess;
-use super::batched::Batched;
 use super::changes::STREAMS_MAX;
 use super::connection;
+use super::encoded::EncodedLookup;
 use super::gate::{ClientLimits, Gate, Strangers};
 use super::incoming::{self, Door};
 use super::orgs::OrgView;
@@ -205,7 +205,7 @@ pub async fn serve(
         };
     }
     let routes = RoutesBuilder::default()
-        .service(Batched::new(services.lookup(), requests_max))
+        .service(EncodedLookup::new(services.lookup(), requests_max))
         .service(limited!(SearchServer::new(services.search())))
         .service(limited!(CoverageServer::new(services.coverage())))
         .service(limited!(ChangesServer::new(services.changes())))

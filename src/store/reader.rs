@@ -128,7 +128,7 @@ impl Reader {
     /// # Errors
     /// The store cannot be read.
     pub fn register_look(&self) -> Result<RegisterLook, StoreError> {
-        self.read(|snapshot| register::look(self.shared.pool.names(), snapshot))
+        self.read(|snapshot| snapshot.register_look())
     }
 
     /// Begins to make a register at `now`.

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use rusqlite::params;
 
 use super::super::columns::{ACCOUNT_COLUMNS, USER_COLUMNS, app_id, kind_code, read_account, read_user, user_id};
-use super::super::register::{Holders, Person};
+use super::super::register::{self, Holders, Person, RegisterLook};
 use super::super::touched::Touched;
 use super::super::{StoreError, as_i64};
 use super::{Snapshot, const_format, size};
@@ -26,6 +26,14 @@ fn surrogate(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<u32> {
 }
 
 impl Snapshot<'_> {
+    /// How things stand with the register of names.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn register_look(&self) -> Result<RegisterLook, StoreError> {
+        register::look(self.memo.names.as_deref(), self)
+    }
+
     /// Who has the names whose keys lie in a range, by key and app (0: login or e-mail of Okta), and whether somebody had them
     /// before. `None` if these are more than `limit` names.
     pub(in crate::store) fn holders_between(
