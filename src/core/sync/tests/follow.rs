@@ -3,6 +3,7 @@
 mod accounts;
 mod concealed;
 mod crawls;
+mod departed;
 mod lists;
 mod newcomers;
 
