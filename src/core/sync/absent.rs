@@ -53,6 +53,8 @@ struct Ripe {
 pub(super) struct Search {
     /// Held lists, each with the probed objects that were not found.
     holds: BTreeMap<Scope, BTreeSet<Scope>>,
+    /// Whether it goes back as far as the log does.
+    is_deep: bool,
 }
 
 /// What it means that an object is shown.
@@ -71,11 +73,13 @@ pub(super) struct Shown {
 pub(super) struct Absent {
     ripe: BTreeMap<Scope, Ripe>,
     holds: BTreeMap<Scope, BTreeSet<Scope>>,
+    /// Whether some of these lists were held before.
+    are_old: bool,
     /// What the search under way is about.
     searching: Option<BTreeMap<Scope, Ripe>>,
     /// Not before this time is the log searched.
     search_at: Option<Timestamp>,
-    /// The log was searched for them, and told nothing.
+    /// All of the log was searched for them, and told nothing.
     searched: BTreeSet<Scope>,
     /// Those with an open gap.
     unseen: BTreeSet<Scope>,
@@ -181,8 +185,9 @@ impl Absent {
         self.searched.clear();
     }
 
-    /// All objects that were probed of a held list are not found.
-    pub(super) fn hold(&mut self, scope: Scope, objects: BTreeSet<Scope>) {
+    /// All objects that were probed of a held list are not found. `is_old`: the log has told nothing before.
+    pub(super) fn hold(&mut self, scope: Scope, objects: BTreeSet<Scope>, is_old: bool) {
+        self.are_old |= is_old;
         self.holds.insert(scope, objects);
     }
 }
@@ -264,16 +269,18 @@ impl SyncState {
         }
         absent.search_at = None;
         let objects = std::mem::take(&mut absent.ripe);
-        let search = Search { holds: std::mem::take(&mut absent.holds) };
+        let holds = std::mem::take(&mut absent.holds);
         let okta_now = self.moment.okta_now;
         let oldest = okta_now.plus_millis(-RETENTION_MILLIS);
         // When everything was last shown; and for what was missing before that, a crawl earlier.
         let crawl_millis = self.follow.as_ref().map_or(0, |follow| follow.crawl_millis);
         let missed_since = objects.values().map(|ripe| ripe.since.plus_millis(-crawl_millis)).min();
         let since = [Some(self.crawl.whole_since.unwrap_or(oldest)), missed_since].into_iter().flatten().min();
-        // Of what was unseen before nobody knows when it was shown last.
-        let is_old = objects.keys().any(|object| absent.unseen.contains(object));
+        // Of what was unseen or held before nobody knows when it was shown last: the last crawl may have come long after the one before,
+        // or have left out its list.
+        let is_old = std::mem::take(&mut absent.are_old) || objects.keys().any(|object| absent.unseen.contains(object));
         let since = since.filter(|_| !is_old).unwrap_or(oldest).plus_millis(-SEARCH_MARGIN_MILLIS).max(oldest);
+        let search = Search { holds, is_deep: since <= oldest };
         absent.searching = Some(objects);
         self.call(Call::SearchDeletions { since }, Pending::Search(search), effects);
     }
@@ -303,7 +310,7 @@ impl SyncState {
                 // Deleted a moment ago, perhaps: the event may be on its way.
                 waiting.insert(object, ripe);
             } else {
-                self.say_unseen(object, &target, ripe, seen.is_whole, &mut gaps);
+                self.say_unseen(object, &target, ripe, (seen.is_whole, search.is_deep), &mut gaps);
             }
         }
         for (scope, objects) in search.holds {
@@ -319,10 +326,18 @@ impl SyncState {
         }
     }
 
-    fn say_unseen(&mut self, object: Scope, target: &Target, ripe: Ripe, is_whole: bool, batch: &mut Batch) {
+    fn say_unseen(
+        &mut self,
+        object: Scope,
+        target: &Target,
+        ripe: Ripe,
+        (is_whole, is_deep): (bool, bool),
+        batch: &mut Batch,
+    ) {
         let told = if is_whole { "tells of no deletion" } else { "could not be searched for a deletion" };
         let evidence = format!("asked for by id, 404 E0000007, first at {}; the System Log {told}", ripe.since);
-        if is_whole {
+        // Else the next look is followed by another search, of all of the log.
+        if is_whole && is_deep {
             self.absent.searched.insert(object.clone());
         } else {
             self.absent.searched.remove(&object);

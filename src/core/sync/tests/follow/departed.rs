@@ -1,11 +1,14 @@
-//! Following, by table: objects that are known to be gone, and that a list which is behind shows all the same.
+//! Following, by table: objects that are known to be gone, and that a list which is behind shows all the same; and deletions of
+//! long ago.
 
-use super::super::by_hand::{small, user};
-use super::super::follower::Follower;
+use super::super::by_hand::{small, small_world, user};
+use super::super::follower::{Follower, all_limits, calm_limits};
 use super::super::world::World;
+use crate::core::ids::CrawlId;
 use crate::core::model::{Key, Scope};
 use crate::core::pending::{Patience, Target};
-use crate::core::sync::Input;
+use crate::core::reconcile::Brake;
+use crate::core::sync::{Begin, FollowLimits, Input};
 
 const LIST: &str = "list users";
 const READ: &str = "read 00u002";
@@ -113,4 +116,51 @@ fn what_is_gone_is_asked_for_when_a_list_shows_it_later() {
     follower.reply("search");
     follower.commit_all();
     check_gone(follower);
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// Users are deleted, and nobody follows for longer than the search for deletions goes back at first. Then everything is read anew.
+fn after_a_break(users: &[usize], brake: Brake) -> Follower {
+    let follow = FollowLimits { crawl_millis: HOUR, ..calm_limits() };
+    let mut follower = Follower::new(small_world(), all_limits(), follow, brake, 7);
+    follower.start();
+    follower.run_until_quiet();
+    follower.crash();
+    for n in users {
+        follower.world.delete_user_now(&user(*n));
+    }
+    follower.wait(5 * HOUR);
+    follower.start_with(Begin::New { id: CrawlId(2), fingerprint: "f".to_owned() });
+    follower
+}
+
+/// Answers everything but reads by id until the crawl is over.
+fn up_to_the_end_without_reads(follower: &mut Follower) {
+    follower.reply("anchor");
+    while follower.crawls_ended < 2 {
+        follower.commit_all();
+        match follower.under_way().iter().find(|call| !call.starts_with("read ")).cloned() {
+            Some(call) => follower.reply(&call),
+            None => follower.wait(100),
+        }
+    }
+}
+
+#[test]
+fn a_deletion_long_before_the_last_crawl_is_found_by_the_search_after_the_next_look() {
+    let mut follower = after_a_break(&[2], Brake::default());
+    up_to_the_end_without_reads(&mut follower);
+    follower.run_until_quiet();
+    assert!(!is_stored(&follower));
+    assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
+}
+
+#[test]
+fn deletions_long_before_the_last_crawl_end_a_hold() {
+    let mut follower = after_a_break(&[2, 3, 4, 5], Brake { share: 0.2, rows: 1 });
+    up_to_the_end_without_reads(&mut follower);
+    follower.run_until_quiet();
+    assert!(!is_stored(&follower));
+    assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
 }
