@@ -1,6 +1,7 @@
 //! Following, by table: the log and what its events oblige to. Accounts, lists and crawls have files of their own.
 
 mod accounts;
+mod breaks;
 mod concealed;
 mod crawls;
 mod departed;
