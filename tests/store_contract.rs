@@ -189,6 +189,7 @@ fn crawl_batch(source: &mut Source, model: &Model) -> Batch {
         batch.crawl = Some(CrawlMark::Begin { id, fingerprint: format!("fingerprint {}", source.now) });
         let todo = |scope| WalkUpdate { scope, state: WalkState::Todo };
         batch.walks = [Scope::Users, Scope::Groups, Scope::Apps].map(todo).into();
+        batch.unread_is_lost = source.random.usize(0..4) == 0;
     }
     batch
 }
@@ -207,6 +208,9 @@ fn step(source: &mut Source, model: &Model, rules: &Rules) -> Vec<Batch> {
             4..9 => walk_batch(source, &ahead),
             _ => crawl_batch(source, &ahead),
         };
+        // As when a crawl has opened the log, or goes on.
+        let is_lost = batch.unread_is_lost || source.random.usize(0..32) == 0;
+        let batch = Batch { unread_is_lost: is_lost, ..batch };
         ahead.apply(&batch, rules);
         batches.push(batch);
     }

@@ -85,9 +85,10 @@ pub struct Batch {
     pub closed_gaps: Vec<(Scope, GapKind)>,
     /// Begin or end of a full crawl.
     pub crawl: Option<CrawlMark>,
-    /// With the end of a crawl that makes good for a lost log position: what it has not read may have changed without a word. A
-    /// collection that was read before, and not to its end in this crawl, has the gap [`GapKind::LogLost`] until it is; the store
-    /// adds the debt for its list, and tells so in [`Receipt::owed`].
+    /// Whether the log does not tell what has happened before the running crawl: a collection that was read before, and not to its
+    /// end in this crawl, may have changed without a word. It has the gap [`GapKind::LogLost`] until it is read. With the end of the
+    /// crawl the store adds a debt for the list of every collection that has this gap, whoever said so, and tells so in
+    /// [`Receipt::owed`]; before it nothing is owed, since the crawl is about to read.
     pub unread_is_lost: bool,
     /// Move of the System Log position.
     pub cursor: Option<CursorMove>,
@@ -227,7 +228,8 @@ pub struct Receipt {
     pub revision: Revision,
     /// What became of the walks that the batch finished.
     pub finished: Vec<Finished>,
-    /// Debts that the store found to be necessary: memberships whose order is not clear, collections that were never read.
+    /// Debts that the store found to be necessary: memberships whose order is not clear, collections that were never read, or not
+    /// since the log told of everything.
     pub owed: Vec<PendingRead>,
 }
 

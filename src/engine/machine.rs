@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::answer;
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, clock, failure};
-use crate::core::batch::Receipt;
+use crate::core::batch::{Receipt, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind, ReadFailure};
 use crate::core::ids::{AppId, CrawlId, Timestamp, UserId};
 use crate::core::model::{Kind, Scope};
@@ -196,6 +196,7 @@ impl Shell<'_> {
             KnownHold { scope, sample, gap: (!is_held && !is_emptied).then_some(gap) }
         };
         let held = record.held.clone().into_iter().map(known_hold).collect();
+        let is_log = |walk: &WalkUpdate| walk.scope == Scope::Log && matches!(walk.state, WalkState::Finished { .. });
         let unauthorized = record.open_gaps.iter().filter(|(_, kind)| *kind == GapKind::Unauthorized);
         let known = Known {
             counted: None,
@@ -231,6 +232,7 @@ impl Shell<'_> {
                 .filter(|(scope, _)| *scope == Scope::Log)
                 .map(|(_, kind)| *kind)
                 .collect(),
+            is_log_new: stored.walks.iter().any(is_log),
         };
         let begin = self.begin(&meta, stored, fingerprint);
         let mut known = known;

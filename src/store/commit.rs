@@ -187,9 +187,13 @@ pub(super) fn commit(
             debts.owe_once(Target::List(scope.clone()), When::Now, "its gap waits for it", batch.at)?;
         }
     }
+    let ends_crawl = matches!(batch.crawl, Some(CrawlMark::End { .. }));
     if batch.unread_is_lost {
-        for scope in books.lose_unread()? {
-            debts.owe_once(Target::List(scope), When::Now, "not read since the log position was lost", batch.at)?;
+        books.lose_unread(ends_crawl)?;
+    }
+    if ends_crawl {
+        for scope in books.lost()? {
+            debts.owe_once(Target::List(scope), When::Now, "not read since the log was not followed", batch.at)?;
         }
     }
     let coverage = std::mem::take(&mut books.coverage);
@@ -210,7 +214,7 @@ pub(super) fn commit(
     let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
     make_revision(meta, revision, changed, apps_changed);
     put_log_position(sql, meta, batch)?;
-    if let Some(CrawlMark::End { .. }) = &batch.crawl {
+    if ends_crawl {
         end_crawl(sql, meta, batch.now)?;
     }
     if has_purged {

@@ -43,6 +43,12 @@ const CLOSED_MAX: i64 = 10_000;
 /// Gaps that say that a list could not be read, beside that one object could not: only the list's own walk can tell.
 const CLOSED_ONCE_WALKED: [GapKind; 3] = [GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed];
 
+/// Why a collection may have changed without a word: while the crawl that is to find out is under way, and after it.
+const STILL_UNREAD: &str =
+    "the System Log was not followed for a while, and the crawl since then has not read this list yet";
+const LEFT_UNREAD: &str =
+    "the System Log was not followed for a while, and the crawl since then did not read this list";
+
 /// `gap_changes.op`.
 const OP_CLOSED: i64 = 0;
 const OP_OPENED: i64 = 1;
@@ -180,9 +186,9 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    /// What the crawl at its end has not read, because it could not read the list of apps or groups, or that did not show them: of
-    /// these collections nobody knows what has changed since they were read. Returns them.
-    pub(super) fn lose_unread(&mut self) -> Result<Vec<Scope>, StoreError> {
+    /// What the crawl has not read, and the log does not tell of: of these collections nobody knows what has changed since they were
+    /// read. At the end of the crawl it is what it could not read, or of which the list of apps or groups did not tell.
+    pub(super) fn lose_unread(&mut self, ends_crawl: bool) -> Result<(), StoreError> {
         let mut select = self.apply.sql.prepare_cached(
             "SELECT scope FROM scopes WHERE completed_at IS NOT NULL AND scope <> 'log'
              AND NOT (crawl = ?1 AND state IN ('finished', ?2)) ORDER BY scope",
@@ -190,12 +196,22 @@ impl Books<'_, '_> {
         let names = select.query_map(params![as_i64(self.crawl.0), HELD], |row| row.get::<_, String>(0))?;
         let names = names.collect::<Result<Vec<_>, _>>()?;
         drop(select);
-        let unread: Vec<Scope> = names.iter().filter_map(|name| Scope::parse(name)).collect();
-        for scope in &unread {
-            let evidence = "the log position was lost, and the crawl after that did not read this list".to_owned();
-            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::LogLost, evidence })?;
+        let evidence = if ends_crawl { LEFT_UNREAD } else { STILL_UNREAD };
+        for scope in names.iter().filter_map(|name| Scope::parse(name)) {
+            self.open_gap(&Gap { scope, kind: GapKind::LogLost, evidence: evidence.to_owned() })?;
         }
-        Ok(unread)
+        Ok(())
+    }
+
+    /// Collections of which a gap says that they may have changed without a word.
+    pub(super) fn lost(&self) -> Result<Vec<Scope>, StoreError> {
+        let mut select = self
+            .apply
+            .sql
+            .prepare_cached("SELECT scope FROM gaps WHERE open = 1 AND kind = ?1 AND scope <> 'log' ORDER BY scope")?;
+        let names = select.query_map([GapKind::LogLost.name()], |row| row.get::<_, String>(0))?;
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        Ok(names.iter().filter_map(|name| Scope::parse(name)).collect())
     }
 
     /// Closes a gap unless this very batch reports it: it would look as if it had been gone for a moment.

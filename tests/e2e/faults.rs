@@ -310,9 +310,10 @@ async fn apps_absent_from_the_list_are_asked_for() {
         assert!(before.count(&format!("{prefix}{deleted}")) > 0, "{prefix}");
         assert_eq!(after.count(&format!("{prefix}{deleted}")), 0, "{prefix}");
     }
-    // An answer that is neither yes nor no keeps the app and says so; its scopes are not read again.
+    // An answer that is neither yes nor no keeps the app and says so; its scopes are not read again, and no log tells of them.
     world.rule(Rule::on(&format!("/api/v1/apps/{unlisted}"), Action::Refuse(Refusal::FrontEndNotFound)));
     let report = world.sync().await;
-    assert_eq!(gap_ids(&report), ["FAILED:apps"]);
+    let lost = ["app_groups", "app_users"].map(|list| format!("LOG_LOST:{list}({unlisted})"));
+    assert_eq!(gap_ids(&report), ["FAILED:apps", &lost[0], &lost[1]]);
     world.picture().assert_equals(&after, "neither yes nor no");
 }

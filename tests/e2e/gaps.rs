@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use okta_idmap::core::coverage::{GapKind, GapRecord};
+use okta_idmap::core::ids::Timestamp;
+use okta_idmap::core::model::Scope;
 use okta_sim::{Action, AppRef, GroupRef, PageMatch, Refusal, Rule, Sim, SimServer};
 
 use crate::faults::{APP_USERS, APPS, GROUPS, LOGS, MEMBERS, USERS, all, refuse};
@@ -274,7 +277,16 @@ async fn check_case(case: &Case, foreign: &SimServer) {
     let rounds = if case.gaps.iter().any(|gap| gap.starts_with("FAILED")) { 1 } else { 2 };
     for round in 0..rounds {
         world.forget_requests();
-        let report = world.sync().await;
+        let read_at = world.read_at();
+        let mut report = world.sync().await;
+        // A crawl opens the log anew: what it does not read again may have changed without a word, whatever else is said of it.
+        let is_of_break = |record: &GapRecord| record.gap.kind == GapKind::LogLost && record.gap.scope != Scope::Log;
+        let (lost, told): (Vec<GapRecord>, Vec<GapRecord>) = report.open_gaps.into_iter().partition(is_of_break);
+        report.open_gaps = told;
+        let is_unread = |(scope, at): &(Scope, Timestamp)| *scope != Scope::Log && read_at.get(scope) == Some(at);
+        let unread: Vec<Scope> = world.read_at().into_iter().filter(is_unread).map(|(scope, _)| scope).collect();
+        let lost: BTreeSet<Scope> = lost.into_iter().map(|record| record.gap.scope).collect();
+        assert_eq!(lost, unread.into_iter().collect(), "{}, round {round}", case.name);
         let gaps = gap_ids(&report);
         let fill = |gap: &&str| gap.replace("{app}", &target.app.id()).replace("{group}", &target.group.id());
         let expected: Vec<String> = if case.name == "stale cursors for ever" {

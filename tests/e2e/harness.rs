@@ -1,10 +1,11 @@
 //! A served org and the connector's settings for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use okta_idmap::config::{Config, Flags, Sources, load};
-use okta_idmap::core::ids::Revision;
+use okta_idmap::core::ids::{Revision, Timestamp};
+use okta_idmap::core::model::Scope;
 use okta_idmap::core::private_key::PrivateKey;
 use okta_idmap::core::secret::Secret;
 use okta_idmap::engine::machine::CrawlOutcome;
@@ -155,6 +156,12 @@ impl World {
 
     pub(crate) fn meta(&self) -> Meta {
         self.reader().read(|snapshot| snapshot.meta()).unwrap()
+    }
+
+    /// When each collection was last read to its end.
+    pub(crate) fn read_at(&self) -> BTreeMap<Scope, Timestamp> {
+        let books = self.reader().read(|snapshot| snapshot.scope_books()).unwrap();
+        books.into_iter().filter_map(|book| Some((book.scope, book.completed_at?))).collect()
     }
 
     pub(crate) fn picture(&self) -> Picture {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use okta_idmap::core::batch::{Batch, WalkState};
-use okta_idmap::core::coverage::{Gap, GapId, GapKind};
+use okta_idmap::core::coverage::{Gap, GapId, GapKind, GapRecord};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{RequestNumber, Timestamp};
 use okta_idmap::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
@@ -243,8 +243,8 @@ impl Model {
         }
     }
 
-    /// What was read before, and not to its end by the crawl that ends.
-    pub(crate) fn lose_unread(&mut self, batch: &Batch, owed: &mut Owed) {
+    /// What was read before, and not to its end by the crawl.
+    pub(crate) fn lose_unread(&mut self, batch: &Batch) {
         let id = self.crawl.id.0;
         let is_read =
             |book: &ScopeBook| book.crawl == id && !book.is_idle && matches!(book.state, WalkState::Finished { .. });
@@ -253,7 +253,16 @@ impl Model {
         for scope in unread {
             let gap = Gap { scope: scope.clone(), kind: GapKind::LogLost, evidence: String::new() };
             self.open_gap(gap, batch.now);
-            self.owe_once(Target::List(scope), "not read since the log position was lost", batch, owed);
+        }
+    }
+
+    /// The crawl ends: what may have changed without a word is owed.
+    pub(crate) fn owe_lost(&mut self, batch: &Batch, owed: &mut Owed) {
+        let is_lost =
+            |record: &&GapRecord| record.open && record.gap.kind == GapKind::LogLost && record.gap.scope != Scope::Log;
+        let lost: Vec<Scope> = self.gaps.values().filter(is_lost).map(|record| record.gap.scope.clone()).collect();
+        for scope in lost {
+            self.owe_once(Target::List(scope), "not read since the log was not followed", batch, owed);
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Entry points: the tests; [`check_history`] says what is remembered of one gap.
 
+use std::collections::BTreeSet;
+
 use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Listing, Position, Receipt, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Asked, Gap, GapKind, GapRecord};
 use okta_idmap::core::ids::{CrawlId, GroupId, LogCursor, RequestNumber, Timestamp};
@@ -277,6 +279,53 @@ fn what_a_crawl_after_a_lost_log_position_has_not_read_is_a_gap_until_it_is_read
     check_open_gaps(&store, &OPEN[..1]);
     read(13, &assigned);
     check_open_gaps(&store, &[]);
+}
+
+#[test]
+fn what_a_crawl_that_opens_the_log_has_not_read_yet_is_a_gap_and_is_owed_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), "a");
+    let rows_of = |scope: &Scope| match scope {
+        Scope::Users => vec![user(1)],
+        Scope::Groups => vec![group("Eng", GroupType::OktaGroup)],
+        _ => vec![app("Jira")],
+    };
+    let read =
+        |store: &Store, at: u64, scope: &Scope| put(store, finished(batch(at, rows_of(scope)), scope.clone(), at));
+    let why = |store: &Store| {
+        let open = records(store).into_iter().filter(|record| record.open);
+        open.map(|record| record.gap.evidence).collect::<BTreeSet<_>>()
+    };
+    put(&store, Batch { crawl: begin(1), ..batch(1, Vec::new()) });
+    // What was never read has its own way, now and later.
+    assert_eq!(put(&store, Batch { unread_is_lost: true, ..batch(2, Vec::new()) }).owed, []);
+    check_open_gaps(&store, &[]);
+    for scope in [&Scope::Users, &Scope::Groups, &Scope::Apps] {
+        read(&store, 3, scope);
+    }
+    put(&store, Batch { crawl: end(1), ..batch(4, Vec::new()) });
+    put(&store, Batch { crawl: begin(2), ..batch(5, Vec::new()) });
+    read(&store, 6, &Scope::Users);
+    assert_eq!(put(&store, Batch { unread_is_lost: true, ..batch(7, Vec::new()) }).owed, [], "the crawl reads them");
+    const OPEN: [&str; 2] = ["LOG_LOST:apps", "LOG_LOST:groups"];
+    check_open_gaps(&store, &OPEN);
+    drop(store);
+    let store = open(dir.path(), "a");
+    check_open_gaps(&store, &OPEN);
+    let still = "the System Log was not followed for a while, and the crawl since then has not read this list yet";
+    assert_eq!(why(&store), BTreeSet::from([still.to_owned()]));
+    read(&store, 8, &Scope::Groups);
+    check_open_gaps(&store, &OPEN[..1]);
+    // Another crawl comes in its place, and says nothing more: what was said before is owed all the same.
+    put(&store, Batch { crawl: begin(3), ..batch(9, Vec::new()) });
+    let owed = put(&store, Batch { crawl: end(3), ..batch(10, Vec::new()) }).owed;
+    assert_eq!(names(&owed), ["list(apps)"]);
+    // Once.
+    put(&store, Batch { crawl: begin(4), ..batch(11, Vec::new()) });
+    assert_eq!(put(&store, Batch { crawl: end(4), unread_is_lost: true, ..batch(12, Vec::new()) }).owed.len(), 2);
+    check_open_gaps(&store, &["LOG_LOST:apps", "LOG_LOST:groups", "LOG_LOST:users"]);
+    let left = "the System Log was not followed for a while, and the crawl since then did not read this list";
+    assert_eq!(why(&store), BTreeSet::from([left.to_owned()]));
 }
 
 #[test]

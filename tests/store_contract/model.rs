@@ -218,7 +218,10 @@ impl Model {
         self.owe_unread(batch, &mut owed);
         self.owe_what_gaps_wait_for(batch, &mut owed);
         if batch.unread_is_lost {
-            self.lose_unread(batch, &mut owed);
+            self.lose_unread(batch);
+        }
+        if let Some(CrawlMark::End { .. }) = &batch.crawl {
+            self.owe_lost(batch, &mut owed);
         }
         self.owe_orphans(batch, &mut owed);
         self.make_revision();

@@ -110,8 +110,8 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
         }
         GapKind::Failed => "see the evidence; it is read again by itself, by `serve` after some seconds to minutes".to_owned(),
         GapKind::LogLost if *scope != Scope::Log => {
-            "it is read by itself, by `serve` after some seconds to minutes, else by the next `sync`; if it stays, another gap on \
-             the same collection says why it cannot be read"
+            "it is read by itself: by the crawl under way, or by `serve` after some seconds to minutes, else by the next `sync`; if \
+             it stays, another gap on the same collection says why it cannot be read"
                 .to_owned()
         }
         GapKind::LogLost => format!(

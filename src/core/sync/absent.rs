@@ -10,6 +10,8 @@
 //! - Nothing is removed because of a 404 alone.
 //! - An object that waits for its second look or for the search is asked for no more often than its debt says.
 //! - The debt of an object that waits for a search is taken; whatever ends the wait gives it back or pays it.
+//! - What is known to be gone is gone for good: ids are never used again. Its removal is newer than every request that was sent
+//!   before it, so that no list which an outdated replica has answered keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +53,8 @@ struct Ripe {
 pub(super) struct Search {
     /// Held lists, each with the probed objects that were not found.
     holds: BTreeMap<Scope, BTreeSet<Scope>>,
+    /// Whether it goes back as far as the log does.
+    is_deep: bool,
 }
 
 /// What it means that an object is shown.
@@ -58,6 +62,8 @@ pub(super) struct Search {
 pub(super) struct Shown {
     /// It had a gap.
     pub(super) had_gap: bool,
+    /// It is known to be gone.
+    pub(super) was_departed: bool,
     /// It waited for a search, or for the end of one: its debt is to be given back.
     pub(super) waited: bool,
 }
@@ -67,15 +73,26 @@ pub(super) struct Shown {
 pub(super) struct Absent {
     ripe: BTreeMap<Scope, Ripe>,
     holds: BTreeMap<Scope, BTreeSet<Scope>>,
+    /// Whether some of these lists were held before.
+    are_old: bool,
     /// What the search under way is about.
     searching: Option<BTreeMap<Scope, Ripe>>,
     /// Not before this time is the log searched.
     search_at: Option<Timestamp>,
-    /// The log was searched for them, and told nothing.
+    /// All of the log was searched for them, and told nothing.
     searched: BTreeSet<Scope>,
     /// Those with an open gap.
     unseen: BTreeSet<Scope>,
-    departed: BTreeMap<Scope, Timestamp>,
+    departed: BTreeMap<Scope, Departed>,
+}
+
+/// An object that is gone for good.
+#[derive(Clone, Copy, Debug)]
+struct Departed {
+    /// Since when that is known.
+    at: Timestamp,
+    /// Requests with smaller numbers were sent before.
+    by: RequestNumber,
 }
 
 /// What a search showed.
@@ -118,13 +135,13 @@ impl Absent {
 
     /// Number of users who were deleted since, as far as they are remembered.
     pub(super) fn departed_users_since(&self, since: Timestamp) -> u64 {
-        let users = self.departed.iter().filter(|(object, at)| matches!(object, Scope::User(_)) && **at >= since);
+        let users = self.departed.iter().filter(|(object, gone)| matches!(object, Scope::User(_)) && gone.at >= since);
         users.count() as u64
     }
 
     /// The object was shown, by request `at`. What an earlier request did not find is no question any more.
     pub(super) fn found(&mut self, object: &Scope, at: RequestNumber) -> Shown {
-        let mut shown = Shown { had_gap: false, waited: false };
+        let mut shown = Shown { had_gap: false, was_departed: false, waited: false };
         for waiting in [Some(&mut self.ripe), self.searching.as_mut()].into_iter().flatten() {
             if waiting.get(object).is_some_and(|ripe| ripe.at < at) {
                 waiting.remove(object);
@@ -134,14 +151,18 @@ impl Absent {
         }
         if !(self.unseen.is_empty() && self.departed.is_empty()) {
             self.searched.remove(object);
-            self.departed.remove(object);
+            // What was asked for before it was known shows nothing new.
+            if self.departed.get(object).is_some_and(|gone| gone.by <= at) {
+                self.departed.remove(object);
+                shown.was_departed = true;
+            }
             shown.had_gap = self.unseen.remove(object);
         }
         shown
     }
 
-    /// It is gone for good.
-    pub(super) fn depart(&mut self, object: Scope, now: Timestamp) {
+    /// It is gone for good, as is known since `now`; requests with smaller numbers than `by` were sent before.
+    pub(super) fn depart(&mut self, object: Scope, now: Timestamp, by: RequestNumber) {
         self.ripe.remove(&object);
         if let Some(searching) = &mut self.searching {
             searching.remove(&object);
@@ -149,9 +170,9 @@ impl Absent {
         self.unseen.remove(&object);
         self.searched.remove(&object);
         if self.departed.len() >= DEPARTED_MAX {
-            self.departed.retain(|_, at| now.millis_since(*at) < DEPARTED_MILLIS);
+            self.departed.retain(|_, gone| now.millis_since(gone.at) < DEPARTED_MILLIS);
         }
-        self.departed.insert(object, now);
+        self.departed.insert(object, Departed { at: now, by });
     }
 
     /// An event says that it is gone: what the search would have told. Returns whether it waited for that.
@@ -164,8 +185,9 @@ impl Absent {
         self.searched.clear();
     }
 
-    /// All objects that were probed of a held list are not found.
-    pub(super) fn hold(&mut self, scope: Scope, objects: BTreeSet<Scope>) {
+    /// All objects that were probed of a held list are not found. `is_old`: the log has told nothing before.
+    pub(super) fn hold(&mut self, scope: Scope, objects: BTreeSet<Scope>, is_old: bool) {
+        self.are_old |= is_old;
         self.holds.insert(scope, objects);
     }
 }
@@ -247,16 +269,18 @@ impl SyncState {
         }
         absent.search_at = None;
         let objects = std::mem::take(&mut absent.ripe);
-        let search = Search { holds: std::mem::take(&mut absent.holds) };
+        let holds = std::mem::take(&mut absent.holds);
         let okta_now = self.moment.okta_now;
         let oldest = okta_now.plus_millis(-RETENTION_MILLIS);
         // When everything was last shown; and for what was missing before that, a crawl earlier.
         let crawl_millis = self.follow.as_ref().map_or(0, |follow| follow.crawl_millis);
         let missed_since = objects.values().map(|ripe| ripe.since.plus_millis(-crawl_millis)).min();
         let since = [Some(self.crawl.whole_since.unwrap_or(oldest)), missed_since].into_iter().flatten().min();
-        // Of what was unseen before nobody knows when it was shown last.
-        let is_old = objects.keys().any(|object| absent.unseen.contains(object));
+        // Of what was unseen or held before nobody knows when it was shown last: the last crawl may have come long after the one before,
+        // or have left out its list.
+        let is_old = std::mem::take(&mut absent.are_old) || objects.keys().any(|object| absent.unseen.contains(object));
         let since = since.filter(|_| !is_old).unwrap_or(oldest).plus_millis(-SEARCH_MARGIN_MILLIS).max(oldest);
+        let search = Search { holds, is_deep: since <= oldest };
         absent.searching = Some(objects);
         self.call(Call::SearchDeletions { since }, Pending::Search(search), effects);
     }
@@ -281,12 +305,12 @@ impl SyncState {
             let Some(target) = Target::of_object(&key) else { continue };
             let is_announced = self.debts.get(&target).is_some_and(|read| read.announced);
             if seen.objects.contains(&object) || is_announced {
-                self.remove_object(&key, ripe.at, effects);
+                self.remove_object(&key, effects);
             } else if self.follow.is_none() && seen.is_whole && self.absent.searched.insert(object.clone()) {
                 // Deleted a moment ago, perhaps: the event may be on its way.
                 waiting.insert(object, ripe);
             } else {
-                self.say_unseen(object, &target, ripe, seen.is_whole, &mut gaps);
+                self.say_unseen(object, &target, ripe, (seen.is_whole, search.is_deep), &mut gaps);
             }
         }
         for (scope, objects) in search.holds {
@@ -302,10 +326,18 @@ impl SyncState {
         }
     }
 
-    fn say_unseen(&mut self, object: Scope, target: &Target, ripe: Ripe, is_whole: bool, batch: &mut Batch) {
+    fn say_unseen(
+        &mut self,
+        object: Scope,
+        target: &Target,
+        ripe: Ripe,
+        (is_whole, is_deep): (bool, bool),
+        batch: &mut Batch,
+    ) {
         let told = if is_whole { "tells of no deletion" } else { "could not be searched for a deletion" };
         let evidence = format!("asked for by id, 404 E0000007, first at {}; the System Log {told}", ripe.since);
-        if is_whole {
+        // Else the next look is followed by another search, of all of the log.
+        if is_whole && is_deep {
             self.absent.searched.insert(object.clone());
         } else {
             self.absent.searched.remove(&object);
@@ -327,22 +359,28 @@ impl SyncState {
     }
 
     /// An object is gone, with everything that hangs on it.
-    pub(super) fn remove_object(&mut self, key: &Key, at: RequestNumber, effects: &mut Vec<Effect>) {
+    fn remove_object(&mut self, key: &Key, effects: &mut Vec<Effect>) {
         let mut batch = self.batch();
-        batch.at = at;
+        batch.at = self.next_number();
         batch.is_reread = true;
         batch.removals.push(key.clone());
         self.note_gone(key, &mut batch);
         if let Some(target) = Target::of_object(key).filter(|target| self.debts.get(target).is_some()) {
-            batch.answered.push(paid(target, RequestNumber(self.moment.newest.0.saturating_add(1))));
+            batch.answered.push(paid(target, batch.at));
         }
         self.commit(batch, effects);
+    }
+
+    /// The number of a request that would be sent now: later than every answer under way, and no later than what is asked for
+    /// from now on.
+    pub(super) fn next_number(&self) -> RequestNumber {
+        RequestNumber(self.moment.newest.0.saturating_add(1))
     }
 
     /// What is owed because of something that is gone needs no read of its own.
     pub(super) fn note_gone(&mut self, key: &Key, batch: &mut Batch) {
         if let Some(object) = Scope::of_object(key) {
-            self.absent.depart(object, self.moment.now);
+            self.absent.depart(object, self.moment.now, self.next_number());
         }
         self.pay_what_is_gone(key, batch);
     }
@@ -351,7 +389,7 @@ impl SyncState {
     pub(super) fn on_object_released(&mut self, object: &Scope, effects: &mut Vec<Effect>) {
         let Some(key) = object.object() else { return };
         let mut batch = self.batch();
-        batch.at = self.moment.newest;
+        batch.at = self.next_number();
         self.note_gone(&key, &mut batch);
         if let Some(target) = Target::of_object(&key) {
             batch.answered.extend(self.debts.unwanted(&target));

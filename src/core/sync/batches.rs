@@ -78,7 +78,9 @@ impl SyncState {
     pub(super) fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
         let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
         let mut batch = self.batch();
-        for mut read in receipt.owed {
+        // What is found to be owed at the end of a crawl that nobody follows waits in the store for somebody who does.
+        let owed = if ends_crawl && self.follow.is_none() { Vec::new() } else { receipt.owed };
+        for mut read in owed {
             // The store has yet to hear that it was found after what it says of its end.
             for found in self.uncommitted.iter().flat_map(|batch| &batch.found) {
                 if found.target == read.target {

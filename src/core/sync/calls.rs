@@ -265,6 +265,7 @@ pub struct StoredCrawl {
     pub id: CrawlId,
     /// The scopes of the crawl and where their walks stand.
     pub walks: Vec<WalkUpdate>,
-    /// Apps that the finished list did not show, as far as they have not been asked for by id; where nobody follows.
+    /// Users, groups and apps that a finished list did not show, as far as they have not been asked for by id: where nobody has
+    /// followed.
     pub unlisted: Vec<Key>,
 }

@@ -66,18 +66,23 @@ impl Crawl {
 const LISTS: [Scope; 3] = [Scope::Users, Scope::Groups, Scope::Apps];
 
 impl SyncState {
-    pub(super) fn begin(&mut self, begin: Begin, effects: &mut Vec<Effect>) {
+    /// `is_log_new`: the last crawl has opened the position of the log, and did not come to its end.
+    pub(super) fn begin(&mut self, begin: Begin, is_log_new: bool, effects: &mut Vec<Effect>) {
         match begin {
             Begin::New { id, fingerprint } => {
                 self.crawl.fingerprint = fingerprint;
                 self.crawl.id = CrawlId(id.0.saturating_sub(1));
+                if is_log_new {
+                    // What that crawl has not read, not what this one has not: the log tells of all changes since.
+                    self.lose_unread(effects);
+                }
                 // What is followed already goes on being followed; without that the log is opened first.
                 if self.follow.is_none() || !self.is_log_kept() {
                     self.log.anchor_anew(true);
                 }
                 self.begin_crawl(effects);
             }
-            Begin::Resume(stored) => self.resume_crawl(stored, effects),
+            Begin::Resume(stored) => self.resume_crawl(stored, is_log_new, effects),
             Begin::Follow { last, fingerprint, due_at } => {
                 self.crawl.id = last;
                 self.crawl.fingerprint = fingerprint;
@@ -92,17 +97,31 @@ impl SyncState {
         self.log.is_current(self.moment.okta_now) || self.log.is_lost()
     }
 
-    fn resume_crawl(&mut self, stored: StoredCrawl, effects: &mut Vec<Effect>) {
+    /// Of what the crawl has not read so far the log does not tell.
+    fn lose_unread(&mut self, effects: &mut Vec<Effect>) {
+        let batch = Batch { unread_is_lost: true, ..self.batch() };
+        self.commit(batch, effects);
+    }
+
+    fn resume_crawl(&mut self, stored: StoredCrawl, is_log_new: bool, effects: &mut Vec<Effect>) {
         self.crawl.id = stored.id;
         self.crawl.is_running = true;
-        // The anchor is stored before the first list is asked for.
+        // The anchor is stored before the first list is asked for, be it that there is none.
         let was_anchored = stored.walks.iter().any(|walk| walk.scope == Scope::Log);
-        let is_followed = self.follow.is_some() && self.is_log_kept();
-        if was_anchored {
+        // What has been read may have changed since, and the log is to tell.
+        let is_unread = stored.walks.iter().all(|walk| walk.state == WalkState::Todo);
+        let is_followed = match self.follow {
+            Some(_) => self.is_log_kept(),
+            // Whoever follows later goes on from there.
+            None => self.log.has_position() && !is_unread,
+        };
+        if is_log_new || (was_anchored && !self.log.has_position()) {
             self.log.opened_by_crawl();
         }
-        // Else what has been read may have changed since, and the log is to tell.
-        let is_unread = stored.walks.iter().all(|walk| walk.state == WalkState::Todo);
+        if is_log_new && self.follow.is_some() {
+            // Nobody has said so where nobody has followed.
+            self.lose_unread(effects);
+        }
         match (was_anchored || is_followed, self.follow.is_some()) {
             (false, _) => self.log.anchor_anew(is_unread),
             (true, false) => self.log.leave_alone(),
@@ -115,9 +134,7 @@ impl SyncState {
             self.lanes.resume(update);
         }
         self.crawl.began = self.moment.okta_now;
-        if self.follow.is_none() {
-            self.crawl.unlisted.extend(stored.unlisted);
-        }
+        self.ask_for(stored.unlisted);
         self.anchor_if_needed(effects);
     }
 
@@ -340,9 +357,9 @@ impl SyncState {
         self.keep_doubts();
         let mut batch = self.batch();
         batch.crawl = Some(CrawlMark::End { id: self.crawl.id });
+        // A list that was given up, or that does not show all, leads to nothing below it; and no event tells of that.
+        batch.unread_is_lost = self.log.was_lost_before_crawl() || self.log.was_opened_by_crawl();
         if self.follow.is_some() {
-            // A list that was given up, or that does not show all, leads to nothing below it; and no event tells of that.
-            batch.unread_is_lost = self.log.was_lost_before_crawl() || self.log.was_opened_by_crawl();
             batch.answered.push(paid(Target::Everything, RequestNumber(self.crawl.began_after.0.saturating_add(1))));
             if self.log.was_lost_before_crawl() {
                 batch.closed_gaps.push((Scope::Log, GapKind::LogLost));

@@ -260,7 +260,7 @@ impl SyncState {
             return;
         }
         let (unclear, gone) = (std::mem::take(&mut hold.unclear), std::mem::take(&mut hold.gone));
-        let is_refuted = !hold.there.is_empty();
+        let (is_refuted, was_told) = (!hold.there.is_empty(), hold.told.is_some());
         let enough = if hold.is_paid { WALKS_WITHOUT_ROW } else { WALKS_WITHOUT_MANY };
         hold.refuted = if is_refuted { hold.refuted.saturating_add(1) } else { 0 };
         // The rows that are asked for may be others each time.
@@ -275,7 +275,7 @@ impl SyncState {
             self.look_into(&scope, unclear, effects);
         } else if !gone.is_empty() {
             // Only the log tells whether they are deleted or hidden.
-            self.absent.hold(scope, gone);
+            self.absent.hold(scope, gone, was_told);
         } else {
             self.release(scope, effects);
         }

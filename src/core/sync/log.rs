@@ -168,11 +168,20 @@ impl Log {
         matches!(self.state, State::At(_)) && is_recent
     }
 
+    /// Whether there is a position, in use or not.
+    pub(super) fn has_position(&self) -> bool {
+        matches!(self.state, State::At(_))
+    }
+
     /// A crawl opens the position. `is_fresh`: it has not read anything yet.
     pub(super) fn anchor_anew(&mut self, is_fresh: bool) {
+        // The new position lies before the begin of the crawl. What was read before that is told of if the old one was followed for
+        // so long, and the events that both show are heeded.
+        let is_covered =
+            !is_fresh && self.observed_through.zip(self.read_since).is_some_and(|(through, since)| through >= since);
         self.state = State::WantsAnchor;
         self.is_lost = false;
-        self.is_opened_by_crawl = true;
+        self.is_opened_by_crawl = !is_covered;
         self.is_fresh = is_fresh;
         self.observed_through = None;
     }
@@ -252,7 +261,7 @@ impl Log {
         self.is_lost
     }
 
-    /// The crawl that goes on has opened the position, in an earlier run.
+    /// The crawl that goes on has opened the position, in an earlier run, or will.
     pub(super) fn opened_by_crawl(&mut self) {
         self.is_opened_by_crawl = true;
     }
@@ -268,7 +277,10 @@ impl Log {
     /// A crawl begins: it makes good for everything that was lost before.
     pub(super) fn crawl_begins(&mut self, okta_now: Timestamp) {
         self.read_since = Some(okta_now);
-        self.is_lost_before_crawl = self.is_lost && !matches!(self.state, State::WantsAnchor | State::Anchoring);
+        let is_open = !matches!(self.state, State::WantsAnchor | State::Anchoring);
+        self.is_lost_before_crawl = self.is_lost && is_open;
+        // The position will lie before this crawl, no more before the one that has read what this one does not.
+        self.is_opened_by_crawl |= !is_open && self.observed_through.is_none();
     }
 
     /// Up to when the log has been read to its end, by Okta's clock.
@@ -357,6 +369,8 @@ impl SyncState {
             self.log.observed_through = Some(self.log.sent_at);
             self.log.followed_since = self.log.observed_through;
             batch.observed_through = self.log.observed_through;
+            // From here on the log looks followed. A crawl that nobody follows says so at its end, and who goes on with it at once.
+            batch.unread_is_lost = self.follow.is_some() && self.log.was_opened_by_crawl();
             let finished = WalkState::Finished {
                 from: RequestNumber::default(),
                 began: self.log.sent_at,

@@ -177,6 +177,8 @@ pub struct Known {
     pub unauthorized: BTreeSet<Scope>,
     /// Open gaps of the log.
     pub log_gaps: BTreeSet<GapKind>,
+    /// Whether the last crawl has opened the log position, and did not come to its end.
+    pub is_log_new: bool,
     /// What following looked like when it last ended in this process; its counts go on.
     pub status: LogStatus,
     /// What the crawl that stopped in this process had counted.
@@ -314,7 +316,7 @@ impl SyncState {
             ended: false,
         };
         let mut effects = Vec::new();
-        state.begin(begin, &mut effects);
+        state.begin(begin, known.is_log_new, &mut effects);
         if let Some(counted) = known.counted {
             state.resume_counts(*counted);
         }

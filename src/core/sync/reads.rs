@@ -297,6 +297,10 @@ impl SyncState {
                     Some(object) => self.on_object_not_found(&object, at),
                     None => self.on_account_not_found(key, at, &mut batch),
                 };
+                if is_gone && Scope::of_object(key).is_some() {
+                    // For good, whatever a list has shown that was asked for since.
+                    batch.at = self.next_number();
+                }
                 if !is_gone {
                     if let Some(target) = &target {
                         self.accounts.unblock(target);
@@ -310,7 +314,7 @@ impl SyncState {
         }
         if let Some(target) = target {
             if is_gone {
-                batch.answered.push(paid(target, at));
+                batch.answered.push(paid(target, batch.at));
             } else {
                 self.settle(target, at, asked_at, &mut batch);
             }

@@ -320,6 +320,13 @@ impl SyncState {
             // Nobody would read it else: the search told nothing, and tells nothing any more.
             self.debts.give_back(&target);
         }
+        if shown.was_departed
+            && !batch.is_reread
+            && let Some(target) = object.object().as_ref().and_then(Target::of_object)
+        {
+            // By a list that is behind, mostly: nothing else would remove it before the next crawl.
+            self.owe(target, When::Now, "shown by a list, and known to be gone");
+        }
         if shown.had_gap {
             if let Scope::Group(group) = &object {
                 self.owe(members_of(group), When::Now, SHOWN_AGAIN);

@@ -46,10 +46,12 @@ impl Known {
 
     fn state(&self) -> v1::ScopeState {
         let own = self.open.iter().filter(|record| record.gap.scope == self.scope);
-        let kinds: BTreeSet<GapKind> = own.map(|record| record.gap.kind).collect();
+        let mut kinds: BTreeSet<GapKind> = own.map(|record| record.gap.kind).collect();
+        // Of a list it says that it may have changed since it was read, not that reading it failed.
+        let is_lost = self.scope != Scope::Log && kinds.remove(&GapKind::LogLost);
         match state_of(self.book.as_ref(), &kinds) {
             // The rest of its gaps are about single objects of it.
-            v1::ScopeState::Complete if self.open.iter().any(|record| record.gap.scope != self.scope) => {
+            v1::ScopeState::Complete if is_lost || self.open.iter().any(|record| record.gap.scope != self.scope) => {
                 v1::ScopeState::Partial
             }
             state => state,
@@ -58,7 +60,10 @@ impl Known {
 
     /// When it was last asked for, as far as the books tell.
     fn attempted_at(&self) -> Option<Timestamp> {
-        let failed = self.open.iter().filter(|record| is_of_a_read(record.gap.kind)).map(|record| record.last_seen);
+        let is_of_a_read = |record: &&GapRecord| {
+            is_of_a_read(record.gap.kind) && (record.gap.kind != GapKind::LogLost || self.scope == Scope::Log)
+        };
+        let failed = self.open.iter().filter(is_of_a_read).map(|record| record.last_seen);
         let book = self.book.as_ref();
         failed.max().max(self.completed_at()).max(book.and_then(|book| book.walk_began))
     }
@@ -254,6 +259,7 @@ mod tests {
     use v1::ScopeState as State;
 
     use super::*;
+    use crate::core::coverage::Gap;
 
     #[test]
     fn books_and_gaps_make_the_state() {
@@ -283,6 +289,25 @@ mod tests {
         check(Finished, true, &[GapKind::ImplicitAssignment], State::Partial);
         check(Finished, true, &[GapKind::LogLost], State::Failed);
         check(Waiting, false, &[GapKind::NotRead], State::NeverRead);
+    }
+
+    #[test]
+    fn a_list_that_may_have_changed_without_a_word_was_not_asked_for_because_of_that() {
+        #[track_caller]
+        fn check(scope: &Scope, state: BookState, expected: (State, Option<i64>)) {
+            let (read_at, seen_at) = (Timestamp::from_millis(1), Timestamp::from_millis(5));
+            let gap = Gap { scope: scope.clone(), kind: GapKind::LogLost, evidence: String::new() };
+            let (opened_at, closed_at) = (Some(seen_at), None);
+            let open =
+                GapRecord { gap, first_seen: seen_at, last_seen: seen_at, count: 1, open: true, opened_at, closed_at };
+            let book = ScopeBook { scope: scope.clone(), state, completed_at: Some(read_at), walk_began: None };
+            let known = Known { scope: scope.clone(), book: Some(book), open: vec![open] };
+            assert_eq!((known.state(), known.attempted_at().map(Timestamp::as_millis)), expected, "{scope}");
+        }
+        check(&Scope::Users, BookState::Finished, (State::Partial, Some(1)));
+        check(&Scope::Users, BookState::Waiting, (State::Partial, Some(1)));
+        check(&Scope::Users, BookState::GivenUp, (State::Failed, Some(1)));
+        check(&Scope::Log, BookState::Finished, (State::Failed, Some(5)));
     }
 
     #[test]

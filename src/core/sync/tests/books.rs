@@ -46,9 +46,11 @@ pub(super) struct Book {
     /// It was empty when its object was created, and nobody has read a page of it.
     is_born: bool,
     pub(super) is_held: bool,
+    /// It was read to its end where nobody follows, and who was missing is asked for by id.
+    has_questions: bool,
     pub(super) completed_at: Option<Timestamp>,
     window: Option<WalkWindow>,
-    walk_from: u64,
+    pub(super) walk_from: u64,
     read_by: Option<String>,
     seen: BTreeSet<Key>,
 }
@@ -219,7 +221,13 @@ impl Books {
         }
         let mut forgotten = BTreeSet::new();
         for group in &batch.forgettable {
-            if self.group(group).is_none() {
+            let key = Key::Group(group.clone());
+            let source = self.group(group).map(|group| group.source_app.clone());
+            let is_brought =
+                source.as_ref().is_some_and(|app| app.as_ref().is_some_and(|app| batch.departed_apps.contains(app)));
+            let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
+            // With an app go the groups that it has brought; what was read later stays.
+            if source.is_none() || (is_brought && self.remove_seen(&key, seen)) {
                 let target = Target::Group(group.clone());
                 self.owe(target.clone(), When::Now, batch.members_since, batch);
                 for debts in [&mut self.pending, &mut self.owed] {
@@ -282,7 +290,10 @@ impl Books {
             }
         }
         if batch.unread_is_lost {
-            self.lose_unread(batch);
+            self.lose_unread();
+        }
+        if matches!(batch.crawl, Some(CrawlMark::End { .. })) {
+            self.owe_lost(batch);
         }
         for returned in batch.returned.iter().filter(|_| batch.is_followed) {
             for list in self.passed_over(returned) {
@@ -321,6 +332,7 @@ impl Books {
             self.sieve.walked.clear();
             for book in self.scopes.values_mut().filter(|book| !book.is_held) {
                 book.seen.clear();
+                book.has_questions = false;
                 book.is_idle |= matches!(book.state, WalkState::Todo | WalkState::Walking(_));
             }
         }
@@ -614,6 +626,7 @@ impl Books {
             is_idle: false,
             is_born: false,
             is_held: false,
+            has_questions: false,
             completed_at: None,
             window: None,
             walk_from: 0,
@@ -628,12 +641,12 @@ impl Books {
                 self.drop_scope(&update.scope);
                 return None;
             }
-            WalkState::Released => return self.release(&update.scope),
+            WalkState::Released => return self.release(&update.scope, batch.is_followed),
             _ => {}
         }
         let (crawl, credential) = (self.crawl, self.credential.clone());
         let book = self.book(&update.scope);
-        if std::mem::take(&mut book.is_held) {
+        if std::mem::take(&mut book.is_held) || std::mem::take(&mut book.has_questions) {
             book.seen.clear();
         }
         let before = std::mem::replace(&mut book.state, update.state.clone());
@@ -703,7 +716,8 @@ impl Books {
         let verdict = verdict(walked, brake);
         book.completed_at = Some(batch.now);
         book.is_held = verdict.keeps_missing();
-        if !book.is_held {
+        book.has_questions = verdict == Verdict::Ask && !batch.is_followed;
+        if !book.is_held && !book.has_questions {
             book.seen.clear();
         }
         if !verdict.is_hold() {
@@ -747,9 +761,9 @@ impl Books {
         }
     }
 
-    fn remove_missing(&mut self, missing: Vec<Key>, finished: &mut Finished) {
+    fn remove_missing(&mut self, missing: Vec<Key>, is_followed: bool, finished: &mut Finished) {
         if finished.scope == Scope::Apps {
-            return self.ask_for(missing, true, finished);
+            return self.ask_for(missing, is_followed, finished);
         }
         for key in missing {
             finished.removed += self.remove(&key);
@@ -760,7 +774,7 @@ impl Books {
     }
 
     /// Ends a hold; `None` when there is none.
-    pub(super) fn release(&mut self, scope: &Scope) -> Option<Finished> {
+    pub(super) fn release(&mut self, scope: &Scope, is_followed: bool) -> Option<Finished> {
         let (missing, _) = self.missing(scope);
         let credential = self.credential.clone();
         let book = self.scopes.get_mut(scope).filter(|book| book.is_held)?;
@@ -769,7 +783,7 @@ impl Books {
         book.read_by = Some(credential);
         let mut finished = nothing_of(scope, Verdict::Nothing);
         self.end_hold(scope);
-        self.remove_missing(missing, &mut finished);
+        self.remove_missing(missing, is_followed, &mut finished);
         Some(finished)
     }
 
@@ -808,14 +822,19 @@ impl Books {
         is_open && self.is_crawling && book.crawl == self.crawl
     }
 
-    /// What the crawl at its end has not read.
-    fn lose_unread(&mut self, batch: &Batch) {
+    /// What the crawl has not read, and the log does not tell of.
+    fn lose_unread(&mut self) {
         let is_read =
             |book: &Book| book.crawl == self.crawl && !book.is_idle && matches!(book.state, WalkState::Finished { .. });
         let of_before = self.scopes.iter().filter(|(scope, book)| **scope != Scope::Log && book.completed_at.is_some());
         let unread: Vec<Scope> = of_before.filter(|(_, book)| !is_read(book)).map(|(scope, _)| scope.clone()).collect();
-        for scope in unread {
-            self.gaps.insert((scope.clone(), GapKind::LogLost));
+        self.gaps.extend(unread.into_iter().map(|scope| (scope, GapKind::LogLost)));
+    }
+
+    /// At the end of a crawl the lists are owed that may have changed without a word.
+    fn owe_lost(&mut self, batch: &Batch) {
+        let lost = self.gaps.iter().filter(|(scope, kind)| *kind == GapKind::LogLost && *scope != Scope::Log);
+        for scope in lost.map(|(scope, _)| scope.clone()).collect::<Vec<_>>() {
             if !self.pending.contains_key(&Target::List(scope.clone())) {
                 self.owe(Target::List(scope), When::Now, batch.at, batch);
             }
@@ -831,6 +850,12 @@ impl Books {
     pub(super) fn crawl_walks(&self) -> Vec<WalkUpdate> {
         let of_crawl = self.scopes.iter().filter(|(_, book)| book.crawl == self.crawl && !book.is_idle);
         of_crawl.map(|(scope, book)| WalkUpdate { scope: scope.clone(), state: book.state.clone() }).collect()
+    }
+
+    /// Users, groups and apps that a list of the running crawl did not show, and that are still to be asked for.
+    pub(super) fn unlisted(&self) -> Vec<Key> {
+        let asking = self.scopes.iter().filter(|(_, book)| book.has_questions && book.crawl == self.crawl);
+        asking.flat_map(|(scope, _)| self.missing(scope).0).collect()
     }
 
     /// Some of the rows that a held walk did not show.

@@ -1,8 +1,10 @@
 //! Following, by table: the log and what its events oblige to. Accounts, lists and crawls have files of their own.
 
 mod accounts;
+mod breaks;
 mod concealed;
 mod crawls;
+mod departed;
 mod lists;
 mod newcomers;
 

@@ -14,7 +14,7 @@ use super::books::Books;
 use super::lost::Losses;
 use super::org::EXCLUDED;
 use super::world::World;
-use crate::core::batch::Batch;
+use crate::core::batch::{Batch, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind};
 use crate::core::filter::{AppFilter, Filter};
 use crate::core::ids::{AppId, CrawlId, RequestNumber, Timestamp};
@@ -32,6 +32,8 @@ pub(super) struct Chances {
     pub(super) failure: usize,
     /// The process dies.
     pub(super) crash: usize,
+    /// So many of these deaths are followed by a break of hours, and perhaps by a crawl that nobody follows.
+    pub(super) breaks: usize,
     /// Something rare and bad befalls the org's answers: a lost log position, an emptied list.
     pub(super) mishap: usize,
 }
@@ -78,6 +80,10 @@ pub(super) struct Follower {
     pub(super) state: Option<SyncState>,
     pub(super) counted: Option<super::super::Counted>,
     keeps_batches: bool,
+    /// Whether this life makes one crawl and follows nothing.
+    pub(super) is_alone: bool,
+    /// Whether a read has failed in such a life: it is made again with the next crawl only, and until then a gap says so.
+    pub(super) has_left_out: bool,
     /// Whether everything that happens is printed.
     pub(super) is_told: bool,
     /// What was ever concealed.
@@ -126,6 +132,8 @@ impl Follower {
             state: None,
             counted: None,
             keeps_batches: true,
+            is_alone: false,
+            has_left_out: false,
             is_told: false,
             concealed_once: BTreeSet::new(),
             losses: Losses::default(),
@@ -164,6 +172,8 @@ impl Follower {
             Scope::AppUsers(app) => Some((app.clone(), book.completed_at?)),
             _ => None,
         });
+        let is_anchor =
+            |walk: &WalkUpdate| walk.scope == Scope::Log && matches!(walk.state, WalkState::Finished { .. });
         let of_kind = |wanted: GapKind| books.gaps.iter().filter(move |(_, kind)| *kind == wanted);
         Known {
             status: super::super::LogStatus::default(),
@@ -198,6 +208,7 @@ impl Follower {
             miscounted: of_kind(GapKind::CountMismatch).map(|(scope, _)| scope.clone()).collect(),
             whole_since: books.crawl_ended.and(books.crawl_began),
             unauthorized: of_kind(GapKind::Unauthorized).map(|(scope, _)| scope.clone()).collect(),
+            is_log_new: books.is_crawling && books.crawl_walks().iter().any(is_anchor),
             log_gaps: books.gaps.iter().filter(|(scope, _)| *scope == Scope::Log).map(|(_, kind)| *kind).collect(),
         }
     }
@@ -219,10 +230,10 @@ impl Follower {
         let books = &self.books;
         let begin = if books.is_crawling && !books.crawl_walks().is_empty() {
             let walks = books.crawl_walks();
-            Begin::Resume(StoredCrawl { id: CrawlId(books.crawl), walks, unlisted: Vec::new() })
+            Begin::Resume(StoredCrawl { id: CrawlId(books.crawl), walks, unlisted: books.unlisted() })
         } else {
             match books.crawl_ended {
-                Some(ended) if !books.is_crawling => {
+                Some(ended) if !books.is_crawling && !self.is_alone => {
                     let due_at = ended.plus_millis(self.follow.crawl_millis);
                     Begin::Follow { last: CrawlId(books.crawl), fingerprint, due_at }
                 }
@@ -234,7 +245,8 @@ impl Follower {
 
     pub(super) fn start_with(&mut self, begin: Begin) {
         let known = self.known();
-        let follow = Some(self.follow.clone());
+        self.losses.begins();
+        let follow = (!self.is_alone).then(|| self.follow.clone());
         let (state, effects) = SyncState::start(begin, known, self.limits.clone(), follow, self.moment());
         self.state = Some(state);
         self.take(effects);
@@ -250,6 +262,7 @@ impl Follower {
         self.flights.clear();
         self.commits.clear();
         self.state = None;
+        self.is_alone = self.is_alone && self.random.bool();
         self.books.crash();
         self.newest = self.newest.max(self.books.newest) + 1_000;
     }
@@ -273,7 +286,8 @@ impl Follower {
         if let Some(wake_at) = state.wake_at() {
             assert!(wake_at > self.now, "wakes at {wake_at}, but it is {}: {:?}", self.now, state.log_status());
         }
-        if self.commits.is_empty() {
+        // One crawl owes nothing, and says at its end what it has not read.
+        if self.commits.is_empty() && !self.is_alone {
             self.check_debts();
             self.losses.check(&self.books, &self.world);
         }
@@ -304,9 +318,7 @@ impl Follower {
             let input = match effect {
                 Effect::Call(id, call) => {
                     self.check_call(&call);
-                    if matches!(call, Call::PollLog(_)) {
-                        self.losses.polls(id);
-                    }
+                    self.losses.calls(id, &call);
                     if self.keeps_batches {
                         self.calls.push(call.clone());
                     }
@@ -375,8 +387,12 @@ impl Follower {
     }
 
     fn store(&mut self, batch: Batch) -> crate::core::batch::Receipt {
+        self.losses.skip(&batch, &self.books);
         let receipt = self.books.commit(&batch);
         self.losses.note(&batch);
+        let is_given_up = |walk: &WalkUpdate| walk.state == WalkState::GivenUp;
+        let has_failed = batch.walks.iter().any(is_given_up) || !batch.gaps.is_empty();
+        self.has_left_out |= !batch.is_followed && has_failed;
         if self.keeps_batches {
             self.batches.push(batch);
         }
@@ -446,16 +462,20 @@ impl Follower {
     pub(super) fn act(&mut self, chances: Chances) {
         let dice = self.random.usize(0..1_000);
         if self.state.is_none() {
+            self.is_alone = false;
             self.wait(5_000);
             return self.start();
         }
         if dice < chances.crash {
             self.crash();
+            if chances.breaks > 0 && self.random.usize(0..1_000) < chances.breaks {
+                return self.take_a_break();
+            }
             let pause = self.random.i64(0..30_000);
             self.wait(pause);
             return self.start();
         }
-        if dice < chances.crash + chances.change {
+        if dice < chances.crash + chances.change && !self.opens_alone() {
             let before = self.world.clone();
             self.world.mutate(&mut self.random);
             self.tell(|| format!("changes: {}", before.difference(&self.world)));
@@ -479,6 +499,34 @@ impl Follower {
             self.wait(millis);
         } else if let Some(at) = self.state().wake_at() {
             self.pass(at);
+        }
+    }
+
+    /// Whether a crawl that nobody follows is opening the log. What comes by a job, without a word, of the events just before that is
+    /// looked for by nobody.
+    fn opens_alone(&self) -> bool {
+        self.is_alone
+            && (self.flights.iter().any(|flight| matches!(flight.call, Call::AnchorLog { .. }))
+                || self.commits.iter().any(|batch| batch.cursor.is_some()))
+    }
+
+    /// Nobody runs for a while, and the org changes. Then somebody goes on, or begins anew as with other settings, and follows or not.
+    fn take_a_break(&mut self) {
+        for _ in 0..self.random.usize(0..8) {
+            let pause = self.random.i64(0..40 * 60_000);
+            self.wait(pause);
+            self.world.mutate(&mut self.random);
+        }
+        // What has changed shows all its effects by then.
+        let pause = self.random.i64(6 * 60_000..70 * 60_000);
+        self.wait(pause);
+        self.is_alone = self.random.bool();
+        let is_anew = self.random.bool();
+        self.tell(|| format!("after a break, anew: {is_anew}"));
+        if is_anew {
+            self.start_with(Begin::New { id: CrawlId(self.books.crawl + 1), fingerprint: "f".to_owned() });
+        } else {
+            self.start();
         }
     }
 

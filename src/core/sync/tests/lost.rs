@@ -1,39 +1,84 @@
-//! What a lost log position leaves unknown: collections that were read before it, until they are read by requests made after it.
+//! What a lost or skipped log position leaves unknown: collections that were read before it, until they are read by requests made
+//! after it.
 //!
-//! Entry points: [`Losses::hear`], [`Losses::note`], [`Losses::check`].
+//! Entry points: [`Losses::calls`], [`Losses::hear`], [`Losses::skip`], [`Losses::note`], [`Losses::check`].
 
 use std::collections::BTreeMap;
 
 use super::books::Books;
 use super::world::World;
-use crate::core::batch::{Batch, WalkState};
+use crate::core::batch::{Batch, CrawlMark, CursorMove, WalkState};
 use crate::core::coverage::{GapKind, ReadFailure};
 use crate::core::model::Scope;
-use crate::core::sync::{CallId, Input};
+use crate::core::sync::{Call, CallId, Input};
 
 /// Collections of which something may have been missed.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     /// The poll under way.
     poll: Option<CallId>,
-    /// Each with the largest request number that had been given out when the position was lost.
+    /// The opening of a position that is under way, or was last, and from which place on its answer shows the log.
+    opening: Option<CallId>,
+    opened_at: usize,
+    /// Largest request number that had been given out when the last crawl began.
+    began_after: u64,
+    /// Each with the largest request number that had been given out when the position was lost, or when the crawl began that skipped
+    /// a part of the log: from then on the log tells.
     unread: BTreeMap<Scope, u64>,
 }
 
 impl Losses {
-    /// A poll is asked for.
-    pub(super) fn polls(&mut self, call: CallId) {
-        self.poll = Some(call);
+    /// A life begins, and calls are counted anew.
+    pub(super) fn begins(&mut self) {
+        (self.poll, self.opening) = (None, None);
+    }
+
+    /// A call is made.
+    pub(super) fn calls(&mut self, id: CallId, call: &Call) {
+        match call {
+            Call::PollLog(_) => self.poll = Some(id),
+            Call::AnchorLog { .. } => self.opening = Some(id),
+            _ => {}
+        }
     }
 
     /// An answer arrives. Returns whether it says that the position is lost.
     pub(super) fn hear(&mut self, input: &Input, books: &Books, newest: u64) -> bool {
         let is_lost = matches!(input, Input::Failed(call, ReadFailure::CursorGone) if self.poll == Some(*call));
         if is_lost {
-            let read = books.scopes.iter().filter(|(scope, book)| **scope != Scope::Log && book.completed_at.is_some());
-            self.unread.extend(read.map(|(scope, _)| (scope.clone(), newest)));
+            self.lose(books, newest);
+        }
+        if let Input::Log(call, page) = input
+            && self.opening == Some(*call)
+            && let Some(next) = &page.next
+        {
+            self.opened_at = World::place_of(next) - page.events.len();
         }
         is_lost
+    }
+
+    fn lose(&mut self, books: &Books, newest: u64) {
+        let read = books.scopes.iter().filter(|(scope, book)| **scope != Scope::Log && book.completed_at.is_some());
+        self.unread.extend(read.map(|(scope, _)| (scope.clone(), newest)));
+    }
+
+    /// A batch is about to be stored: a crawl may begin, or take a position behind events that nobody was told of. Where nobody
+    /// follows nobody is told of the first page either.
+    pub(super) fn skip(&mut self, batch: &Batch, books: &Books) {
+        if matches!(batch.crawl, Some(CrawlMark::Begin { .. })) {
+            self.began_after = batch.members_since.0;
+        }
+        if let (Some(CursorMove::Anchor(next)), Some(before)) = (&batch.cursor, &books.cursor) {
+            let told_from = if batch.is_followed { self.opened_at } else { World::place_of(next) };
+            if told_from > World::place_of(before) {
+                let since = self.began_after;
+                let unread = |from: &u64| *from <= since;
+                let read_before = books.scopes.iter().filter(|(scope, book)| {
+                    **scope != Scope::Log && book.completed_at.is_some() && unread(&book.walk_from)
+                });
+                self.unread.extend(read_before.map(|(scope, _)| (scope.clone(), since)));
+            }
+        }
     }
 
     /// A batch is stored: what it has read to its end is known again.

@@ -16,7 +16,7 @@ use crate::core::reconcile::Brake;
 use crate::core::sync::{Begin, Call, CrawlEnd, FollowLimits, Input, LogState, PageSeen, ReadFailure};
 
 /// A crawl begins, and its lists are asked for.
-fn crawling(follower: &mut Follower) {
+pub(super) fn crawling(follower: &mut Follower) {
     follower.step(Input::Asked(Target::Everything));
     follower.commit_all();
     follower.debounce();
@@ -87,7 +87,7 @@ fn what_a_crawl_shows_at_its_very_end_is_read_after_it() {
 }
 
 /// Lets a crawl go on up to the moment at which its last batch waits to be stored.
-fn up_to_its_end(follower: &mut Follower) {
+pub(super) fn up_to_its_end(follower: &mut Follower) {
     for _ in 0..1_000 {
         if follower.commits.iter().any(|batch| matches!(batch.crawl, Some(CrawlMark::End { .. }))) {
             return;

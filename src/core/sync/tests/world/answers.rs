@@ -72,6 +72,11 @@ impl World {
         self.poll(cursor).is_ok()
     }
 
+    /// The place of a position in the log, accepted or not.
+    pub(in super::super) fn place_of(cursor: &LogCursor) -> usize {
+        cursor.0.split_once(' ').and_then(|(_, place)| place.parse().ok()).expect("a position of this log")
+    }
+
     fn poll(&self, cursor: &LogCursor) -> Result<usize, ReadFailure> {
         let (generation, from) = cursor.0.split_once(' ').expect("a position of this log");
         let is_good = generation.parse() == Ok(self.generation);
