@@ -19,8 +19,8 @@ use super::{acl, explain, lists, membership, subjects};
 /// else runs on that thread.
 const INLINE_ITEMS_MAX: usize = 50;
 
-/// Items of a batch that are worth a thread of their own: a millisecond or more.
-const PART_ITEMS_MIN: usize = 100;
+/// Items of a batch that are worth a thread of their own: half a millisecond or more.
+const THREAD_ITEMS_MIN: usize = 100;
 
 /// Pairs of a group and an app up to which a user is expanded in the task of the call: nearly everybody.
 const INLINE_WAYS_MAX: usize = 1_000;
@@ -54,7 +54,7 @@ fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<Encoded, Fa
         granting_groups: request.include_granting_groups,
         gap_ids_max: ITEM_GAP_IDS_MAX,
     };
-    let parts = ask.in_parts(&request.items, PART_ITEMS_MIN, |ask, items| batch_part(ask, items, wanted))?;
+    let parts = ask.in_parts(&request.items, THREAD_ITEMS_MIN, |ask, items| batch_part(ask, items, wanted))?;
     let mut gaps = Gaps::default();
     let mut results = Vec::with_capacity(parts.len());
     for part in parts {

@@ -256,6 +256,38 @@ fn failures_start_a_walk_again_or_leave_a_gap() {
 }
 
 #[test]
+fn a_list_of_what_is_gone_leaves_no_gap_behind() {
+    let is_of_members = |call: &Call| matches!(scope_of(call), Some(Scope::GroupMembers(_)));
+    let mut tried = [0; 2];
+    for (seed, is_gone) in (0..60).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut driver = driver(seed);
+        driver.start();
+        let (id, call) = loop {
+            match driver.take_call(is_of_members) {
+                Some((id, call, _)) => break (id, Some(call)),
+                None if driver.has_ended() => break (CallId(0), None),
+                None => driver.act_once(),
+            }
+        };
+        // Some orgs have no group with members.
+        let Some(call) = call else { continue };
+        tried[usize::from(is_gone)] += 1;
+        let scope = scope_of(&call).unwrap().clone();
+        let Scope::GroupMembers(group) = &scope else { unreachable!() };
+        if is_gone {
+            driver.departs(Scope::Group(group.clone()));
+        }
+        let detail = "GET: 404 E0000007".to_owned();
+        driver.step(Input::Failed(id, ReadFailure::NotFound { detail }), Some(&call));
+        assert_eq!(driver.run_on(), CrawlEnd::Finished, "seed {seed}");
+        assert_eq!(driver.memory.gaps.contains(&(scope.clone(), GapKind::Failed)), !is_gone, "seed {seed}");
+        let is_given_up = matches!(driver.memory.walks.get(&scope), Some(WalkState::GivenUp));
+        assert_eq!(is_given_up, !is_gone, "seed {seed}");
+    }
+    assert!(tried.iter().all(|tried| *tried > 20), "{tried:?}");
+}
+
+#[test]
 fn a_walk_is_not_started_again_for_ever() {
     for failure in [ReadFailure::RestartWalk { limit: 10 }, ReadFailure::SearchUnavailable] {
         let mut driver = small();

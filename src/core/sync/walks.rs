@@ -30,6 +30,17 @@ const SHOWN_AGAIN: &str = "shown again";
 /// So often a list is not found before a gap says so: meanwhile it turns out whether what it belongs to is gone.
 const LIST_NOT_FOUND_TIMES: u32 = 2;
 
+/// The group or app that a list is of.
+fn parent_of(list: &Scope) -> Option<Key> {
+    match list {
+        Scope::AppUsers(app) | Scope::AppGroups(app) => Some(Key::App(app.clone())),
+        Scope::GroupMembers(group) => Some(Key::Group(group.clone())),
+        Scope::Users | Scope::Groups | Scope::Apps | Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => {
+            None
+        }
+    }
+}
+
 impl SyncState {
     pub(super) fn on_page(&mut self, call: CallId, page: PageSeen, effects: &mut Vec<Effect>) {
         let is_page = |pending: &Pending| matches!(pending, Pending::Walk(_) | Pending::Select(_));
@@ -238,8 +249,12 @@ impl SyncState {
             Err(evidence) => {
                 let (kind, evidence) = gap_of_failure(&walk.scope, failure)
                     .map_or((GapKind::Failed, evidence), |gap| (gap.kind, gap.evidence));
-                let is_explained = matches!(failure, ReadFailure::NotFound { .. }) && self.may_be_gone(&walk.scope);
-                if is_explained {
+                let is_not_found = matches!(failure, ReadFailure::NotFound { .. });
+                if is_not_found && self.follow.is_none() && self.is_below_departed(&walk.scope) {
+                    // Nothing is missing, and a gap of what is gone already would never close.
+                    self.lanes.finish(&walk.scope);
+                    self.counts_given_up(&walk.scope);
+                } else if is_not_found && self.may_be_gone(&walk.scope) {
                     // Within seconds it is known whether there is a gap.
                     self.give_up_silently(&walk.scope, 0, &mut batch);
                 } else {
@@ -250,20 +265,16 @@ impl SyncState {
         self.commit(batch, effects);
     }
 
+    /// Whether the group or app of a list is known to be gone.
+    fn is_below_departed(&self, list: &Scope) -> bool {
+        let object = parent_of(list).as_ref().and_then(Scope::of_object);
+        object.is_some_and(|object| self.absent.is_departed(&object))
+    }
+
     /// The group or app of a list that is not found may be gone: then nothing is missing. It is asked for by id. While nobody
     /// knows, a gap of the list would say nothing; while it is shown and the list still is not, there is one.
     fn may_be_gone(&mut self, list: &Scope) -> bool {
-        let parent = match list {
-            Scope::AppUsers(app) | Scope::AppGroups(app) => Key::App(app.clone()),
-            Scope::GroupMembers(group) => Key::Group(group.clone()),
-            Scope::Users
-            | Scope::Groups
-            | Scope::Apps
-            | Scope::Log
-            | Scope::User(_)
-            | Scope::Group(_)
-            | Scope::App(_) => return false,
-        };
+        let Some(parent) = parent_of(list) else { return false };
         self.ask_for([parent.clone()]);
         let is_first =
             self.debts.get(&Target::List(list.clone())).is_none_or(|read| read.attempts < LIST_NOT_FOUND_TIMES);

@@ -131,6 +131,17 @@ impl Driver {
         self.in_flight.push((id, call, at));
     }
 
+    /// Whether this life is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// It is found to be gone meanwhile.
+    pub(super) fn departs(&mut self, object: Scope) {
+        let at = RequestNumber(self.request);
+        self.state.as_mut().expect("a running crawl").absent.depart(object, NOW, at);
+    }
+
     /// Progress of this life.
     pub(super) fn counts(&self, kind: Kind) -> ScopeCounts {
         self.state.as_ref().expect("a crawl").counts(kind)
