@@ -2,6 +2,8 @@
 //!
 //! Entry point: [`LookupService`]. Point look-ups run in the task of the call, lists and large batches on blocking threads.
 
+use std::sync::Arc;
+
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, CORRELATION_ID_BYTES_MAX, GAP_IDS_MAX, ITEM_GAP_IDS_MAX};
 use okta_idmap_proto::v1::{self, lookup_server::Lookup};
@@ -47,14 +49,19 @@ fn check_batch(request: &v1::BatchResolveRequest) -> Result<(), Failure> {
     Ok(())
 }
 
-fn batch(ask: &Ask<'_>, request: &v1::BatchResolveRequest) -> Result<Encoded, Failure> {
+fn batch(ask: &Ask<'_>, request: &Arc<v1::BatchResolveRequest>) -> Result<Encoded, Failure> {
     check_batch(request)?;
     let wanted = Wanted {
         candidates: request.include_candidates,
         granting_groups: request.include_granting_groups,
         gap_ids_max: ITEM_GAP_IDS_MAX,
     };
-    let parts = ask.in_parts(&request.items, THREAD_ITEMS_MIN, |ask, items| batch_part(ask, items, wanted))?;
+    let parts = ask.in_parts(
+        request,
+        |request| &request.items,
+        THREAD_ITEMS_MIN,
+        move |ask, items| batch_part(ask, items, wanted),
+    )?;
     let mut gaps = Gaps::default();
     let mut results = Vec::with_capacity(parts.len());
     for part in parts {
@@ -138,6 +145,8 @@ impl LookupService {
         self,
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<Encoded>, Status> {
+        // Threads that answer parts of it share it.
+        let request = request.map(Arc::new);
         if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
             return self.0.point("Lookup.BatchResolve", request, batch).await;
         }

@@ -199,7 +199,7 @@ impl Services {
         rpc: &'static str,
         request: Request<Q>,
         answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'a,
-    ) -> Result<Result<Response<R>, Status>, BoxFuture<'a, Result<Response<R>, Status>>> {
+    ) -> Result<Answer<R>, BoxFuture<'a, Answer<R>>> {
         let log = CallLog::start(rpc, &request);
         let until = patience::until(request.metadata(), log.started);
         let request = request.into_inner();
@@ -247,6 +247,9 @@ impl Services {
         log.finish(&call, answered)
     }
 }
+
+/// What a call comes to.
+type Answer<R> = Result<Response<R>, Status>;
 
 /// The log lines of one call: one for whoever looks for what is slow, and one for the audit where that is on.
 struct CallLog {

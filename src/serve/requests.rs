@@ -2,6 +2,8 @@
 //!
 //! Entry points: [`Asked`], [`Listed`].
 
+use std::sync::Arc;
+
 use okta_idmap_proto::v1;
 use prost::Message;
 
@@ -9,6 +11,12 @@ use prost::Message;
 pub(super) trait Asked {
     /// The caller's demands.
     fn context(&self) -> Option<&v1::RequestContext>;
+}
+
+impl<Q: Asked> Asked for Arc<Q> {
+    fn context(&self) -> Option<&v1::RequestContext> {
+        Q::context(self)
+    }
 }
 
 /// A request of a paged rpc.

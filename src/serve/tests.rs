@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
-use super::ask::Call;
-use super::{CredentialKind, OrgView, Orgs, SearchHandle, Services, StatusSource};
+use super::ask::{Ask, Call};
+use super::{CredentialKind, Failure, OrgView, Orgs, SearchHandle, Services, StatusSource};
 use crate::core::batch::Batch;
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{
@@ -64,6 +64,15 @@ impl World {
     /// Its org.
     pub(super) fn view(&self) -> &OrgView {
         self.services.orgs().iter().next().unwrap()
+    }
+
+    /// Answers as a scan.
+    pub(super) fn scan<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&Ask<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let call = Call::at(self.view().clone(), Timestamp::from_millis(1_770_000_000_000));
+        runtime().block_on(call.scan(answer))
     }
 }
 
