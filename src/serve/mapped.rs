@@ -2,12 +2,14 @@
 //!
 //! An index is read by mapping its files. The system counts each page that a search has touched as memory of this process, up to
 //! the whole index, though it takes it back whenever it needs some. Whoever watches the process sees a multiple of what it
-//! needs. Mapped anew, the pages are still at hand, and none of them counts. What searches under way and merges have mapped is not
-//! touched, and may count as more for as long as they last.
+//! needs. Mapped anew, the pages are still at hand, and none of them counts. That is done between searches: those under way end first,
+//! and others wait for the milliseconds that it takes. What merges have mapped is not touched, and counts as long as they last.
 
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::runtime::Handle;
 
 use super::orgs::{OrgView, Orgs};
 
@@ -54,9 +56,11 @@ const fn is_due(bytes: u64, least: u64) -> bool {
 }
 
 fn map_anew(org: &OrgView) {
-    if let Some(reader) = org.search().get()
-        && let Err(error) = reader.map_anew()
-    {
+    let Some(reader) = org.search().get() else { return };
+    // While no search uses what was mapped before: else it would count as well until its last search has ended, and others
+    // go on to touch more of it.
+    let _alone = Handle::current().block_on(org.no_searches());
+    if let Err(error) = reader.map_anew() {
         // Searches go on in what they have.
         tracing::warn!(org = org.name(), %error, "the search index could not be mapped anew");
     }

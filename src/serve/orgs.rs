@@ -23,7 +23,7 @@ use crate::core::policy::GrantPolicy;
 use crate::store::{Reader, StoreError};
 
 /// Searches of one org at once: each keeps a core busy for milliseconds, and point look-ups must not wait for them.
-const SEARCHES_MAX: usize = 4;
+const SEARCHES_MAX: u32 = 4;
 
 /// Lists and searches of one org that are under way or wait for their turn. At some milliseconds each, the last of them
 /// waits for seconds; who comes later is told to come back instead.
@@ -105,7 +105,7 @@ impl OrgView {
         let page_key = secret.as_ref().map(PageKey::of).or_else(PageKey::random);
         let page_key =
             page_key.ok_or_else(|| StoreError::Mismatch { detail: "the system has no random numbers".to_owned() })?;
-        let searches = Arc::new(Semaphore::new(SEARCHES_MAX));
+        let searches = Arc::new(Semaphore::new(SEARCHES_MAX as usize));
         let wide = WideCache::default();
         let queue = Arc::new(Semaphore::new(QUEUE_MAX));
         let whole_scans = Semaphore::new(WHOLE_SCANS_MAX);
@@ -187,6 +187,11 @@ impl OrgView {
     /// What the engine says.
     pub fn status(&self) -> &StatusSource {
         &self.shared.status
+    }
+
+    /// The right to be alone with the search index: waits for the searches that are under way, and others wait for it.
+    pub(super) async fn no_searches(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.searches()).acquire_many_owned(SEARCHES_MAX).await.ok()
     }
 
     pub(super) fn searches(&self) -> &Arc<Semaphore> {

@@ -3,6 +3,7 @@
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, LazyLock};
 
+use futures_util::FutureExt as _;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::admin_server::Admin as _;
 use okta_idmap_proto::v1::changes_server::Changes as _;
@@ -142,6 +143,20 @@ fn runtime() -> tokio::runtime::Runtime {
 /// One whose time passes at once while nothing is done: a call that waits for a revision to come does so for seconds.
 fn runtime_without_waiting() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn nobody_searches_while_the_index_is_mapped_anew() {
+    let world = World::new();
+    let view = world.view();
+    let search = || Arc::clone(view.searches()).try_acquire_owned();
+    let searching = search().unwrap();
+    assert!(view.no_searches().now_or_never().is_none(), "one is under way");
+    drop(searching);
+    let alone = view.no_searches().now_or_never().unwrap();
+    assert!(alone.is_some() && search().is_err());
+    drop(alone);
+    assert!(search().is_ok());
 }
 
 #[test]
