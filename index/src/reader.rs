@@ -321,7 +321,7 @@ impl Reader {
             let mut current = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
             Ok(Some(std::mem::replace(&mut *current, view)))
         })?;
-        // Unmapped here, where nobody waits for it.
+        // Unmapped here, without a lock.
         drop(former);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Entry point: [`LookupService`]. Point look-ups run in the task of the call, lists and large batches on blocking threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, CORRELATION_ID_BYTES_MAX, GAP_IDS_MAX, ITEM_GAP_IDS_MAX};
@@ -56,11 +57,13 @@ fn batch(ask: &Ask<'_>, request: &Arc<v1::BatchResolveRequest>) -> Result<Encode
         granting_groups: request.include_granting_groups,
         gap_ids_max: ITEM_GAP_IDS_MAX,
     };
+    // Of all parts, so that none goes on once the answer is too long.
+    let bytes = AtomicUsize::new(0);
     let parts = ask.in_parts(
         request,
         |request| &request.items,
         THREAD_ITEMS_MIN,
-        move |ask, items| batch_part(ask, items, wanted),
+        move |ask, items| batch_part(ask, items, wanted, &bytes),
     )?;
     let mut gaps = Gaps::default();
     let mut results = Vec::with_capacity(parts.len());
@@ -78,7 +81,12 @@ struct BatchPart {
     results: Results,
 }
 
-fn batch_part(ask: &Ask<'_>, items: &[v1::BatchResolveItem], wanted: Wanted) -> Result<BatchPart, Failure> {
+fn batch_part(
+    ask: &Ask<'_>,
+    items: &[v1::BatchResolveItem],
+    wanted: Wanted,
+    bytes: &AtomicUsize,
+) -> Result<BatchPart, Failure> {
     use v1::batch_resolve_result::Result as Answer;
     let mut part = BatchPart { gaps: Gaps::default(), results: Results::default() };
     for item in items {
@@ -91,8 +99,10 @@ fn batch_part(ask: &Ask<'_>, items: &[v1::BatchResolveItem], wanted: Wanted) -> 
             Err(failure @ (Failure::Store(_) | Failure::NotServing(_))) => return Err(failure),
             Err(failure) => (cut(&item.correlation_id), Answer::Error(failure.item())),
         };
+        let before = part.results.len();
         part.results.push(&v1::BatchResolveResult { correlation_id, result: Some(answer) });
-        if part.results.len() > RESPONSE_BYTES_MAX {
+        let more = part.results.len() - before;
+        if bytes.fetch_add(more, Ordering::Relaxed) + more > RESPONSE_BYTES_MAX {
             return Err(Failure::ResponseTooLarge);
         }
     }

@@ -56,10 +56,10 @@ const fn is_due(bytes: u64, least: u64) -> bool {
 }
 
 fn map_anew(org: &OrgView) {
-    let Some(reader) = org.search().get() else { return };
     // While no search uses what was mapped before: else it would count as well until its last search has ended, and others
     // go on to touch more of it.
     let _alone = Handle::current().block_on(org.no_searches());
+    let Some(reader) = org.search().get() else { return };
     if let Err(error) = reader.map_anew() {
         // Searches go on in what they have.
         tracing::warn!(org = org.name(), %error, "the search index could not be mapped anew");

@@ -48,6 +48,24 @@ impl<Q, I, F> Work<Q, I, F> {
     fn part(&self, number: usize) -> Option<&[I]> {
         (self.items)(&self.request).chunks(self.part).nth(number)
     }
+
+    fn is_all_taken(&self) -> bool {
+        self.part(self.next.load(Ordering::Relaxed)).is_none()
+    }
+}
+
+/// A part that a thread has begun. However that ends, the caller is told.
+struct Begun<'a, T> {
+    number: usize,
+    answer: Option<Result<T, Failure>>,
+    told: &'a mpsc::SyncSender<(usize, Option<Result<T, Failure>>)>,
+}
+
+impl<T> Drop for Begun<'_, T> {
+    fn drop(&mut self) {
+        // He waits for it, unless he has panicked.
+        let _ = self.told.send((self.number, self.answer.take()));
+    }
 }
 
 impl Ask<'_> {
@@ -88,28 +106,31 @@ impl Ask<'_> {
             let (beside, work, told) = (beside.clone(), Arc::clone(&work), told.clone());
             runtime.spawn_blocking(move || {
                 let _place = place;
+                // It may have taken long to get a thread.
+                if work.is_all_taken() {
+                    return;
+                }
                 beside.point(|ask| {
                     while let Some((number, part)) = work.take() {
-                        // The caller waits for it, unless he has panicked.
-                        let _ = told.send((number, (work.answer)(ask, part)));
+                        let mut begun = Begun { number, answer: None, told: &told };
+                        begun.answer = Some((work.answer)(ask, part));
                     }
                     Ok(())
                 });
             });
         }
-        drop(told);
         let mut answers: Vec<Option<Result<T, Failure>>> = all.chunks(part).map(|_| None).collect();
-        let mut keep = |(number, answer): (usize, Result<T, Failure>)| {
+        let mut keep = |(number, answer): (usize, Option<Result<T, Failure>>)| {
             if let Some(place) = answers.get_mut(number) {
-                *place = Some(answer);
+                *place = answer;
             }
         };
         let mut own = 0;
         while let Some((number, part)) = work.take() {
-            keep((number, (work.answer)(self, part)));
+            keep((number, Some((work.answer)(self, part))));
             own += 1;
         }
-        // All others were begun by somebody. What one has begun who panicked is left to the caller.
+        // All others were begun by somebody. What one who panicked has begun is left to the caller.
         let begun = all.chunks(part).len() - own;
         answered.iter().take(begun).for_each(keep);
         let answers = answers.into_iter().enumerate();

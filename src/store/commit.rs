@@ -193,7 +193,7 @@ pub(super) fn commit(
     }
     if ends_crawl {
         for scope in books.lost()? {
-            debts.owe_once(Target::List(scope), When::Now, "not read since the log was not followed", batch.at)?;
+            debts.owe_once(Target::List(scope), When::Now, "not read since the log told of everything", batch.at)?;
         }
     }
     let coverage = std::mem::take(&mut books.coverage);

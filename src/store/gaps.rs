@@ -45,9 +45,9 @@ const CLOSED_ONCE_WALKED: [GapKind; 3] = [GapKind::Forbidden, GapKind::ScopeMiss
 
 /// Why a collection may have changed without a word: while the crawl that is to find out is under way, and after it.
 const STILL_UNREAD: &str =
-    "the System Log was not followed for a while, and the crawl since then has not read this list yet";
+    "the System Log has not told of all changes since this list was read, and the crawl since then has not read it yet";
 const LEFT_UNREAD: &str =
-    "the System Log was not followed for a while, and the crawl since then did not read this list";
+    "the System Log has not told of all changes since this list was read, and the crawl since then did not read it";
 
 /// `gap_changes.op`.
 const OP_CLOSED: i64 = 0;

@@ -312,7 +312,7 @@ fn what_a_crawl_that_opens_the_log_has_not_read_yet_is_a_gap_and_is_owed_at_its_
     drop(store);
     let store = open(dir.path(), "a");
     check_open_gaps(&store, &OPEN);
-    let still = "the System Log was not followed for a while, and the crawl since then has not read this list yet";
+    let still = "the System Log has not told of all changes since this list was read, and the crawl since then has not read it yet";
     assert_eq!(why(&store), BTreeSet::from([still.to_owned()]));
     read(&store, 8, &Scope::Groups);
     check_open_gaps(&store, &OPEN[..1]);
@@ -324,7 +324,8 @@ fn what_a_crawl_that_opens_the_log_has_not_read_yet_is_a_gap_and_is_owed_at_its_
     put(&store, Batch { crawl: begin(4), ..batch(11, Vec::new()) });
     assert_eq!(put(&store, Batch { crawl: end(4), unread_is_lost: true, ..batch(12, Vec::new()) }).owed.len(), 2);
     check_open_gaps(&store, &["LOG_LOST:apps", "LOG_LOST:groups", "LOG_LOST:users"]);
-    let left = "the System Log was not followed for a while, and the crawl since then did not read this list";
+    let left =
+        "the System Log has not told of all changes since this list was read, and the crawl since then did not read it";
     assert_eq!(why(&store), BTreeSet::from([left.to_owned()]));
 }
 
