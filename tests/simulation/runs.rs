@@ -159,6 +159,7 @@ impl Run {
     }
 
     pub(crate) async fn end(mut self) {
+        self.watcher.indexed().await;
         self.engine.take().unwrap().stop().await;
         self.watcher.assert_index();
         assert_requests(&self.world);
