@@ -22,9 +22,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(60);
 /// takes; within this time all of them are over, also on a slow machine and beside other runs.
 const CONVERGE_WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// How long the index may take for what the store has.
-const INDEXED_WAIT_MAX: Duration = Duration::from_secs(30);
-
 /// Requests that are told of a run that fails: those of its last reads.
 const REQUESTS_TOLD: usize = 40;
 
@@ -134,24 +131,16 @@ impl Watcher {
         if let Some(difference) = stored.difference(&expected) {
             return Some(difference);
         }
-        self.left_to_index(&reader)
+        self.left_to_index()
     }
 
-    fn left_to_index(&self, reader: &Reader) -> Option<String> {
+    /// Why the index is not as new as the store; `None` when it is.
+    pub(crate) fn left_to_index(&self) -> Option<String> {
+        let reader = self.reader()?;
         let indexed = okta_idmap_index::open_read_only(&self.settings.index_dir()).ok();
         let indexed = indexed.and_then(|index| index.mark()).map(|mark| mark.revision);
         let newest = reader.read(|snapshot| Ok(snapshot.revision())).unwrap();
         (indexed != Some(newest.0)).then(|| format!("the index is at {indexed:?}, the store at {newest:?}"))
-    }
-
-    /// Before the engine stops where nobody has waited for [`Watcher::converge`]: an index that is being made anew, since names
-    /// were purged, would be left for the next start.
-    pub(crate) async fn indexed(&self) {
-        let reader = self.reader().unwrap();
-        let begun = Instant::now();
-        while begun.elapsed() < INDEXED_WAIT_MAX && self.left_to_index(&reader).is_some() {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
     }
 
     /// Once the engine has stopped: the index has the documents of the stored rows and nothing else.

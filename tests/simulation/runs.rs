@@ -1,6 +1,6 @@
 //! One run under one seed. Entry points: [`following`], [`nets`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use okta_idmap::engine::OrgSettings;
@@ -15,6 +15,9 @@ use crate::weather::{self, Harm};
 
 /// No full crawl comes by itself within a run.
 pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long the index may take at the end for what the store has.
+const INDEXED_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Interval of safety nets and crawls where a run is about them.
 const NET_INTERVAL: Duration = Duration::from_secs(1);
@@ -159,7 +162,12 @@ impl Run {
     }
 
     pub(crate) async fn end(mut self) {
-        self.watcher.indexed().await;
+        // Where nobody has waited for all to be the same: an index that is being made anew, since names were purged, would be left for
+        // the next start.
+        let begun = Instant::now();
+        while begun.elapsed() < INDEXED_WAIT_MAX && self.watcher.left_to_index().is_some() {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
         self.engine.take().unwrap().stop().await;
         self.watcher.assert_index();
         assert_requests(&self.world);
