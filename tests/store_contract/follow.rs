@@ -262,7 +262,7 @@ impl Model {
             |record: &&GapRecord| record.open && record.gap.kind == GapKind::LogLost && record.gap.scope != Scope::Log;
         let lost: Vec<Scope> = self.gaps.values().filter(is_lost).map(|record| record.gap.scope.clone()).collect();
         for scope in lost {
-            self.owe_once(Target::List(scope), "not read since the log was not followed", batch, owed);
+            self.owe_once(Target::List(scope), "not read since the log told of everything", batch, owed);
         }
     }
 
