@@ -87,6 +87,9 @@ const SHARD_MARKS: usize = MARKS / SHARDS;
 struct Shard {
     /// Sets of [`WAYS`], each with the latest first; nothing until something is remembered.
     slots: Vec<Option<Slot>>,
+    /// 16 bits of the name in each slot, 0 where there is none: most that are asked for are nowhere, and to see that in the slots
+    /// themselves misses the cache of the processor.
+    tags: Vec<u16>,
     /// 16 bits of a name each; nothing until they are needed.
     marks: Vec<u16>,
 }
@@ -94,6 +97,28 @@ struct Shard {
 impl Shard {
     fn set(&mut self, place: Place) -> &mut [Option<Slot>] {
         self.slots.get_mut(place.first..place.first + WAYS).unwrap_or_default()
+    }
+
+    fn tags(&mut self, place: Place) -> &mut [u16] {
+        self.tags.get_mut(place.first..place.first + WAYS).unwrap_or_default()
+    }
+
+    /// Where in its set a name is.
+    fn position(&mut self, name: Name, place: Place) -> Option<usize> {
+        if !self.tags(place).contains(&place.bits) {
+            return None;
+        }
+        self.set(place).iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.name == name))
+    }
+
+    /// Makes this slot of a set the latest.
+    fn lead(&mut self, place: Place, position: usize) {
+        if let Some(slots) = self.set(place).get_mut(..=position) {
+            slots.rotate_right(1);
+        }
+        if let Some(tags) = self.tags(place).get_mut(..=position) {
+            tags.rotate_right(1);
+        }
     }
 
     /// Whether the name was marked; it is from now on.
@@ -182,10 +207,9 @@ impl Names {
     pub(super) fn get(&self, name: Name, revision: Revision) -> Option<Named> {
         let place = Place::of(name);
         let mut shard = self.shard(place)?;
-        let set = shard.set(place);
-        let found = set.iter().position(|slot| slot.as_ref().is_some_and(|slot| slot.name == name))?;
-        set[..=found].rotate_right(1);
-        let (named, read_at) = set.first()?.as_ref().map(|slot| (slot.named.clone(), slot.revision))?;
+        let found = shard.position(name, place)?;
+        shard.lead(place, found);
+        let (named, read_at) = shard.set(place).first()?.as_ref().map(|slot| (slot.named.clone(), slot.revision))?;
         drop(shard);
         (read_at == revision || self.is_good(name, &named, read_at.min(revision))).then_some(named)
     }
@@ -207,30 +231,29 @@ impl Names {
         let Some(mut shard) = self.shard(place) else { return };
         if shard.slots.is_empty() {
             shard.slots.resize_with(SETS * WAYS, || None);
+            shard.tags.resize(SETS * WAYS, 0);
         }
-        let is_same = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.name == name);
         let is_newer = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.revision > revision);
         let is_bad =
             |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| !self.is_good(slot.name, &slot.named, slot.revision));
         // Its own place, the last that is of no use any more, or else the one that was asked for longest ago. What an answer of an
         // earlier state has read is of no use to those of a later one.
-        let set = shard.set(place);
-        let gives_way = match set.iter().position(is_same) {
-            Some(same) if set.get(same).is_some_and(is_newer) => return,
+        let gives_way = match shard.position(name, place) {
+            Some(same) if shard.set(place).get(same).is_some_and(is_newer) => return,
             Some(same) => same,
-            None => match set.iter().rposition(is_bad) {
+            None => match shard.set(place).iter().rposition(is_bad) {
                 Some(bad) => bad,
                 None if shard.mark(place) => WAYS - 1,
                 None => return,
             },
         };
-        let set = shard.set(place);
         let slot = Slot { name, revision, named };
         // What gives way is dropped once the lock is not held any more.
-        let _former = set.get_mut(gives_way).and_then(|former| former.replace(slot));
-        if let Some(set) = set.get_mut(..=gives_way) {
-            set.rotate_right(1);
+        let _former = shard.set(place).get_mut(gives_way).and_then(|former| former.replace(slot));
+        if let Some(tag) = shard.tags(place).get_mut(gives_way) {
+            *tag = place.bits;
         }
+        shard.lead(place, gives_way);
         drop(shard);
     }
 }

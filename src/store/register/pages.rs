@@ -3,10 +3,12 @@
 //! Entry points: [`PageWriter`] to write one, in order; [`Pages::open`] and [`Pages::find`].
 //!
 //! ```text
-//! page 0      magic text, version, length and hash of the head; the head (see `Head`)
-//! page 1..    hash of the rest, bytes used, entries: place (8 and 4 bytes), length of the value (2), value
+//! front       magic text, hash and length of the head; the head (see `Head`)
+//! pages       of each section: hash of the rest, bytes used, entries: place (8 and 4 bytes), length of the value (2), value
 //! behind      the place of the first entry of each page of each section, and a hash of them
 //! ```
+//!
+//! Pages of a section begin at multiples of their length, so that none lies in two pages of the system.
 //!
 //! Invariants:
 //! - Entries of a section stand in the order of their places, which are all different; each is whole within a page.
@@ -15,15 +17,18 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::core::ids::{Revision, Timestamp};
 
-/// Bytes of a page: what a look-up copies and checks. Half of it would need twice the memory for [`Fences`].
-pub(super) const PAGE_BYTES: usize = 2048;
+/// Bytes before the pages.
+pub(super) const FRONT_BYTES: usize = 2048;
+
+/// Bytes of the longest page.
+const PAGE_BYTES_MAX: usize = 2048;
 
 /// Hash, bytes used.
 pub(super) const PAGE_HEAD_BYTES: usize = 8 + 2;
@@ -31,16 +36,14 @@ pub(super) const PAGE_HEAD_BYTES: usize = 8 + 2;
 /// Place and length.
 pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 4 + 2;
 
-/// Longest value, in bytes; one that is longer stands as [`Value::Elsewhere`].
-pub(super) const VALUE_BYTES_MAX: usize = 1024;
-
 /// Bytes of the first place of a page, behind the pages.
 const FENCE_BYTES: usize = 8 + 4;
 
-/// Pages of a file: 32 GiB.
+/// Pages of a file: 32 GiB of the longest.
 const PAGES_MAX: u64 = 1 << 24;
 
-const MAGIC: [u8; 8] = *b"oidmreg1";
+/// The last byte is the version of all that stands in the file.
+const MAGIC: [u8; 8] = *b"oidmreg2";
 
 /// Bytes before the head.
 const HEAD_AT: usize = 8 + 8 + 2;
@@ -61,11 +64,28 @@ pub(super) enum Section {
 const SECTIONS: usize = 2;
 
 impl Section {
+    /// All, in the order in which they stand in the file.
+    const ALL: [Self; SECTIONS] = [Self::Names, Self::People];
+
     const fn index(self) -> usize {
         match self {
             Section::Names => 0,
             Section::People => 1,
         }
+    }
+
+    /// Bytes of a page: what a look-up copies and checks. Some 25 names, or the rows of two or three people. Half of it would need
+    /// twice the memory for [`Fences`].
+    pub(super) const fn page_bytes(self) -> usize {
+        match self {
+            Section::Names => 512,
+            Section::People => PAGE_BYTES_MAX,
+        }
+    }
+
+    /// Longest value, in bytes; one that is longer stands as [`Value::Elsewhere`].
+    pub(super) const fn value_bytes_max(self) -> usize {
+        self.page_bytes() / 2
     }
 }
 
@@ -82,7 +102,9 @@ pub(super) enum Value<'a> {
 
 /// A page in memory.
 pub(super) struct Page {
-    bytes: [u8; PAGE_BYTES],
+    bytes: [u8; PAGE_BYTES_MAX],
+    /// Its length.
+    length: usize,
     /// Which it is; 0 = none.
     number: u64,
     /// The place that was looked for last, and where the first entry stands that does not come before it.
@@ -91,7 +113,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) const fn empty() -> Self {
-        Self { bytes: [0; PAGE_BYTES], number: 0, reached: Self::BEGIN }
+        Self { bytes: [0; PAGE_BYTES_MAX], length: 0, number: 0, reached: Self::BEGIN }
     }
 
     /// Which it is.
@@ -104,8 +126,8 @@ impl Page {
     const BEGIN: (Place, usize) = ((i64::MIN, 0), PAGE_HEAD_BYTES);
 
     fn find(&mut self, place: Place) -> Option<Value<'_>> {
-        let used = usize::from(u16_at(&self.bytes, 8)?);
-        let entries = self.bytes.get(..PAGE_HEAD_BYTES.checked_add(used)?)?;
+        let page = self.bytes.get(..self.length)?;
+        let entries = page.get(..PAGE_HEAD_BYTES + usize::from(u16_at(page, 8)?))?;
         // Places are looked for in pairs, the second right behind the first.
         let (before, reached) = self.reached;
         let mut at = if before <= place { reached } else { PAGE_HEAD_BYTES };
@@ -170,10 +192,10 @@ impl PageWriter {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = BufWriter::with_capacity(1 << 16, options.open(path)?);
         // The first page is written last: what is not whole has none.
-        file.write_all(&[0; PAGE_BYTES])?;
+        file.write_all(&[0; FRONT_BYTES])?;
         Ok(Self {
             file,
-            page: Vec::with_capacity(PAGE_BYTES),
+            page: Vec::with_capacity(PAGE_BYTES_MAX),
             pages: 0,
             nonce,
             last: None,
@@ -186,7 +208,9 @@ impl PageWriter {
     pub(super) fn begin(&mut self, section: Section) -> io::Result<()> {
         self.end_page()?;
         (self.section, self.last) = (section, None);
-        Ok(())
+        let end = self.file.stream_position()?;
+        let gap = end.next_multiple_of(section.page_bytes() as u64) - end;
+        io::copy(&mut io::repeat(0).take(gap), &mut self.file).map(drop)
     }
 
     /// Puts the next entry. A value that is empty or too long stands as [`Value::Elsewhere`].
@@ -194,8 +218,8 @@ impl PageWriter {
         if self.last.is_some_and(|last| last >= place) {
             return Err(io::Error::other("entries out of order"));
         }
-        let value = if value.len() > VALUE_BYTES_MAX { &[] } else { value };
-        if self.page.len() + ENTRY_HEAD_BYTES + value.len() > PAGE_BYTES {
+        let value = if value.len() > self.section.value_bytes_max() { &[] } else { value };
+        if self.page.len() + ENTRY_HEAD_BYTES + value.len() > self.section.page_bytes() {
             self.end_page()?;
         }
         if self.page.is_empty() {
@@ -216,7 +240,7 @@ impl PageWriter {
     /// Entries that are put next and have so many bytes altogether, heads included, shall stand in one page if there is one that can
     /// hold them: whoever looks for one of them looks for the others.
     pub(super) fn keep_together(&mut self, bytes: usize) -> io::Result<()> {
-        let fits = |used: usize| used + bytes <= PAGE_BYTES;
+        let fits = |used: usize| used + bytes <= self.section.page_bytes();
         if !fits(self.page.len()) && fits(PAGE_HEAD_BYTES) { self.end_page() } else { Ok(()) }
     }
 
@@ -225,7 +249,7 @@ impl PageWriter {
             return Ok(());
         }
         let used = u16::try_from(self.page.len() - PAGE_HEAD_BYTES).unwrap_or_default();
-        self.page.resize(PAGE_BYTES, 0);
+        self.page.resize(self.section.page_bytes(), 0);
         self.page[8..PAGE_HEAD_BYTES].copy_from_slice(&used.to_le_bytes());
         self.pages += 1;
         let hash = hash_of_page(&self.page, self.nonce, self.pages);
@@ -233,13 +257,16 @@ impl PageWriter {
         self.file.write_all(&self.page)?;
         self.page.clear();
         if self.pages > PAGES_MAX {
-            return Err(io::Error::other("more than 32 GiB"));
+            return Err(io::Error::other("too many pages"));
         }
         Ok(())
     }
 
     /// Ends the file, which is whole once this returns; returns how many bytes it has.
     pub(super) fn finish(mut self, head: &Head) -> io::Result<u64> {
+        if self.section == Section::Names {
+            self.begin(Section::People)?;
+        }
         self.end_page()?;
         let mut fences = Vec::new();
         for (first, second) in self.fences.iter().flatten() {
@@ -254,7 +281,7 @@ impl PageWriter {
         page.extend_from_slice(&xxh3_64(&head).to_le_bytes());
         page.extend_from_slice(&u16::try_from(head.len()).unwrap_or_default().to_le_bytes());
         page.extend_from_slice(&head);
-        if page.len() > PAGE_BYTES {
+        if page.len() > FRONT_BYTES {
             return Err(io::Error::other("the head is too long"));
         }
         self.file.seek(SeekFrom::Start(0))?;
@@ -312,7 +339,7 @@ impl Head {
     }
 }
 
-/// A file that is read. Keeps 12 bytes in memory for each page.
+/// A file that is read. Keeps 13 bytes in memory for each page.
 #[derive(Debug)]
 pub(super) struct Pages {
     file: File,
@@ -320,16 +347,49 @@ pub(super) struct Pages {
     sections: [Fences; SECTIONS],
 }
 
+/// Pages whose first keys share a place in [`Fences::begins`], about.
+const PAGES_OF_BUCKET: u64 = 4;
+
 /// Where the pages of a section begin.
-#[derive(Debug)]
+///
+/// Hashes and surrogates are evenly spread: by the upper bits of a key some pages are left of all, where a search by halves would miss
+/// the cache of the processor at each step. However they are spread, no search is longer than one by halves.
+#[derive(Debug, Default)]
 struct Fences {
     /// Number of its first page.
     first: u64,
+    /// Where that stands in the file.
+    at: u64,
+    /// The first page begins with the smallest of all keys.
     keys: Vec<i64>,
     seconds: Vec<u32>,
+    /// By how far a key lies behind the first key of the second page, without its last bits (`shift`): the first page from the second
+    /// on whose key lies there or behind. One more than there are places.
+    begins: Vec<u32>,
+    shift: u32,
 }
 
 impl Fences {
+    /// Fills `begins`, once all keys are there.
+    fn index(&mut self) {
+        let (Some(base), Some(last)) = (self.keys.get(1), self.keys.last()) else { return };
+        let span = last.abs_diff(*base);
+        let places_max = (self.keys.len() as u64 / PAGES_OF_BUCKET).max(1);
+        // At most 63: one bit is left then, and two places.
+        self.shift = (0..63).find(|shift| span >> shift < places_max).unwrap_or(63);
+        let places = usize::try_from(span >> self.shift).unwrap_or_default() + 1;
+        self.begins.reserve_exact(places + 1);
+        for (page, key) in (0..).zip(&self.keys).skip(1) {
+            let place = usize::try_from(key.abs_diff(*base) >> self.shift).unwrap_or(usize::MAX).min(places - 1);
+            // Of places where no page begins, too.
+            while self.begins.len() <= place {
+                self.begins.push(page);
+            }
+        }
+        let pages = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.begins.resize(places + 1, pages);
+    }
+
     /// The page in which a place is, or would be.
     fn page_of(&self, place: Place) -> Option<u64> {
         let mut index = self.last_up_to(place.0)?;
@@ -355,44 +415,19 @@ impl Fences {
         index.is_some_and(|index| self.begins_up_to(index, place) && !self.begins_up_to(index + 1, place))
     }
 
-    /// The last page that begins with this key or a smaller one. Hashes and surrogates are evenly spread: the place is guessed, and
-    /// looked for around the guess, ever further away, where a search by halves would miss the cache of the processor at each step.
+    /// The last page that begins with this key or a smaller one.
     fn last_up_to(&self, key: i64) -> Option<usize> {
-        let is_up_to = |index: usize| self.keys.get(index).is_some_and(|first| *first <= key);
-        if !is_up_to(0) {
+        if self.keys.is_empty() {
             return None;
         }
-        let guess = self.guess(key);
-        let (mut low, mut high, mut step) = (guess, guess + 1, 1);
-        while !is_up_to(low) {
-            (high, low) = (low, low.saturating_sub(step));
-            step *= 2;
-        }
-        while is_up_to(high) {
-            (low, high) = (high, high.saturating_add(step));
-            step *= 2;
-        }
-        let within = self.keys.get(low..high.min(self.keys.len()))?;
-        Some(low + within.partition_point(|first| *first <= key).checked_sub(1)?)
-    }
-
-    /// Where the key would be if all were spread evenly between the first page and the last.
-    fn guess(&self, key: i64) -> usize {
-        // That the first page begins with the smallest key says nothing.
-        let (Some(first), Some(last)) = (self.keys.get(1), self.keys.last()) else { return 0 };
-        let (span, offset) = (i128::from(*last) - i128::from(*first), i128::from(key) - i128::from(*first));
-        if offset <= 0 || span <= 0 {
-            return 0;
-        }
-        let pages = self.keys.len() - 1;
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a guess, not negative"
-        )]
-        let guess = (offset as f64 / span as f64 * pages as f64) as usize;
-        guess.min(pages)
+        let Some(base) = self.keys.get(1).filter(|base| **base <= key) else { return Some(0) };
+        let places = self.begins.len().checked_sub(1)?;
+        let place =
+            usize::try_from(key.abs_diff(*base) >> self.shift).unwrap_or(usize::MAX).min(places.checked_sub(1)?);
+        let begin = usize::try_from(*self.begins.get(place)?).ok()?;
+        let end = usize::try_from(*self.begins.get(place + 1)?).ok()?;
+        let within = self.keys.get(begin..end)?;
+        (begin + within.partition_point(|first| *first <= key)).checked_sub(1)
     }
 }
 
@@ -422,7 +457,7 @@ impl Pages {
     /// Opens a whole file and looks at all of it but its pages.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Head)> {
         let file = File::open(path)?;
-        let mut page = [0; PAGE_BYTES];
+        let mut page = [0; FRONT_BYTES];
         read_exact_at(&file, &mut page, 0)?;
         if !page.starts_with(&MAGIC) {
             return Err(damaged("it is not whole, or of another version"));
@@ -437,7 +472,14 @@ impl Pages {
         if pages > PAGES_MAX {
             return Err(damaged("it has an impossible number of pages"));
         }
-        let fences_at = (pages + 1) * PAGE_BYTES as u64;
+        let (mut first, mut end) = (1, FRONT_BYTES as u64);
+        let mut sections = Section::ALL.map(|section| {
+            let (bytes, count) = (section.page_bytes() as u64, counts[section.index()]);
+            let begun = Fences { first, at: end.next_multiple_of(bytes), ..Fences::default() };
+            (first, end) = (first + count, begun.at + count * bytes);
+            begun
+        });
+        let fences_at = end;
         // Before memory is asked for.
         if file.metadata()?.len() != fences_at + pages * FENCE_BYTES as u64 + 8 {
             return Err(damaged("it has another length than it says"));
@@ -449,17 +491,15 @@ impl Pages {
             return Err(damaged("its table of pages is damaged"));
         }
         let mut fences = fences.chunks_exact(FENCE_BYTES);
-        let mut first = 1;
-        let sections = counts.map(|count| {
-            let size = usize::try_from(count).unwrap_or_default();
-            let mut section = Fences { first, keys: Vec::with_capacity(size), seconds: Vec::with_capacity(size) };
-            first += count;
-            for fence in fences.by_ref().take(size) {
+        for (section, count) in sections.iter_mut().zip(counts) {
+            let count = usize::try_from(count).unwrap_or_default();
+            (section.keys, section.seconds) = (Vec::with_capacity(count), Vec::with_capacity(count));
+            for fence in fences.by_ref().take(count) {
                 section.keys.push(i64_at(fence, 0).unwrap_or_default());
                 section.seconds.push(u32_at(fence, 8).unwrap_or_default());
             }
-            section
-        });
+            section.index();
+        }
         Ok((Self { file, nonce, sections }, head))
     }
 
@@ -471,9 +511,11 @@ impl Pages {
             false => fences.page_of(place).ok_or_else(|| damaged("a section is empty"))?,
         };
         if page.number != number {
-            (page.number, page.reached) = (0, Page::BEGIN);
-            read_exact_at(&self.file, &mut page.bytes, number * PAGE_BYTES as u64)?;
-            if u64_at(&page.bytes, 0) != Some(hash_of_page(&page.bytes, self.nonce, number)) {
+            let length = section.page_bytes();
+            (page.number, page.length, page.reached) = (0, length, Page::BEGIN);
+            let bytes = page.bytes.get_mut(..length).unwrap_or_default();
+            read_exact_at(&self.file, bytes, fences.at + (number - fences.first) * length as u64)?;
+            if u64_at(bytes, 0) != Some(hash_of_page(bytes, self.nonce, number)) {
                 return Err(damaged("a page is damaged"));
             }
             page.number = number;

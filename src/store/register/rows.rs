@@ -2,8 +2,8 @@
 //!
 //! Entry points: [`Holders`], [`Person`], [`put_account`] and [`account`].
 //!
-//! Texts that repeat one of the user's names, as accounts mostly do, are one byte. Numbers are little-endian, a byte before
-//! whatever may be missing says whether it is there.
+//! Texts that repeat one of the user's names, as accounts mostly do, and words that Okta uses again and again are one byte.
+//! Numbers are little-endian, a byte before whatever may be missing says whether it is there.
 
 use crate::core::ids::{AppId, GroupId, Timestamp, UserId};
 use crate::core::model::{AppUser, AppUserStatus, AssignmentScope, User, UserStatus};
@@ -162,10 +162,39 @@ pub(super) fn account(bytes: &[u8], app: AppId, person: &Person) -> Option<AppUs
     })
 }
 
-/// First byte of a text: there is none, it is here, or it is the n-th of those that are known.
+/// First byte of a text: there is none, it is here, or it is the n-th of those that are known, or of [`WORDS`].
 const NONE: u8 = 0;
 const HERE: u8 = 1;
 const KNOWN: u8 = 2;
+const WORD: u8 = 16;
+
+/// States of users and accounts, ways of assignment, states of provisioning. What stands where is part of the file's format.
+const WORDS: [&str; 24] = [
+    "ACTIVE",
+    "PROVISIONED",
+    "STAGED",
+    "RECOVERY",
+    "PASSWORD_EXPIRED",
+    "LOCKED_OUT",
+    "SUSPENDED",
+    "DEPROVISIONED",
+    "PENDING",
+    "INACTIVE",
+    "IMPORTED",
+    "MATCHED",
+    "IMPLICIT",
+    "APPROVED",
+    "REVOKED",
+    "UNASSIGNED",
+    "USER",
+    "GROUP",
+    "NONE",
+    "DISABLED",
+    "OUT_OF_SYNC",
+    "SYNCING",
+    "SYNCHRONIZED",
+    "ERROR",
+];
 
 struct Out<'a> {
     bytes: &'a mut Vec<u8>,
@@ -175,8 +204,9 @@ struct Out<'a> {
 impl Out<'_> {
     fn text(&mut self, text: Option<&str>) {
         let Some(text) = text else { return self.bytes.push(NONE) };
-        let known = self.known.iter().zip(KNOWN..).find(|(known, _)| **known == Some(text));
-        if let Some((_, code)) = known {
+        let known = self.known.iter().zip(KNOWN..).find(|(known, _)| **known == Some(text)).map(|(_, code)| code);
+        let word = || WORDS.iter().zip(WORD..).find(|(word, _)| **word == text).map(|(_, code)| code);
+        if let Some(code) = known.or_else(word) {
             return self.bytes.push(code);
         }
         self.bytes.push(HERE);
@@ -215,6 +245,7 @@ impl<'a> In<'a> {
                 self.rest = rest;
                 Some(Some(str::from_utf8(text).ok()?))
             }
+            word @ WORD.. => Some(Some(WORDS.get(usize::from(word - WORD))?)),
             known => Some(Some((*self.known.get(usize::from(known - KNOWN))?)?)),
         }
     }
