@@ -212,6 +212,14 @@ pub enum CrawlMark {
 pub enum CursorMove {
     /// Take this position whatever the old one: everything is being read anew from here.
     Anchor(LogCursor),
+    /// The same, and nothing is said yet of up to when the log has been followed: much of what is stored is as old as the position
+    /// before. [`Batch::observed_through`] says it later.
+    Open {
+        /// The position.
+        next: LogCursor,
+        /// When it was asked for, by Okta's clock: from there on it tells.
+        at: Timestamp,
+    },
     /// Go on from `expect`, which must be the stored position: otherwise the whole batch is refused.
     Advance {
         /// The position whose page was read.

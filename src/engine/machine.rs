@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::answer;
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, clock, failure};
-use crate::core::batch::{Receipt, WalkState, WalkUpdate};
+use crate::core::batch::{Batch, Receipt, WalkState, WalkUpdate};
 use crate::core::coverage::{Gap, GapKind, ReadFailure};
 use crate::core::ids::{AppId, CrawlId, Timestamp, UserId};
 use crate::core::model::{Kind, Scope};
@@ -202,6 +202,7 @@ impl Shell<'_> {
             counted: None,
             cursor: record.cursor,
             observed_through: record.observed_through,
+            opened_at: record.opened_at,
             read_since: meta.crawl.started_at,
             deltas: record.deltas,
             pending: record.pending,
@@ -485,10 +486,7 @@ impl Running<'_> {
             });
         }
         if self.age_noted_at.is_none_or(|at| now.millis_since(at).abs() >= AGE_MILLIS) {
-            self.age_noted_at = Some(now);
-            let policy = self.org.settings().coverage;
-            let ages = Ages { scope_millis: policy.stale_after_millis, log_millis: policy.log_stale_after_millis };
-            self.writer.note_ages(now, ages).await?;
+            self.note_ages(now).await?;
         }
         let is_noted = self.credential_noted_at.is_some_and(|at| now.millis_since(at).abs() < CREDENTIAL_NOTE_MILLIS);
         if !is_noted && let Some(at) = self.org.client().credential_last_used() {
@@ -496,6 +494,14 @@ impl Running<'_> {
             self.writer.credential_used(at).await?;
         }
         Ok(())
+    }
+
+    /// Notes what has grown too old.
+    async fn note_ages(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        self.age_noted_at = Some(now);
+        let policy = self.org.settings().coverage;
+        let ages = Ages { scope_millis: policy.stale_after_millis, log_millis: policy.log_stale_after_millis };
+        Ok(self.writer.note_ages(now, ages).await?)
     }
 
     fn progress(&self) -> Progress {
@@ -513,11 +519,19 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn end(self, end: CrawlEnd) -> Result<CrawlOutcome, EngineError> {
+    async fn end(mut self, end: CrawlEnd) -> Result<CrawlOutcome, EngineError> {
         self.progress.send_replace(self.progress());
         self.note_credential().await?;
         Ok(match end {
-            CrawlEnd::Finished => CrawlOutcome::Finished,
+            CrawlEnd::Finished => {
+                // A crawl of hours ends with a log that was followed up to its begin, and nobody looks at that after it. It is not
+                // answered; what comes behind it is.
+                let now = clock::now();
+                self.note_ages(now).await?;
+                let behind = self.writer.commit(Box::new(Batch { now, ..Batch::default() })).await?;
+                behind.await.map_err(|_| stopped())??;
+                CrawlOutcome::Finished
+            }
             CrawlEnd::Stopped(failure) => {
                 self.org.keep_counted(self.state.into_counted());
                 CrawlOutcome::Stopped(failure)

@@ -388,6 +388,11 @@ fn put_log_position(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<
             observed_through = observed_through.or(Some(okta_now));
             Some(cursor)
         }
+        Some(CursorMove::Open { next, at }) => {
+            meta::put_integer(sql, "log_opened_at", at.as_millis())?;
+            meta.opened_at = Some(*at);
+            Some(next)
+        }
         Some(CursorMove::Advance { next, .. }) => Some(next),
         None => None,
     };
@@ -405,6 +410,9 @@ fn put_log_position(sql: &Connection, meta: &mut Meta, batch: &Batch) -> Result<
         let by_our_clock = batch.now.plus_millis(-okta_now.millis_since(through));
         meta::put_integer(sql, "observed_by_our_clock", by_our_clock.as_millis())?;
         meta.observed_by_our_clock = Some(by_our_clock);
+        if meta.opened_at.take().is_some() {
+            meta::forget(sql, "log_opened_at")?;
+        }
     }
     for (delta, began) in &batch.deltas {
         meta::put_integer(sql, meta::delta_name(*delta), began.as_millis())?;

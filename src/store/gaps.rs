@@ -172,9 +172,11 @@ impl Books<'_, '_> {
         Ok(book.is_some_and(is_due))
     }
 
-    /// Closes what a complete walk ends. What the same batch finds again stays open.
+    /// Closes what a complete walk ends. What the same batch finds again stays open. A position of the log is not what came before
+    /// it: that is made good for, and followed, when the batch says so.
     pub(super) fn close_gaps_by_walk(&mut self, scope: &Scope, unreadable: Unreadable) -> Result<(), StoreError> {
-        for kind in CLOSED_BY_READING {
+        let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
+        for kind in CLOSED_BY_READING.into_iter().filter(|kind| !is_of_before(*kind)) {
             if kind != GapKind::Failed || unreadable.records == 0 {
                 self.close_gap_unless_found(scope, kind)?;
             }

@@ -49,6 +49,9 @@ pub struct Meta {
     pub observed_through: Option<Timestamp>,
     /// The same moment by this machine's clock.
     pub observed_by_our_clock: Option<Timestamp>,
+    /// When the log position was opened, by Okta's clock, if nothing has said since up to when the log was followed: then
+    /// `observed_through` is that of the position before.
+    pub opened_at: Option<Timestamp>,
     /// Begin of the last finished delta walks, by Okta's clock.
     pub deltas: BTreeMap<Delta, Timestamp>,
     /// The full crawl.
@@ -121,6 +124,7 @@ impl Meta {
             cursor: texts.get("log_cursor").cloned().map(LogCursor),
             observed_through: time("observed_through"),
             observed_by_our_clock: time("observed_by_our_clock"),
+            opened_at: time("log_opened_at"),
             deltas: [Delta::Users, Delta::Groups]
                 .into_iter()
                 .filter_map(|delta| Some((delta, time(delta_name(delta))?)))
@@ -177,6 +181,12 @@ pub(super) fn put_integer(connection: &Connection, name: &str, value: i64) -> Re
 pub(super) fn put_text(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached("REPLACE INTO meta(name, value) VALUES (?1, ?2)")?;
     statement.execute(params![name, value])?;
+    Ok(())
+}
+
+/// Forgets one value.
+pub(super) fn forget(connection: &Connection, name: &str) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM meta WHERE name = ?1")?.execute([name])?;
     Ok(())
 }
 

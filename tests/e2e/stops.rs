@@ -2,9 +2,10 @@
 
 use okta_idmap::core::coverage::ReadFailure;
 use okta_idmap::engine::machine::CrawlOutcome;
+use okta_idmap::store::Meta;
 use okta_sim::{Action, ApiToken, Auth, PageMatch, Refusal, Rule, Spec};
 
-use crate::harness::{NO_GAPS, TOKEN, World, gap_ids};
+use crate::harness::{NO_GAPS, TOKEN, World, gap_ids, try_sync};
 
 const OTHER_TOKEN: &str = "00TanotherTokenOfTheSameOrg000000000000000";
 
@@ -184,4 +185,41 @@ async fn unlisted_apps_are_asked_for_after_a_stop() {
     assert_eq!(resumed.meta.crawl.id, report.meta.crawl.id, "the same crawl");
     world.assert_equal();
     assert_eq!(gap_ids(&resumed), NO_GAPS);
+}
+
+/// A crawl that was stopped has opened the log, but most of what is stored was read before that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unfinished_crawl_does_not_make_the_store_look_newer() {
+    let world = World::paged(60, 308);
+    let times = |meta: &Meta| (meta.observed_through, meta.opened_at);
+    let stop =
+        || world.rule(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)).page(PageMatch::Number(2)));
+    stop();
+    let report = world.try_sync().await.unwrap();
+    assert_eq!(report.meta.observed_through, None, "nothing was ever followed");
+    let opened_at = report.meta.opened_at;
+    assert!(opened_at.is_some());
+    world.server.sim().behave();
+    assert_eq!(times(&world.sync_whole().await.meta), (opened_at, None));
+    world.server.sim().org.advance_ms(60_000);
+    stop();
+    let report = world.try_sync().await.unwrap();
+    assert_eq!(report.meta.observed_through, opened_at, "of the whole crawl before");
+    let opened_again = report.meta.opened_at;
+    assert!(opened_again > opened_at);
+    world.server.sim().behave();
+    assert_eq!(times(&world.sync_whole().await.meta), (opened_again, None));
+}
+
+/// Whoever reads the store after it is told how old it is by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crawl_that_took_longer_than_the_log_may_be_old_says_so_at_its_end() {
+    let world = World::paged(20, 309);
+    let mut settings = world.settings();
+    settings.coverage.log_stale_after_millis = Some(0);
+    for _ in 0..2 {
+        let report = try_sync(settings.clone()).await.unwrap();
+        assert_eq!((report.outcome.clone(), gap_ids(&report)), (CrawlOutcome::Finished, vec!["STALE:log".to_owned()]));
+    }
+    world.sync_whole().await;
 }

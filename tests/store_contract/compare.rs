@@ -83,6 +83,7 @@ fn compare_meta(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
     assert_eq!(meta.deltas, model.deltas, "deltas");
     assert_eq!(meta.observed_through, model.observed_through, "observed through");
     assert_eq!(meta.observed_by_our_clock, model.observed_by_our_clock, "observed through, by our clock");
+    assert_eq!(meta.opened_at, model.opened_at, "a position that was opened");
     assert_eq!(snapshot.times(), (model.crawl.completed_at, model.observed_through), "times");
     for scope in scopes() {
         let expected = model.rows.keys().filter(|key| key.scope() == scope).count();
@@ -423,6 +424,7 @@ fn compare_follow(snapshot: &Snapshot<'_>, model: &Model) -> Read<()> {
     assert_eq!(found.pending, model.debts(), "debts");
     assert_eq!(snapshot.pending_count()?, model.pending.len() as u64, "number of debts");
     assert_eq!((&found.cursor, found.observed_through), (&model.cursor, model.observed_through));
+    assert_eq!(found.opened_at, model.opened_at);
     assert_eq!(found.deltas, model.deltas);
     assert_eq!(found.everyone, model.everyone().into_iter().collect::<Vec<_>>(), "Everyone");
     assert_eq!(found.apps.len(), model.of_kind(Kind::App).count(), "apps");

@@ -8,13 +8,13 @@ use okta_idmap::core::ids::{CrawlId, LogCursor, RequestNumber, Revision, Timesta
 use okta_idmap::core::model::{GroupType, Key, Row, Scope};
 use okta_idmap::core::pending::{Answered, PendingRead, Target};
 use okta_idmap::core::reconcile::Verdict;
-use okta_idmap::store::{Store, StoreError};
+use okta_idmap::store::{Ages, Snapshot, Store, StoreError};
 
 use super::cases::{
     app, app_group, app_id, app_user, batch, check_open_gaps, check_users, dump, finished, group, group_id, member,
     open, user, user_id, walking,
 };
-use super::commit;
+use super::{commit, wait};
 
 const MINUTE_MILLIS: i64 = 60_000;
 
@@ -389,4 +389,67 @@ fn the_log_position_moves_from_where_it_is() {
     put(&store, Batch { observed_through: Some(time(1)), ..anchor });
     assert_eq!((meta().cursor, meta().observed_through), (Some(position(1)), Some(time(1))));
     check_open_gaps(&store, &[]);
+}
+
+/// As a crawl that nobody follows opens it: much is as old as the position before, and is told to be so until a batch says otherwise.
+#[test]
+fn a_position_that_is_opened_says_nothing_of_up_to_when_the_log_was_followed() {
+    const LIMIT_MILLIS: i64 = 10_000;
+    let position = |n: u32| LogCursor(format!("https://x.example/api/v1/logs?after={n}"));
+    // Okta's clock is ahead.
+    let at = |seconds| Batch { now: time(seconds), okta_now: time(seconds + 2), ..batch(1, Vec::new()) };
+    let moved = |seconds, cursor, through: Option<i64>| {
+        let observed_through = through.map(time);
+        Batch { cursor: Some(cursor), observed_through, ..at(seconds) }
+    };
+    let opened = |seconds, n| CursorMove::Open { next: position(n), at: time(seconds) };
+    let open_in = |seconds, n| finished(moved(seconds, opened(seconds, n), None), Scope::Log, 0);
+    let age = |store: &Store| {
+        let limits = Ages { scope_millis: None, log_millis: Some(LIMIT_MILLIS) };
+        wait(store.writer.note_ages(time(128), limits)).unwrap();
+        put(store, at(128)); // Nothing is answered; what comes after it is.
+    };
+    #[track_caller]
+    fn check(store: &Store, cursor: &LogCursor, times: (Option<i64>, Option<i64>), gaps: &[&str]) {
+        let (through, opened_at) = (times.0.map(time), times.1.map(time));
+        let read = |snapshot: &Snapshot<'_>| Ok((snapshot.meta()?, snapshot.times().1, snapshot.follow()?));
+        let (meta, told, record) = store.reader.read(read).unwrap();
+        assert_eq!((meta.cursor.as_ref(), meta.observed_through, meta.opened_at), (Some(cursor), through, opened_at));
+        assert_eq!(told, through, "what answers say");
+        assert_eq!((record.observed_through, record.opened_at), (through, opened_at));
+        check_open_gaps(store, gaps);
+    }
+    let advance = || CursorMove::Advance { expect: position(2), next: position(3) };
+    for (told, n, through) in [
+        (Batch { observed_through: Some(time(120)), ..at(128) }, 2, 120),
+        (moved(128, advance(), Some(120)), 3, 120),
+        (moved(128, CursorMove::Anchor(position(4)), Some(120)), 4, 120),
+        (moved(128, opened(125, 5), Some(120)), 5, 120),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "a");
+        assert_eq!(put(&store, open_in(40, 1)).revision, Revision(0), "no revision by itself");
+        age(&store);
+        check(&store, &position(1), (None, Some(40)), &[]);
+        put(&store, Batch { observed_through: Some(time(50)), ..at(52) });
+        check(&store, &position(1), (Some(50), None), &[]);
+        age(&store);
+        check(&store, &position(1), (Some(50), None), &["STALE:log"]);
+        put(&store, open_in(120, 2));
+        check(&store, &position(2), (Some(50), Some(120)), &["STALE:log"]);
+        drop(store);
+        let store = open(dir.path(), "a");
+        age(&store);
+        check(&store, &position(2), (Some(50), Some(120)), &["STALE:log"]);
+        put(&store, told);
+        check(&store, &position(n), (Some(through), None), &[]);
+        age(&store);
+        check(&store, &position(n), (Some(through), None), &[]);
+    }
+    // A page of the log that is not the last says nothing of it either.
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), "a");
+    put(&store, moved(120, opened(120, 2), None));
+    put(&store, moved(128, advance(), None));
+    check(&store, &position(3), (None, Some(120)), &[]);
 }

@@ -94,7 +94,8 @@ impl Model {
 
     /// Closes what a complete walk ends, of which so many records could not be read.
     pub(crate) fn close_gaps_by_walk(&mut self, scope: &Scope, unreadable: usize, batch: &Batch) {
-        for kind in CLOSED_BY_READING {
+        let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
+        for kind in CLOSED_BY_READING.into_iter().filter(|kind| !is_of_before(*kind)) {
             if unreadable == 0 || kind != GapKind::Failed {
                 self.close_unless_found(scope, kind, batch);
             }

@@ -338,6 +338,7 @@ impl Source {
             (0, _) => Some(CursorMove::Anchor(next)),
             (1..4, Some(expect)) => Some(CursorMove::Advance { expect: expect.clone(), next }),
             (4, _) => Some(CursorMove::Advance { expect: LogCursor("https://x.example/other".to_owned()), next }),
+            (5, _) => Some(CursorMove::Open { next, at: self.lately() }),
             _ => None,
         };
     }

@@ -92,6 +92,7 @@ pub(crate) struct Model {
     pub(crate) cursor: Option<LogCursor>,
     pub(crate) observed_through: Option<Timestamp>,
     pub(crate) observed_by_our_clock: Option<Timestamp>,
+    pub(crate) opened_at: Option<Timestamp>,
     pub(crate) deltas: BTreeMap<Delta, Timestamp>,
     pub(crate) pending: BTreeMap<Target, PendingRead>,
     /// The newest applied event of a pair.
@@ -269,6 +270,10 @@ impl Model {
                 self.cursor = Some(cursor.clone());
                 self.observed_through = Some(okta_now(batch));
             }
+            Some(CursorMove::Open { next, at }) => {
+                self.cursor = Some(next.clone());
+                self.opened_at = Some(*at);
+            }
             Some(CursorMove::Advance { next, .. }) => self.cursor = Some(next.clone()),
             None => {}
         }
@@ -276,6 +281,7 @@ impl Model {
         if batch.observed_through.is_some() || matches!(batch.cursor, Some(CursorMove::Anchor(_))) {
             let behind = self.observed_through.map(|through| okta_now(batch).millis_since(through));
             self.observed_by_our_clock = behind.map(|behind| batch.now.plus_millis(-behind));
+            self.opened_at = None;
         }
         self.deltas.extend(batch.deltas.iter().copied());
     }

@@ -36,7 +36,8 @@ pub struct ResponseMeta {
     /// store is empty. Usable as `RequestContext.at_least_revision`, together with `store_id` and `era`.
     #[prost(uint64, tag = "2")]
     pub revision: u64,
-    /// Time in the org's System Log up to which its events have been followed, by Okta's clock. Unset: not yet followed.
+    /// Time in the org's System Log up to which its events have been followed, by Okta's clock, or since when a crawl that
+    /// has ended has read everything, where nobody followed. Unset: neither has happened yet.
     #[prost(message, optional, tag = "3")]
     pub observed_through: ::core::option::Option<::prost_types::Timestamp>,
     /// When the last complete full crawl ended, by the connector's clock. Unset: there was none.

@@ -366,6 +366,11 @@ impl SyncState {
                 // Now, not with the receipt: a gap that opens meanwhile is another one.
                 self.log.made_good();
             }
+        } else {
+            batch.observed_through = self.log.take_opened_at();
+            if batch.observed_through.is_some() && self.log.was_opened_by_crawl() && self.log.has_lost_gap() {
+                batch.closed_gaps.push((Scope::Log, GapKind::LogLost));
+            }
         }
         self.commit(batch, effects);
     }

@@ -108,7 +108,10 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Log {
     state: State,
+    /// Up to when the position tells, by Okta's clock.
     observed_through: Option<Timestamp>,
+    /// The same, while the store has not been told: a crawl that nobody follows has opened the position, and not come to its end.
+    opened_at: Option<Timestamp>,
     /// What has been read was read from then on: a first position must not lie later.
     read_since: Option<Timestamp>,
     poll_at: Timestamp,
@@ -135,7 +138,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(
         cursor: Option<LogCursor>,
-        observed_through: Option<Timestamp>,
+        (observed_through, opened_at): (Option<Timestamp>, Option<Timestamp>),
         read_since: Option<Timestamp>,
         gaps: BTreeSet<GapKind>,
         is_lost: bool,
@@ -143,7 +146,8 @@ impl Log {
     ) -> Self {
         Self {
             state: cursor.map_or(State::WantsAnchor, State::At),
-            observed_through,
+            observed_through: opened_at.or(observed_through),
+            opened_at,
             read_since,
             poll_at: Timestamp::default(),
             sent_at: Timestamp::default(),
@@ -184,6 +188,18 @@ impl Log {
         self.is_opened_by_crawl = !is_covered;
         self.is_fresh = is_fresh;
         self.observed_through = None;
+        self.opened_at = None;
+    }
+
+    /// The crawl that nobody follows ends: up to when the position tells, if the store has not been told. What is stored was read
+    /// since then, or the same batch says that it may have changed without a word.
+    pub(super) fn take_opened_at(&mut self) -> Option<Timestamp> {
+        self.opened_at.take()
+    }
+
+    /// Whether the gap [`GapKind::LogLost`] of the log is open.
+    pub(super) fn has_lost_gap(&self) -> bool {
+        self.gaps.contains(&GapKind::LogLost)
     }
 
     pub(super) fn leave_alone(&mut self) {
@@ -316,7 +332,8 @@ impl Log {
         self.status.failing_since = None;
         self.status.polled_at = Some(moment.now);
         self.status.polls += 1;
-        let is_lost = self.is_lost;
+        // What was missed is made good for by a crawl that is over.
+        let is_lost = self.is_lost || self.opened_at.is_some();
         let over = std::mem::take(&mut self.gaps).into_iter().partition(|kind| is_lost && *kind == GapKind::LogLost);
         let (kept, over): (BTreeSet<GapKind>, BTreeSet<GapKind>) = over;
         self.gaps = kept;
@@ -364,13 +381,22 @@ impl SyncState {
         }
         if self.log.is_lost {
             batch.observed_through = self.log.observed_through;
+            self.log.opened_at = None;
             self.owe(Target::Everything, When::Now, "log position lost");
         } else {
-            self.log.observed_through = Some(self.log.sent_at);
-            self.log.followed_since = self.log.observed_through;
-            batch.observed_through = self.log.observed_through;
-            // From here on the log looks followed. A crawl that nobody follows says so at its end, and who goes on with it at once.
-            batch.unread_is_lost = self.follow.is_some() && self.log.was_opened_by_crawl();
+            let opened_at = self.log.sent_at;
+            self.log.observed_through = Some(opened_at);
+            self.log.followed_since = Some(opened_at);
+            if self.follow.is_none() && self.log.was_opened_by_crawl() {
+                // Most of what is stored is as old as the position before, and no gap says so until the end of the crawl, or until
+                // somebody goes on who follows: so long the store does not count as followed up to now.
+                self.log.opened_at = Some(opened_at);
+                batch.cursor = Some(CursorMove::Open { next: next.clone(), at: opened_at });
+            } else {
+                batch.observed_through = Some(opened_at);
+                // From here on the log looks followed.
+                batch.unread_is_lost = self.log.was_opened_by_crawl();
+            }
             let finished = WalkState::Finished {
                 from: RequestNumber::default(),
                 began: self.log.sent_at,
@@ -398,6 +424,7 @@ impl SyncState {
             // Okta's clock is an estimate that may fall back a little; what was followed was followed.
             self.log.observed_through = self.log.observed_through.max(Some(self.log.sent_at));
             batch.observed_through = self.log.observed_through;
+            self.log.opened_at = None;
         }
         if !page.is_full {
             self.settle_agreements(self.log.sent_at, &mut batch);

@@ -149,6 +149,8 @@ pub struct Known {
     pub cursor: Option<LogCursor>,
     /// Up to when the log has been followed, by Okta's clock.
     pub observed_through: Option<Timestamp>,
+    /// When the position was opened, by Okta's clock, where `observed_through` is still that of the position before.
+    pub opened_at: Option<Timestamp>,
     /// When the last crawl began.
     pub read_since: Option<Timestamp>,
     /// Begin of the last delta walks, by Okta's clock.
@@ -288,7 +290,7 @@ impl SyncState {
             crawl: Crawl::new(known.whole_since),
             log: Log::new(
                 known.cursor,
-                known.observed_through,
+                (known.observed_through, known.opened_at),
                 known.read_since,
                 known.log_gaps,
                 is_lost,

@@ -30,6 +30,8 @@ pub struct FollowRecord {
     pub cursor: Option<LogCursor>,
     /// Up to when the log was followed, by Okta's clock.
     pub observed_through: Option<Timestamp>,
+    /// When the position was opened, by Okta's clock, if that is newer: see [`Meta::opened_at`].
+    pub opened_at: Option<Timestamp>,
     /// Begin of the last finished delta walks, by Okta's clock.
     pub deltas: BTreeMap<Delta, Timestamp>,
     /// Reads that are owed.
@@ -61,6 +63,7 @@ impl Snapshot<'_> {
         Ok(FollowRecord {
             cursor: meta.cursor,
             observed_through: meta.observed_through,
+            opened_at: meta.opened_at,
             deltas: meta.deltas,
             pending: self.pending_reads()?,
             apps: self.all_apps()?,

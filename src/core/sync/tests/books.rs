@@ -88,6 +88,7 @@ pub(super) struct Books {
     pub(super) gaps: BTreeSet<(Scope, GapKind)>,
     pub(super) cursor: Option<LogCursor>,
     pub(super) observed_through: Option<Timestamp>,
+    pub(super) opened_at: Option<Timestamp>,
     pub(super) deltas: BTreeMap<Delta, Timestamp>,
     pub(super) crawl: u64,
     pub(super) is_crawling: bool,
@@ -155,6 +156,7 @@ impl Books {
             gaps: BTreeSet::new(),
             cursor: None,
             observed_through: None,
+            opened_at: None,
             deltas: BTreeMap::new(),
             crawl: 0,
             is_crawling: false,
@@ -343,11 +345,19 @@ impl Books {
             Some(CursorMove::Anchor(cursor)) => {
                 self.cursor = Some(cursor.clone());
                 self.observed_through = Some(batch.okta_now);
+                self.opened_at = None;
+            }
+            Some(CursorMove::Open { next, at }) => {
+                self.cursor = Some(next.clone());
+                self.opened_at = Some(*at);
             }
             Some(CursorMove::Advance { next, .. }) => self.cursor = Some(next.clone()),
             None => {}
         }
-        self.observed_through = batch.observed_through.or(self.observed_through);
+        if let Some(through) = batch.observed_through {
+            self.observed_through = Some(through);
+            self.opened_at = None;
+        }
         self.deltas.extend(batch.deltas.iter().copied());
         if let Some(CrawlMark::End { id }) = &batch.crawl {
             assert!(self.is_crawling && id.0 == self.crawl, "the crawl that runs ends");
@@ -725,7 +735,8 @@ impl Books {
         }
         let (began, from) = (book.window.map(|window| window.began), book.walk_from);
         let mut finished = nothing_of(scope, verdict);
-        self.gaps.retain(|(other, kind)| other != scope || !CLOSED_BY_WALK.contains(kind));
+        let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
+        self.gaps.retain(|(other, kind)| other != scope || !CLOSED_BY_WALK.contains(kind) || is_of_before(*kind));
         if !verdict.is_hold() || verdict.is_probed() {
             finished.removed += ended.iter().map(|key| self.remove(key)).sum::<u64>();
         }

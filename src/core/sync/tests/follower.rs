@@ -180,6 +180,7 @@ impl Follower {
             counted: None,
             cursor: books.cursor.clone(),
             observed_through: books.observed_through,
+            opened_at: books.opened_at,
             read_since: books.crawl_began,
             deltas: books.deltas.clone(),
             pending: books.pending.values().cloned().collect(),
@@ -269,7 +270,7 @@ impl Follower {
 
     /// Hands an input in.
     pub(super) fn step(&mut self, input: Input) {
-        if self.losses.hear(&input, &self.books, self.newest) {
+        if self.losses.hear(&input, &self.books, &self.commits, self.newest) {
             self.world.lost(&mut self.random);
         }
         self.tell(|| format!("step {input:?}"));
@@ -289,7 +290,7 @@ impl Follower {
         // One crawl owes nothing, and says at its end what it has not read.
         if self.commits.is_empty() && !self.is_alone {
             self.check_debts();
-            self.losses.check(&self.books, &self.world);
+            self.losses.check(&self.books, &self.world, false);
         }
     }
 
@@ -390,6 +391,10 @@ impl Follower {
         self.losses.skip(&batch, &self.books);
         let receipt = self.books.commit(&batch);
         self.losses.note(&batch);
+        if self.is_alone {
+            // Nobody has said so far what is unread: the store may only not look newer than it is.
+            self.losses.check(&self.books, &self.world, true);
+        }
         let is_given_up = |walk: &WalkUpdate| walk.state == WalkState::GivenUp;
         let has_failed = batch.walks.iter().any(is_given_up) || !batch.gaps.is_empty();
         self.has_left_out |= !batch.is_followed && has_failed;

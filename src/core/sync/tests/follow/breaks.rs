@@ -1,15 +1,16 @@
 //! Following, by table: times in which nobody followed the log, and what a crawl that opens a new position says of what it has not
 //! read.
 
-use super::super::by_hand::{failed, forbidden, name, other_app, small, small_world, the_app, the_group};
+use super::super::by_hand::{failed, forbidden, name, other_app, small, small_world, the_app, the_group, user};
 use super::super::follower::{Follower, all_limits, calm_limits};
+use super::super::world::of_user;
 use super::crawls::{crawling, up_to_its_end};
 use crate::core::coverage::GapKind;
-use crate::core::ids::CrawlId;
+use crate::core::ids::{CrawlId, Timestamp};
 use crate::core::model::Scope;
 use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
-use crate::core::sync::{Begin, Call, CrawlEnd};
+use crate::core::sync::{Begin, Call, CrawlEnd, ReadFailure};
 
 const HOURS: i64 = 3_600_000;
 
@@ -64,11 +65,38 @@ fn read(follower: &mut Follower, list: &str) {
     follower.commit_all();
 }
 
-/// One crawl alone, up to its end.
-fn sync_without(follower: &mut Follower, forbidden_list: Option<&str>) {
+/// A crawl alone begins, as under other settings.
+fn begin_alone(follower: &mut Follower) {
     follower.is_alone = true;
     begin_anew(follower);
+}
+
+/// The same, and opens the log; returns when it has asked for that.
+fn open_alone(follower: &mut Follower) -> Timestamp {
+    begin_alone(follower);
+    let opened_at = follower.now;
+    follower.wait(2_000);
     follower.reply("anchor");
+    follower.commit_all();
+    opened_at
+}
+
+/// The process of a crawl alone dies; another one goes on with it later, which nobody follows either.
+fn go_on_alone(follower: &mut Follower) {
+    follower.crash();
+    follower.wait(60_000);
+    follower.is_alone = true;
+    follower.start();
+    follower.commit_all();
+}
+
+/// One crawl alone, up to its end.
+fn sync_without(follower: &mut Follower, forbidden_list: Option<&str>) {
+    open_alone(follower);
+    finish_alone(follower, forbidden_list);
+}
+
+fn finish_alone(follower: &mut Follower, forbidden_list: Option<&str>) {
     while follower.state.is_some() {
         match follower.flights.first().map(|flight| name(&flight.call)) {
             Some(call) if Some(&*call) == forbidden_list => follower.fail(&call, forbidden()),
@@ -229,10 +257,7 @@ fn a_crawl_alone_that_reads_everything_leaves_no_gap_and_no_debt() {
 fn after_half_a_crawl_alone() -> Follower {
     let mut follower = small();
     pause(&mut follower);
-    follower.is_alone = true;
-    begin_anew(&mut follower);
-    follower.reply("anchor");
-    follower.commit_all();
+    open_alone(&mut follower);
     read(&mut follower, "list users");
     follower.crash();
     follower.is_alone = false;
@@ -281,16 +306,147 @@ fn a_crawl_alone_does_not_move_a_position_that_tells_of_what_was_read() {
 #[test]
 fn who_follows_asks_for_whom_a_crawl_alone_has_missed() {
     let mut follower = after_half_a_crawl_alone();
-    follower.is_alone = true;
-    follower.world.delete_user_now(&super::user(4));
-    begin_anew(&mut follower);
-    follower.reply("anchor");
-    follower.commit_all();
+    follower.world.delete_user_now(&user(4));
+    open_alone(&mut follower);
     read(&mut follower, "list users");
     assert!(follower.under_way().contains(&"read 00u004".to_owned()), "{:?}", follower.under_way());
     follower.crash();
     follower.is_alone = false;
     follower.start();
-    assert!(follower.owes(&Target::User(super::user(4))));
+    assert!(follower.owes(&Target::User(user(4))));
     follower.run_until_quiet();
+}
+
+/// Up to when readers are told that the log was followed.
+fn told(follower: &Follower) -> Option<Timestamp> {
+    follower.books.observed_through
+}
+
+/// Most of what is stored is as old as that, and no gap says so.
+#[test]
+fn a_crawl_alone_says_at_its_end_up_to_when_the_log_tells() {
+    #[track_caller]
+    fn check(mut follower: Follower, deaths: &[&[&str]]) {
+        follower.world.log_now("user.session.start", Vec::new());
+        let (before, cursor) = (told(&follower), follower.books.cursor.clone());
+        let opened_at = open_alone(&mut follower);
+        assert_ne!(follower.books.cursor, cursor, "whoever follows later misses nothing");
+        for lists in deaths {
+            lists.iter().for_each(|list| read(&mut follower, list));
+            assert_eq!(told(&follower), before);
+            go_on_alone(&mut follower);
+        }
+        assert_eq!((told(&follower), lost(&follower)), (before, Vec::new()));
+        finish_alone(&mut follower, None);
+        assert_eq!((told(&follower), lost(&follower)), (Some(opened_at), Vec::new()));
+        let ends = follower.batches.pop().unwrap();
+        assert_eq!((ends.observed_through, ends.unread_is_lost), (Some(opened_at), true), "in one batch");
+        follower.start();
+        follower.run_until_quiet();
+    }
+    let paused = || {
+        let mut follower = small();
+        pause(&mut follower);
+        follower
+    };
+    let first = || Follower::new(small_world(), all_limits(), calm_limits(), Brake::default(), 7);
+    for follower in [paused, first] {
+        check(follower(), &[]);
+        check(follower(), &[&[]]);
+        check(follower(), &[&["list users", "list apps"], &["list groups"]]);
+    }
+}
+
+#[test]
+fn who_follows_after_half_a_crawl_alone_says_it_with_the_first_poll() {
+    for begin in [Follower::start, begin_anew] {
+        let mut follower = after_half_a_crawl_alone();
+        let before = told(&follower);
+        assert!(before < follower.books.opened_at);
+        // The users are read: of this only the log tells.
+        follower.world.users.get_mut(&user(2)).unwrap().login = Some("renamed".into());
+        follower.world.log_now("user.account.update_profile", vec![of_user(&user(2))]);
+        follower.wait(60_000);
+        begin(&mut follower);
+        follower.commit_all();
+        assert_eq!((told(&follower), lost(&follower)), (before, all_but(&[Scope::Users])));
+        let polled_at = follower.now;
+        follower.poll();
+        follower.commit_all();
+        assert_eq!((told(&follower), lost(&follower)), (Some(polled_at), all_but(&[Scope::Users])));
+        assert!(follower.owes(&Target::User(user(2))), "{:?}", follower.owed());
+        follower.run_until_quiet();
+        assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
+    }
+}
+
+/// What the first one has read is older than the position of the second one, but no older than it is said to be.
+#[test]
+fn half_a_crawl_alone_and_another_one_under_other_settings() {
+    let mut follower = after_half_a_crawl_alone();
+    let before = told(&follower);
+    follower.wait(60_000);
+    let opened_at = open_alone(&mut follower);
+    assert_eq!((told(&follower), lost(&follower)), (before, all_but(&[Scope::Users])));
+    read(&mut follower, "list users");
+    go_on_alone(&mut follower);
+    assert_eq!(told(&follower), before);
+    finish_alone(&mut follower, None);
+    assert_eq!((told(&follower), lost(&follower)), (Some(opened_at), Vec::new()));
+    follower.start();
+    follower.run_until_quiet();
+}
+
+/// The position is that of the first one, and tells of everything that the second one has not read.
+#[test]
+fn half_a_crawl_alone_and_another_one_that_cannot_open_the_log() {
+    for is_interrupted in [false, true] {
+        let mut follower = after_half_a_crawl_alone();
+        let (before, opened_at) = (told(&follower), follower.books.opened_at);
+        follower.wait(60_000);
+        begin_alone(&mut follower);
+        follower.fail("anchor", forbidden());
+        follower.commit_all();
+        read(&mut follower, "list users");
+        if is_interrupted {
+            go_on_alone(&mut follower);
+        }
+        assert_eq!((told(&follower), follower.books.opened_at), (before, opened_at));
+        finish_alone(&mut follower, None);
+        let expected = if is_interrupted { opened_at } else { before };
+        assert_eq!((told(&follower), lost(&follower)), (expected, vec![Scope::Log]));
+        follower.start();
+        follower.commit_all();
+        let polled_at = follower.now;
+        follower.poll();
+        follower.commit_all();
+        assert_eq!((told(&follower), lost(&follower)), (Some(polled_at), Vec::new()));
+        follower.run_until_quiet();
+    }
+}
+
+#[test]
+fn what_was_lost_with_a_position_is_made_good_by_the_end_of_a_crawl_alone() {
+    for is_interrupted in [false, true] {
+        let mut follower = small();
+        follower.wait(follower.follow.poll_millis);
+        follower.fail("poll", ReadFailure::CursorGone);
+        follower.reply("anchor");
+        follower.commit_all();
+        follower.poll();
+        follower.commit_all();
+        let before = told(&follower);
+        assert_eq!(lost(&follower), [Scope::Log]);
+        follower.crash();
+        let opened_at = open_alone(&mut follower);
+        read(&mut follower, "list users");
+        if is_interrupted {
+            go_on_alone(&mut follower);
+        }
+        assert_eq!((told(&follower), lost(&follower)), (before, vec![Scope::Log]));
+        finish_alone(&mut follower, None);
+        assert_eq!((told(&follower), lost(&follower)), (Some(opened_at), Vec::new()));
+        follower.start();
+        follower.run_until_quiet();
+    }
 }
