@@ -47,7 +47,8 @@ pub(super) struct Backend {
 /// Where the command line says that answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
-    /// `--server`: that one or none.
+    /// The server that `--server` or the configuration names: that one or none. What the data directory says may be of another org
+    /// or day, and what is written there is not written where it was meant to be.
     Server,
     /// `--direct`, or a data directory that was named: no server, which may well serve another one.
     Direct,
@@ -56,10 +57,12 @@ enum Wish {
 }
 
 impl Wish {
-    fn of(global: &Global) -> Self {
+    /// `is_other`: the configuration names another server than our own.
+    fn of(global: &Global, is_other: bool) -> Self {
         match (&global.server, global.direct, &global.data_dir) {
             (Some(_), _, _) => Self::Server,
             (None, true, _) | (None, false, Some(_)) => Self::Direct,
+            (None, false, None) if is_other => Self::Server,
             (None, false, None) => Self::Either,
         }
     }
@@ -76,7 +79,7 @@ impl Backend {
         orgs: impl FnOnce() -> Result<Vec<&'a OrgConfig>, ConfigErrors>,
     ) -> Result<Self, Failure> {
         let url = &config.client.server;
-        let wish = Wish::of(global);
+        let wish = Wish::of(global, config.client.is_other);
         if wish != Wish::Direct {
             let dial = Dial::prepare(&config.client)?;
             match Self::server(url, &dial).await {
@@ -99,7 +102,7 @@ impl Backend {
     /// # Errors
     /// None answers; or the command line asks for the data directory.
     pub(super) async fn server_only(config: &Config, global: &Global, why: &str) -> Result<Self, Failure> {
-        if Wish::of(global) == Wish::Direct {
+        if Wish::of(global, config.client.is_other) == Wish::Direct {
             return Err(Failure::Usage(anyhow!("{why}: leave --direct and --data-dir out")));
         }
         Ok(Self::server(&config.client.server, &Dial::prepare(&config.client)?).await?)
@@ -250,20 +253,23 @@ mod tests {
     #[test]
     fn where_answers_come_from() {
         #[track_caller]
-        fn check(server: Option<&str>, direct: bool, data_dir: Option<&str>, expected: Wish) {
+        fn check(is_other: bool, server: Option<&str>, direct: bool, data_dir: Option<&str>, expected: Wish) {
             let global = Global {
                 server: server.map(str::to_owned),
                 direct,
                 data_dir: data_dir.map(PathBuf::from),
                 ..Global::default()
             };
-            assert_eq!(Wish::of(&global), expected);
+            assert_eq!(Wish::of(&global, is_other), expected);
         }
-        check(None, false, None, Wish::Either);
-        check(None, true, None, Wish::Direct);
-        check(None, false, Some("./d"), Wish::Direct);
-        check(Some("http://127.0.0.1:1"), false, None, Wish::Server);
-        check(Some("http://127.0.0.1:1"), false, Some("./d"), Wish::Server);
+        check(false, None, false, None, Wish::Either);
+        check(true, None, false, None, Wish::Server);
+        check(true, None, true, None, Wish::Direct);
+        check(true, None, false, Some("./d"), Wish::Direct);
+        check(false, None, true, None, Wish::Direct);
+        check(false, None, false, Some("./d"), Wish::Direct);
+        check(false, Some("http://127.0.0.1:1"), false, None, Wish::Server);
+        check(false, Some("http://127.0.0.1:1"), false, Some("./d"), Wish::Server);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `network` | those of the way to an org |
 //! | `server` | those of the server, who may call it, and those of its clients |
 //! | `orgs`, `credential` | orgs and addresses; their credentials |
+//! | `led_away` | who gets a secret is not decided by the directory that somebody happens to be in |
 //! | `spec`, `units`, `address` | how values are read and written |
 //! | `file`, `environment` | sources to values with places |
 //! | `layers` | precedence: flags, environment, file, default; an org's own value over the top level's |
@@ -34,6 +35,7 @@ mod filter;
 mod follow;
 mod identities;
 mod layers;
+mod led_away;
 mod network;
 mod orgs;
 mod process;
@@ -150,6 +152,8 @@ pub struct ConfigFile {
     pub text: String,
     /// Its permission bits, where the system has some: a file with a token in it should be its owner's only.
     pub mode: Option<u32>,
+    /// Nobody named it, it lay in the working directory: what it says does not decide who gets a secret that it does not hold.
+    pub is_found: bool,
 }
 
 impl Drop for ConfigFile {
@@ -227,6 +231,9 @@ pub fn load<E: IntoIterator<Item = (String, String)>>(
     let mut reader = Reader { layers: &layers, org: None, problems: &mut problems, record: &mut record };
     let TopLevel { data_dir, log, server, client, index, org: base } = TopLevel::read(&mut reader);
     let orgs = orgs::read(&mut reader, &base, read_file, &mut warnings);
+    if file.as_ref().is_some_and(|file| file.is_found) {
+        led_away::check(&layers, &record, &mut problems);
+    }
     ConfigErrors::check(problems)?;
 
     warnings

@@ -28,7 +28,11 @@ pub fn load_from_process(flags: Flags) -> Result<(Config, Vec<ConfigWarning>), C
     let env = decode_environment(std::env::vars_os())?;
     let file = match choose_file(&flags, &env) {
         FileChoice::Named(path) => Some(read_config_file(path)?),
-        FileChoice::IfPresent(path) if path.try_exists().unwrap_or(true) => Some(read_config_file(path)?),
+        FileChoice::IfPresent(path) if path.try_exists().unwrap_or(true) => {
+            let mut file = read_config_file(path)?;
+            file.is_found = true;
+            Some(file)
+        }
         FileChoice::IfPresent(_) => None,
     };
     load(Sources { file, env, flags }, &read_secret_file)
@@ -96,7 +100,7 @@ fn read_toml_file(path: &Path) -> io::Result<Option<ConfigFile>> {
         return Ok(None);
     }
     let text = file::decode(bytes).map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message))?;
-    Ok(Some(ConfigFile { path: path.to_owned(), text, mode }))
+    Ok(Some(ConfigFile { path: path.to_owned(), text, mode, is_found: false }))
 }
 
 /// Reads a file with a secret or with certificates; how much of either is too much is decided where it is used.

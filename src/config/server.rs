@@ -265,9 +265,11 @@ fn refuse_table(reader: &mut Reader<'_>, table: &str, reason: String) {
 /// The look-ups of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// The server that look-ups go to when one answers there: `https://host:port`, or `http://` on a loopback host. Follows
-    /// `server.listen` where it is not given.
+    /// The server that look-ups go to: `https://host:port`, or `http://` on a loopback host. Follows `server.listen` where it is
+    /// not given.
     pub server: String,
+    /// Whether it is another one than that of `server.listen`. Then it is meant; else it is asked if it answers.
+    pub is_other: bool,
     /// The token that is sent to it, and to no other.
     pub token: Option<ClientToken>,
     /// Why there is a token that is not sent.
@@ -312,6 +314,7 @@ impl ClientConfig {
         let meant = of_file.or_else(|| follows.clone());
         let server = reader.take("client", "server", &SERVER, follows.as_ref());
         reader.follow_source(("client", "server"), ("server", "listen"));
+        let is_other = server != follows.unwrap_or_else(SERVER.default);
         let (token, token_rank) = read_token(reader);
         let server_given = reader.layers.get(None, "client", "server").first();
         let is_elsewhere = server_given.is_some_and(|given| given.source.rank() < FILE_RANK);
@@ -340,7 +343,7 @@ impl ClientConfig {
             }
         };
         let token = token.filter(|_| token_withheld.is_none());
-        Self { server, token, token_withheld, ca_file, certificate }
+        Self { server, is_other, token, token_withheld, ca_file, certificate }
     }
 }
 

@@ -1,16 +1,19 @@
-//! Orders that need the store alone, carried out whatever else is going on.
+//! Orders that need the store alone, carried out whatever else is going on; and what is said to others while nothing can be read.
 //!
 //! Entry points: `attend` beside the reading of an org, [`obey_overrides`] where nothing is read.
 //!
 //! Invariant: what its caller has given up is not carried out, and what has begun is finished.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::clock;
-use crate::serve::Command;
+use super::{OrgRuntime, clock};
+use crate::core::ids::Timestamp;
+use crate::core::pending::Target;
+use crate::serve::{Command, ReadOutcome};
 use crate::store::Writer;
 
 /// How often it is looked for overrides that are over.
@@ -22,6 +25,7 @@ pub(super) async fn attend(
     writer: &Writer,
     mut commands: mpsc::Receiver<Command>,
     others: mpsc::Sender<Command>,
+    (org, outage): (&OrgRuntime, &Outage),
     ended: &CancellationToken,
 ) {
     let mut ticks = tokio::time::interval(OVERRIDES_INTERVAL);
@@ -39,9 +43,53 @@ pub(super) async fn attend(
         };
         match command {
             Command::SetOverride { .. } | Command::DeleteOverride { .. } => obey_override(writer, command).await,
+            // Whoever reads may be waiting for an answer of Okta, and hears nobody.
+            Command::Read { target, reply } if outage.is_on(org) => {
+                if reply.begin() {
+                    reply.send(outage.answer(&target));
+                }
+            }
             // A full queue drops it, which its caller sees at once.
             Command::ReleaseHold { .. } | Command::Read { .. } => drop(others.try_send(command)),
         }
+    }
+}
+
+/// A time in which nothing can be read: from a failure of everything to the next answer of Okta that accepts the credential.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    /// When the credential was last used before it.
+    used_before: Mutex<Option<Option<Timestamp>>>,
+    ask_now: Notify,
+}
+
+impl Outage {
+    /// It begins.
+    pub(super) fn begin(&self, org: &OrgRuntime) {
+        *self.lock() = Some(org.client().credential_last_used());
+    }
+
+    fn is_on(&self, org: &OrgRuntime) -> bool {
+        *self.lock() == Some(org.client().credential_last_used())
+    }
+
+    /// What becomes of the wish to read something. A full crawl is what comes next anyway, and now it comes at once.
+    fn answer(&self, target: &Target) -> ReadOutcome {
+        if *target != Target::Everything {
+            return ReadOutcome::NotNow;
+        }
+        self.ask_now.notify_one();
+        ReadOutcome::Started
+    }
+
+    /// Waits until somebody wants a full crawl.
+    pub(super) async fn asked(&self) {
+        self.ask_now.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Option<Timestamp>>> {
+        // Nothing panics while it is held.
+        self.used_before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::gap_log::GapLog;
 use super::index::Follower;
 use super::machine::{self, CrawlOutcome, FollowView, Outside};
-use super::orders::{attend, obey_override};
+use super::orders::{Outage, attend, obey_override};
 use super::progress::Progress;
 use super::{EngineError, OrgRuntime, OrgSettings, clock};
 use crate::core::coverage::ReadFailure;
@@ -189,20 +189,20 @@ async fn keep_current(
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
     let (others, forwarded) = mpsc::channel(QUEUE_COMMANDS_MAX);
-    let ended = CancellationToken::new();
+    let (ended, outage) = (CancellationToken::new(), Outage::default());
     let reading = async {
-        let outcome = keep_reading(&org, &writer, progress, view, forwarded, stop).await;
+        let outcome = keep_reading((&org, &outage), &writer, progress, view, forwarded, stop).await;
         ended.cancel();
         outcome
     };
-    let (outcome, ()) = tokio::join!(reading, attend(&writer, commands, others, &ended));
+    let (outcome, ()) = tokio::join!(reading, attend(&writer, commands, others, (&org, &outage), &ended));
     outcome
 }
 
 /// Crawls and follows one org until shutdown. What ends it for a while (a dead credential, an unreachable org) is tried
 /// again, ever more rarely.
 async fn keep_reading(
-    org: &OrgRuntime,
+    (org, outage): (&OrgRuntime, &Outage),
     writer: &Writer,
     progress: watch::Sender<Progress>,
     view: watch::Sender<FollowView>,
@@ -215,7 +215,7 @@ async fn keep_reading(
         if !wait.is_zero() {
             let next_crawl_at = Some(clock::now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
             view.send_modify(|view| (view.is_crawling, view.next_crawl_at) = (false, next_crawl_at));
-            if !wait_or_obey(wait, writer, &mut commands, &stop).await {
+            if !wait_or_obey((wait, outage), writer, &mut commands, &stop).await {
                 return Ok(());
             }
         }
@@ -247,6 +247,7 @@ async fn keep_reading(
                     ReadFailure::Unreachable { detail } => (detail.as_str(), UNREACHABLE_WAIT_MAX),
                     _ => ("", UNREACHABLE_WAIT_MAX),
                 };
+                outage.begin(org);
                 let wait = retry_wait.min(longest);
                 tracing::error!(org = %org.name(), detail, retry_in = ?wait, "nothing can be read");
                 let since = clock::now();
@@ -264,7 +265,7 @@ async fn keep_reading(
 
 /// Waits; `false` when the shutdown came first. Operators are heard meanwhile.
 async fn wait_or_obey(
-    wait: Duration,
+    (wait, outage): (Duration, &Outage),
     writer: &Writer,
     commands: &mut mpsc::Receiver<Command>,
     stop: &CancellationToken,
@@ -275,6 +276,7 @@ async fn wait_or_obey(
         tokio::select! {
             () = stop.cancelled() => return false,
             () = &mut end => return true,
+            () = outage.asked() => return true,
             Some(command) = commands.recv() => match command {
                 Command::SetOverride { .. } | Command::DeleteOverride { .. } => obey_override(writer, command).await,
                 command if !command.begin() => {}
@@ -285,11 +287,10 @@ async fn wait_or_obey(
                     );
                 }
                 Command::Read { target, reply } => {
-                    let detail = "nothing can be read now; see the status".to_owned();
-                    let is_wait = target == Target::Everything;
-                    reply.send(ReadOutcome::Refused { detail });
-                    // A full crawl is what comes next anyway.
-                    if is_wait {
+                    // A full crawl is what comes next anyway. Nothing else is read between two of them.
+                    let is_next = target == Target::Everything;
+                    reply.send(if is_next { ReadOutcome::Started } else { ReadOutcome::NotNow });
+                    if is_next {
                         return true;
                     }
                 }

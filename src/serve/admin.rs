@@ -269,7 +269,7 @@ async fn trigger_sync(call: &Call, target: Target) -> Result<v1::TriggerSyncResp
     let outcome = match control.read(target).await? {
         ReadOutcome::Started => v1::StartOutcome::Started,
         ReadOutcome::AlreadyRunning => v1::StartOutcome::AlreadyRunning,
-        ReadOutcome::Refused { detail } => return Err(Failure::FieldInvalid { field: "target", detail }),
+        ReadOutcome::NotNow => return Err(Failure::NothingReadable),
     };
     let is_running = crawl.running && outcome == v1::StartOutcome::AlreadyRunning;
     let crawl_id = match (is_crawl, is_running) {

@@ -157,11 +157,8 @@ pub enum ReadOutcome {
     Started,
     /// It was so already; nothing was added.
     AlreadyRunning,
-    /// It cannot be read.
-    Refused {
-        /// Why not; shown to the caller.
-        detail: String,
-    },
+    /// Nothing of the kind can be read now: the org does not answer, or refuses the credential; or nobody follows.
+    NotNow,
 }
 
 /// How it stands with making the search index of an org anew.

@@ -162,6 +162,9 @@ pub enum Failure {
     /// The server is starting or stopping, or the store is busy beyond its time-out.
     #[error("the server is not ready; try again later")]
     NotServing(#[source] Option<StoreError>),
+    /// Okta cannot be asked.
+    #[error("nothing can be read from the org now; its status says why")]
+    NothingReadable,
     /// The store failed.
     #[error("the store failed; the server's log has the cause")]
     Store(#[source] StoreError),
@@ -306,7 +309,7 @@ impl Failure {
             }
             Self::OrgIdUnknown => Shown::new(FailedPrecondition, ErrorReason::OrgIdUnknown),
             Self::Overloaded => Shown::new(ResourceExhausted, ErrorReason::Overloaded),
-            Self::NotServing(_) => Shown::new(Unavailable, ErrorReason::NotServing),
+            Self::NotServing(_) | Self::NothingReadable => Shown::new(Unavailable, ErrorReason::NotServing),
             Self::Store(_) | Self::Index(_) | Self::BrokenOff => Shown::new(Internal, ErrorReason::StorageFailed),
             Self::NoEngine => Shown::new(FailedPrecondition, ErrorReason::NoEngine),
             Self::TargetUnknown { .. } => Shown::new(NotFound, ErrorReason::TargetUnknown),
@@ -514,6 +517,7 @@ mod tests {
         check(Failure::OrgIdUnknown, "FailedPrecondition ORG_ID_UNKNOWN - ORG_ID_UNKNOWN");
         check(Failure::Overloaded, "ResourceExhausted OVERLOADED - -");
         check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
+        check(Failure::NothingReadable, "Unavailable NOT_SERVING - -");
         check(Failure::NoEngine, "FailedPrecondition NO_ENGINE - NO_ENGINE");
         check(Failure::TargetUnknown { id: "00u9".to_owned() }, "NotFound TARGET_UNKNOWN - -");
         check(Failure::GapUnknown, "NotFound GAP_UNKNOWN - -");

@@ -136,8 +136,8 @@ struct Rules {
     clock: fn() -> Timestamp,
     stats: Arc<ServerStats>,
     connections: Arc<Connections>,
-    /// By kind.
-    refusals: [RefusalLog; CallRefusal::ALL.len()],
+    /// By rpc, and by kind: nobody hides one behind many of another.
+    refusals: Box<[[RefusalLog; CallRefusal::ALL.len()]]>,
     nobody: Arc<str>,
 }
 
@@ -154,7 +154,8 @@ impl Gate {
         clock: fn() -> Timestamp,
     ) -> Self {
         let (known, connections) = (Known::new(access, limits, None), Arc::default());
-        let (known, refusals) = (RwLock::new(Arc::new(known)), Default::default());
+        let (known, refusals) =
+            (RwLock::new(Arc::new(known)), (0..methods::PLACES).map(|_| Default::default()).collect());
         let nobody = "".into();
         Self(Arc::new(Rules { known, limits, audit_lookups, clock, stats, connections, refusals, nobody }))
     }
@@ -266,7 +267,7 @@ impl Rules {
             _ => return,
         };
         self.stats.refuse_call(refusal);
-        let log = self.refusals.get(refusal as usize);
+        let log = self.refusals.get(methods::place_of(path)).and_then(|kinds| kinds.get(refusal as usize));
         if let Some(further) = log.and_then(|log| log.may_tell((self.clock)())) {
             let known = self.known();
             let client = who(headers).and_then(|who| known.client(who, peer, (self.clock)())).ok();

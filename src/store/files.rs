@@ -104,6 +104,11 @@ impl StoreFiles {
         connection.pragma_update(None, "journal_mode", "wal")?;
         schema::migrate(&mut connection)?;
         connection.execute("INSERT INTO meta(name, value) VALUES ('store_id', lower(hex(randomblob(16))))", ())?;
+        // What closing moves into the file it moves without a word when the disk is full.
+        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
+        if busy != 0 {
+            return Err(io(&new)(std::io::Error::other("another process uses it")));
+        }
         connection.close().map_err(|(_, error)| StoreError::from(error))?;
         fs::rename(&new, path).map_err(io(path))?;
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(io(&self.dir))

@@ -65,6 +65,8 @@ impl Place {
     pub(crate) fn with_org() -> Self {
         let mut place = Self::with_config("[orgs.acme]\ndomain = \"http://127.0.0.1:9\"\n");
         place.set("OKTA_IDMAP_ORGS__ACME__API_TOKEN", CANARY);
+        // A file that nobody names does not say where that goes.
+        place.set("OKTA_IDMAP_CONFIG", "./okta-idmap.toml");
         // What the tests store has dates of its own.
         place.set("OKTA_IDMAP_COVERAGE__STALE_AFTER", "0s");
         place.set("OKTA_IDMAP_COVERAGE__LOG_STALE_AFTER", "0s");

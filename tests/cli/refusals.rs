@@ -77,11 +77,51 @@ fn something_else_on_the_port_is_no_server() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let mut place = Place::with_org();
-    place.set("OKTA_IDMAP_CLIENT__SERVER", &format!("http://{address}"));
+    // Where our own server would listen.
+    place.set("OKTA_IDMAP_SERVER__LISTEN", &address.to_string());
     super::store::fill(place.path());
     place.run(&["user", "show", "grace"]).assert(0, "00u2", "");
     let ran = place.run(&["user", "show", "grace", "--server", &format!("http://{address}")]);
     ran.assert(1, "", "no okta-idmap server answers");
+}
+
+/// What the data directory says may be of another org or day, and what is written there does not reach the server.
+#[test]
+fn a_server_that_is_configured_is_not_replaced() {
+    let mut place = Place::with_org();
+    super::store::fill(place.path());
+    place.set("OKTA_IDMAP_CLIENT__SERVER", "http://127.0.0.1:9");
+    let set = &["override", "set", "jira", "x", "grace", "--for", "1d", "--reason", "test"][..];
+    for line in [
+        set,
+        &["override", "delete", "jira", "x"],
+        &["reindex"],
+        &["user", "show", "grace"],
+        &["watch", "--after", "0", "--once"],
+    ] {
+        place.run(line).assert(1, "", "no okta-idmap server answers at http://127.0.0.1:9");
+    }
+    place.run(&["user", "show", "grace", "--direct"]).assert(0, "00u2", "");
+    place.run(&["override", "list", "--direct"]).assert(0, "", "");
+    // Nor is it said that an org is missing where the server is all that is configured.
+    let mut place = Place::empty();
+    place.set("OKTA_IDMAP_CLIENT__SERVER", "https://127.0.0.1:9");
+    place.run(&["user", "show", "grace"]).assert(1, "", "no okta-idmap server answers at https://127.0.0.1:9");
+}
+
+/// It came with an archive, or with a directory of somebody else.
+#[test]
+fn a_file_that_nobody_names_does_not_say_where_a_credential_goes() {
+    let mut place = Place::with_config("orgs.default.domain = \"http://127.0.0.1:9\"\n");
+    place.set("OKTA_IDMAP_API_TOKEN", super::harness::CANARY);
+    for line in [&["check"][..], &["sync"], &["serve"], &["config"]] {
+        place.run(line).assert(
+            2,
+            "",
+            "./okta-idmap.toml:1:14: orgs.default.domain: is of a file that nobody has named",
+        );
+    }
+    place.run(&["config", "--config", "okta-idmap.toml"]).assert(0, "domain = \"http://127.0.0.1:9\"", "");
 }
 
 #[test]

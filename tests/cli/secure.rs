@@ -34,6 +34,7 @@ impl Secure {
         );
         let mut place = Place::with_config(&text);
         place.set("OKTA_IDMAP_ORGS__ACME__API_TOKEN", CANARY);
+        place.set("OKTA_IDMAP_CONFIG", "./okta-idmap.toml");
         place.set("OKTA_IDMAP_COVERAGE__STALE_AFTER", "0s");
         place.set("OKTA_IDMAP_COVERAGE__LOG_STALE_AFTER", "0s");
         fill(place.path());

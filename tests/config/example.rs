@@ -38,7 +38,7 @@ fn the_settings_without_default_of_the_example_are_right_too() {
         let text = ["tls_cert_file", "tls_key_file", "tls_client_ca_file"]
             .iter()
             .fold(text, |text, key| text.replace(&format!("{key} = \"\""), &format!("{key} = \"a.pem\"")));
-        let file = Some(ConfigFile { path: "config.example.toml".into(), text, mode: None });
+        let file = Some(ConfigFile { path: "config.example.toml".into(), text, mode: None, is_found: false });
         let (config, _) = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).unwrap();
         assert_eq!(config.require_org(Some("acme")).unwrap().domain.as_str(), "https://acme.okta.com");
         assert!(config.server.access.has_tokens() && config.server.access.has_certificates());

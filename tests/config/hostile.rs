@@ -86,7 +86,7 @@ fn a_full_file_is_read_in_time() {
 }
 
 fn load_text(text: String, env: Vec<(String, String)>) -> Result<Config, ConfigErrors> {
-    let file = Some(ConfigFile { path: "fuzz.toml".into(), text, mode: None });
+    let file = Some(ConfigFile { path: "fuzz.toml".into(), text, mode: None, is_found: false });
     load(Sources { file, env, flags: Flags::default() }, &read_secret).map(|(config, _)| config)
 }
 

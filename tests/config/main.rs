@@ -7,6 +7,7 @@ mod effective;
 mod example;
 mod hostile;
 mod identities;
+mod led_away;
 #[cfg(target_os = "linux")]
 mod memory;
 mod messages;
@@ -41,6 +42,8 @@ const NO_ROOT: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE
 struct Case {
     file: Option<&'static str>,
     file_mode: Option<u32>,
+    /// Nobody named the file.
+    is_found: bool,
     env: Vec<(&'static str, &'static str)>,
     flags: Flags,
 }
@@ -66,7 +69,9 @@ impl Case {
 
     fn run(self) -> Result<(Config, Vec<ConfigWarning>), ConfigErrors> {
         let mode = self.file_mode;
-        let file = self.file.map(|text| ConfigFile { path: "okta-idmap.toml".into(), text: text.to_owned(), mode });
+        let is_found = self.is_found;
+        let path = || "okta-idmap.toml".into();
+        let file = self.file.map(|text| ConfigFile { path: path(), text: text.to_owned(), mode, is_found });
         let env = self.env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         load(Sources { file, env, flags: self.flags }, &read_secret)
     }

@@ -411,7 +411,7 @@ fn tokens_are_checked_and_never_shown() {
 fn what_has_a_limit_says_it() {
     #[track_caller]
     fn check(text: String, expected: Expect) {
-        let file = Some(ConfigFile { path: "okta-idmap.toml".into(), text, mode: None });
+        let file = Some(ConfigFile { path: "okta-idmap.toml".into(), text, mode: None, is_found: false });
         let errors = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).map(|_| ()).unwrap_err();
         expected.assert_eq(&errors.to_string());
     }
@@ -459,7 +459,7 @@ fn what_has_a_limit_says_it() {
 #[test]
 fn many_problems_are_counted_and_not_all_told() {
     let text = (0..53).map(|org| format!("orgs.o{org:02}.domain = 'o{org}.okta.com'\n")).collect();
-    let file = Some(ConfigFile { path: "okta-idmap.toml".into(), text, mode: None });
+    let file = Some(ConfigFile { path: "okta-idmap.toml".into(), text, mode: None, is_found: false });
     let errors = load(Sources { file, env: [], flags: Flags::default() }, &read_secret).map(|_| ()).unwrap_err();
     assert_eq!(errors.problems().len(), 53);
     let shown = errors.to_string();

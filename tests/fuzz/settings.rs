@@ -46,7 +46,7 @@ fn fuzz_configuration() {
             _ => Err(std::io::ErrorKind::NotFound.into()),
         };
         let loaded = |text: String| {
-            let file = Some(ConfigFile { path: "fuzz.toml".into(), text, mode: None });
+            let file = Some(ConfigFile { path: "fuzz.toml".into(), text, mode: None, is_found: false });
             load(Sources { file, env: Vec::<(String, String)>::new(), flags: Flags::default() }, &read_file)
         };
         match loaded(text) {

@@ -44,7 +44,7 @@ async fn reads_reach_the_engine() {
             };
             seen.push(target.name());
             let is_strange = target.name() == "app(0oaeu)";
-            let outcome = if is_strange { ReadOutcome::Refused { detail: "an odd one".to_owned() } } else { outcome };
+            let outcome = if is_strange { ReadOutcome::NotNow } else { outcome };
             reply.send(outcome);
         }
         seen
@@ -73,7 +73,8 @@ async fn reads_reach_the_engine() {
     assert_eq!((answer.outcome(), answer.crawl_id), (v1::StartOutcome::AlreadyRunning, 2));
     let odd = v1::TriggerSyncRequest { context: None, target: row(v1::row_key::Key::AppId("0oaeu".to_owned())) };
     let refused = client.trigger_sync(odd).await.unwrap_err();
-    assert_eq!((shown(&refused).as_str(), refused.message()), ("InvalidArgument FIELD_INVALID", "target: an odd one"));
+    let message = "nothing can be read from the org now; its status says why";
+    assert_eq!((shown(&refused).as_str(), refused.message()), ("Unavailable NOT_SERVING", message));
     // A mistyped id is not asked for: it would be one that Okta does not show.
     let members =
         v1::Scope { kind: v1::ScopeKind::GroupMembers.into(), resource_id: "00gx".to_owned(), ..Default::default() };

@@ -425,6 +425,10 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
     // Who has a token and tries more than it may is told by name, whoever else is refused in the same second.
     let reindex = call(&channel, "/idmap.v1.Admin/Reindex", Some(&explain)).await;
     assert_eq!(refusal(reindex), "ROLE_REQUIRED admin");
+    // So is each rpc that is tried, and not behind many calls of another.
+    for path in ["/idmap.v1.Admin/Reindex", "/idmap.v1.Admin/SetOverride", "/idmap.v1.Admin/SetOverride"] {
+        assert_eq!(refusal(call(&channel, path, Some(&explain)).await), "ROLE_REQUIRED admin");
+    }
 
     let looked_up = log.lines_with("look-up");
     assert_eq!(looked_up.len(), 2, "{looked_up:?}");
@@ -441,7 +445,8 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
         assert!(started[0].contains(part), "no {part} in {started:?}");
     }
     let refused = log.lines_with("call refused");
-    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[2].contains("Admin/SetOverride") && refused[2].contains("ROLE_REQUIRED"), "{refused:?}");
     assert!(refused[0].contains("CREDENTIAL_REQUIRED") && refused[0].contains("caller=\"\""), "{refused:?}");
     assert!(refused[1].contains("ROLE_REQUIRED") && refused[1].contains("caller=\"explain\""), "{refused:?}");
     for secret in ["@", "needle", "wrong-and", &token(Role::Explain)] {

@@ -162,7 +162,7 @@ pub enum ErrorReason {
     ResponseTooLarge = 16,
     /// RESOURCE_EXHAUSTED: too many requests or streams at once.
     Overloaded = 17,
-    /// UNAVAILABLE: the server is starting or draining.
+    /// UNAVAILABLE: the server is starting or draining; or the org cannot be read now, and that was asked for (Admin.TriggerSync).
     NotServing = 18,
     /// NOT_FOUND: no gap has this id (Admin.ReleaseHold).
     GapUnknown = 19,
@@ -3854,7 +3854,9 @@ pub mod admin_client {
             self
         }
         /// Reads something again: everything, one collection or one row.
-        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE.
+        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE. UNAVAILABLE
+        /// (NOT_SERVING): the org does not answer or refuses the credential, or follow.enabled is false; then everything can be read and
+        /// nothing else, and a full crawl that is waited for begins at once (STARTED).
         /// NOT_FOUND (TARGET_UNKNOWN): a user, group or app that nothing stored names. A mistyped id would count as an object that is
         /// not shown, and answers about the whole org would be PARTIAL; whoever is new is found by the log, or by the collection of
         /// all users, groups or apps.
@@ -4008,7 +4010,9 @@ pub mod admin_server {
     #[async_trait]
     pub trait Admin: std::marker::Send + std::marker::Sync + 'static {
         /// Reads something again: everything, one collection or one row.
-        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE.
+        /// INVALID_ARGUMENT: no target, or a collection that cannot be read. FAILED_PRECONDITION: NO_ENGINE. UNAVAILABLE
+        /// (NOT_SERVING): the org does not answer or refuses the credential, or follow.enabled is false; then everything can be read and
+        /// nothing else, and a full crawl that is waited for begins at once (STARTED).
         /// NOT_FOUND (TARGET_UNKNOWN): a user, group or app that nothing stored names. A mistyped id would count as an object that is
         /// not shown, and answers about the whole org would be PARTIAL; whoever is new is found by the log, or by the collection of
         /// all users, groups or apps.

@@ -82,6 +82,14 @@ const METHODS: &[Method] = &[
     method("/idmap.v1.Search/Suggest", READ),
 ];
 
+/// Number of all rpcs and of what is none.
+pub(super) const PLACES: usize = METHODS.len() + 1;
+
+/// The number of a path among them.
+pub(super) fn place_of(path: &str) -> usize {
+    METHODS.binary_search_by(|method| method.path.cmp(path)).unwrap_or(METHODS.len())
+}
+
 /// The rpc of a path; `None`: there is none, and nothing is called.
 pub(super) fn method_of(path: &str) -> Option<&'static Method> {
     let place = METHODS.binary_search_by(|method| method.path.cmp(path)).ok()?;
