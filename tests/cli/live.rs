@@ -265,3 +265,27 @@ fn overrides_are_decided_kept_and_over() {
     running.terminate();
     running.wait().assert(0, "", "overrides are over");
 }
+
+/// Whoever triggers a read does not wait for an answer of Okta.
+#[test]
+fn that_nothing_can_be_read_now_is_said_at_once() {
+    // Nobody listens at its address.
+    let mut place = Place::with_org();
+    place.set("OKTA_IDMAP_SERVER__LISTEN", "127.0.0.1:0");
+    let mut running = place.start(&["serve"]);
+    let mut out = BufReader::new(running.child().stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    // The first one may have to wait until that has turned out.
+    let now = "nothing can be read from the org now; its status says why";
+    place.run(&["trigger", "users", "--server", &address]).assert(1, "", now);
+    let begun = std::time::Instant::now();
+    for _ in 0..5 {
+        place.run(&["trigger", "users", "--server", &address]).assert(1, "", now);
+        place.run(&["trigger", "everything", "--server", &address]).assert(0, "STARTED", "");
+    }
+    assert!(begun.elapsed().as_secs() < 10, "the attempts take longer, and nobody waits for them");
+    running.terminate();
+    assert_eq!(running.wait().code, Some(0));
+}
