@@ -138,7 +138,7 @@ pub enum ErrorReason {
     FieldInvalid = 4,
     /// INVALID_ARGUMENT: an identifier is empty, longer than 1024 bytes or holds control characters.
     IdentifierInvalid = 5,
-    /// INVALID_ARGUMENT: more items than the rpc's maximum.
+    /// INVALID_ARGUMENT: more items than the rpc's maximum; of a filter, such as `kinds` or `statuses`, more than 100.
     TooManyItems = 6,
     /// INVALID_ARGUMENT: the page token is malformed or belongs to another query.
     PageTokenInvalid = 7,
@@ -1212,16 +1212,16 @@ pub struct Identifier {
 /// matches of the better comparison are AMBIGUOUS_APP.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AppSelector {
-    /// How the app is named; INVALID_ARGUMENT if unset. Each 1 to 1024 bytes.
+    /// How the app is named; INVALID_ARGUMENT if unset. Each 1 to 1024 bytes, an id at most 128.
     #[prost(oneof = "app_selector::Selector", tags = "1, 2, 3, 4")]
     pub selector: ::core::option::Option<app_selector::Selector>,
 }
 /// Nested message and enum types in `AppSelector`.
 pub mod app_selector {
-    /// How the app is named; INVALID_ARGUMENT if unset. Each 1 to 1024 bytes.
+    /// How the app is named; INVALID_ARGUMENT if unset. Each 1 to 1024 bytes, an id at most 128.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Selector {
-        /// Okta's id of the app; exact.
+        /// Okta's id of the app; exact. Ids are ASCII letters, digits, `-`, `_`, `.` and `~`; other text is INVALID_ARGUMENT.
         #[prost(string, tag = "1")]
         AppId(::prost::alloc::string::String),
         /// The display name.
@@ -7268,7 +7268,7 @@ pub struct SearchRequest {
     /// facets.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// What to find, 1 to 512 bytes, at most 16 terms, all of which must match: free words (the last one also as a
+    /// What to find, 1 to 512 bytes, at most 16 terms, all of which must match, of several `kind:` or `status:` any: free words (the last one also as a
     /// prefix), "a phrase" in double quotes, `word*` a prefix, `word~` with one typing error, `-word` excluded, and
     /// fields: `kind:user`, `status:ACTIVE`, `app:` with an app's id or label (in quotes if it has blanks), `account:jdoe`
     /// an account's user name or external id, `id:00u1` any id. Letter case and diacritics do not matter. External ids that
