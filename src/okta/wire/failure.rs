@@ -23,7 +23,8 @@ lenient_object! {
 pub struct FailureBody {
     /// `errorCode`, or OAuth's `error`.
     pub code: Option<Box<str>>,
-    /// `errorSummary`, or OAuth's `error_description`: shortened, without control characters.
+    /// `errorSummary`, or OAuth's `error_description`: shortened, without control characters and without addresses of people, since
+    /// it is logged and shown.
     pub summary: Option<Box<str>>,
     /// It is a page for people: a gateway's or a proxy's, or the host is no Okta org.
     pub is_html: bool,
@@ -39,7 +40,7 @@ impl FailureBody {
         let code = read.error_code.text().or(read.error.text());
         let code = code.filter(|code| code.len() <= CODE_BYTES_MAX && code.bytes().all(|byte| byte.is_ascii_graphic()));
         let summary = read.error_summary.text().or(read.error_description.text());
-        Self { code: code.map(|code| Box::from(&*code)), summary: summary.map(|text| one_line(&text)), is_html }
+        Self { code: code.map(|code| Box::from(&*code)), summary: summary.map(|text| one_line(&without_addresses(&text))), is_html }
     }
 }
 
@@ -47,6 +48,12 @@ impl FailureBody {
 pub(super) fn looks_like_html(content_type: Option<&str>, body: &[u8]) -> bool {
     let claims_html = content_type.is_some_and(|media_type| media_type.to_ascii_lowercase().contains("html"));
     claims_html || body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Okta's words may repeat the login that was asked for.
+fn without_addresses(text: &str) -> String {
+    let words = text.split_inclusive(char::is_whitespace);
+    words.map(|word| if word.contains('@') { "… " } else { word }).collect()
 }
 
 /// The first [`SUMMARY_CHARS_MAX`] characters on one line, without control characters and text direction marks.
@@ -85,6 +92,8 @@ mod tests {
             false,
         );
         check(r#"{"status":404,"message":"Resource not found"}"#, None, None, false);
+        let named = r#"{"errorCode":"E0000007","errorSummary":"Not found: jane.doe@corp.example (User)"}"#;
+        check(named, Some("E0000007"), Some("Not found: … (User)"), false);
         check(r#"{"errorCode":{"a":1},"errorSummary":["x"]}"#, None, None, false);
         check(r#"{"errorCode":"E 1"}"#, None, None, false);
         check("<html><body>Bad Gateway</body></html>", None, None, true);
