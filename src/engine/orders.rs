@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{OrgRuntime, clock};
+use super::clock;
 use crate::core::ids::Timestamp;
 use crate::core::pending::Target;
 use crate::serve::{Command, ReadOutcome};
@@ -20,12 +20,12 @@ use crate::store::Writer;
 const OVERRIDES_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Carries out orders about overrides and hands the others on, until `ended`; what has begun is finished. Looks for overrides
-/// that are over.
+/// that are over. `last_used`: when Okta last accepted the credential.
 pub(super) async fn attend(
     writer: &Writer,
     mut commands: mpsc::Receiver<Command>,
     others: mpsc::Sender<Command>,
-    (org, outage): (&OrgRuntime, &Outage),
+    (outage, last_used): (&Outage, impl Fn() -> Option<Timestamp>),
     ended: &CancellationToken,
 ) {
     let mut ticks = tokio::time::interval(OVERRIDES_INTERVAL);
@@ -44,7 +44,7 @@ pub(super) async fn attend(
         match command {
             Command::SetOverride { .. } | Command::DeleteOverride { .. } => obey_override(writer, command).await,
             // Whoever reads may be waiting for an answer of Okta, and hears nobody.
-            Command::Read { target, reply } if outage.is_on(org) => {
+            Command::Read { target, reply } if outage.is_on(last_used()) => {
                 if reply.begin() {
                     reply.send(outage.answer(&target));
                 }
@@ -64,13 +64,13 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// It begins.
-    pub(super) fn begin(&self, org: &OrgRuntime) {
-        *self.lock() = Some(org.client().credential_last_used());
+    /// It begins; the credential was last used then.
+    pub(super) fn begin(&self, last_used: Option<Timestamp>) {
+        *self.lock() = Some(last_used);
     }
 
-    fn is_on(&self, org: &OrgRuntime) -> bool {
-        *self.lock() == Some(org.client().credential_last_used())
+    fn is_on(&self, last_used: Option<Timestamp>) -> bool {
+        *self.lock() == Some(last_used)
     }
 
     /// What becomes of the wish to read something. A full crawl is what comes next anyway, and now it comes at once.
@@ -119,11 +119,14 @@ pub async fn obey_overrides(writer: &Writer, commands: &mut mpsc::Receiver<Comma
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
     use crate::core::filter::Filter;
     use crate::core::ids::{AppId, UserId};
+    use crate::core::model::Scope;
     use crate::core::overrides::{OverrideName, OverrideSetting};
-    use crate::core::pending::Target;
     use crate::core::reconcile::Brake;
     use crate::core::resolve::{IdentifierKind, Override};
     use crate::serve::Control;
@@ -157,6 +160,36 @@ mod tests {
             assert!(forwarded.recv().await.unwrap().begin());
             ended.cancel();
         };
-        tokio::join!(operator, attend(&store.writer, commands, others, &ended));
+        let outage = Outage::default();
+        tokio::join!(operator, attend(&store.writer, commands, others, (&outage, || None), &ended));
+    }
+
+    #[tokio::test]
+    async fn while_nothing_can_be_read_everybody_is_told_so_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (brake, credential, changes) = (Brake::default(), "c".to_owned(), ChangeRetention::default());
+        let config = StoreConfig { dir: dir.path().to_owned(), brake, credential, changes, filter: Filter::default() };
+        let store = Store::open(config).unwrap();
+        let (control, commands) = Control::channel();
+        let (others, mut forwarded) = mpsc::channel::<Command>(1);
+        let (outage, ended) = (Outage::default(), CancellationToken::new());
+        let used = AtomicI64::new(5);
+        let last_used = || Some(Timestamp::from_millis(used.load(Ordering::Relaxed)));
+        let operator = async {
+            outage.begin(last_used());
+            let users = || Target::List(Scope::Users);
+            assert_eq!(control.read(users()).await.unwrap(), ReadOutcome::NotNow);
+            assert!(futures_util::poll!(pin!(outage.asked())).is_pending());
+            // Whoever waits for the next attempt goes on.
+            assert_eq!(control.read(Target::Everything).await.unwrap(), ReadOutcome::Started);
+            outage.asked().await;
+            // The next answer of Okta ends it.
+            used.store(6, Ordering::Relaxed);
+            let mut asked = pin!(control.read(users()));
+            assert!(futures_util::poll!(&mut asked).is_pending());
+            assert!(forwarded.recv().await.unwrap().begin());
+            ended.cancel();
+        };
+        tokio::join!(operator, attend(&store.writer, commands, others, (&outage, last_used), &ended));
     }
 }

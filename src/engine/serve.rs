@@ -195,7 +195,10 @@ async fn keep_current(
         ended.cancel();
         outcome
     };
-    let (outcome, ()) = tokio::join!(reading, attend(&writer, commands, others, (&org, &outage), &ended));
+    let (outcome, ()) = tokio::join!(
+        reading,
+        attend(&writer, commands, others, (&outage, || org.client().credential_last_used()), &ended)
+    );
     outcome
 }
 
@@ -247,7 +250,7 @@ async fn keep_reading(
                     ReadFailure::Unreachable { detail } => (detail.as_str(), UNREACHABLE_WAIT_MAX),
                     _ => ("", UNREACHABLE_WAIT_MAX),
                 };
-                outage.begin(org);
+                outage.begin(org.client().credential_last_used());
                 let wait = retry_wait.min(longest);
                 tracing::error!(org = %org.name(), detail, retry_in = ?wait, "nothing can be read");
                 let since = clock::now();

@@ -40,7 +40,11 @@ impl FailureBody {
         let code = read.error_code.text().or(read.error.text());
         let code = code.filter(|code| code.len() <= CODE_BYTES_MAX && code.bytes().all(|byte| byte.is_ascii_graphic()));
         let summary = read.error_summary.text().or(read.error_description.text());
-        Self { code: code.map(|code| Box::from(&*code)), summary: summary.map(|text| one_line(&without_addresses(&text))), is_html }
+        Self {
+            code: code.map(|code| Box::from(&*code)),
+            summary: summary.map(|text| one_line(&without_addresses(&text))),
+            is_html,
+        }
     }
 }
 
