@@ -280,7 +280,7 @@ fn that_nothing_can_be_read_now_is_said_at_once() {
     // The first one may have to wait until that has turned out.
     let now = "nothing can be read from the org now; its status says why";
     place.run(&["trigger", "users", "--server", &address]).assert(1, "", now);
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     for _ in 0..5 {
         place.run(&["trigger", "users", "--server", &address]).assert(1, "", now);
         place.run(&["trigger", "everything", "--server", &address]).assert(0, "STARTED", "");
