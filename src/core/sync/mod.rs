@@ -151,7 +151,7 @@ pub struct Known {
     pub observed_through: Option<Timestamp>,
     /// When the position was opened, by Okta's clock, where `observed_through` is still that of the position before.
     pub opened_at: Option<Timestamp>,
-    /// When the last crawl began.
+    /// When the last crawl began, by Okta's clock.
     pub read_since: Option<Timestamp>,
     /// Begin of the last delta walks, by Okta's clock.
     pub deltas: BTreeMap<Delta, Timestamp>,

@@ -292,6 +292,30 @@ fn groups_that_changed_get_their_members_read() {
     assert_eq!(follower.stored(&Scope::GroupMembers(the_group())).len(), 4);
 }
 
+/// A crawl has read the members. Then they change, and before anybody hears of that the groups are listed once more.
+#[test]
+fn members_that_change_between_two_lists_of_groups_of_a_crawl_are_found() {
+    let (groups, members) = ("list groups", "list group_members(00g020)");
+    let mut follower = small();
+    crawling(&mut follower);
+    for list in [groups, members] {
+        until_asked_for(&mut follower, list);
+        follower.reply(list);
+        follower.commit_all();
+    }
+    follower.world.set_member(&the_group(), &user(5), true);
+    follower.wait(100_000);
+    follower.step(Input::Asked(Target::List(Scope::Groups)));
+    follower.commit_all();
+    follower.debounce();
+    follower.reply(groups);
+    follower.commit_all();
+    assert!(follower.state().is_crawling());
+    follower.hear("group.user_membership.rule.trigger", Vec::new());
+    follower.run_until_quiet();
+    assert_eq!(follower.stored(&Scope::GroupMembers(the_group())).len(), 4);
+}
+
 #[test]
 fn what_was_counted_outlives_a_stop() {
     let mut follower = small();
