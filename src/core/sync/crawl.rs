@@ -359,7 +359,10 @@ impl SyncState {
         // A list that was given up, or that does not show all, leads to nothing below it; and no event tells of that.
         batch.unread_is_lost = self.log.was_lost_before_crawl() || self.log.was_opened_by_crawl();
         if self.follow.is_some() {
-            batch.answered.push(paid(Target::Everything, RequestNumber(self.crawl.began_after.0.saturating_add(1))));
+            // A loss that it does not make good for is for the next one, also where no request had been sent in between.
+            let is_owed = self.log.is_lost() && !self.log.was_lost_before_crawl();
+            let by = if is_owed { 0 } else { self.crawl.began_after.0.saturating_add(1) };
+            batch.answered.push(paid(Target::Everything, RequestNumber(by)));
             if self.log.was_lost_before_crawl() {
                 batch.closed_gaps.push((Scope::Log, GapKind::LogLost));
                 // Now, not with the receipt: a gap that opens meanwhile is another one.

@@ -24,8 +24,9 @@ const SEEDS_WITH_BREAKS: u64 = 250;
 /// list of apps could not be read, so that the crawl did not read their lists. 19048: a list that the planner had chosen was broken
 /// off with the process, and the gap of an account of it stayed open. 27, 4455, 5737: the log position was lost, and the crawl
 /// after it gave up a list; what is below was taken for read. 14669: a list of members ended short while the last batch of the first
-/// crawl was on its way, and nobody counted it again.
-const FAILED_ONCE: [u64; 11] = [27, 4455, 5737, 6904, 6998, 7886, 10626, 13261, 14669, 19048, 27921];
+/// crawl was on its way, and nobody counted it again. 17995: a new log position was opened between
+/// the begin of a crawl and its first request.
+const FAILED_ONCE: [u64; 12] = [27, 4455, 5737, 6904, 6998, 7886, 10626, 13261, 14669, 17995, 19048, 27921];
 
 /// The same with breaks. 171, 654: the search for a deletion did not go back before the break, nor did it for a held list. 3650: a
 /// crawl began while the log could not be opened. 5081: two crawls that nobody followed were broken off one after the other. 6375,

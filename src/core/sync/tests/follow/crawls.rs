@@ -465,6 +465,24 @@ fn lose_the_position(follower: &mut Follower) {
     follower.debounce();
 }
 
+/// The crawl begins while a new position is being opened, and that is open before the crawl has sent anything.
+#[test]
+fn a_lost_position_is_made_good_by_the_crawl_after_one_that_began_before_a_new_one_was_open() {
+    let mut follower = small();
+    crawling(&mut follower);
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::CursorGone);
+    follower.fail("anchor", failed());
+    up_to_its_end(&mut follower);
+    follower.wait(60_000);
+    follower.send("anchor");
+    follower.commit_all();
+    follower.debounce();
+    assert!(follower.state().is_crawling() && follower.crawls_ended == 2, "the next one");
+    follower.reply("anchor");
+    follower.run_until_quiet();
+}
+
 #[test]
 fn a_lost_position_stays_a_gap_when_its_crawl_is_interrupted_for_hours() {
     let mut follower = small();
