@@ -25,7 +25,7 @@ pub struct FollowConfig {
     pub debounce: Duration,
     /// How long nothing further must have come where effects are spread over many events or made by a job, 0 to 1 h.
     pub quiet: Duration,
-    /// After this time such a target is read however busy it is; never less than [`Self::quiet`].
+    /// After this time such a target is read however busy it is, and once more when it is quiet; never less than [`Self::quiet`].
     pub quiet_max: Duration,
     /// How much later it is looked once more at what changes without an event (facts 11), up to 1 h.
     pub second_look: Duration,

@@ -141,7 +141,7 @@ pub struct Patience {
     pub debounce_millis: i64,
     /// [`When::Quiet`]: how long no further hint must have come.
     pub quiet_millis: i64,
-    /// [`When::Quiet`]: after this time it is read however busy the target is.
+    /// [`When::Quiet`]: after this time it is read however busy the target is, and once more when it is quiet.
     pub quiet_millis_max: i64,
     /// [`When::Later`]: how much later the second look is.
     pub later_millis: i64,
@@ -173,7 +173,7 @@ pub struct PendingRead {
     pub target: Target,
     /// Largest request number that had been given out when the last hint arrived: only later requests count.
     pub since: RequestNumber,
-    /// When the oldest unpaid hint arrived.
+    /// When the oldest unpaid hint arrived; where a read has paid and one more is owed, when that was due.
     pub first_at: Timestamp,
     /// When to read.
     pub due_at: Timestamp,
@@ -232,8 +232,13 @@ impl PendingRead {
             }
             When::Quiet => {
                 let latest = self.first_at.plus_millis(patience.quiet_millis_max);
-                let due_at = now.plus_millis(patience.quiet_millis).min(latest);
-                self.due_at = self.due_at.max(due_at);
+                let quiet_at = now.plus_millis(patience.quiet_millis);
+                self.due_at = self.due_at.max(quiet_at.min(latest));
+                // What is read before that, because the target is busy or the read is overdue, does not show all that the hint is
+                // about. A read that has failed is paid by any that is answered.
+                if self.due_at < quiet_at || self.attempts > 0 {
+                    self.again_at = Some(self.again_at.map_or(quiet_at, |before| before.max(quiet_at)));
+                }
             }
             When::Later => {
                 let again = now.plus_millis(patience.later_millis);
@@ -249,6 +254,8 @@ impl PendingRead {
             return Some(self);
         }
         let again_at = self.again_at.take()?;
+        // What was owed by then is paid: what is busy is not read any more often for that.
+        self.first_at = self.first_at.max(self.due_at);
         self.due_at = again_at;
         self.attempts = 0;
         Some(self)
@@ -413,7 +420,25 @@ mod tests {
         owed.owe(When::Quiet, RequestNumber(6), at(90), PATIENCE);
         assert_eq!(owed.due_at, at(190));
         owed.owe(When::Quiet, RequestNumber(6), at(180), PATIENCE);
-        assert_eq!(owed.due_at, at(250));
+        assert_eq!((owed.due_at, owed.again_at), (at(250), Some(at(280))), "and once more when it is quiet");
+        // As long until the next one, however many hints come.
+        let mut owed = owed.answer(RequestNumber(7)).unwrap();
+        for n in 27..=60 {
+            owed.owe(When::Quiet, RequestNumber(8), at(n * 10), PATIENCE);
+        }
+        assert_eq!((owed.due_at, owed.again_at), (at(500), Some(at(700))));
+    }
+
+    #[test]
+    fn what_is_overdue_or_has_failed_is_read_once_more_when_it_is_quiet() {
+        let mut overdue = debt(When::Quiet);
+        overdue.owe(When::Quiet, RequestNumber(6), at(1_000), PATIENCE);
+        assert_eq!((overdue.due_at, overdue.again_at), (at(250), Some(at(1_100))));
+        let mut failed = debt(When::Now);
+        failed.failed(at(10));
+        failed.owe(When::Quiet, RequestNumber(6), at(20), PATIENCE);
+        assert_eq!((failed.due_at, failed.again_at), (at(5_010), Some(at(120))));
+        assert_eq!(failed.answer(RequestNumber(7)).unwrap().due_at, at(120));
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl Shell<'_> {
             cursor: record.cursor,
             observed_through: record.observed_through,
             opened_at: record.opened_at,
-            read_since: meta.crawl.started_at,
+            read_since: meta.crawl.began.or(meta.crawl.started_at),
             deltas: record.deltas,
             pending: record.pending,
             apps: record.apps,

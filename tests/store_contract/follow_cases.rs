@@ -308,7 +308,8 @@ fn debts_are_merged_and_paid_by_later_reads() {
     let renewed = PendingRead { due_at: time(9), attempts: 0, ..debt(target(), 8, Some(50)) };
     let merged = PendingRead { since: RequestNumber(10), ..renewed.clone() };
     check(vec![renewed], None, std::slice::from_ref(&merged));
-    let again = PendingRead { due_at: time(50), again_at: None, ..merged };
+    // What is left is owed since the first look was due.
+    let again = PendingRead { first_at: merged.due_at, due_at: time(50), again_at: None, ..merged };
     check(vec![], Some(11), std::slice::from_ref(&again));
     check(vec![], Some(12), &[]);
     check(vec![], Some(13), &[]);

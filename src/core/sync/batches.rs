@@ -51,7 +51,7 @@ impl SyncState {
             batch.crawl = Some(begin);
         }
         let (number, pending) = self.debts.begin_batch();
-        batch.pending = pending;
+        batch.pending.extend(pending);
         batch.patience = self.debts.patience();
         batch.members_since = self.moment.newest;
         batch.is_followed = self.follow.is_some();

@@ -354,13 +354,15 @@ impl SyncState {
 
     fn close_crawl(&mut self, effects: &mut Vec<Effect>) {
         self.crawl.is_closing = true;
-        self.keep_doubts();
         let mut batch = self.batch();
         batch.crawl = Some(CrawlMark::End { id: self.crawl.id });
         // A list that was given up, or that does not show all, leads to nothing below it; and no event tells of that.
         batch.unread_is_lost = self.log.was_lost_before_crawl() || self.log.was_opened_by_crawl();
         if self.follow.is_some() {
-            batch.answered.push(paid(Target::Everything, RequestNumber(self.crawl.began_after.0.saturating_add(1))));
+            // A loss that it does not make good for is for the next one, also where no request had been sent in between.
+            let is_owed = self.log.is_lost() && !self.log.was_lost_before_crawl();
+            let by = if is_owed { 0 } else { self.crawl.began_after.0.saturating_add(1) };
+            batch.answered.push(paid(Target::Everything, RequestNumber(by)));
             if self.log.was_lost_before_crawl() {
                 batch.closed_gaps.push((Scope::Log, GapKind::LogLost));
                 // Now, not with the receipt: a gap that opens meanwhile is another one.
@@ -376,7 +378,7 @@ impl SyncState {
     }
 
     pub(super) fn crawl_is_over(&mut self, effects: &mut Vec<Effect>) {
-        let Some(follow) = &self.follow else {
+        let Some(crawl_millis) = self.follow.as_ref().map(|follow| follow.crawl_millis) else {
             self.ended = true;
             effects.push(Effect::End(CrawlEnd::Finished));
             return;
@@ -386,7 +388,9 @@ impl SyncState {
         self.log.crawl_ends();
         self.crawl.empty_groups.clear();
         self.crawl.whole_since = Some(self.crawl.began);
-        self.crawl.due_at = Some(self.moment.now.plus_millis(follow.crawl_millis));
+        // Not before: lists that end while the last batch is on its way are doubted as well.
+        self.keep_doubts();
+        self.crawl.due_at = Some(self.moment.now.plus_millis(crawl_millis));
         self.nets.crawled(self.moment.now);
         effects.push(Effect::CrawlEnded(self.crawl.id));
     }

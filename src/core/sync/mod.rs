@@ -151,7 +151,7 @@ pub struct Known {
     pub observed_through: Option<Timestamp>,
     /// When the position was opened, by Okta's clock, where `observed_through` is still that of the position before.
     pub opened_at: Option<Timestamp>,
-    /// When the last crawl began.
+    /// When the last crawl began, by Okta's clock.
     pub read_since: Option<Timestamp>,
     /// Begin of the last delta walks, by Okta's clock.
     pub deltas: BTreeMap<Delta, Timestamp>,
@@ -510,9 +510,10 @@ impl SyncState {
             Pending::Anchor | Pending::Poll(_) => self.on_log_failed(pending, &failure, effects),
             Pending::Walk(walk) => self.on_walk_failed(walk, &failure, effects),
             Pending::Unlisted(key) => {
-                // Kept: neither shown nor proven gone.
+                // Kept: neither shown nor proven gone. Whoever follows later asks again, and until then no other answer closes the gap.
                 let mut batch = self.batch();
                 batch.gaps.extend(super::coverage::gap_of_failure(&key.scope(), &failure));
+                batch.pending.extend(Target::of_object(&key).map(|target| self.failed_once(target)));
                 self.commit(batch, effects);
             }
             Pending::Read(key, _) => self.on_read_failed(&key, &failure, effects),
@@ -521,6 +522,15 @@ impl SyncState {
             Pending::Probe(probe) => self.on_probe(&probe, ProbeResult::There, effects),
             Pending::Search(search) => self.settle_search(search, &DeletionsSeen::default(), effects),
         }
+    }
+
+    /// The debt for a read that has failed where nobody follows: it is none of the running crawl.
+    fn failed_once(&self, target: Target) -> PendingRead {
+        let Moment { now, newest, .. } = self.moment;
+        let patience = self.debts.patience();
+        let mut read = PendingRead::new(target, When::Now, "it could not be read", newest, now, patience);
+        read.failed(now);
+        read
     }
 
     /// Nothing can be read any more.

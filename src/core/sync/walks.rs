@@ -157,8 +157,13 @@ impl SyncState {
         }
         match &scope {
             Scope::Users => self.note_delta(Delta::Users, walk.began, batch),
-            // By itself the list says nothing about members: those of every group are read only with a crawl.
-            Scope::Groups if self.is_crawl_open() => self.note_delta(Delta::Groups, walk.began, batch),
+            // By itself the list says nothing about members: those of every group are read only with a crawl, be it before this list.
+            Scope::Groups if self.is_crawl_open() => {
+                let began = self.log.read_since().map_or(walk.began, |since| since.min(walk.began));
+                if self.nets.deltas.get(&Delta::Groups).is_none_or(|before| *before < began) {
+                    self.note_delta(Delta::Groups, began, batch);
+                }
+            }
             // An event that came meanwhile is newer than some pages and older than others.
             Scope::GroupMembers(group) if self.log.has_hinted_since(group, from) => {
                 self.owe(Target::List(scope.clone()), When::Quiet, "members changed while they were listed");

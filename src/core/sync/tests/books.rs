@@ -330,7 +330,7 @@ impl Books {
             assert!(id.0 > self.crawl, "a crawl begins once");
             self.crawl = id.0;
             self.is_crawling = true;
-            self.crawl_began = Some(batch.now);
+            self.crawl_began = Some(batch.okta_now);
             self.sieve.walked.clear();
             for book in self.scopes.values_mut().filter(|book| !book.is_held) {
                 book.seen.clear();

@@ -1,8 +1,9 @@
 //! Following, by table: single accounts, all accounts of a user, and what they wait for.
 
-use super::super::by_hand::{failed, name, other_app, small, small_with, the_app, user};
+use super::super::by_hand::{failed, name, other_app, small, small_with, the_app, the_group, user};
 use super::super::follower::{Follower, all_limits, calm_limits};
-use super::super::world::{of_app, of_user};
+use super::super::world::{of_app, of_group, of_user};
+use super::crawls::crawling;
 use crate::core::coverage::GapKind;
 use crate::core::ids::{AppId, UserId};
 use crate::core::model::{AppStatus, Key, Scope};
@@ -297,4 +298,45 @@ fn the_answer_to_another_question_is_a_failure() {
     assert_eq!(follower.books.gaps.iter().collect::<Vec<_>>(), [&(Scope::Users, GapKind::Failed)]);
     follower.run_until_quiet();
     assert!(follower.batches.iter().flat_map(|batch| &batch.walks).all(|walk| walk.state != WalkState::GivenUp));
+}
+
+/// Accounts come by a job some time after the event that tells of it, and without events of their own. The list of the app is owed
+/// already, and is read before that.
+#[test]
+fn accounts_that_come_by_a_job_are_waited_for_though_their_list_is_read_at_once() {
+    #[track_caller]
+    fn check(what: &str, owe: impl FnOnce(&mut Follower)) {
+        let list = "list app_users(0oa031)";
+        let mut follower = small();
+        follower.hear("group.application_assignment.update", vec![of_app(&other_app()), of_group(&the_group())]);
+        owe(&mut follower);
+        follower.world.assign(&other_app(), &the_group());
+        follower.hear("group.application_assignment.add", vec![of_app(&other_app()), of_group(&the_group())]);
+        let is_read = |follower: &Follower| follower.under_way().contains(&list.to_owned());
+        if !is_read(&follower) {
+            crawling(&mut follower);
+            follower.reply("list apps");
+            follower.commit_all();
+            // It waits for its turn.
+            while !is_read(&follower) {
+                let other = follower.under_way().into_iter().find(|call| call.starts_with("list app"));
+                follower.reply(&other.unwrap());
+            }
+        }
+        follower.reply(list);
+        follower.commit_all();
+        follower.world.give(&other_app(), &user(2), Some(&the_group()));
+        assert!(follower.owes(&Target::List(Scope::AppUsers(other_app()))), "{what}");
+        follower.run_until_quiet();
+    }
+    check("nobody has run for a while", |follower| {
+        follower.crash();
+        follower.wait(20 * 60_000);
+        follower.start();
+    });
+    check("it could not be read", |follower| {
+        follower.wait(30_000);
+        follower.fail("list app_users(0oa031)", failed());
+        follower.commit_all();
+    });
 }

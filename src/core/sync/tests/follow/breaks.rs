@@ -7,7 +7,7 @@ use super::super::world::of_user;
 use super::crawls::{crawling, up_to_its_end};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{CrawlId, Timestamp};
-use crate::core::model::Scope;
+use crate::core::model::{Key, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
 use crate::core::sync::{Begin, Call, CrawlEnd, ReadFailure};
@@ -449,4 +449,28 @@ fn what_was_lost_with_a_position_is_made_good_by_the_end_of_a_crawl_alone() {
         follower.start();
         follower.run_until_quiet();
     }
+}
+
+/// A crawl that nobody follows does not show a user, and cannot ask for them.
+#[test]
+fn who_could_not_be_asked_for_where_nobody_followed_is_asked_for_by_whoever_follows() {
+    let mut follower = small();
+    pause(&mut follower);
+    follower.world.delete_user_now(&user(3));
+    sync_without(&mut follower, Some("read 00u003"));
+    let gap = (Scope::Users, GapKind::Forbidden);
+    assert!(follower.books.gaps.contains(&gap), "{:?}", follower.books.gaps);
+    follower.start();
+    // Another user cannot be read for a while.
+    follower.hear("user.account.update_profile", vec![of_user(&user(1))]);
+    follower.debounce();
+    follower.fail("read 00u001", forbidden());
+    follower.commit_all();
+    follower.wait(5_000);
+    follower.fail("read 00u003", failed());
+    follower.reply("read 00u001");
+    follower.commit_all();
+    assert!(follower.books.gaps.contains(&gap), "of the other one nothing is known yet");
+    follower.run_until_quiet();
+    assert!(!follower.stored(&Scope::Users).contains(&Key::User(user(3))));
 }

@@ -292,6 +292,30 @@ fn groups_that_changed_get_their_members_read() {
     assert_eq!(follower.stored(&Scope::GroupMembers(the_group())).len(), 4);
 }
 
+/// A crawl has read the members. Then they change, and before anybody hears of that the groups are listed once more.
+#[test]
+fn members_that_change_between_two_lists_of_groups_of_a_crawl_are_found() {
+    let (groups, members) = ("list groups", "list group_members(00g020)");
+    let mut follower = small();
+    crawling(&mut follower);
+    for list in [groups, members] {
+        until_asked_for(&mut follower, list);
+        follower.reply(list);
+        follower.commit_all();
+    }
+    follower.world.set_member(&the_group(), &user(5), true);
+    follower.wait(100_000);
+    follower.step(Input::Asked(Target::List(Scope::Groups)));
+    follower.commit_all();
+    follower.debounce();
+    follower.reply(groups);
+    follower.commit_all();
+    assert!(follower.state().is_crawling());
+    follower.hear("group.user_membership.rule.trigger", Vec::new());
+    follower.run_until_quiet();
+    assert_eq!(follower.stored(&Scope::GroupMembers(the_group())).len(), 4);
+}
+
 #[test]
 fn what_was_counted_outlives_a_stop() {
     let mut follower = small();
@@ -439,6 +463,24 @@ fn lose_the_position(follower: &mut Follower) {
     follower.reply("anchor");
     follower.commit_all();
     follower.debounce();
+}
+
+/// The crawl begins while a new position is being opened, and that is open before the crawl has sent anything.
+#[test]
+fn a_lost_position_is_made_good_by_the_crawl_after_one_that_began_before_a_new_one_was_open() {
+    let mut follower = small();
+    crawling(&mut follower);
+    follower.wait(follower.follow.poll_millis);
+    follower.fail("poll", ReadFailure::CursorGone);
+    follower.fail("anchor", failed());
+    up_to_its_end(&mut follower);
+    follower.wait(60_000);
+    follower.send("anchor");
+    follower.commit_all();
+    follower.debounce();
+    assert!(follower.state().is_crawling() && follower.crawls_ended == 2, "the next one");
+    follower.reply("anchor");
+    follower.run_until_quiet();
 }
 
 #[test]

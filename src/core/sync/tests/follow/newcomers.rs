@@ -4,6 +4,7 @@ use super::super::by_hand::{other_app, small, small_world, the_app, the_group, u
 use super::super::follower::{Chances, Follower, all_limits, calm_limits};
 use super::super::org::group_id;
 use super::super::world::{of_app, of_group, of_user};
+use super::crawls::up_to_its_end;
 use crate::core::coverage::GapKind;
 use crate::core::filter::{DomainFilter, DomainPattern};
 use crate::core::model::{AppStatus, Key, Scope};
@@ -130,4 +131,30 @@ fn an_account_in_an_inactive_app_comes_back_with_its_user() {
         follower.run_until_quiet();
         assert_eq!(follower.stored(&Scope::AppUsers(other_app())).len(), accounts, "{login}");
     }
+}
+
+/// Somebody leaves between the count and the list, which ends while the last batch of the first crawl is on its way to the store.
+#[test]
+fn a_list_that_is_short_at_the_very_end_of_the_first_crawl_is_counted_again() {
+    let members = Scope::GroupMembers(the_group());
+    let mut follower = Follower::new(small_world(), all_limits(), calm_limits(), Brake::default(), 7);
+    follower.start();
+    follower.reply("anchor");
+    up_to_its_end(&mut follower);
+    // As by a rule: the groups that have changed are counted, then listed.
+    follower.world.set_member(&the_group(), &user(4), true);
+    follower.world.log_now("group.user_membership.rule.trigger", Vec::new());
+    follower.poll();
+    follower.wait(30_000);
+    let counted = follower.under_way();
+    follower.reply(&counted[0]);
+    follower.debounce();
+    follower.world.set_member(&the_group(), &user(4), false);
+    follower.reply("list group_members(00g020)");
+    assert_eq!(follower.crawls_ended, 0);
+    follower.commit_all();
+    assert_eq!(follower.books.gaps.iter().collect::<Vec<_>>(), [&(members, GapKind::CountMismatch)]);
+    follower.hear("group.user_membership.remove", vec![of_user(&user(4)), of_group(&the_group())]);
+    follower.run_until_quiet();
+    assert_eq!(follower.crawls_ended, 1);
 }
