@@ -17,6 +17,8 @@ use super::output::Output;
 
 /// The program's name, as files and pages have it.
 const NAME: &str = env!("CARGO_PKG_NAME");
+/// Where a page is from, and of which version.
+const VERSION: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 /// Prints the script of a shell.
 pub(super) fn completions(shell: Shell, global: &Global) -> Result<Exit, Failure> {
@@ -62,7 +64,9 @@ pub(super) fn man(dir: Option<&Path>, global: &Global) -> Result<Exit, Failure> 
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    Man::new(command.clone()).render(&mut text)?;
+    // Commands below the program have no version of their own: the foot of every page is the program's. A date of nothing at
+    // all would have what follows it taken for the date.
+    Man::new(command.clone()).date("\"\"").source(VERSION).render(&mut text)?;
     Ok(text)
 }
 

@@ -61,7 +61,8 @@ fn shells_and_man_know_every_command() {
         let name = ["okta-idmap"].into_iter().chain(command.split_whitespace()).collect::<Vec<_>>().join("-");
         let page =
             std::fs::read_to_string(dir.join(format!("{name}.1"))).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(page.contains(&format!(".TH {name} 1")) && page.contains("Examples:"), "{name}: {page}");
+        let head = format!(".TH {name} 1 \"\" \"okta-idmap {}\" \n", env!("CARGO_PKG_VERSION"));
+        assert!(page.contains(&head) && page.contains("Examples:"), "{name}: {page}");
     }
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), commands.len());
 }
