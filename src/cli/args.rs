@@ -129,10 +129,11 @@ pub(super) struct Global {
     /// The org that is meant, where several are configured; sync, serve, check and status take several
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) org: Vec<String>,
-    /// Form of the output: table, json, jsonl or csv; of an export also parquet
-    // Hidden values keep the help at one line per flag; the sentence names them.
-    #[arg(long, short = 'o', global = true, value_name = "FORM", default_value = "table", hide_possible_values = true)]
-    pub(super) output: AskedForm,
+    /// Form of the output: table (default), json, jsonl or csv; of an export jsonl (default), csv or parquet
+    // Hidden values keep the help at one line per flag; the sentence names them. What is left out means something else to
+    // an export, which has no table.
+    #[arg(long, short = 'o', global = true, value_name = "FORM", hide_possible_values = true)]
+    pub(super) output: Option<AskedForm>,
     /// Ask the server at this address, and only it
     #[arg(long, global = true, value_name = "URL")]
     pub(super) server: Option<String>,
@@ -157,6 +158,11 @@ pub(super) struct Global {
 }
 
 impl Global {
+    /// The form of what is printed: a table unless another one is asked for; `None`: one that only an export has.
+    pub(super) fn printed(&self) -> Option<Form> {
+        self.output.map_or(Some(Form::Table), AskedForm::printed)
+    }
+
     /// The part that is configuration.
     pub(super) fn flags(&self) -> Flags {
         Flags {
@@ -174,10 +180,9 @@ impl Global {
 }
 
 /// Form of the output as it is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum AskedForm {
     /// Aligned columns, for people
-    #[default]
     Table,
     /// One document
     Json,
@@ -191,7 +196,7 @@ pub(super) enum AskedForm {
 
 impl AskedForm {
     /// The form of what is printed; `None`: this one only an export has.
-    pub(super) const fn printed(self) -> Option<Form> {
+    const fn printed(self) -> Option<Form> {
         match self {
             Self::Table => Some(Form::Table),
             Self::Json => Some(Form::Json),

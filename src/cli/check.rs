@@ -148,9 +148,10 @@ fn explanation(report: &ProbeReport) -> String {
             text.push_str(&wrapped(head, body));
         }
     };
-    // What was not asked for has its reason in another line.
-    let is_told = |line: &&ProbeLine| !line.is_fine() && line.result != ProbeResult::NotAsked;
-    for line in report.lines.iter().filter(is_told) {
+    // What was not asked for has its reason in another line. A result that is fine for an optional probe says so itself: one
+    // that is not shows that nothing can be read, whatever the probe was about.
+    let is_told = |line: &ProbeLine| !line.result.is_fine() && line.result != ProbeResult::NotAsked;
+    for line in report.lines.iter().filter(|line| is_told(line)) {
         told("", &format!("\n{}: {}", line.probe.name(), line.result.name()));
         told("  seen   ", &line.detail);
         told("  hides  ", &line.hides);
@@ -164,7 +165,7 @@ fn explanation(report: &ProbeReport) -> String {
     let count = |wanted: fn(&ProbeLine) -> bool| report.lines.iter().filter(|line| wanted(line)).count();
     let partial = count(|line| line.result == ProbeResult::Partial);
     let not_asked = count(|line| line.result == ProbeResult::NotAsked && !line.is_fine());
-    let bad = count(|line| !line.is_fine()) - partial - not_asked;
+    let bad = report.lines.iter().filter(|line| is_told(line)).count() - partial;
     let mut summary = format!("{bad} not readable, {partial} readable in part");
     if not_asked > 0 {
         summary.push_str(&format!(", {not_asked} not asked for"));
@@ -264,6 +265,17 @@ mod tests {
                         \n0 not readable, 1 readable in part\n";
         assert_eq!(text, expected);
         assert_eq!(explanation(&report(ProbeResult::Readable, None)), "\neverything that is needed can be read\n");
+        // What is optional is told where it shows that nothing can be read, and only there.
+        let of_owner = |result: ProbeResult| {
+            let mut report = report(result, None);
+            report.lines[0].probe = Probe::Owner;
+            report
+        };
+        let text = explanation(&of_owner(ProbeResult::Unauthorized));
+        let expected = "\nowner: unauthorized\n  seen   what was seen\n  hides  groups\n  to do  grant it\n\
+                        \n1 not readable, 0 readable in part\n";
+        assert_eq!(text, expected);
+        assert_eq!(explanation(&of_owner(ProbeResult::NotTold)), "\neverything that is needed can be read\n");
         let scopes = ProbeReport { granted_scopes: Some(Vec::new()), ..ProbeReport::default() };
         assert!(explanation(&scopes).contains("not granted: okta.users.read, okta.groups.read"));
     }

@@ -18,7 +18,7 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(config: Config, global: Global) -> Self {
         // An export in columns prints nothing; whoever else is asked for them is refused before this.
-        let output = Output { form: global.output.printed().unwrap_or(Form::Table), quiet: global.quiet };
+        let output = Output { form: global.printed().unwrap_or(Form::Table), quiet: global.quiet };
         Self { config, global, output }
     }
 

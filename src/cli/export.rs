@@ -46,10 +46,15 @@ enum ExportForm {
 impl ExportForm {
     fn of(context: &Context, kinds: &[v1::RowKind]) -> Result<Self, Failure> {
         let (form, name) = match context.global.output {
-            AskedForm::Table | AskedForm::Jsonl => return Ok(Self::Jsonl),
-            AskedForm::Csv => (Self::Csv, "a CSV"),
-            AskedForm::Parquet => (Self::Parquet, "a Parquet file"),
-            AskedForm::Json => {
+            None | Some(AskedForm::Jsonl) => return Ok(Self::Jsonl),
+            Some(AskedForm::Csv) => (Self::Csv, "a CSV"),
+            Some(AskedForm::Parquet) => (Self::Parquet, "a Parquet file"),
+            Some(AskedForm::Table) => {
+                return Err(Failure::Usage(anyhow!(
+                    "an export is for programs, and has no table: --output jsonl, csv or parquet"
+                )));
+            }
+            Some(AskedForm::Json) => {
                 return Err(Failure::Usage(anyhow!(
                     "an export has no end that one document could wait for: --output jsonl, csv or parquet"
                 )));
@@ -116,8 +121,16 @@ async fn make(
         Some(target) => Box::new(target.writer()?),
         None => Box::new(io::stdout()),
     };
+    let place = target.as_ref().map(|target| target.place.clone());
     // On a thread of its own, so that this one hears a signal.
-    let written = tokio::task::spawn_blocking(move || write(&view, &kinds, form, out)).await;
+    let written = tokio::task::spawn_blocking(move || {
+        write(&view, &kinds, form, out).map_err(|error| match (error, place) {
+            (Unwritten::Output(error), Some(place)) => Failure::Failed(not_written(&place, error)),
+            (Unwritten::Output(error), None) => Failure::from(error),
+            (Unwritten::Rows(error), _) => Failure::Failed(error),
+        })
+    });
+    let written = written.await;
     let written = written.context("write the export")??;
     if let Some(target) = target {
         target.appear()?;
@@ -128,13 +141,40 @@ async fn make(
 /// What an export says of itself, and its rows.
 type Written = (Option<v1::ResponseMeta>, u64);
 
+/// Why an export is not whole.
+enum Unwritten {
+    /// Where it goes to takes no more.
+    Output(io::Error),
+    /// What is stored cannot be read, or not all of it.
+    Rows(anyhow::Error),
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Says which file could not be written, and what to do where there is no room for it.
+fn not_written(place: &Path, error: io::Error) -> anyhow::Error {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => anyhow!(
+            "write {}: {error}; no file was made: make room there (disk, quota, limit of file sizes), or name a place \
+             elsewhere with --to",
+            place.display()
+        ),
+        _ => anyhow::Error::new(error).context(format!("write {}", place.display())),
+    }
+}
+
 /// Writes everything.
 fn write(
     view: &OrgView,
     kinds: &[v1::RowKind],
     form: ExportForm,
     out: Box<dyn Write + Send>,
-) -> Result<Written, Failure> {
+) -> Result<Written, Unwritten> {
     let mut lines = form.begin(out, kinds)?;
     let (mut begin, mut promised) = (None, 0);
     let exported = export(view, kinds, run::now(), |part| {
@@ -146,11 +186,11 @@ fn write(
     });
     match exported {
         Err(ExportError::Sink(error)) => return Err(error.into()),
-        exported => exported.map_err(anyhow::Error::new)?,
+        exported => exported.map_err(|error| Unwritten::Rows(error.into()))?,
     }
     if promised != lines.rows() {
         let error = anyhow!("{promised} rows are stored, and {} could be read: the export is not whole", lines.rows());
-        return Err(error.into());
+        return Err(Unwritten::Rows(error));
     }
     Ok((begin, lines.end()?))
 }
@@ -183,10 +223,10 @@ impl Target {
 
     /// Puts the whole file in its place, so that it is there after a power cut as well, or another one that was there before.
     fn appear(self) -> anyhow::Result<()> {
-        self.file.sync_all().with_context(|| format!("write {}", self.place.display()))?;
+        self.file.sync_all().map_err(|error| not_written(&self.place, error))?;
         let dir = self.place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = File::open(dir);
-        fs::rename(&self.unfinished, &self.place).with_context(|| format!("write {}", self.place.display()))?;
+        fs::rename(&self.unfinished, &self.place).map_err(|error| not_written(&self.place, error))?;
         // The file is there, and whole: that is no failure any more.
         if let Err(error) = dir.and_then(|dir| dir.sync_all()) {
             warn(&format!(

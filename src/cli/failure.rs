@@ -81,6 +81,8 @@ pub(super) enum Failure {
     Usage(anyhow::Error),
     /// The configuration is wrong.
     Config(ConfigErrors),
+    /// Files that the configuration names cannot be read, each with its key.
+    Files(Vec<String>),
     /// Something else failed.
     Failed(anyhow::Error),
     /// Whoever read our output has gone (`| head`): no failure of ours, nothing more to say.
@@ -91,7 +93,7 @@ impl Failure {
     /// How the process ends.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Config(_) => Exit::Usage,
+            Self::Usage(_) | Self::Config(_) | Self::Files(_) => Exit::Usage,
             Self::Failed(_) if self.is_about_nothing() => Exit::NotFound,
             Self::Failed(_) => Exit::Failed,
             Self::ClosedOutput => Exit::Done,
@@ -112,7 +114,7 @@ impl Failure {
             Self::Usage(error) | Self::Failed(error) => {
                 error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.reason == Some(reason))
             }
-            Self::Config(_) | Self::ClosedOutput => false,
+            Self::Config(_) | Self::Files(_) | Self::ClosedOutput => false,
         }
     }
 
@@ -129,16 +131,16 @@ impl Failure {
     pub(super) fn message(&self) -> Option<String> {
         match self {
             Self::Usage(error) | Self::Failed(error) => Some(sentence(error.as_ref())),
-            Self::Config(errors) => Some(config_message(errors)),
+            Self::Config(errors) => Some(config_message(errors.to_string().lines())),
+            Self::Files(problems) => Some(config_message(problems.iter().map(String::as_str))),
             Self::ClosedOutput => None,
         }
     }
 }
 
 /// Every problem of the configuration on a line of its own.
-fn config_message(errors: &ConfigErrors) -> String {
-    let text = errors.to_string();
-    let lines: Vec<String> = text.lines().map(clean).collect();
+fn config_message<'a>(problems: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<String> = problems.map(clean).collect();
     match lines.as_slice() {
         [only] => only.clone(),
         several => format!("the configuration has several problems:\n  {}", several.join("\n  ")),

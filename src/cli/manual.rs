@@ -15,11 +15,27 @@ use super::args::{Cli, Form, Global};
 use super::failure::{Exit, Failure};
 use super::output::Output;
 
+/// The program's name, as files and pages have it.
+const NAME: &str = env!("CARGO_PKG_NAME");
+/// Where a page is from, and of which version.
+const VERSION: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
 /// Prints the script of a shell.
 pub(super) fn completions(shell: Shell, global: &Global) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), env!("CARGO_PKG_NAME"), &mut script);
-    print(&script, global)
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    let script = String::from_utf8_lossy(&script);
+    match shell {
+        Shell::Bash => print(&with_one_label(&script), global),
+        _ => print(&script, global),
+    }
+}
+
+/// The script for bash with one label per command. The generator (clap_complete up to 4.6.12, clap issue 6421) sets
+/// `okta__idmap__subcmd__user` and then looks for `okta__subcmd__idmap__subcmd__user`: nothing behind the first command
+/// would be completed. Without effect on a script that has the first form only.
+fn with_one_label(script: &str) -> String {
+    script.replace(&NAME.replace('-', "__subcmd__"), &NAME.replace('-', "__"))
 }
 
 /// Prints the page of the program, or writes that of every command into `dir`.
@@ -28,7 +44,7 @@ pub(super) fn man(dir: Option<&Path>, global: &Global) -> Result<Exit, Failure> 
     // Gives every command its full name and the flags of all.
     program.build();
     let Some(dir) = dir else {
-        return print(&page(&program)?, global);
+        return print(&String::from_utf8_lossy(&page(&program)?), global);
     };
     if !dir.is_dir() {
         return Err(Failure::Usage(anyhow!("--dir {}: is no directory", dir.display())));
@@ -48,7 +64,9 @@ pub(super) fn man(dir: Option<&Path>, global: &Global) -> Result<Exit, Failure> 
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    Man::new(command.clone()).render(&mut text)?;
+    // Commands below the program have no version of their own: the foot of every page is the program's. A date of nothing at
+    // all would have what follows it taken for the date.
+    Man::new(command.clone()).date("\"\"").source(VERSION).render(&mut text)?;
     Ok(text)
 }
 
@@ -56,7 +74,7 @@ fn output(global: &Global) -> Output {
     Output { form: Form::Table, quiet: global.quiet }
 }
 
-fn print(text: &[u8], global: &Global) -> Result<Exit, Failure> {
-    output(global).text(&String::from_utf8_lossy(text))?;
+fn print(text: &str, global: &Global) -> Result<Exit, Failure> {
+    output(global).text(text)?;
     Ok(Exit::Done)
 }

@@ -87,7 +87,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
-    let form = match (global.output.printed(), &command) {
+    let form = match (global.printed(), &command) {
         (Some(form), _) => form,
         (None, Command::Export(_)) => Form::Table,
         (None, _) => return Err(Failure::Usage(anyhow!("only an export can be --output parquet"))),
@@ -97,7 +97,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(ConfigArgs { what: Some(ConfigCommand::Token(args)) }) => {
             return config_command::token(args, form);
         }
-        Command::Completions(_) | Command::Man(_) if global.output != AskedForm::Table => {
+        Command::Completions(_) | Command::Man(_) if !matches!(global.output, None | Some(AskedForm::Table)) => {
             return Err(Failure::Usage(anyhow!("scripts and manual pages have one form: leave --output out")));
         }
         // Packagers have none.

@@ -122,8 +122,8 @@ fn preview(gap: &v1::Gap) -> Vec<String> {
         return vec![
             format!("{scope}{name}, not shown since {}", words::time(gap.first_seen_at.as_ref())),
             "  a release says that it is deleted: it goes, with what hangs on it".to_owned(),
-            format!("  {}", gap.hides),
-            format!("  {}", gap.remedy),
+            format!("  hides  {}", gap.hides),
+            format!("  to do  {}", gap.remedy),
         ];
     }
     let missing = missing_rows(gap);
@@ -138,8 +138,8 @@ fn preview(gap: &v1::Gap) -> Vec<String> {
     {
         lines.push(format!("  asked for by id: {gone} of {probed} are gone, the rest is there or refused"));
     }
-    lines.push(format!("  {}", gap.hides));
-    lines.push(format!("  {}", gap.remedy));
+    lines.push(format!("  hides  {}", gap.hides));
+    lines.push(format!("  to do  {}", gap.remedy));
     lines
 }
 
@@ -167,6 +167,7 @@ fn is_yes(answer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::coverage::hides;
 
     #[test]
     fn holds_are_named_by_gap_or_collection() {
@@ -216,5 +217,26 @@ mod tests {
         let unseen = v1::Gap { kind: v1::GapKind::UnseenReference.into(), ..Default::default() };
         assert_eq!(missing_rows(&unseen), 1);
         assert!(preview(&unseen).join("\n").contains("it goes, with what hangs on it"));
+    }
+
+    #[test]
+    fn what_a_gap_hides_is_a_sentence() {
+        #[track_caller]
+        fn check(kind: GapKind, wire: v1::GapKind, scope: &str, expected: &str) {
+            let hides = hides(&Scope::parse(scope).unwrap(), kind);
+            let gap = v1::Gap { kind: wire.into(), hides, remedy: "look".to_owned(), ..Default::default() };
+            let lines = preview(&gap);
+            let [.., hides, remedy] = lines.as_slice() else { panic!("{lines:?}") };
+            assert_eq!((hides.as_str(), remedy.as_str()), (expected, "  to do  look"));
+        }
+        let held = "  hides  that rows were removed; answered as last seen: users, and whether a look-up that finds nobody is right";
+        check(GapKind::Held, v1::GapKind::Held, "users", held);
+        let held = "  hides  that rows were removed; answered as last seen: accounts of app 0oa1";
+        check(GapKind::Held, v1::GapKind::Held, "app_users(0oa1)", held);
+        let empty = "  hides  groups assigned to app 0oa1";
+        check(GapKind::EmptySuspect, v1::GapKind::EmptySuspect, "app_groups(0oa1)", empty);
+        let unseen =
+            "  hides  name and members of group 00g1: it is named, is not shown, and is not known to be deleted";
+        check(GapKind::UnseenReference, v1::GapKind::UnseenReference, "group(00g1)", unseen);
     }
 }

@@ -61,7 +61,8 @@ fn shells_and_man_know_every_command() {
         let name = ["okta-idmap"].into_iter().chain(command.split_whitespace()).collect::<Vec<_>>().join("-");
         let page =
             std::fs::read_to_string(dir.join(format!("{name}.1"))).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(page.contains(&format!(".TH {name} 1")) && page.contains("Examples:"), "{name}: {page}");
+        let head = format!(".TH {name} 1 \"\" \"okta-idmap {}\" \n", env!("CARGO_PKG_VERSION"));
+        assert!(page.contains(&head) && page.contains("Examples:"), "{name}: {page}");
     }
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), commands.len());
 }
@@ -79,6 +80,43 @@ fn check_syntax(shell: &str, script: &str) {
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let ended = child.wait_with_output().unwrap();
     assert!(ended.status.success(), "{shell}: {}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// What bash completes the last of these words to, by the script; `None` where there is no bash.
+fn completed(script: &str, words: &[&str]) -> Option<Vec<String>> {
+    // As bash itself calls it: whatever `complete` has made known, with the command, the word and the one before it.
+    const CALL: &str = r#"source /dev/stdin
+        function=$(complete -p okta-idmap | sed -e 's/.*-F //' -e 's/ .*//')
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        "$function" okta-idmap "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}" 2>/dev/null
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", CALL, "bash"]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = bash.spawn().ok()?;
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    Some(String::from_utf8(ended.stdout).unwrap().lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn bash_completes_what_is_behind_a_command() {
+    let script = Place::empty().run(&["completions", "bash"]).out;
+    #[track_caller]
+    fn check(script: &str, line: &str, expected: &[&str]) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let Some(found) = completed(script, &words) else { return };
+        for word in expected {
+            assert!(found.iter().any(|found| found == word), "{line:?}: no {word} in {found:?}");
+        }
+    }
+    check(&script, "okta-idmap over", &["override"]);
+    check(&script, "okta-idmap user ", &["show", "accounts", "groups", "principals", "in"]);
+    check(&script, "okta-idmap user pr", &["principals"]);
+    check(&script, "okta-idmap override set --ki", &["--kind"]);
+    check(&script, "okta-idmap export --kinds ", &["user", "group", "app", "app-user", "group-member", "app-group"]);
+    check(&script, "okta-idmap app users jira --lim", &["--limit"]);
+    check(&script, "okta-idmap config token --ro", &["--role"]);
 }
 
 /// A command for each rpc. A new rpc has no line here, and fails until it has a command.

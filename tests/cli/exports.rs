@@ -183,9 +183,25 @@ fn a_signal_leaves_neither_file_nor_rest() {
 }
 
 #[test]
+fn a_file_that_has_no_room_is_named() {
+    let place = Place::with_org();
+    store::fill_many(place.path(), 2_000);
+    std::fs::write(place.path().join("all.jsonl"), "the one before").unwrap();
+    // A limit of 128 KiB in blocks of 512 bytes is what a full disk is: no write goes beyond it, and nobody is killed. What
+    // SQLite makes beside the store is smaller.
+    let ran = place.run_under("trap '' XFSZ; ulimit -f 256", &["export", "--to", "all.jsonl"]);
+    ran.assert(1, "", "error: write all.jsonl: ");
+    assert!(ran.err.contains("no file was made: make room there"), "{ran:?}");
+    assert_eq!(unfinished(&place), 0);
+    assert_eq!(std::fs::read_to_string(place.path().join("all.jsonl")).unwrap(), "the one before");
+}
+
+#[test]
 fn what_cannot_be_exported_leaves_nothing_behind() {
     let place = filled();
-    place.run(&["export", "-o", "json"]).assert(2, "", "--output jsonl, csv or parquet");
+    for form in ["json", "table"] {
+        place.run(&["export", "-o", form]).assert(2, "", "--output jsonl, csv or parquet");
+    }
     place.run(&["export", "-o", "parquet"]).assert(2, "", "one kind of rows");
     place.run(&["export", "-o", "csv"]).assert(2, "", "one kind of rows");
     place.run(&["export", "--server", "http://127.0.0.1:1"]).assert(2, "", "watch --from-snapshot");

@@ -93,6 +93,16 @@ impl Place {
         self.command(line).output().unwrap().into()
     }
 
+    /// Runs to the end below a shell that has made these settings: limits, signals.
+    pub(crate) fn run_under(&self, settings: &str, line: &[&str]) -> Ran {
+        let plain = self.command(line);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("{settings}; exec \"$@\""), "sh"]).arg(plain.get_program()).args(plain.get_args());
+        command.current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.output().unwrap().into()
+    }
+
     /// Runs without waiting; standard output and error are pipes.
     pub(crate) fn start(&self, line: &[&str]) -> Running {
         Running(Some(self.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))

@@ -56,6 +56,16 @@ fn checking_says_what_can_be_read() {
 
     server.sim().rules.push(Rule::on("/api/v1/users", Action::Refuse(Refusal::InvalidToken)));
     place.run(&["check"]).assert(1, "create a new API token", "");
+
+    // As a token is refused that is wrong or was revoked: whose it is, is the first question that needs one.
+    server.sim().rules.push(Rule::on("/api/v1/users/me", Action::Refuse(Refusal::InvalidToken)));
+    let ran = place.run(&["check"]);
+    ran.assert(1, "owner: unauthorized\n  seen   ", "");
+    for part in
+        ["401", "  hides  everything", "  to do  create a new API token", "\n1 not readable, 0 readable in part, 11"]
+    {
+        assert!(ran.out.contains(part), "{part:?} in {ran:?}");
+    }
 }
 
 #[test]

@@ -44,6 +44,34 @@ fn a_wrong_configuration_ends_with_2_and_all_problems() {
 }
 
 #[test]
+fn files_that_are_not_there_are_problems_of_the_configuration() {
+    let all = [
+        "server.tls_cert_file: read no-cert.pem (put the file there, or correct the path): ",
+        "server.tls_key_file: read no-key.pem ",
+        "server.access_file: read no-access.toml ",
+        "client.token_file: read no-token ",
+        "client.ca_file: read no-ca.pem ",
+    ];
+    let place = Place::with_config(
+        "[server]\ntls_cert_file = \"no-cert.pem\"\ntls_key_file = \"no-key.pem\"\naccess_file = \"no-access.toml\"\n\
+         [client]\nserver = \"https://idmap.example.com:8450\"\ntoken_file = \"no-token\"\nca_file = \"no-ca.pem\"\n",
+    );
+    let ran = place.run(&["config"]);
+    ran.assert(2, "", "error: the configuration has several problems:\n  server.tls_cert_file");
+    assert!(ran.out.is_empty(), "{ran:?}");
+    for problem in all {
+        assert!(ran.err.contains(problem), "{problem:?} in {ran:?}");
+    }
+    // What is in them is looked at where they are used.
+    for name in ["no-cert.pem", "no-key.pem", "no-access.toml", "no-token", "no-ca.pem"] {
+        std::fs::write(place.path().join(name), "").unwrap();
+    }
+    place.run(&["config"]).assert(0, "tls_cert_file = \"no-cert.pem\"", "");
+    std::fs::remove_file(place.path().join("no-ca.pem")).unwrap();
+    place.run(&["config"]).assert(2, "", "error: client.ca_file: read no-ca.pem (put the file there");
+}
+
+#[test]
 fn an_org_must_be_configured() {
     let place = Place::with_org();
     for command in ["sync", "serve", "check"] {

@@ -65,7 +65,7 @@ pub fn hides(scope: &Scope, kind: GapKind) -> String {
         Scope::App(app) => format!("app {app} and everything assigned to it"),
     };
     match kind {
-        GapKind::Held => format!("that rows were removed: {rows} are answered as last seen"),
+        GapKind::Held => format!("that rows were removed; answered as last seen: {rows}"),
         GapKind::ImplicitAssignment => format!("{rows}: the app lets everybody in without an assignment"),
         GapKind::Stale | GapKind::LogLost => format!("changes of {rows}"),
         GapKind::UnseenReference => format!("{rows}: it is named, is not shown, and is not known to be deleted"),

@@ -191,8 +191,8 @@ fn failed(probe: Probe, failure: &ReadFailure) -> (ProbeResult, String) {
 
 fn hides(probe: Probe) -> String {
     match probe {
-        Probe::Org => "everything, unless the other probes succeed",
-        Probe::Owner | Probe::Roles | Probe::ApiTokens => "nothing of the org, only what is known of the credential",
+        // Those that only tell of the credential come here when it is refused, or when nobody answers.
+        Probe::Org | Probe::Owner | Probe::Roles | Probe::ApiTokens => "everything, unless the other probes succeed",
         Probe::Users | Probe::UserSearch => {
             "users with their names and status: a look-up that finds nobody may be wrong"
         }
