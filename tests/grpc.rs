@@ -60,6 +60,8 @@ mod status;
 mod streams;
 #[path = "grpc/templates.rs"]
 mod templates;
+#[path = "grpc/unread_rows.rs"]
+mod unread_rows;
 #[path = "grpc/withdrawn.rs"]
 mod withdrawn;
 #[path = "grpc/world.rs"]

@@ -18,10 +18,12 @@ use super::model::{Kind, Scope};
 
 mod ages;
 mod journal;
+mod stale;
 mod words;
 
 pub use self::ages::{CoveragePolicy, OnGap};
 pub use self::journal::{ChangesList, CoverageChanges, ScopeCoverage};
+pub use self::stale::{Reach, RowIds};
 pub use self::words::{hides, missing_oauth_scope, remedy, remedy_of};
 
 /// Why something may be missing (product terms).
@@ -94,7 +96,8 @@ impl GapKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether the scope can no longer be read, so that its rows are those of an earlier read and may be outdated.
+    /// Whether the scope can no longer be read, so that its rows are those of an earlier read and may be outdated. Of
+    /// [`GapKind::Failed`] it may be some rows only: [`Reach`].
     pub const fn makes_stale(self) -> bool {
         matches!(
             self,
@@ -292,13 +295,15 @@ pub struct Coverage {
     open: BTreeMap<Scope, BTreeSet<GapKind>>,
     /// Those of `open` that are single objects.
     objects: BTreeSet<Scope>,
+    /// Lists whose open [`GapKind::Failed`] is about these rows alone.
+    unread: BTreeMap<Scope, RowIds>,
     /// Number of changes so far, but for complete scopes that were read again.
     generation: u64,
     /// Number of these.
     renewals: u64,
-    /// Gaps that were closed lately ([`GapKind::NotRead`]: scopes that were completed), each with the generation that
-    /// this made; oldest first.
-    closings: VecDeque<(u64, Scope, GapKind)>,
+    /// Gaps that were closed lately ([`GapKind::NotRead`]: scopes that were completed) or are about fewer rows, each with the
+    /// generation that this made and with the rows that it was about before; oldest first.
+    closings: VecDeque<(u64, Scope, GapKind, Reach)>,
     /// Complete scopes whose objects went lately, with the generation that this made; oldest first.
     departed: VecDeque<(u64, Scope)>,
     /// Generation of the youngest closing that is not remembered any more.
@@ -322,7 +327,7 @@ impl Coverage {
     pub fn completed(&mut self, scope: Scope, at: Timestamp) {
         self.journal.note(scope.clone());
         match self.complete.insert(scope.clone(), at) {
-            None => self.remember_closing(scope, GapKind::NotRead),
+            None => self.remember_closing(scope, GapKind::NotRead, Reach::Whole),
             Some(before) => self.renewals += u64::from(before != at),
         }
     }
@@ -356,19 +361,19 @@ impl Coverage {
         let was_complete = self.complete.remove(scope).is_some();
         self.objects.remove(scope);
         for kind in self.open.remove(scope).unwrap_or_default() {
-            self.journal.note_closed(scope.clone(), kind);
-            self.remember_closing(scope.clone(), kind);
+            self.note_closed(scope, kind);
         }
         self.generation += u64::from(was_complete);
     }
 
-    /// Notes an open gap.
+    /// Notes an open gap, of all rows of its scope.
     pub fn opened(&mut self, scope: Scope, kind: GapKind) {
         if scope.object().is_some() {
             self.objects.insert(scope.clone());
         }
         let is_new = self.open.entry(scope.clone()).or_default().insert(kind);
-        if is_new {
+        let is_wider = kind == GapKind::Failed && self.unread.remove(&scope).is_some();
+        if is_new || is_wider {
             self.generation += 1;
             self.journal.note(scope);
         }
@@ -383,19 +388,25 @@ impl Coverage {
             self.objects.remove(scope);
         }
         if was_open {
-            self.journal.note_closed(scope.clone(), kind);
-            self.remember_closing(scope.clone(), kind);
+            self.note_closed(scope, kind);
         }
     }
 
-    fn remember_closing(&mut self, scope: Scope, kind: GapKind) {
+    fn note_closed(&mut self, scope: &Scope, kind: GapKind) {
+        let unread = if kind == GapKind::Failed { self.unread.remove(scope) } else { None };
+        let reach = unread.map_or(Reach::Whole, Reach::Rows);
+        self.journal.note_closed(scope.clone(), kind, reach.clone());
+        self.remember_closing(scope.clone(), kind, reach);
+    }
+
+    fn remember_closing(&mut self, scope: Scope, kind: GapKind, reach: Reach) {
         self.generation += 1;
         if self.closings.len() >= RECENT_CLOSINGS_MAX
-            && let Some((generation, _, _)) = self.closings.pop_front()
+            && let Some((generation, ..)) = self.closings.pop_front()
         {
             self.closings_forgotten_through = generation;
         }
-        self.closings.push_back((self.generation, scope, kind));
+        self.closings.push_back((self.generation, scope, kind, reach));
     }
 
     /// How often complete scopes were read again since the process began: with the same generation and number, the content is
@@ -408,41 +419,6 @@ impl Coverage {
     /// were read may have changed ([`Coverage::renewals`]).
     pub fn generation(&self) -> u64 {
         self.generation
-    }
-
-    /// Whether `scope` can no longer be read, so that its rows are those of an earlier read and may be outdated.
-    pub fn is_stale(&self, scope: &Scope) -> bool {
-        self.open.get(scope).is_some_and(|kinds| kinds.iter().any(|kind| kind.makes_stale()))
-    }
-
-    /// Whether the policy keeps rows of `scope` back: it can no longer be read, and what was seen may not be answered any
-    /// more.
-    pub fn withholds(&self, scope: &Scope, now: Timestamp, policy: CoveragePolicy) -> bool {
-        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() || !self.is_stale(scope) {
-            return false;
-        }
-        match (policy.on_gap, policy.max_stale_millis) {
-            (OnGap::Withhold, _) => true,
-            (OnGap::Keep, None) => false,
-            (OnGap::Keep, Some(max_millis)) => {
-                let collection = scope.object().and_then(|key| collection_of(key.kind()));
-                let read_at = self.complete.get(collection.as_ref().unwrap_or(scope));
-                read_at.is_none_or(|at| now.millis_since(*at) > max_millis)
-            }
-        }
-    }
-
-    /// The same for rows as of an earlier moment, after which the gap may have closed: [`Asked::generation`]. When they were read
-    /// is no longer known then, and they are kept back whatever age the policy allows.
-    pub fn withheld_since(&self, scope: &Scope, generation: u64, now: Timestamp, policy: CoveragePolicy) -> bool {
-        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() {
-            return false;
-        }
-        let has_closed =
-            |(at, closed, kind): &(u64, Scope, GapKind)| *at > generation && closed == scope && kind.makes_stale();
-        self.withholds(scope, now, policy)
-            || self.generation != generation
-                && (self.closings_forgotten_through > generation || self.closings.iter().any(has_closed))
     }
 
     /// Whether `scope` was ever read to its end.
@@ -530,8 +506,8 @@ impl Coverage {
             let kinds = self.open.get(object).into_iter().flatten();
             kinds.map(move |kind| GapId::of(*kind, object))
         });
-        let closed = self.closings.iter().filter(|(at, scope, _)| *at > generation && is_of_kind(scope));
-        open.chain(closed.map(|(_, scope, kind)| GapId::of(*kind, scope))).collect()
+        let closed = self.closings.iter().filter(|(at, scope, ..)| *at > generation && is_of_kind(scope));
+        open.chain(closed.map(|(_, scope, kind, _)| GapId::of(*kind, scope))).collect()
     }
 
     fn is_log_stale(&self, asked: Asked) -> bool {
@@ -548,7 +524,7 @@ impl Coverage {
         let generation = asked.generation.unwrap_or_default();
         let is_forgotten = self.closings_forgotten_through > generation;
         let mut closed_since: BTreeMap<&Scope, Vec<GapKind>> = BTreeMap::new();
-        for (_, scope, kind) in self.closings.iter().filter(|(at, ..)| *at > generation) {
+        for (_, scope, kind, _) in self.closings.iter().filter(|(at, ..)| *at > generation) {
             closed_since.entry(scope).or_default().push(*kind);
         }
         let of_log = closed_since.get(&Scope::Log).map(Vec::as_slice).unwrap_or_default();

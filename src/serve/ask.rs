@@ -21,7 +21,7 @@ use super::errors::Failure;
 use super::gaps::{self, Gaps, Wide, WideMark};
 use super::orgs::OrgView;
 use super::rows::timestamp;
-use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind};
+use crate::core::coverage::{Asked, CoveragePolicy, GapId, GapKind, Reach};
 use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::{App, Kind, Scope};
 use crate::core::policy::GrantPolicy;
@@ -467,12 +467,17 @@ impl Ask<'_> {
         Ok(wide.scopes(self.apps()?, groups))
     }
 
-    /// Whether rows of the scope may be outdated, because it can no longer be read.
-    pub(super) fn is_stale(&self, scope: &Scope) -> bool {
-        self.view.reader().coverage().is_stale(scope)
+    /// Whether a row of the scope may be outdated, because it can no longer be read. `row`: the id that its record carries there.
+    pub(super) fn is_stale(&self, scope: &Scope, row: &str) -> bool {
+        self.view.reader().coverage().is_stale(scope, row)
     }
 
-    /// Whether any scope is stale: spares asking for each row of an org in which all is well.
+    /// Which rows of the scope may be.
+    pub(super) fn stale(&self, scope: &Scope) -> Option<Reach> {
+        self.view.reader().coverage().stale(scope)
+    }
+
+    /// Whether any row may be: spares asking for each row of an org in which all is well.
     pub(super) fn is_any_stale(&self) -> bool {
         self.view.reader().coverage().open_gaps() > 0
     }

@@ -27,6 +27,7 @@ use tonic::{Request, Response, Status, async_trait};
 pub use self::export::{ExportError, ExportPart, export};
 use self::lines::Kinds;
 pub(super) use self::resolution::PolicyHash;
+pub(crate) use self::resolution::coverage_changes;
 pub(super) use self::rounds::Rounds;
 use self::rows::{Start, begin, read_kinds};
 use self::watch::{Opening, WatchStream};

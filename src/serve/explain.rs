@@ -394,7 +394,7 @@ fn in_group(
     let of_members = if is_found { ask.gaps_of_known(std::slice::from_ref(&members)) } else { of_group };
     if let Some(user) = user {
         let (group_id, user_id) = (id.to_string(), user.to_string());
-        let stale = ask.is_stale(&members);
+        let stale = ask.is_stale(&members, &user_id);
         let row = v1::GroupMember { group_id: group_id.clone(), user_id: user_id.clone(), stale };
         let is_member = answer.membership() == v1::Membership::Yes;
         let key = row_key::Key::GroupMember(v1::GroupMemberKey { group_id, user_id });

@@ -112,10 +112,10 @@ pub(crate) trait Facts: Withholds {
     /// whatever its status. One that is assigned and imported comes twice. In no order, at most `limit`.
     fn ways_of(&self, user: &UserId, limit: usize) -> Result<Vec<WayOf>, Self::Error>;
 
-    /// Whether rows of the scope may be outdated.
-    fn is_stale(&self, scope: &Scope) -> bool;
+    /// Whether a row of the scope may be outdated: by the id that its record carries there.
+    fn is_stale(&self, scope: &Scope, row: &str) -> bool;
 
-    /// Whether any scope may be.
+    /// Whether any row may be.
     fn is_any_stale(&self) -> bool;
 }
 
@@ -228,8 +228,8 @@ impl Facts for Ask<'_> {
         Ok(self.snapshot.ways_of(user, limit)?)
     }
 
-    fn is_stale(&self, scope: &Scope) -> bool {
-        Ask::is_stale(self, scope)
+    fn is_stale(&self, scope: &Scope, row: &str) -> bool {
+        Ask::is_stale(self, scope, row)
     }
 
     fn is_any_stale(&self) -> bool {

@@ -94,7 +94,7 @@ pub(super) fn user_groups(
                 if ask.withholds_member(&members_scope(&group), &user.id) || ask.withholds_group(&group.id) {
                     return Ok(None);
                 }
-                let membership_stale = shower.is_stale(|| members_scope(&group));
+                let membership_stale = shower.is_stale(user.id.as_str(), || members_scope(&group));
                 Ok(Some(v1::UserGroup { group: Some(group_ref(&group)), membership_stale }))
             },
         )?;
@@ -218,7 +218,6 @@ pub(super) fn group_members(
         members: Vec::new(),
     };
     let Some(group) = group else { return Ok(response) };
-    let membership_stale = shower.is_stale(|| members_scope(&group));
     fitting(listing.limit, |limit| {
         let mut gaps = gaps.clone();
         let page = listing.collect(
@@ -231,6 +230,7 @@ pub(super) fn group_members(
                 if user.is_none() {
                     gaps.add_unseen_user(&id);
                 }
+                let membership_stale = shower.is_stale(id.as_str(), || members_scope(&group));
                 let user = user.as_ref().map_or_else(|| unseen_user_ref(&id), user_ref);
                 Ok(Some(v1::GroupMemberEntry { user: Some(user), membership_stale }))
             },

@@ -67,6 +67,7 @@ use tonic::{Request, Response, Status};
 
 pub use self::access_file::FollowedAccess;
 pub use self::admin::AdminService;
+pub(crate) use self::changes::coverage_changes;
 pub use self::changes::{ChangesService, ExportError, ExportPart, STREAMS_MAX, export};
 pub use self::control::{
     Command, Control, QUEUE_COMMANDS_MAX, REPLY_MILLIS_MAX, ReadOutcome, Reindex, ReindexState, ReleaseRefusal,

@@ -385,12 +385,14 @@ fn warnings<F: Facts>(decided: &Resolution<'_>, shower: &Shower<'_, F>, app: &Ap
             WarningKind::NfkcDiffers => v1::ResolutionWarning::NfkcDiffers.into(),
         })
         .collect();
-    let rests_on_stale_row = decided.found().is_some()
-        && (shower.is_stale(|| Scope::Users)
-            || shower.is_stale(|| Scope::Apps)
-            || shower.is_stale(|| Scope::App(app.id.clone()))
-            || decided.found().is_some_and(|found| shower.is_stale(|| Scope::User(found.user_id.clone())))
-            || shower.is_stale(|| Scope::AppUsers(app.id.clone())));
+    let rests_on_stale_row = decided.found().is_some_and(|found| {
+        let (user, app_id) = (found.user_id, app.id.as_str());
+        shower.is_stale(user.as_str(), || Scope::Users)
+            || shower.is_stale(app_id, || Scope::Apps)
+            || shower.is_stale(app_id, || Scope::App(app.id.clone()))
+            || shower.is_stale(user.as_str(), || Scope::User(user.clone()))
+            || shower.is_stale(user.as_str(), || Scope::AppUsers(app.id.clone()))
+    });
     if rests_on_stale_row {
         warnings.push(v1::ResolutionWarning::Stale.into());
     }

@@ -146,9 +146,9 @@ impl<'a, F: Facts> Shower<'a, F> {
         Self { ask, is_any_stale: ask.is_any_stale() }
     }
 
-    /// Whether a row of the scope may be outdated.
-    pub(super) fn is_stale(&self, scope: impl FnOnce() -> Scope) -> bool {
-        self.is_any_stale && self.ask.is_stale(&scope())
+    /// Whether a row of the scope may be outdated: by the id that its record carries there.
+    pub(super) fn is_stale(&self, row: &str, scope: impl FnOnce() -> Scope) -> bool {
+        self.is_any_stale && self.ask.is_stale(&scope(), row)
     }
 
     pub(crate) fn user(&self, user: &User) -> v1::User {
@@ -167,7 +167,8 @@ impl<'a, F: Facts> Shower<'a, F> {
             last_updated_at: user.last_updated.map(timestamp),
             status_changed_at: user.status_changed.map(timestamp),
             status_grants: self.ask.policy().user_grants(&user.status),
-            stale: self.is_stale(|| Scope::Users) || self.is_stale(|| Scope::User(user.id.clone())),
+            stale: self.is_stale(user.id.as_str(), || Scope::Users)
+                || self.is_stale(user.id.as_str(), || Scope::User(user.id.clone())),
         }
     }
 
@@ -183,7 +184,8 @@ impl<'a, F: Facts> Shower<'a, F> {
             created_at: group.created.map(timestamp),
             last_updated_at: group.last_updated.map(timestamp),
             last_membership_updated_at: group.last_membership_updated.map(timestamp),
-            stale: self.is_stale(|| Scope::Groups) || self.is_stale(|| Scope::Group(group.id.clone())),
+            stale: self.is_stale(group.id.as_str(), || Scope::Groups)
+                || self.is_stale(group.id.as_str(), || Scope::Group(group.id.clone())),
         }
     }
 
@@ -205,7 +207,8 @@ impl<'a, F: Facts> Shower<'a, F> {
             created_at: app.created.map(timestamp),
             last_updated_at: app.last_updated.map(timestamp),
             status_grants: self.ask.policy().app_grants(&app.status),
-            stale: self.is_stale(|| Scope::Apps) || self.is_stale(|| Scope::App(app.id.clone())),
+            stale: self.is_stale(app.id.as_str(), || Scope::Apps)
+                || self.is_stale(app.id.as_str(), || Scope::App(app.id.clone())),
         }
     }
 
@@ -228,9 +231,9 @@ impl<'a, F: Facts> Shower<'a, F> {
             last_updated_at: row.last_updated.map(timestamp),
             status_changed_at: row.status_changed.map(timestamp),
             status_grants: self.ask.policy().app_user_grants(&row.status),
-            stale: self.is_stale(|| Scope::AppUsers(row.app.clone()))
-                || self.is_stale(|| Scope::User(row.user.clone()))
-                || self.is_stale(|| Scope::App(row.app.clone())),
+            stale: self.is_stale(row.user.as_str(), || Scope::AppUsers(row.app.clone()))
+                || self.is_stale(row.user.as_str(), || Scope::User(row.user.clone()))
+                || self.is_stale(row.app.as_str(), || Scope::App(row.app.clone())),
         }
     }
 
@@ -240,7 +243,7 @@ impl<'a, F: Facts> Shower<'a, F> {
             group_id: row.group.as_str().to_owned(),
             priority: row.priority,
             last_updated_at: row.last_updated.map(timestamp),
-            stale: self.is_stale(|| Scope::AppGroups(row.app.clone())),
+            stale: self.is_stale(row.group.as_str(), || Scope::AppGroups(row.app.clone())),
         }
     }
 

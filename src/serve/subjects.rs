@@ -92,7 +92,10 @@ fn by_id<F: Facts>(ask: &F, id: &UserId) -> Result<SelectedUser, F::Error> {
     let user = shown.filter(|user| !ask.withholds_user(&user.id));
     let mut known_id = user.is_some().then(|| id.clone());
     if user.is_none() && ask.is_named(id)? {
-        gaps.add_unseen_user(id);
+        // Whoever is stored was seen: the gaps of the rows say why they are kept back.
+        if !is_stored {
+            gaps.add_unseen_user(id);
+        }
         known_id = Some(id.clone());
     }
     let outcome = match &user {

@@ -4,6 +4,7 @@
 //! debts, removals, rows, memberships, bad records, walks, gaps, what was never read, log position, end of the crawl.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
@@ -102,11 +103,16 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// The gaps that were opened, and the collections that are new.
+    /// The gaps that were opened, and the collections that are new. A gap that is about fewer rows is not yet: who reads rows of
+    /// before must still see it.
     pub(super) fn openings(&self) -> impl Iterator<Item = CoverageChange> {
-        let is_early =
-            |change: &&CoverageChange| matches!(change, CoverageChange::Opened(..) | CoverageChange::Born(..));
-        self.coverage.iter().filter(is_early).cloned()
+        self.coverage.iter().filter_map(|change| match change {
+            CoverageChange::Opened(..) | CoverageChange::Born(..) => Some(change.clone()),
+            CoverageChange::OpenedFor(scope, rows) | CoverageChange::Widened(scope, rows) => {
+                Some(CoverageChange::Widened(scope.clone(), Arc::clone(rows)))
+            }
+            _ => None,
+        })
     }
 }
 

@@ -4,20 +4,24 @@
 //! that readers see: it makes a revision and a line of its own log.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::missing::{HELD, find};
+use super::missing::{HELD, find, id_of, unshown};
 use super::walks::{Books, CoverageChange};
 use super::{StoreError, as_i64};
-use crate::core::coverage::{Gap, GapId, GapKind};
+use crate::core::coverage::{Gap, GapId, GapKind, RowIds};
 use crate::core::ids::{CrawlId, RequestNumber, Timestamp};
 use crate::core::model::{Kind, Quarantined, Scope};
 use crate::core::pending::Target;
 
 /// Bad records that are kept per scope: enough to see what is wrong, however many there are.
 const QUARANTINE_ROWS_MAX: i64 = 1_000;
+
+/// Rows that a gap is said to be about; of more, it is about all of its scope.
+const UNREAD_ROWS_MAX: usize = 1_000;
 
 /// Gaps that a complete walk of their scope ends. [`GapKind::EmptySuspect`] is the walk's own business.
 const CLOSED_BY_READING: [GapKind; 7] = [
@@ -63,10 +67,22 @@ const fn listed_kind(scope: &Scope) -> Option<Kind> {
     }
 }
 
+/// The rows that a gap is about, as they are stored.
+fn rows_to_text(rows: &RowIds) -> String {
+    rows.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ")
+}
+
+/// Reads [`rows_to_text`] back.
+pub(super) fn parse_rows(text: &str) -> RowIds {
+    Arc::new(text.split_ascii_whitespace().map(Into::into).collect())
+}
+
 /// Records of a walk that could not be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Unreadable {
     pub(super) records: u64,
+    /// Those that say which row they are, by surrogate within the scope; there need be no such row.
+    named: RoaringBitmap,
     /// Whether some do not say which row they are.
     pub(super) some_are_unknown: bool,
 }
@@ -82,27 +98,52 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    /// Opens a gap or confirms an open one.
+    /// Opens a gap or confirms an open one. It is about all rows of its scope.
     pub(super) fn open_gap(&mut self, gap: &Gap) -> Result<(), StoreError> {
+        self.open_gap_for(gap, None)
+    }
+
+    /// Opens [`GapKind::Failed`], or adds to the rows that it is about: besides these, everything could be read.
+    pub(super) fn open_gap_for_more(&mut self, gap: &Gap, rows: RowIds) -> Result<(), StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT unread FROM gaps WHERE id = ?1 AND open = 1")?;
+        let before: Option<Option<String>> = select.query_row([gap.id().as_str()], |row| row.get(0)).optional()?;
+        drop(select);
+        match before {
+            None => self.open_gap_for(gap, Some(rows)),
+            Some(None) => self.open_gap(gap),
+            Some(Some(known)) => {
+                let all = parse_rows(&known).union(&rows).cloned().collect();
+                self.open_gap_for(gap, Some(Arc::new(all)))
+            }
+        }
+    }
+
+    /// `rows`: the gap is [`GapKind::Failed`] and about these alone.
+    fn open_gap_for(&mut self, gap: &Gap, rows: Option<RowIds>) -> Result<(), StoreError> {
         let now = self.apply.now.as_millis();
         let name = gap.scope.name();
         let id = gap.id();
-        let mut select = self.apply.sql.prepare_cached("SELECT open FROM gaps WHERE id = ?1")?;
-        let was_open: Option<bool> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        let unread = rows.as_ref().map(rows_to_text);
+        let mut select = self.apply.sql.prepare_cached("SELECT unread FROM gaps WHERE id = ?1 AND open = 1")?;
+        let before: Option<Option<String>> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
         self.run(
-            "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open, opened_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1, ?5)
+            "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open, opened_at, unread)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1, ?5, ?6)
              ON CONFLICT(id) DO UPDATE SET evidence = excluded.evidence, last_seen = excluded.last_seen,
-             count = count + 1, open = 1, closed_at = NULL,
+             unread = excluded.unread, count = count + 1, open = 1, closed_at = NULL,
              opened_at = CASE WHEN open = 1 THEN opened_at ELSE excluded.opened_at END",
-            params![id.as_str(), name, gap.kind.name(), gap.evidence, now],
+            params![id.as_str(), name, gap.kind.name(), gap.evidence, now, unread],
         )?;
-        if was_open != Some(true) {
+        // About other rows it is told again: what was believed of them is no longer so.
+        if before.as_ref() != Some(&unread) {
             self.note_gap(id.as_str(), OP_OPENED)?;
             if gap.scope.object().is_some() {
                 self.apply.object_gaps.insert(gap.scope.clone());
             }
-            self.coverage.push(CoverageChange::Opened(gap.scope.clone(), gap.kind));
+            self.coverage.push(match rows {
+                Some(rows) => CoverageChange::OpenedFor(gap.scope.clone(), rows),
+                None => CoverageChange::Opened(gap.scope.clone(), gap.kind),
+            });
         }
         Ok(())
     }
@@ -173,19 +214,47 @@ impl Books<'_, '_> {
     }
 
     /// Closes what a complete walk ends. What the same batch finds again stays open. A position of the log is not what came before
-    /// it: that is made good for, and followed, when the batch says so.
-    pub(super) fn close_gaps_by_walk(&mut self, scope: &Scope, unreadable: Unreadable) -> Result<(), StoreError> {
+    /// it: that is made good for, and followed, when the batch says so. `unread`: the rows of records that could not be read.
+    pub(super) fn close_gaps_by_walk(
+        &mut self,
+        scope: &Scope,
+        records: u64,
+        unread: Option<RowIds>,
+    ) -> Result<(), StoreError> {
         let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
         for kind in CLOSED_BY_READING.into_iter().filter(|kind| !is_of_before(*kind)) {
-            if kind != GapKind::Failed || unreadable.records == 0 {
+            if kind != GapKind::Failed || records == 0 {
                 self.close_gap_unless_found(scope, kind)?;
             }
         }
-        if unreadable.records > 0 {
-            let evidence = format!("records of the list that could not be read: {} (quarantined)", unreadable.records);
-            self.open_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence })?;
+        if records > 0 {
+            let evidence = format!("records of the list that could not be read: {records} (quarantined)");
+            self.open_gap_for(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence }, unread)?;
         }
         Ok(())
+    }
+
+    /// The stored rows whose records a complete walk could not read, so that they are those of an earlier read: of a record that
+    /// does not say which row it is, every row that the walk has not shown. `None`: too many to name.
+    pub(super) fn unread_rows(
+        &self,
+        scope: &Scope,
+        from: RequestNumber,
+        seen: &RoaringBitmap,
+        unreadable: &Unreadable,
+    ) -> Result<Option<RowIds>, StoreError> {
+        if unreadable.records == 0 {
+            return Ok(None);
+        }
+        let mut rows = unshown(self.apply.sql, scope, from, seen)?;
+        if !unreadable.some_are_unknown {
+            rows.retain(|n| u32::try_from(*n).is_ok_and(|n| unreadable.named.contains(n)));
+        }
+        if rows.len() > UNREAD_ROWS_MAX {
+            return Ok(None);
+        }
+        let ids = rows.into_iter().map(|n| id_of(self.apply.sql, n).map(String::into_boxed_str));
+        Ok(Some(Arc::new(ids.collect::<Result<_, _>>()?)))
     }
 
     /// What the crawl has not read, and the log does not tell of: of these collections nobody knows what has changed since they were
@@ -271,16 +340,18 @@ impl Books<'_, '_> {
         self.run("DELETE FROM quarantine WHERE scope = ?1 AND at < ?2", params![name, as_i64(from.0)])?;
         let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
         let items = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let mut unreadable = Unreadable { records: items.len() as u64, some_are_unknown: false };
+        let mut unreadable =
+            Unreadable { records: items.len() as u64, named: RoaringBitmap::new(), some_are_unknown: false };
         for item in &items {
             unreadable.some_are_unknown |= item.is_empty();
             if let Some(kind) = listed_kind(scope)
                 && let Some(n) = find(self.apply.sql, kind, item)?
                 && let Ok(n) = u32::try_from(n)
             {
-                seen.insert(n);
+                unreadable.named.insert(n);
             }
         }
+        *seen |= &unreadable.named;
         // As many as are kept: there may have been more.
         unreadable.some_are_unknown |= as_i64(unreadable.records) >= QUARANTINE_ROWS_MAX;
         Ok(unreadable)

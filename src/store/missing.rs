@@ -54,6 +54,16 @@ pub(super) fn missing(
     Ok(found)
 }
 
+/// The rows of `scope` that were stored before request `from` and that nobody has shown since, whatever is known of them.
+pub(super) fn unshown(
+    sql: &Connection,
+    scope: &Scope,
+    from: RequestNumber,
+    seen: &RoaringBitmap,
+) -> Result<Vec<N>, StoreError> {
+    Ok(rows(sql, scope, from, seen)?.rows)
+}
+
 /// All rows of a scope.
 pub(super) fn all(sql: &Connection, scope: &Scope) -> Result<Missing, StoreError> {
     // Nothing is as new as the last number, so everything counts as not shown.

@@ -14,8 +14,8 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x6f69_646d;
 
 /// Every version's step, oldest first. Never edit a released one: add another.
-pub(super) const MIGRATIONS: [&str; 7] =
-    [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES, HELD_BY_USER, IDS_OF_USERS];
+pub(super) const MIGRATIONS: [&str; 8] =
+    [FIRST, FOLLOW_THE_LOG, COVERAGE, GROUP_NAMES, OVERRIDES, HELD_BY_USER, IDS_OF_USERS, UNREAD_ROWS];
 
 const FIRST: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -145,6 +145,11 @@ const IDS_OF_USERS: &str = "
 -- Beside its row too: who resolves a name reads it without another descent.
 ALTER TABLE users ADD COLUMN id TEXT;
 UPDATE users SET id = (SELECT i.id FROM ids i WHERE i.n = users.n);
+";
+
+const UNREAD_ROWS: &str = "
+-- Ids of the rows that an open gap is about, in order, with a blank between them; NULL: all rows of the scope.
+ALTER TABLE gaps ADD COLUMN unread TEXT;
 ";
 
 /// The version that this program writes.

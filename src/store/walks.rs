@@ -14,7 +14,7 @@ use super::apply::Apply;
 use super::missing::{self, HELD, Missing};
 use super::{SharedCoverage, StoreError, as_i64, members};
 use crate::core::batch::{Finished, Position, WalkState, WalkUpdate};
-use crate::core::coverage::{Gap, GapKind};
+use crate::core::coverage::{Gap, GapKind, RowIds};
 use crate::core::ids::{CrawlId, RequestNumber, Timestamp, UserId};
 use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
@@ -29,6 +29,10 @@ pub(super) enum CoverageChange {
     Gone(Scope),
     Forget(Scope),
     Opened(Scope, GapKind),
+    /// [`GapKind::Failed`] stands for these rows alone.
+    OpenedFor(Scope, RowIds),
+    /// It stands for these, whatever else it stood for before.
+    Widened(Scope, RowIds),
     Closed(Scope, GapKind),
 }
 
@@ -44,6 +48,8 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
             CoverageChange::Gone(scope) => coverage.gone(&scope),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
+            CoverageChange::OpenedFor(scope, rows) => coverage.opened_for(scope, rows),
+            CoverageChange::Widened(scope, rows) => coverage.widened(scope, rows),
             CoverageChange::Closed(scope, kind) => coverage.closed(&scope, kind),
         }
     }
@@ -220,6 +226,7 @@ impl Books<'_, '_> {
             self.forget_seen(&name)?;
         }
         let mut seen = missing::seen(self.apply.sql, &name)? | &shown.seen;
+        let really_seen = seen.clone();
         let unreadable = self.unreadable(scope, end.from, &mut seen)?;
         let missing = missing::missing(self.apply.sql, scope, end.from, &seen)?;
         let (ended, missing) = self.split_ended(missing, end.ended)?;
@@ -261,7 +268,8 @@ impl Books<'_, '_> {
         if !(verdict.is_hold() && walked.is_empty) {
             self.close_gap_unless_found(scope, GapKind::EmptySuspect)?;
         }
-        self.close_gaps_by_walk(scope, unreadable)?;
+        let unread = self.unread_rows(scope, end.from, &really_seen, &unreadable)?;
+        self.close_gaps_by_walk(scope, unreadable.records, unread)?;
         self.forget_seen(&name)?;
         let is_held = verdict.keeps_missing();
         if is_held {

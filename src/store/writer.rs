@@ -270,12 +270,16 @@ fn read_coverage(connection: &Connection) -> Result<Coverage, StoreError> {
             coverage.completed(scope, Timestamp::from_millis(row.get(1)?));
         }
     }
-    let mut select = connection.prepare_cached("SELECT scope, kind FROM gaps WHERE open = 1")?;
+    let mut select = connection.prepare_cached("SELECT scope, kind, unread FROM gaps WHERE open = 1")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
-        let (scope, kind): (String, String) = (row.get(0)?, row.get(1)?);
-        if let (Some(scope), Some(kind)) = (Scope::parse(&scope), GapKind::parse(&kind)) {
-            coverage.opened(scope, kind);
+        let (scope, kind, unread): (String, String, Option<String>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        match (Scope::parse(&scope), GapKind::parse(&kind), unread) {
+            (Some(scope), Some(GapKind::Failed), Some(unread)) => {
+                coverage.opened_for(scope, super::gaps::parse_rows(&unread));
+            }
+            (Some(scope), Some(kind), _) => coverage.opened(scope, kind),
+            _ => {}
         }
     }
     Ok(coverage)

@@ -11,8 +11,8 @@ use okta_idmap::core::coverage::{Gap, GapKind};
 use okta_idmap::core::filter::Filter;
 use okta_idmap::core::ids::{AppId, CrawlId, GroupId, LogCursor, RequestNumber, Revision, Timestamp, UserId};
 use okta_idmap::core::model::{
-    App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Row, Scope,
-    User, UserStatus,
+    App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Quarantined,
+    Row, Scope, User, UserStatus,
 };
 use okta_idmap::core::policy::{GrantPolicy, GrantPolicySettings};
 use okta_idmap::core::reconcile::Brake;
@@ -252,8 +252,19 @@ impl World {
 
     /// Reads a collection to its end.
     pub(crate) async fn read(&self, scope: Scope, rows: Vec<Row>) {
+        self.read_but(scope, rows, &[]).await;
+    }
+
+    /// The same, where records of these rows cannot be read; `None`: of nobody knows which.
+    pub(crate) async fn read_but(&self, scope: Scope, rows: Vec<Row>, bad: &[Option<&str>]) {
         let mut batch = self.batch();
         batch.rows = rows;
+        let record = |id: &Option<&str>| Quarantined {
+            scope: scope.clone(),
+            id: id.map(Into::into),
+            reason: "status is an object".to_owned(),
+        };
+        batch.quarantined = bad.iter().map(record).collect();
         batch.walks = vec![WalkUpdate {
             scope,
             state: WalkState::Finished {

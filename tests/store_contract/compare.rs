@@ -542,6 +542,7 @@ fn compare_coverage(reader: &Reader, model: &Model) {
         let found = reader.coverage().completeness(asked, [&scope]);
         let expected: Vec<_> = expected.into_iter().collect();
         assert_eq!(found.gap_ids(), expected, "gaps of {scope}, objects too: {with_objects}");
+        assert_eq!(reader.coverage().stale(&scope), model.stale(&scope), "stale rows of {scope}");
     }
     let open = model.gaps.values().filter(|record| record.open).count();
     assert_eq!(reader.coverage().open_gaps(), open, "open gaps");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use okta_idmap::core::batch::{Batch, Receipt};
-use okta_idmap::core::coverage::GapKind;
+use okta_idmap::core::coverage::{GapKind, Reach};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter, GroupFilter, UserVerdict};
 use okta_idmap::core::ids::{GroupId, RequestNumber, Timestamp, UserId};
@@ -150,9 +150,17 @@ fn hidden_names_are_no_reason_to_drop_or_to_keep() {
     assert_eq!(gaps.iter().map(|gap| gap.gap.kind).collect::<Vec<_>>(), [GapKind::Failed]);
     let records = store.reader.read(|snapshot| snapshot.quarantined(10)).unwrap();
     assert!(records[0].item == "00u0002" && records[0].reason.contains("email_domains"), "{records:?}");
+    let stale = || match store.reader.coverage().stale(&Scope::Users) {
+        Some(Reach::Rows(rows)) => rows.iter().map(ToString::to_string).collect(),
+        reach => vec![format!("{reach:?}")],
+    };
+    assert_eq!(stale(), Vec::<String>::new());
     // Of one who is stored nothing is known to have changed.
+    put(&store, batch(2, vec![hidden(1)]));
+    assert_eq!(stale(), ["00u0001"], "told by an answer that is no list");
     put(&store, finished(batch(2, vec![hidden(1), hidden(2)]), Scope::Users, 2));
     check_users(&store, &[1]);
+    assert_eq!(stale(), ["00u0001"]);
     put(&store, finished(batch(3, vec![user(1), user(2)]), Scope::Users, 3));
     check_users(&store, &[1, 2]);
     assert!(store.reader.read(|snapshot| snapshot.gaps(true, 10)).unwrap().is_empty());

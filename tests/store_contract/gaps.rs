@@ -3,9 +3,10 @@
 //! Entry points: [`Model::open_gap`], [`Model::close_gap`], [`Model::age`], [`Model::absent`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use okta_idmap::core::batch::{Batch, WalkState};
-use okta_idmap::core::coverage::{Gap, GapId, GapKind, GapRecord};
+use okta_idmap::core::coverage::{Gap, GapId, GapKind, GapRecord, Reach};
 use okta_idmap::core::ids::Timestamp;
 use okta_idmap::core::model::{Key, Quarantined, Row, Scope};
 use okta_idmap::core::pending::Target;
@@ -34,6 +35,16 @@ const CLOSED_BY_SHOWING: [GapKind; 5] =
 
 impl Model {
     pub(crate) fn open_gap(&mut self, gap: Gap, now: Timestamp) {
+        self.open_gap_for(gap, None, now);
+    }
+
+    /// `rows`: what it is about, where it is `FAILED` and not about all of its scope.
+    fn open_gap_for(&mut self, gap: Gap, rows: Option<BTreeSet<String>>, now: Timestamp) {
+        let before = match (&rows, gap.kind) {
+            (Some(rows), _) => self.unread.insert(gap.scope.clone(), rows.clone()),
+            (None, GapKind::Failed) => self.unread.remove(&gap.scope),
+            (None, _) => None,
+        };
         let id = gap.id().as_str().to_owned();
         let record = self.gaps.entry(id.clone()).or_insert_with(|| GapRecord {
             gap: gap.clone(),
@@ -44,8 +55,10 @@ impl Model {
             opened_at: None,
             closed_at: None,
         });
-        if !record.open {
+        if !record.open || before != rows {
             self.gap_changes.insert(id, true);
+        }
+        if !record.open {
             (record.opened_at, record.closed_at) = (Some(now), None);
         }
         record.gap = gap;
@@ -63,6 +76,9 @@ impl Model {
             record.last_seen = now;
             record.closed_at = Some(now);
             self.gap_changes.insert(id.as_str().to_owned(), false);
+            if kind == GapKind::Failed {
+                self.unread.remove(scope);
+            }
         }
     }
 
@@ -92,8 +108,14 @@ impl Model {
         }
     }
 
-    /// Closes what a complete walk ends, of which so many records could not be read.
-    pub(crate) fn close_gaps_by_walk(&mut self, scope: &Scope, unreadable: usize, batch: &Batch) {
+    /// Closes what a complete walk ends, of which so many records could not be read; those of these rows.
+    pub(crate) fn close_gaps_by_walk(
+        &mut self,
+        scope: &Scope,
+        unreadable: usize,
+        rows: BTreeSet<String>,
+        batch: &Batch,
+    ) {
         let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
         for kind in CLOSED_BY_READING.into_iter().filter(|kind| !is_of_before(*kind)) {
             if unreadable == 0 || kind != GapKind::Failed {
@@ -102,11 +124,23 @@ impl Model {
         }
         if unreadable > 0 {
             let gap = Gap { scope: scope.clone(), kind: GapKind::Failed, evidence: String::new() };
-            self.open_gap(gap, batch.now);
+            self.open_gap_for(gap, Some(rows), batch.now);
         }
     }
 
+    /// Which rows of a scope may be outdated. `None`: none.
+    pub(crate) fn stale(&self, scope: &Scope) -> Option<Reach> {
+        let of_scope = self.gaps.values().filter(|record| record.open && record.gap.scope == *scope);
+        let kinds: BTreeSet<GapKind> =
+            of_scope.map(|record| record.gap.kind).filter(|kind| kind.makes_stale()).collect();
+        let rows = self.unread.get(scope).filter(|_| kinds.len() == 1 && kinds.contains(&GapKind::Failed));
+        let of_rows =
+            |rows: &BTreeSet<String>| Reach::Rows(Arc::new(rows.iter().map(|id| id.as_str().into()).collect()));
+        (!kinds.is_empty()).then(|| rows.map_or(Reach::Whole, of_rows))
+    }
+
     pub(crate) fn forget_gaps(&mut self, scope: &Scope, now: Timestamp) {
+        self.unread.remove(scope);
         for (id, record) in self.gaps.iter_mut().filter(|(_, record)| record.gap.scope == *scope && record.open) {
             record.open = false;
             record.closed_at = Some(now);

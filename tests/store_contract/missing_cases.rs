@@ -2,8 +2,10 @@
 //!
 //! Entry points: the tests; [`Missed`] is what one walk is judged by.
 
+use std::sync::Arc;
+
 use okta_idmap::core::batch::{Batch, Finished, Receipt, Returned, WalkState, WalkUpdate};
-use okta_idmap::core::coverage::{Gap, GapKind};
+use okta_idmap::core::coverage::{Gap, GapKind, Reach};
 use okta_idmap::core::ids::{AppId, GroupId, RequestNumber, Timestamp};
 use okta_idmap::core::model::{GroupType, Key, Quarantined, Row, Scope};
 use okta_idmap::core::pending::{Answered, Patience, PendingRead, Target, When};
@@ -240,6 +242,62 @@ fn only_a_hold_that_no_probe_can_end_has_its_gap_at_once() {
     check("a", 99, &["?"], Verdict::HoldUnreadable, 0, &["FAILED:app_users(0oa1)"]);
     check("b", 99, &[], Verdict::HoldCredential, 0, &["HELD:app_users(0oa1)"]);
     check("b", 0, &[], Verdict::HoldCredential, 0, &["HELD:app_users(0oa1)"]);
+}
+
+#[test]
+fn records_that_could_not_be_read_leave_the_rows_of_before() {
+    /// A walk that shows the first rows of ten, with records that could not be read; which rows are stale after it.
+    #[track_caller]
+    fn check(shown: usize, bad: &[&str], expected: Option<&[&str]>) {
+        for (scope, row) in collections() {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(dir.path(), "a");
+            put(&store, finished(batch(1, (0..10).map(row).collect()), scope.clone(), 1));
+            // Ids are those of the kind.
+            let id_of = |id: &&str| match id.strip_prefix('#') {
+                Some(n) => id_in_list(&row(n.parse().unwrap())),
+                None => (*id).to_owned(),
+            };
+            let record = |id: &&str| Quarantined {
+                scope: scope.clone(),
+                id: Some(id_of(id)).filter(|id| !id.is_empty()).map(Into::into),
+                reason: "no status".to_owned(),
+            };
+            let walk = finished(batch(2, (0..shown).map(row).collect()), scope.clone(), 2);
+            put(&store, Batch { quarantined: bad.iter().map(record).collect(), is_followed: true, ..walk });
+            let ids = expected.map(|ids| Reach::Rows(Arc::new(ids.iter().map(|id| id_of(id).into()).collect())));
+            assert_eq!(store.reader.coverage().stale(&scope), ids, "{scope}");
+            // So says who opens the file, too.
+            drop(store);
+            let store = open(dir.path(), "a");
+            assert_eq!(store.reader.coverage().stale(&scope), ids, "{scope}");
+            // The next walk that breaks off makes all of them doubtful.
+            let failed = gap(&scope, GapKind::Failed);
+            let walks = vec![WalkUpdate { scope: scope.clone(), state: WalkState::GivenUp }];
+            put(&store, Batch { walks, gaps: vec![failed], ..batch(50, Vec::new()) });
+            assert_eq!(store.reader.coverage().stale(&scope), Some(Reach::Whole), "{scope}");
+            put(&store, finished(batch(51, (0..10).map(row).collect()), scope.clone(), 51));
+            assert_eq!(store.reader.coverage().stale(&scope), None, "{scope}");
+        }
+    }
+    check(10, &[], None);
+    check(9, &["#9"], Some(&["#9"]));
+    check(8, &["#9"], Some(&["#9"])); // The other one is asked for, or probed.
+    check(10, &["#9"], Some(&[])); // The walk has shown it, too.
+    check(10, &["#77"], Some(&[])); // It was never a row.
+    check(8, &["not/an id"], Some(&[]));
+    check(8, &[""], Some(&["#8", "#9"])); // It may be either.
+    check(8, &["", "#9"], Some(&["#8", "#9"]));
+    check(10, &[""], Some(&[]));
+}
+
+/// The id that the record of a row carries in its list.
+fn id_in_list(row: &Row) -> String {
+    match row.key() {
+        Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => user.to_string(),
+        Key::Group(group) | Key::AppGroup(_, group) => group.to_string(),
+        Key::App(app) => app.to_string(),
+    }
 }
 
 /// What becomes of a walk of 100 app users: verdict, rows removed at once, rows that are still missing.

@@ -84,6 +84,8 @@ pub(crate) struct Model {
     pub(crate) rows: BTreeMap<Key, StoredRow>,
     pub(crate) held: BTreeMap<HeldKey, Timestamp>,
     pub(crate) gaps: BTreeMap<String, GapRecord>,
+    /// Lists that were read to their end but for the records of these rows: what their open `FAILED` is about.
+    pub(crate) unread: BTreeMap<Scope, BTreeSet<String>>,
     pub(crate) scopes: BTreeMap<Scope, ScopeBook>,
     pub(crate) quarantine: BTreeMap<(Scope, String, String), BadRecord>,
     pub(crate) crawl: CrawlStatus,

@@ -36,6 +36,15 @@ fn key_in_scope(scope: &Scope, id: &str) -> Option<Key> {
     })
 }
 
+/// The id that the record of a row carries in its list.
+fn id_in_list(key: &Key) -> String {
+    match key {
+        Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => user.to_string(),
+        Key::Group(group) | Key::AppGroup(_, group) => group.to_string(),
+        Key::App(app) => app.to_string(),
+    }
+}
+
 /// What a row of a list is about: the object that stands behind it.
 fn object_of(key: &Key) -> Scope {
     match key {
@@ -184,7 +193,8 @@ impl Model {
         let (unreadable, nameless) = (bad.len(), bad.iter().filter(|item| item.is_empty()).count());
         let named: BTreeSet<Key> = bad.iter().filter_map(|item| key_in_scope(scope, item)).collect();
         let book = self.scopes.get_mut(scope).unwrap();
-        book.seen.extend(named);
+        let shown = book.seen.clone();
+        book.seen.extend(named.iter().cloned());
         book.walk_from = from.0;
         book.is_held = true; // Until the verdict; what is missing is asked of a held book.
         let (seen, read_by) = (book.seen.clone(), book.read_by.clone());
@@ -228,7 +238,13 @@ impl Model {
         if is_settled || !is_empty {
             self.close_unless_found(scope, GapKind::EmptySuspect, batch);
         }
-        self.close_gaps_by_walk(scope, unreadable, batch);
+        // Of a record that does not say which row it is, any that was not shown.
+        let is_unread = |key: &Key, at: u64| {
+            let may_be = nameless > 0 || named.contains(key);
+            may_be && key.scope() == *scope && at < from.0 && !shown.contains(key)
+        };
+        let unread = self.rows.iter().filter(|(key, stored)| is_unread(key, stored.at)).map(|(key, _)| id_in_list(key));
+        self.close_gaps_by_walk(scope, unreadable, unread.collect(), batch);
         let book = self.scopes.get_mut(scope).unwrap();
         book.is_held = is_held;
         if !is_held {

@@ -897,7 +897,8 @@ pub struct RowCount {
     /// Rows in the store, stale ones included.
     #[prost(uint64, tag = "2")]
     pub row_count: u64,
-    /// Of those, how many are stale.
+    /// Of those, how many are stale: all rows of a collection that has become unreadable; of one that was read to its end, those
+    /// whose own records could not be read then.
     #[prost(uint64, tag = "3")]
     pub stale_row_count: u64,
     /// Records that the configured filters dropped before they were stored, in the last complete reads.
@@ -4686,6 +4687,17 @@ pub struct ScopeCoverage {
     /// rows that it is about have been sent.
     #[prost(bool, tag = "4")]
     pub settled: bool,
+    /// Rows that an open FAILED is about: the list was read to its end, and only the records of these could not be read. Their
+    /// rows are stale, all others are not. Unset: FAILED is about all rows of the scope.
+    #[prost(message, optional, tag = "5")]
+    pub unread_rows: ::core::option::Option<UnreadRows>,
+}
+/// Rows of a list whose records could not be read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnreadRows {
+    /// The ids that the records carry in that list: of a user, group or app. Empty: none of them was a row before.
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// All names that a user had before and lost within the quarantine, of Okta and of all apps. Comes with each change of the
 /// user or one of its accounts, and takes the place of what was told before.

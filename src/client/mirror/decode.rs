@@ -10,7 +10,7 @@ use okta_idmap_proto::v1::{self, row::Row as Kind, row_key::Key as KindKey};
 
 use super::table::Held;
 use super::{FACTS_VERSION, MirrorError, Policy};
-use crate::core::coverage::{CoverageChanges, CoveragePolicy, GapKind, OnGap, ScopeCoverage};
+use crate::core::coverage::{CoverageChanges, CoveragePolicy, GapKind, OnGap, Reach, ScopeCoverage};
 use crate::core::ids::{AppId, GroupId, IdError, Timestamp, UserId};
 use crate::core::model::{
     App, AppGroup, AppStatus, AppUser, AppUserStatus, AssignmentScope, Group, GroupMember, GroupType, Key, Row, Scope,
@@ -240,6 +240,9 @@ pub(super) fn coverage(change: v1::CoverageChange) -> Result<CoverageChanges, Mi
             scope,
             completed_at: when(told.completed_at),
             open: kinds.collect::<Result<_, MirrorError>>()?,
+            failed: told.unread_rows.map_or(Reach::Whole, |unread| {
+                Reach::Rows(Arc::new(unread.ids.into_iter().map(String::into_boxed_str).collect()))
+            }),
             is_settled: told.settled,
         })
     };

@@ -5,9 +5,8 @@ use okta_idmap_proto::v1::{self, change_event::Event};
 use super::facts::At;
 use super::table::RowRef;
 use super::{Mark, Mirror};
-use crate::core::coverage::ScopeCoverage;
 use crate::core::ids::Timestamp;
-use crate::serve::{Shower, kind_to_proto, override_row, timestamp};
+use crate::serve::{Shower, coverage_changes, override_row, timestamp};
 use crate::store::ReleasedName;
 
 /// Name rules, aliases or scopes in one event.
@@ -36,8 +35,8 @@ impl Mirror {
         let revision = self.revision();
         let mut take = |event| take(v1::ChangeEvent { revision, event: Some(event) });
         let scopes = self.coverage.all_scopes();
-        let begin =
-            self.policy_parts().into_iter().map(Event::Policy).chain(coverage_parts(&scopes).map(Event::Coverage));
+        let coverage = coverage_changes(true, &scopes).into_iter().map(Event::Coverage);
+        let begin = self.policy_parts().into_iter().map(Event::Policy).chain(coverage);
         for event in begin {
             if !take(event) {
                 return;
@@ -68,15 +67,6 @@ impl Mirror {
     }
 }
 
-/// All scopes, in messages that are not too long.
-fn coverage_parts(scopes: &[ScopeCoverage]) -> impl Iterator<Item = v1::CoverageChange> {
-    let last = scopes.len().div_ceil(PER_EVENT).max(1) - 1;
-    (0..=last).map(move |n| {
-        let part = scopes.iter().skip(n * PER_EVENT).take(PER_EVENT);
-        v1::CoverageChange { full: true, more: n < last, scopes: part.map(scope_coverage).collect() }
-    })
-}
-
 fn shown(shower: &Shower<'_, At<'_>>, now: Timestamp, row: &RowRef<'_>) -> v1::row::Row {
     match row {
         RowRef::User(row) => v1::row::Row::User(shower.user(row)),
@@ -90,15 +80,6 @@ fn shown(shower: &Shower<'_, At<'_>>, now: Timestamp, row: &RowRef<'_>) -> v1::r
         }),
         RowRef::AppGroup(row) => v1::row::Row::AppGroup(shower.app_group(row)),
         RowRef::Override(record) => v1::row::Row::Override(override_row(record, now, false)),
-    }
-}
-
-fn scope_coverage(told: &ScopeCoverage) -> v1::ScopeCoverage {
-    v1::ScopeCoverage {
-        scope: told.scope.name(),
-        completed_at: told.completed_at.map(timestamp),
-        open_gaps: told.open.iter().map(|kind| kind_to_proto(*kind).into()).collect(),
-        settled: told.is_settled,
     }
 }
 

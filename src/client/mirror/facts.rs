@@ -93,9 +93,9 @@ impl Withholds for At<'_> {
         policy.on_gap == OnGap::Withhold || policy.max_stale_millis.is_some()
     }
 
-    fn withholds(&self, scopes: &[Scope]) -> bool {
+    fn withholds(&self, rows: &[(Scope, &str)]) -> bool {
         let (coverage, policy) = (&self.mirror.coverage, self.mirror.policy.coverage);
-        scopes.iter().any(|scope| coverage.withholds(scope, self.now, policy))
+        rows.iter().any(|(scope, row)| coverage.withholds(scope, row, self.now, policy))
     }
 }
 
@@ -269,8 +269,8 @@ impl Facts for At<'_> {
         Ok(ways)
     }
 
-    fn is_stale(&self, scope: &Scope) -> bool {
-        self.mirror.coverage.is_stale(scope)
+    fn is_stale(&self, scope: &Scope, row: &str) -> bool {
+        self.mirror.coverage.is_stale(scope, row)
     }
 
     fn is_any_stale(&self) -> bool {

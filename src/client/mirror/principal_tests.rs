@@ -347,6 +347,7 @@ fn gaps_are_those_of_the_moment() {
         completed_at,
         open_gaps,
         settled: true,
+        unread_rows: None,
     };
     let told =
         |scope| v1::change_event::Event::Coverage(v1::CoverageChange { scopes: vec![scope], ..Default::default() });

@@ -80,6 +80,7 @@ fn scope(scope: &str, completed: bool, gaps: &[v1::GapKind]) -> v1::ScopeCoverag
         completed_at: if completed { at(NOW) } else { None },
         open_gaps: gaps.iter().map(|kind| (*kind).into()).collect(),
         settled: true,
+        unread_rows: None,
     }
 }
 
@@ -239,6 +240,28 @@ fn coverage_makes_the_difference_between_nobody_and_unknown() {
     assert_eq!(copy.take([checkpoint(7)]), "7");
     assert_eq!(copy.who("nobody"), "UnknownGap NOT_READ:app_users(0oa1)");
     assert!(!copy.mirror.unwrap().coverage.has_open(&Scope::Users, GapKind::Failed));
+}
+
+#[test]
+fn a_bad_record_keeps_no_other_row_back() {
+    let mut copy = Copy::listed();
+    let withholds = v1::ResolutionPolicy { withholds: true, ..policy() };
+    let read_but = |ids: Option<&[&str]>| {
+        let unread_rows = ids.map(|ids| v1::UnreadRows { ids: ids.iter().map(ToString::to_string).collect() });
+        let users = v1::ScopeCoverage { unread_rows, ..scope("users", true, &[v1::GapKind::Failed]) };
+        coverage(false, false, &[users])
+    };
+    let mut check = |told: Event, expected: &str| {
+        assert_eq!(copy.take([Event::Policy(withholds.clone()), told, checkpoint(6)]), "More More 6");
+        assert_eq!(copy.who("ann"), expected);
+    };
+    check(read_but(Some(&[])), "Resolved 00u1 FAILED:users");
+    check(read_but(Some(&["00u2"])), "Resolved 00u1 FAILED:users");
+    check(read_but(Some(&["00u1", "00u2"])), "UnknownGap FAILED:users");
+    check(read_but(Some(&["00u2"])), "Resolved 00u1 FAILED:users");
+    // A list that broke off; so say servers that cannot tell.
+    check(read_but(None), "UnknownGap FAILED:users");
+    check(coverage(false, false, &[scope("users", true, &[])]), "Resolved 00u1");
 }
 
 #[test]
@@ -491,7 +514,9 @@ fn other_facts_are_listed_anew() {
 fn long_lists_are_saved_in_parts() {
     let mut copy = Copy::listing();
     let rules = (0..1_201).map(|n| v1::AppNameRule { app: format!("0oa{n}"), rule: "exact".to_owned() }).collect();
-    let scopes: Vec<_> = (0..1_201).map(|n| scope(&format!("app_users(0oa{n})"), true, &[])).collect();
+    let mut scopes: Vec<_> = (0..1_201).map(|n| scope(&format!("app_users(0oa{n})"), true, &[])).collect();
+    scopes[7].open_gaps = vec![v1::GapKind::Failed.into()];
+    scopes[7].unread_rows = Some(v1::UnreadRows { ids: vec!["00u1".to_owned(), "00u2".to_owned()] });
     let begin =
         [Event::Policy(v1::ResolutionPolicy { name_rules: rules, ..policy() }), end(), coverage(true, false, &scopes)];
     assert_eq!(copy.take(begin), "More More More");

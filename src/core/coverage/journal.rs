@@ -9,8 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
-use super::{Coverage, GapKind};
+use super::{Coverage, GapKind, Reach};
 use crate::core::ids::Timestamp;
 use crate::core::model::Scope;
 
@@ -22,8 +23,8 @@ const JOURNAL_MAX: usize = 8_192;
 struct Line {
     position: u64,
     scope: Scope,
-    /// The gap that was closed by it.
-    closed: Option<GapKind>,
+    /// The gap that was closed by it, or is about fewer rows since, with those that it was about.
+    closed: Option<(GapKind, Reach)>,
 }
 
 /// Which scopes have changed, times of complete reads included; oldest first.
@@ -42,12 +43,12 @@ impl Journal {
         self.add(scope, None);
     }
 
-    /// Notes that a gap was closed.
-    pub(super) fn note_closed(&mut self, scope: Scope, kind: GapKind) {
-        self.add(scope, Some(kind));
+    /// Notes that a gap was closed, or is about other rows.
+    pub(super) fn note_closed(&mut self, scope: Scope, kind: GapKind, reach: Reach) {
+        self.add(scope, Some((kind, reach)));
     }
 
-    fn add(&mut self, scope: Scope, closed: Option<GapKind>) {
+    fn add(&mut self, scope: Scope, closed: Option<(GapKind, Reach)>) {
         self.position += 1;
         if self.lines.len() >= JOURNAL_MAX
             && let Some(line) = self.lines.pop_front()
@@ -72,6 +73,8 @@ pub struct ScopeCoverage {
     pub completed_at: Option<Timestamp>,
     /// Its open gaps.
     pub open: Vec<GapKind>,
+    /// The rows that its [`GapKind::Failed`] is about.
+    pub failed: Reach,
     /// Whether this is all. If not, the scope has changed since the moment that is meant, and `open` has what was open then or
     /// is now: whoever keeps a copy only adds these gaps, and takes the rest when it is told again.
     pub is_settled: bool,
@@ -134,9 +137,13 @@ impl Coverage {
         if list.is_lost {
             return false;
         }
-        let mut closed: BTreeMap<&Scope, BTreeSet<GapKind>> = BTreeMap::new();
+        let mut closed: BTreeMap<&Scope, BTreeMap<GapKind, Reach>> = BTreeMap::new();
         for line in self.journal.behind(list.settled_through) {
-            closed.entry(&line.scope).or_default().extend(line.closed);
+            let kinds = closed.entry(&line.scope).or_default();
+            if let Some((kind, reach)) = &line.closed {
+                let joined = kinds.get(kind).map_or_else(|| reach.clone(), |known| known.join(reach));
+                kinds.insert(*kind, joined);
+            }
         }
         let left = list.left.get_or_insert_with(|| self.changed_since(list.position));
         let (piece, goes_on): (Vec<Scope>, bool) = match left {
@@ -161,9 +168,15 @@ impl Coverage {
         list.scopes.extend(piece.into_iter().map(|scope| {
             let since = closed.get(&scope);
             let now = self.open.get(&scope).into_iter().flatten();
-            let open: BTreeSet<GapKind> = now.chain(since.into_iter().flatten()).copied().collect();
+            let open: BTreeSet<GapKind> = now.chain(since.into_iter().flat_map(BTreeMap::keys)).copied().collect();
+            let failed_now = self.reach_of_failed(&scope);
+            let failed = match (failed_now, since.and_then(|kinds| kinds.get(&GapKind::Failed))) {
+                (Some(now), Some(then)) => now.join(then),
+                (Some(now), None) => now,
+                (None, then) => then.cloned().unwrap_or_default(),
+            };
             let (completed_at, is_settled) = (self.completed_at(&scope), since.is_none());
-            ScopeCoverage { scope, completed_at, open: open.into_iter().collect(), is_settled }
+            ScopeCoverage { scope, completed_at, open: open.into_iter().collect(), failed, is_settled }
         }));
         goes_on
     }
@@ -184,7 +197,7 @@ impl Coverage {
 
     /// Takes over what another coverage tells of a scope.
     pub fn take_over(&mut self, told: ScopeCoverage) {
-        let ScopeCoverage { scope, completed_at, open, is_settled } = told;
+        let ScopeCoverage { scope, completed_at, open, failed, is_settled } = told;
         if is_settled {
             match completed_at {
                 Some(at) => self.completed(scope.clone(), at),
@@ -196,7 +209,13 @@ impl Coverage {
             }
         }
         for kind in open {
-            self.opened(scope.clone(), kind);
+            match &failed {
+                Reach::Rows(rows) if kind == GapKind::Failed && is_settled => {
+                    self.opened_for(scope.clone(), Arc::clone(rows));
+                }
+                Reach::Rows(rows) if kind == GapKind::Failed => self.widened(scope.clone(), Arc::clone(rows)),
+                _ => self.opened(scope.clone(), kind),
+            }
         }
     }
 
@@ -222,6 +241,7 @@ impl Coverage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RowIds;
     use super::*;
     use crate::core::ids::AppId;
 
@@ -340,7 +360,7 @@ mod tests {
             (random >> 8) as usize % n
         };
         let (mut coverage, mut copy, mut position) = (Coverage::default(), Coverage::default(), u64::MAX);
-        let (mut unsettled, mut full) = (0, 0);
+        let (mut unsettled, mut full, mut of_rows) = (0, 0, 0);
         for round in 0..4_000 {
             if draw(50) == 0 {
                 // As after a longer absence.
@@ -361,6 +381,7 @@ mod tests {
             }
             let changes = list.finish().unwrap();
             full += usize::from(changes.is_full);
+            of_rows += changes.scopes.iter().filter(|told| matches!(told.failed, Reach::Rows(_))).count();
             unsettled += changes.scopes.iter().filter(|told| !told.is_settled).count();
             copy.take_over_all(changes);
             position = rows_at.position();
@@ -370,6 +391,9 @@ mod tests {
             }
             for told in rows_at.all_scopes() {
                 assert!(told.open.iter().all(|kind| copy.has_open(&told.scope, *kind)), "round {round}: {told:?}");
+                for row in ["a", "b", "c"].into_iter().filter(|row| rows_at.is_stale(&told.scope, row)) {
+                    assert!(copy.is_stale(&told.scope, row), "round {round}: {row} of {told:?}");
+                }
             }
             for told in copy.all_scopes() {
                 // What was complete before may be gone by now, and is told so next time.
@@ -379,11 +403,20 @@ mod tests {
             }
         }
         assert!(unsettled > 500 && full > 30, "{unsettled} unsettled, {full} full");
+        assert!(of_rows > 500, "{of_rows} of single rows");
+    }
+
+    /// Some of three rows.
+    fn some_rows(bits: usize) -> RowIds {
+        let rows = ["a", "b", "c"].into_iter().enumerate();
+        Arc::new(rows.filter(|(n, _)| bits >> n & 1 == 1).map(|(_, row)| row.into()).collect())
     }
 
     fn change(coverage: &mut Coverage, round: i64, draw: &mut impl FnMut(usize) -> usize) {
         let (scope, kind) = (scope(draw(5)), [GapKind::Failed, GapKind::Forbidden, GapKind::Held][draw(3)]);
-        match draw(12) {
+        match draw(15) {
+            12 | 13 => coverage.opened_for(scope, some_rows(draw(8))),
+            14 => coverage.widened(scope, some_rows(draw(8))),
             0 | 1 => coverage.gone(&scope),
             2 => coverage.forget(&scope),
             3..=5 => coverage.completed(scope, at(round)),

@@ -161,14 +161,14 @@ fn who_sees_an_object_that_comes_or_goes_sees_a_scope_that_is_complete() {
 #[test]
 fn unreadable_rows_are_stale() {
     let mut coverage = Coverage::default();
-    assert!(!coverage.is_stale(&Scope::Users));
+    assert!(!coverage.is_stale(&Scope::Users, "00u1"));
     for kind in GapKind::ALL {
         coverage.opened(Scope::Users, kind);
         let expected = !matches!(
             kind,
             GapKind::Held | GapKind::ImplicitAssignment | GapKind::LogLost | GapKind::NotRead | GapKind::CountMismatch
         );
-        assert_eq!(coverage.is_stale(&Scope::Users), expected, "{kind:?}");
+        assert_eq!(coverage.is_stale(&Scope::Users, "00u1"), expected, "{kind:?}");
         coverage.closed(&Scope::Users, kind);
     }
 }
@@ -184,18 +184,18 @@ fn stale_rows_are_withheld_as_the_policy_says() {
     let withhold = CoveragePolicy { on_gap: OnGap::Withhold, ..keep };
     let some_time = CoveragePolicy { max_stale_millis: Some(50), ..keep };
     for policy in [keep, withhold, some_time] {
-        assert!(!coverage.withholds(&app, at(9_999), policy), "nothing is wrong with it");
+        assert!(!coverage.withholds(&app, "00u1", at(9_999), policy), "nothing is wrong with it");
     }
     coverage.opened(app.clone(), GapKind::Forbidden);
     coverage.opened(user("00u1"), GapKind::UnseenReference);
     for scope in [app, user("00u1")] {
-        assert!(!coverage.withholds(&scope, at(9_999), keep));
-        assert!(coverage.withholds(&scope, at(1_000), withhold));
-        assert!(!coverage.withholds(&scope, at(1_050), some_time));
-        assert!(coverage.withholds(&scope, at(1_051), some_time));
+        assert!(!coverage.withholds(&scope, "00u1", at(9_999), keep));
+        assert!(coverage.withholds(&scope, "00u1", at(1_000), withhold));
+        assert!(!coverage.withholds(&scope, "00u1", at(1_050), some_time));
+        assert!(coverage.withholds(&scope, "00u1", at(1_051), some_time));
     }
     coverage.opened(app_users("0oa2"), GapKind::Forbidden);
-    assert!(coverage.withholds(&app_users("0oa2"), at(0), some_time), "never read to its end");
+    assert!(coverage.withholds(&app_users("0oa2"), "00u1", at(0), some_time), "never read to its end");
 }
 
 #[test]
@@ -216,9 +216,9 @@ fn rows_of_before_a_closing_are_withheld_as_they_were() {
     let some_time = CoveragePolicy { max_stale_millis: Some(50), ..keep };
     let after = coverage.generation();
     for (policy, expected) in [(keep, false), (withhold, true), (some_time, true)] {
-        assert_eq!(coverage.withheld_since(&app, before, at(2_001), policy), expected);
-        assert!(!coverage.withheld_since(&app, after, at(2_001), policy), "the rows are those of after it");
-        assert!(!coverage.withheld_since(&other, before, at(2_001), policy), "its rows were not outdated");
+        assert_eq!(coverage.withheld_since(&app, "00u1", before, at(2_001), policy), expected);
+        assert!(!coverage.withheld_since(&app, "00u1", after, at(2_001), policy), "the rows are those of after it");
+        assert!(!coverage.withheld_since(&other, "00u1", before, at(2_001), policy), "its rows were not outdated");
     }
     // So many have closed since that nobody knows which.
     for n in 0..5_000 {
@@ -226,8 +226,88 @@ fn rows_of_before_a_closing_are_withheld_as_they_were() {
         coverage.opened(scope.clone(), GapKind::Forbidden);
         coverage.closed(&scope, GapKind::Forbidden);
     }
-    assert!(coverage.withheld_since(&other, before, at(2_001), withhold));
-    assert!(!coverage.withheld_since(&other, coverage.generation(), at(2_001), withhold));
+    assert!(coverage.withheld_since(&other, "00u1", before, at(2_001), withhold));
+    assert!(!coverage.withheld_since(&other, "00u1", coverage.generation(), at(2_001), withhold));
+}
+
+fn rows(ids: &[&str]) -> RowIds {
+    std::sync::Arc::new(ids.iter().map(|id| (*id).into()).collect())
+}
+
+/// Which of two rows are stale; both are withheld exactly then.
+fn stale_of(coverage: &Coverage, scope: &Scope) -> String {
+    let withhold = CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() };
+    let is_stale = |row: &&str| {
+        let is_stale = coverage.is_stale(scope, row);
+        assert_eq!(coverage.withholds(scope, row, at(0), withhold), is_stale, "{row}");
+        assert!(!coverage.withholds(scope, row, at(0), CoveragePolicy::default()));
+        is_stale
+    };
+    ["a", "b"].into_iter().filter(is_stale).collect()
+}
+
+#[test]
+fn records_that_could_not_be_read_make_no_other_row_stale() {
+    let mut coverage = Coverage::default();
+    let list = app_users("0oa1");
+    coverage.completed(list.clone(), at(0));
+    let mut check = |change: &dyn Fn(&mut Coverage), stale: &str, open_gaps: &[&str]| {
+        let generation = coverage.generation();
+        change(&mut coverage);
+        assert_ne!(coverage.generation(), generation, "what is answered has changed");
+        assert_eq!(stale_of(&coverage, &list), stale);
+        self::check(&coverage, std::slice::from_ref(&list), open_gaps);
+        let generation = coverage.generation();
+        coverage.opened_for(app_users("0oa2"), rows(&["a"]));
+        coverage.opened_for(app_users("0oa2"), rows(&["a"]));
+        assert!(coverage.generation() <= generation + 1, "said twice, it is no news");
+    };
+    let failed: &[&str] = &["FAILED:app_users(0oa1)"];
+    let this = || app_users("0oa1");
+    check(&|coverage| coverage.opened_for(this(), rows(&[])), "", failed);
+    check(&|coverage| coverage.opened_for(this(), rows(&["a"])), "a", failed);
+    check(&|coverage| coverage.opened_for(this(), rows(&["b"])), "b", failed);
+    check(&|coverage| coverage.widened(this(), rows(&["a"])), "ab", failed);
+    check(&|coverage| coverage.opened_for(this(), rows(&["a"])), "a", failed);
+    // The next walk breaks off, or another thing is wrong with the list.
+    check(&|coverage| coverage.opened(this(), GapKind::Failed), "ab", failed);
+    check(&|coverage| coverage.opened_for(this(), rows(&["a"])), "a", failed);
+    let both: &[&str] = &["FAILED:app_users(0oa1)", "HELD:app_users(0oa1)"];
+    check(&|coverage| coverage.opened(this(), GapKind::Held), "a", both);
+    check(&|coverage| coverage.closed(&this(), GapKind::Held), "a", failed);
+    let both: &[&str] = &["FAILED:app_users(0oa1)", "UNAUTHORIZED:app_users(0oa1)"];
+    check(&|coverage| coverage.opened(this(), GapKind::Unauthorized), "ab", both);
+    check(&|coverage| coverage.closed(&this(), GapKind::Unauthorized), "a", failed);
+    check(&|coverage| coverage.closed(&this(), GapKind::Failed), "", &[]);
+    // It does not come back as what it was before.
+    check(&|coverage| coverage.opened(this(), GapKind::Failed), "ab", failed);
+    check(&|coverage| coverage.forget(&this()), "", &["NOT_READ:app_users(0oa1)"]);
+}
+
+#[test]
+fn rows_of_before_are_outdated_as_far_as_the_gap_reached_then() {
+    let withhold = CoveragePolicy { on_gap: OnGap::Withhold, ..CoveragePolicy::default() };
+    let list = app_users("0oa1");
+    let check = |before: &dyn Fn(&mut Coverage), after: &dyn Fn(&mut Coverage), expected: &str| {
+        let mut coverage = Coverage::default();
+        coverage.completed(app_users("0oa1"), at(0));
+        before(&mut coverage);
+        let generation = coverage.generation();
+        after(&mut coverage);
+        let is_withheld = |row: &&str| coverage.withheld_since(&list, row, generation, at(0), withhold);
+        assert_eq!(["a", "b"].into_iter().filter(is_withheld).collect::<String>(), expected);
+    };
+    let whole = |coverage: &mut Coverage| coverage.opened(app_users("0oa1"), GapKind::Failed);
+    let of_a = |coverage: &mut Coverage| coverage.opened_for(app_users("0oa1"), rows(&["a"]));
+    let of_b = |coverage: &mut Coverage| coverage.opened_for(app_users("0oa1"), rows(&["b"]));
+    let closed = |coverage: &mut Coverage| coverage.closed(&app_users("0oa1"), GapKind::Failed);
+    check(&whole, &of_a, "ab");
+    check(&of_a, &of_a, "a");
+    check(&of_a, &of_b, "ab");
+    check(&of_a, &whole, "ab");
+    check(&of_a, &closed, "a");
+    check(&whole, &closed, "ab");
+    check(&closed, &of_a, "a");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::super::errors::Failure;
 use super::super::rows::timestamp;
 use super::lines::{Planned, Subject};
 use super::rows::event;
-use crate::core::coverage::{ChangesList, CoverageChanges, CoveragePolicy, OnGap, ScopeCoverage};
+use crate::core::coverage::{ChangesList, CoverageChanges, CoveragePolicy, GapKind, OnGap, Reach, ScopeCoverage};
 use crate::core::ids::Revision;
 use crate::core::model::Kind;
 use crate::core::normalize::NORMALIZE_VERSION;
@@ -166,21 +166,42 @@ impl ToldCoverage {
 }
 
 fn coverage_events(changes: CoverageChanges, revision: Revision) -> Vec<v1::ChangeEvent> {
-    let CoverageChanges { is_full, scopes } = changes;
-    let chunks = scopes.chunks(PER_EVENT);
-    let last = chunks.len().saturating_sub(1);
-    let mut events: Vec<v1::ChangeEvent> = chunks
-        .enumerate()
-        .map(|(n, scopes)| {
-            let scopes = scopes.iter().map(scope_coverage).collect();
-            event(revision, Event::Coverage(v1::CoverageChange { full: is_full, more: n < last, scopes }))
-        })
-        .collect();
-    if events.is_empty() && is_full {
-        let nothing = v1::CoverageChange { full: true, ..v1::CoverageChange::default() };
-        events.push(event(revision, Event::Coverage(nothing)));
+    let changes = coverage_changes(changes.is_full, &changes.scopes);
+    changes.into_iter().map(|change| event(revision, Event::Coverage(change))).collect()
+}
+
+/// What is told of scopes, in messages that are not too long.
+pub(crate) fn coverage_changes(full: bool, scopes: &[ScopeCoverage]) -> Vec<v1::CoverageChange> {
+    let parts = coverage_parts(scopes);
+    if parts.is_empty() && full {
+        return vec![v1::CoverageChange { full, ..v1::CoverageChange::default() }];
     }
-    events
+    let last = parts.len().saturating_sub(1);
+    let change = |(n, scopes): (usize, &[ScopeCoverage])| {
+        let scopes = scopes.iter().map(scope_coverage).collect();
+        v1::CoverageChange { full, more: n < last, scopes }
+    };
+    parts.into_iter().enumerate().map(change).collect()
+}
+
+/// Scopes in parts of as many as [`PER_EVENT`], where a row that is named counts as one.
+fn coverage_parts(scopes: &[ScopeCoverage]) -> Vec<&[ScopeCoverage]> {
+    let weight = |told: &ScopeCoverage| match &told.failed {
+        Reach::Rows(rows) => 1 + rows.len(),
+        Reach::Whole => 1,
+    };
+    let (mut parts, mut rest) = (Vec::new(), scopes);
+    while !rest.is_empty() {
+        let mut total = 0;
+        let fitting = rest.iter().take_while(|told| {
+            total += weight(told);
+            total <= PER_EVENT
+        });
+        let (part, others) = rest.split_at(fitting.count().clamp(1, rest.len()));
+        parts.push(part);
+        rest = others;
+    }
+    parts
 }
 
 fn scope_coverage(told: &ScopeCoverage) -> v1::ScopeCoverage {
@@ -189,6 +210,17 @@ fn scope_coverage(told: &ScopeCoverage) -> v1::ScopeCoverage {
         completed_at: told.completed_at.map(timestamp),
         open_gaps: told.open.iter().map(|kind| kind_to_proto(*kind).into()).collect(),
         settled: told.is_settled,
+        unread_rows: unread_rows(told),
+    }
+}
+
+/// Which rows an open FAILED is about, where it is not all of them.
+fn unread_rows(told: &ScopeCoverage) -> Option<v1::UnreadRows> {
+    match &told.failed {
+        Reach::Rows(rows) if told.open.contains(&GapKind::Failed) => {
+            Some(v1::UnreadRows { ids: rows.iter().map(ToString::to_string).collect() })
+        }
+        _ => None,
     }
 }
 
@@ -258,7 +290,10 @@ pub(super) fn held_names_page(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::core::model::Scope;
     use crate::core::normalize::NameRule;
 
     fn settings() -> GrantPolicySettings {
@@ -278,6 +313,33 @@ mod tests {
 
     fn id(settings: &GrantPolicySettings, coverage: CoveragePolicy) -> String {
         PolicyHash::of("s", &GrantPolicy::new(settings).unwrap()).id(coverage)
+    }
+
+    #[test]
+    fn coverage_is_told_in_messages_that_are_not_too_long() {
+        #[track_caller]
+        fn check(rows: &[usize], expected: &[usize]) {
+            let scope = |rows: &usize| ScopeCoverage {
+                scope: Scope::Users,
+                completed_at: None,
+                open: vec![GapKind::Failed],
+                failed: Reach::Rows(Arc::new((0..*rows).map(|n| format!("00u{n}").into()).collect())),
+                is_settled: true,
+            };
+            let scopes: Vec<ScopeCoverage> = rows.iter().map(scope).collect();
+            let changes = coverage_changes(true, &scopes);
+            assert_eq!(changes.iter().map(|change| change.scopes.len()).collect::<Vec<_>>(), expected);
+            let goes_on: Vec<bool> = changes.iter().map(|change| change.more).collect();
+            assert_eq!(goes_on.iter().position(|more| !more), Some(changes.len() - 1));
+            let told = changes.iter().flat_map(|change| &change.scopes);
+            assert!(told.map(|told| told.unread_rows.as_ref().unwrap().ids.len()).eq(rows.iter().copied()));
+        }
+        check(&[], &[0]);
+        check(&[0], &[1]);
+        check(&[0; PER_EVENT], &[PER_EVENT]);
+        check(&[0; PER_EVENT + 1], &[PER_EVENT, 1]);
+        check(&[1_000, 1_000, 0, 0], &[1, 1, 2]);
+        check(&[0, 400, 98, 0], &[2, 2]);
     }
 
     /// Whatever may change an answer changes the word; what cannot, does not.

@@ -241,7 +241,7 @@ fn member_event(
     if !is_there && !ask.snapshot.is_member(&group, &user)? {
         return delete_event(ask.snapshot, key);
     }
-    let stale = shower.is_stale(|| Scope::GroupMembers(group));
+    let stale = shower.is_stale(&user_id, || Scope::GroupMembers(group));
     Ok(put(row::Row::GroupMember(v1::GroupMember { group_id, user_id, stale })))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Entry point: [`get_status`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use okta_idmap_index::Mark;
 use okta_idmap_proto::v1;
@@ -14,7 +14,7 @@ use super::super::gaps::Wide;
 use super::super::rows::timestamp;
 use super::super::status::{CredentialKind, FollowState, IndexState, KindProgress, RuntimeStatus};
 use super::gap_list::count_by_kind;
-use crate::core::coverage::GapKind;
+use crate::core::coverage::{GapKind, Reach};
 use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::{Kind, Scope};
 use crate::core::normalize::NORMALIZE_VERSION;
@@ -168,11 +168,17 @@ fn credential_status(meta: &Meta, known: &RuntimeStatus, open: &[(Scope, GapKind
 }
 
 fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result<v1::StoreStatus, Failure> {
-    let stale: BTreeSet<&Scope> = open.iter().map(|(scope, _)| scope).filter(|scope| ask.is_stale(scope)).collect();
+    let stale: BTreeMap<&Scope, Reach> =
+        open.iter().filter_map(|(scope, _)| ask.stale(scope).map(|reach| (scope, reach))).collect();
     let mut stale_counts = [0_u64; KINDS.len()];
-    for scope in stale.into_iter().take(STALE_SCOPES_COUNTED_MAX) {
+    for (scope, reach) in stale.into_iter().take(STALE_SCOPES_COUNTED_MAX) {
         let Some(index) = KINDS.iter().position(|(kind, _)| scope.kind() == Some(*kind)) else { continue };
-        stale_counts[index] += ask.snapshot.rows_in(scope)?;
+        let rows = ask.snapshot.rows_in(scope)?;
+        stale_counts[index] += match reach {
+            Reach::Whole => rows,
+            // Some may have been removed since.
+            Reach::Rows(unread) => rows.min(unread.len() as u64),
+        };
     }
     let filtered = ask.snapshot.filtered_counts()?;
     let row_counts = KINDS

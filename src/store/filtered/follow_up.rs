@@ -4,6 +4,7 @@
 //! Entry points: [`Sieve::before_rows`], [`Sieve::follow_up`], [`Sieve::keep_walk`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -79,7 +80,16 @@ impl Sieve {
         let is_listed = batch.walks.iter().any(|update| update.scope == Scope::Users);
         if !leavings.quarantined.is_empty() && !is_listed {
             let evidence = "users whose login and e-mail are not shown (quarantined)".to_owned();
-            books.open_gap(&Gap { scope: Scope::Users, kind: GapKind::Failed, evidence })?;
+            let mut rows = BTreeSet::new();
+            for id in leavings.quarantined.iter().filter_map(|record| record.id.as_deref()) {
+                if let Ok(user) = UserId::new(id)
+                    && books.apply.is_stored(&Key::User(user))?
+                {
+                    rows.insert(id.into());
+                }
+            }
+            let gap = Gap { scope: Scope::Users, kind: GapKind::Failed, evidence };
+            books.open_gap_for_more(&gap, Arc::new(rows))?;
         }
         let sql = books.apply.sql;
         let mut lists = BTreeSet::new();

@@ -1,0 +1,145 @@
+//! Which rows may be outdated, and which of them the policy keeps back.
+//!
+//! Entry points: [`Coverage::is_stale`], [`Coverage::withholds`]; [`Coverage::opened_for`] for a gap of a few rows.
+//!
+//! Invariants:
+//! - Only [`GapKind::Failed`] may be about a few rows: a list was read to its end, and some of its records could not be read.
+//! - Whoever cannot tell which rows a gap is about says all of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Coverage, CoveragePolicy, GapKind, OnGap, collection_of};
+use crate::core::ids::Timestamp;
+use crate::core::model::Scope;
+
+/// Rows of a collection, by the ids that its records carry.
+pub type RowIds = Arc<BTreeSet<Box<str>>>;
+
+/// Which rows of its collection a gap makes outdated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All: the collection cannot be read.
+    #[default]
+    Whole,
+    /// These: their records could not be read, all others were. They are kept from an earlier read.
+    Rows(RowIds),
+}
+
+impl Reach {
+    /// Whether it is about a row.
+    pub fn covers(&self, row: &str) -> bool {
+        match self {
+            Reach::Whole => true,
+            Reach::Rows(rows) => rows.contains(row),
+        }
+    }
+
+    /// What either is about.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Reach::Rows(mine), Reach::Rows(theirs)) => Reach::Rows(Arc::new(mine.union(theirs).cloned().collect())),
+            (Reach::Whole, _) | (_, Reach::Whole) => Reach::Whole,
+        }
+    }
+}
+
+impl Coverage {
+    /// Notes that a list was read to its end, and that just the records of these rows could not be read.
+    pub fn opened_for(&mut self, scope: Scope, rows: RowIds) {
+        let reach = Reach::Rows(Arc::clone(&rows));
+        match self.reach_of_failed(&scope) {
+            None => {
+                self.opened(scope.clone(), GapKind::Failed);
+                self.unread.insert(scope, rows);
+            }
+            Some(before) if before == reach => {}
+            Some(before) => {
+                // Rows of before it are as outdated as they were.
+                self.unread.insert(scope.clone(), rows);
+                self.journal.note_closed(scope.clone(), GapKind::Failed, before.clone());
+                self.remember_closing(scope, GapKind::Failed, before);
+            }
+        }
+    }
+
+    /// Notes that the records of these rows could not be read either, whatever else is wrong with the list.
+    pub fn widened(&mut self, scope: Scope, rows: RowIds) {
+        match self.reach_of_failed(&scope) {
+            None => self.opened_for(scope, rows),
+            Some(Reach::Whole) => {}
+            Some(Reach::Rows(before)) => {
+                if !rows.is_subset(&before) {
+                    self.unread.insert(scope.clone(), Arc::new(before.union(&rows).cloned().collect()));
+                    self.generation += 1;
+                    self.journal.note(scope);
+                }
+            }
+        }
+    }
+
+    /// Which rows the open [`GapKind::Failed`] of a scope is about; `None`: there is none.
+    pub(super) fn reach_of_failed(&self, scope: &Scope) -> Option<Reach> {
+        let is_open = self.has_open(scope, GapKind::Failed);
+        is_open.then(|| self.unread.get(scope).map_or(Reach::Whole, |rows| Reach::Rows(Arc::clone(rows))))
+    }
+
+    /// Which rows of `scope` may be outdated: those of a list that can no longer be read are those of an earlier read. `None`:
+    /// none.
+    pub fn stale(&self, scope: &Scope) -> Option<Reach> {
+        let kinds = self.open.get(scope)?;
+        if kinds.iter().any(|kind| kind.makes_stale() && *kind != GapKind::Failed) {
+            return Some(Reach::Whole);
+        }
+        self.reach_of_failed(scope)
+    }
+
+    /// Whether a row of `scope` may be outdated, because its list, or just its record, can no longer be read. `row`: the id that
+    /// the record carries in this list.
+    pub fn is_stale(&self, scope: &Scope, row: &str) -> bool {
+        let reaches = |kind: &GapKind| match self.unread.get(scope) {
+            Some(rows) if *kind == GapKind::Failed => rows.contains(row),
+            _ => kind.makes_stale(),
+        };
+        self.open.get(scope).is_some_and(|kinds| kinds.iter().any(reaches))
+    }
+
+    /// Whether the policy keeps a row of `scope` back: it can no longer be read, and what was seen may not be answered any
+    /// more.
+    pub fn withholds(&self, scope: &Scope, row: &str, now: Timestamp, policy: CoveragePolicy) -> bool {
+        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() || !self.is_stale(scope, row) {
+            return false;
+        }
+        match (policy.on_gap, policy.max_stale_millis) {
+            (OnGap::Withhold, _) => true,
+            (OnGap::Keep, None) => false,
+            (OnGap::Keep, Some(max_millis)) => {
+                let collection = scope.object().and_then(|key| collection_of(key.kind()));
+                let read_at = self.complete.get(collection.as_ref().unwrap_or(scope));
+                read_at.is_none_or(|at| now.millis_since(*at) > max_millis)
+            }
+        }
+    }
+
+    /// The same for rows as of an earlier moment, after which the gap may have closed: [`super::Asked::generation`]. When they
+    /// were read is no longer known then, and they are kept back whatever age the policy allows.
+    pub fn withheld_since(
+        &self,
+        scope: &Scope,
+        row: &str,
+        generation: u64,
+        now: Timestamp,
+        policy: CoveragePolicy,
+    ) -> bool {
+        if policy.on_gap == OnGap::Keep && policy.max_stale_millis.is_none() {
+            return false;
+        }
+        let has_closed = |(at, closed, kind, reach): &(u64, Scope, GapKind, Reach)| {
+            *at > generation && closed == scope && kind.makes_stale() && reach.covers(row)
+        };
+        self.withholds(scope, row, now, policy)
+            || self.generation != generation
+                && (self.closings_forgotten_through > generation || self.closings.iter().any(has_closed))
+    }
+}
