@@ -4526,7 +4526,8 @@ pub mod change_event {
         /// Everything up to here has been sent.
         #[prost(message, tag = "4")]
         Checkpoint(super::Checkpoint),
-        /// A gap was opened, or opened again. That it was seen once more is not an event.
+        /// A gap was opened, or opened again, or stands for other rows of its list than before. That it was seen once more is not an
+        /// event.
         #[prost(message, tag = "5")]
         GapOpened(super::Gap),
         /// A gap was closed.
