@@ -29,13 +29,16 @@ pub(super) enum AppQuery<'a> {
 impl<'a> AppQuery<'a> {
     /// Reads a selector; `field` names it in failures.
     pub(super) fn read(field: &'static str, selector: Option<&'a AppSelector>) -> Result<Self, Failure> {
-        match selector.and_then(|selector| selector.selector.as_ref()) {
-            None => Err(Failure::FieldMissing { field }),
-            Some(Selector::AppId(id)) => Ok(Self::Id(door::app_id(field, id)?)),
-            Some(Selector::Label(label)) => Ok(Self::Label(door::needed_text(field, label)?)),
-            Some(Selector::Name(name)) => Ok(Self::Name(door::needed_text(field, name)?)),
-            Some(Selector::Any(any)) => Ok(Self::Any(door::needed_text(field, any)?)),
-        }
+        let Some(selector) = selector.and_then(|selector| selector.selector.as_ref()) else {
+            return Err(Failure::FieldMissing { field });
+        };
+        let query = match selector {
+            Selector::AppId(id) => door::app_id("app_id", id).map(Self::Id),
+            Selector::Label(label) => door::needed_text("label", label).map(Self::Label),
+            Selector::Name(name) => door::needed_text("name", name).map(Self::Name),
+            Selector::Any(any) => door::needed_text("any", any).map(Self::Any),
+        };
+        query.map_err(|failure| failure.within(field))
     }
 
     /// Whether it names the app by its id, which no other app can have.

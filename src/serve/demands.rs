@@ -87,7 +87,7 @@ impl Demands {
 fn staleness_millis(duration: prost_types::Duration) -> Result<i64, Failure> {
     let is_duration = duration.seconds >= 0 && (0..1_000_000_000).contains(&duration.nanos);
     if !is_duration {
-        let detail = "must be a duration that is not negative".to_owned();
+        let detail = "must be a duration of 0 seconds or more, with 0 to 999,999,999 nanoseconds".to_owned();
         return Err(Failure::FieldInvalid { field: "context.max_staleness", detail });
     }
     Ok(duration.seconds.saturating_mul(1_000).saturating_add(i64::from(duration.nanos / 1_000_000)))

@@ -159,6 +159,14 @@ pub enum Failure {
     /// Too many calls wait already.
     #[error("too many requests at once; try again later")]
     Overloaded,
+    /// The client takes as much as it may.
+    #[error("this client is at its limit (server.{limit}): {detail}")]
+    ClientBusy {
+        /// The setting of the server that it is at.
+        limit: &'static str,
+        /// What there is too much of, and what to do.
+        detail: &'static str,
+    },
     /// The server is starting or stopping, or the store is busy beyond its time-out.
     #[error("the server is not ready; try again later")]
     NotServing(#[source] Option<StoreError>),
@@ -309,6 +317,9 @@ impl Failure {
             }
             Self::OrgIdUnknown => Shown::new(FailedPrecondition, ErrorReason::OrgIdUnknown),
             Self::Overloaded => Shown::new(ResourceExhausted, ErrorReason::Overloaded),
+            Self::ClientBusy { limit, .. } => {
+                Shown::new(ResourceExhausted, ErrorReason::Overloaded).with("limit", format_args!("server.{limit}"))
+            }
             Self::NotServing(_) | Self::NothingReadable => Shown::new(Unavailable, ErrorReason::NotServing),
             Self::Store(_) | Self::Index(_) | Self::BrokenOff => Shown::new(Internal, ErrorReason::StorageFailed),
             Self::NoEngine => Shown::new(FailedPrecondition, ErrorReason::NoEngine),
@@ -516,6 +527,8 @@ mod tests {
         check(too_many, "ResourceExhausted RESPONSE_TOO_LARGE - -");
         check(Failure::OrgIdUnknown, "FailedPrecondition ORG_ID_UNKNOWN - ORG_ID_UNKNOWN");
         check(Failure::Overloaded, "ResourceExhausted OVERLOADED - -");
+        let client_busy = Failure::ClientBusy { limit: "max_client_calls", detail: "d" };
+        check(client_busy, "ResourceExhausted OVERLOADED - -");
         check(Failure::NotServing(None), "Unavailable NOT_SERVING - -");
         check(Failure::NothingReadable, "Unavailable NOT_SERVING - -");
         check(Failure::NoEngine, "FailedPrecondition NO_ENGINE - NO_ENGINE");

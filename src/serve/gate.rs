@@ -263,7 +263,7 @@ impl Rules {
         let refusal = match failure {
             Failure::CredentialRequired { .. } => CallRefusal::Unauthenticated,
             Failure::RoleRequired { .. } => CallRefusal::Role,
-            Failure::Overloaded => CallRefusal::Limit,
+            Failure::Overloaded | Failure::ClientBusy { .. } => CallRefusal::Limit,
             _ => return,
         };
         self.stats.refuse_call(refusal);
@@ -456,7 +456,7 @@ impl Held {
     /// Makes the first piece.
     ///
     /// # Errors
-    /// [`Failure::Overloaded`]: there is no room for it.
+    /// [`Failure::ClientBusy`]: there is no room for it.
     fn make_ready(&mut self) -> Result<(), Failure> {
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(Some(Ok(frame))) = http_body::Body::poll_frame(Pin::new(&mut self.body), &mut cx) {

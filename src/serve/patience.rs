@@ -62,7 +62,12 @@ impl<T> Patience<T> {
         }
         let is_of_index = matches!(answered.answer, Err(Failure::RevisionNotReached { what: "index", .. }));
         if !self.allows(services, call, is_of_index).await {
-            return Some(answered.answer);
+            let is_ending = services.drain().is_cancelled();
+            return Some(match answered.answer {
+                // It might still have been reached: another server may say.
+                Err(Failure::RevisionNotReached { .. }) if is_ending => Err(Failure::NotServing(None)),
+                answer => answer,
+            });
         }
         self.early = answered.answer.ok().or(self.early.take());
         call.is_asked_at(services.now());

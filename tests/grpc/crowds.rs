@@ -197,6 +197,7 @@ async fn what_a_client_leaves_untaken_is_bounded() {
         assert!(unread.len() * bytes <= 1 << 20, "{} answers of {bytes} bytes are held", unread.len());
     };
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("server.max_client_answer_bytes"), "{refused}");
     assert!(unread.len() * bytes > 800 << 10, "{} answers of {bytes} bytes", unread.len());
     // Others, and small answers, are not concerned.
     ask(&whole, Role::Read).await.unwrap();

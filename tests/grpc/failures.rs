@@ -155,7 +155,16 @@ async fn fields_are_checked() {
     for name in ["", "a\nb", "a\0", long.as_str()] {
         check!(resolve_account, resolve(account("0oaeu", name, kind)), refused);
     }
-    check!(resolve_account, resolve(account(&long, "n", kind)), format!("{invalid} account.app"));
+    // Each by its own field of the selector.
+    let by = |selector| {
+        let app = Some(v1::AppSelector { selector: Some(selector) });
+        resolve(Some(v1::AccountSelector { app, ..account("a", "n", kind).unwrap() }))
+    };
+    use v1::app_selector::Selector as App;
+    check!(resolve_account, by(App::AppId("a/b".to_owned())), format!("{invalid} account.app.app_id"));
+    check!(resolve_account, by(App::Label(long.clone())), format!("{invalid} account.app.label"));
+    check!(resolve_account, by(App::Name(String::new())), format!("{missing} account.app.name"));
+    check!(resolve_account, by(App::Any(long.clone())), format!("{invalid} account.app.any"));
     let mut odd_kind = account("0oaeu", "n", kind).unwrap();
     odd_kind.identifier.as_mut().unwrap().kind = 77;
     check!(resolve_account, resolve(Some(odd_kind)), format!("{invalid} account.identifier.kind"));

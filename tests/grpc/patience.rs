@@ -8,6 +8,8 @@ use okta_idmap::core::model::Row;
 use okta_idmap::core::pending::{Patience, PendingRead, Target, When};
 use okta_idmap_proto::v1;
 use tokio::time::Instant;
+use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::world::{NOW, World, app_by_id, app_user, shown_meta, user, user_by_id, user_id};
 
@@ -44,6 +46,27 @@ async fn a_revision_that_is_demanded_is_waited_for() {
     let subject = point.unwrap().into_inner().user.unwrap();
     assert_eq!(subject.outcome(), v1::SubjectOutcome::Found);
     assert_eq!(scan.unwrap().into_inner().meta.unwrap().revision, world.revision());
+}
+
+/// Refused for good it would not be asked of another server.
+#[tokio::test]
+async fn who_waits_for_a_revision_when_the_server_ends_is_told_that_it_ends() {
+    let world = World::crawled().await;
+    let server = world.serve().await;
+    let context = Some(v1::RequestContext { at_least_revision: world.revision() + 1, ..Default::default() });
+    let (mut lookup, mut again) = (server.lookup().await, server.lookup().await);
+    let point = v1::GetUserRequest { context: context.clone(), user: user_by_id(&user_id(0)) };
+    let scan = v1::ListAppUsersRequest { context, app: app_by_id("0oaeu"), ..Default::default() };
+    let asked = async { tokio::join!(lookup.get_user(point), again.list_app_users(scan)) };
+    let ended = async {
+        tokio::time::sleep(A_MOMENT).await;
+        server.stop().await;
+    };
+    let ((point, scan), ()) = tokio::time::timeout(AGES, async { tokio::join!(asked, ended) }).await.unwrap();
+    for status in [point.unwrap_err(), scan.unwrap_err()] {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((status.code(), info.reason.as_str()), (Code::Unavailable, "NOT_SERVING"), "{status}");
+    }
 }
 
 #[tokio::test]

@@ -160,7 +160,8 @@ pub enum ErrorReason {
     IndexRebuilding = 15,
     /// RESOURCE_EXHAUSTED: the response would exceed 16 MiB; ask for less.
     ResponseTooLarge = 16,
-    /// RESOURCE_EXHAUSTED: too many requests or streams at once.
+    /// RESOURCE_EXHAUSTED: too many requests or streams at once. If it is too many of this caller, metadata `limit` is the setting of
+    /// the server that says how many there may be.
     Overloaded = 17,
     /// UNAVAILABLE: the server is starting or draining; or the org cannot be read now, and that was asked for (Admin.TriggerSync).
     NotServing = 18,

@@ -49,7 +49,7 @@ impl Places {
     /// Takes room for a piece of an answer until the client has taken it. Who has no limits has room.
     ///
     /// # Errors
-    /// [`Failure::Overloaded`]: the client leaves too much untaken already.
+    /// [`Failure::ClientBusy`]: the client leaves too much untaken already.
     pub(in crate::serve) fn room_for(&self, bytes: usize) -> Result<Room, Failure> {
         match &self.answers {
             Some(answers) => answers.take(bytes),
@@ -75,9 +75,9 @@ impl Answers {
     }
 
     fn take(&self, bytes: usize) -> Result<Room, Failure> {
-        let kibibytes = u32::try_from(bytes.div_ceil(1_024)).map_err(|_| Failure::Overloaded)?;
+        let kibibytes = u32::try_from(bytes.div_ceil(1_024)).map_err(|_| TOO_MUCH_UNTAKEN)?;
         let taken = Arc::clone(&self.0).try_acquire_many_owned(kibibytes);
-        taken.map(|taken| Room(Some(taken))).map_err(|_| Failure::Overloaded)
+        taken.map(|taken| Room(Some(taken))).map_err(|_| TOO_MUCH_UNTAKEN)
     }
 }
 
@@ -100,14 +100,14 @@ impl ClientState {
     /// Takes the places of a call.
     ///
     /// # Errors
-    /// [`Failure::Overloaded`]: the client has as many as it may.
+    /// [`Failure::ClientBusy`]: the client has as many as it may.
     pub(in crate::serve) fn enter(&self, is_watch: bool) -> Result<Places, Failure> {
         if self.rate.as_ref().is_some_and(|rate| !rate.admits()) {
-            return Err(Failure::Overloaded);
+            return Err(TOO_FAST);
         }
-        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().map_err(|_| Failure::Overloaded);
-        let call = take(&self.calls)?;
-        let watch = if is_watch { Some(take(&self.watches)?) } else { None };
+        let take = |places: &Arc<Semaphore>, failure| Arc::clone(places).try_acquire_owned().map_err(|_| failure);
+        let call = take(&self.calls, TOO_MANY_CALLS)?;
+        let watch = if is_watch { Some(take(&self.watches, TOO_MANY_WATCHES)?) } else { None };
         Ok(Places { _call: Some(call), _watch: watch, answers: Some(self.answers.clone()) })
     }
 }
@@ -120,6 +120,23 @@ struct Rate {
     /// When, in nanoseconds since `begun`, all calls that were admitted would have come at an even pace.
     paced_until: AtomicU64,
 }
+
+/// More calls at a time than the client may have.
+const TOO_MANY_CALLS: Failure =
+    Failure::ClientBusy { limit: "max_client_calls", detail: "wait for the answers to calls that are open" };
+
+/// More streams at a time.
+const TOO_MANY_WATCHES: Failure = Failure::ClientBusy {
+    limit: "max_client_watches",
+    detail: "end streams of Changes.Watch that are not needed any more",
+};
+
+/// More calls in a second.
+const TOO_FAST: Failure = Failure::ClientBusy { limit: "max_client_calls_per_second", detail: "call less often" };
+
+/// More bytes left untaken.
+const TOO_MUCH_UNTAKEN: Failure =
+    Failure::ClientBusy { limit: "max_client_answer_bytes", detail: "take the answers that are there already" };
 
 const SECOND_NANOS: u64 = 1_000_000_000;
 

@@ -1,6 +1,7 @@
 //! The gate as decisions: method, credential and certificate in, passage or failure out.
 
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::core::access::CertificateName;
@@ -176,6 +177,12 @@ fn passing(gate: &Gate, path: &str, authorizations: &[&str], peer: &Peer) -> usi
     held.len()
 }
 
+/// The limit that a refused call is told.
+fn limit_of(gate: &Gate, path: &str, authorization: &str, peer: &Peer) -> String {
+    let failure = gate.0.admit(method_of(path).unwrap(), &headers(&[authorization]), peer).err().unwrap();
+    failure.status().get_details_error_info().unwrap().metadata["limit"].clone()
+}
+
 #[test]
 fn limits_are_those_of_the_client_wherever_it_calls_from() {
     let gate = gate(known());
@@ -185,6 +192,10 @@ fn limits_are_those_of_the_client_wherever_it_calls_from() {
     assert_eq!(passing(&gate, WATCH, &[&read], &one), 1);
     let _held = gate.0.admit(method_of(WATCH).unwrap(), &headers(&[&read]), &one).unwrap();
     assert_eq!(pass(&gate, WATCH, &[&read], &other), BUSY);
+    assert_eq!(limit_of(&gate, WATCH, &read, &other), "server.max_client_watches");
+    let other_call = gate.0.admit(method_of(GET).unwrap(), &headers(&[&read]), &one).unwrap();
+    assert_eq!(limit_of(&gate, GET, &read, &other), "server.max_client_calls");
+    drop(other_call);
     assert_eq!(passing(&gate, GET, &[&read], &other), 1);
     assert_eq!(passing(&gate, GET, &[&admin], &one), 2, "another client is not touched");
     assert_eq!(passing(&gate, HEALTH, &[], &one), 2, "who is not known is counted by the address");
