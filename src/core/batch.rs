@@ -76,6 +76,11 @@ pub struct Batch {
     pub walks: Vec<WalkUpdate>,
     /// Gaps that were found.
     pub gaps: Vec<Gap>,
+    /// Rows that could not be read by themselves: each leaves the gap [`GapKind::Failed`] on its collection, for it alone, until a later
+    /// request shows it, an answer pays for it, or the collection is read to its end.
+    pub unread: Vec<UnreadKey>,
+    /// Rows that could not be read before and of which a read by id has said at last that it does not find them, settled or not.
+    pub asked: Vec<Key>,
     /// Groups that are gone if nothing is stored of them, or if one of `departed_apps` had brought them: no gap is opened then.
     /// With an app go the groups that it brought, and no event tells of them (facts 9.4).
     pub forgettable: Vec<GroupId>,
@@ -97,6 +102,17 @@ pub struct Batch {
     pub observed_through: Option<Timestamp>,
     /// Begin of a finished delta walk, by Okta's clock: the next one asks for what changed since.
     pub deltas: Vec<(Delta, Timestamp)>,
+}
+
+/// A row that could not be read by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadKey {
+    /// The row, stored or not.
+    pub key: Key,
+    /// What was seen: endpoint, code. No personal data.
+    pub evidence: String,
+    /// Only a later request shows it anew.
+    pub since: RequestNumber,
 }
 
 /// A walk of what changed since the last one.

@@ -19,11 +19,13 @@ use super::model::{Kind, Scope};
 mod ages;
 mod journal;
 mod stale;
+mod unread;
 mod words;
 
 pub use self::ages::{CoveragePolicy, OnGap};
 pub use self::journal::{ChangesList, CoverageChanges, ScopeCoverage};
-pub use self::stale::{Reach, RowIds};
+pub use self::stale::{Reach, UnreadRows};
+pub use self::unread::{Nameless, UNREAD_ROWS_MAX, Unread, UnreadRow};
 pub use self::words::{hides, missing_oauth_scope, remedy, remedy_of};
 
 /// Why something may be missing (product terms).
@@ -296,7 +298,7 @@ pub struct Coverage {
     /// Those of `open` that are single objects.
     objects: BTreeSet<Scope>,
     /// Lists whose open [`GapKind::Failed`] is about these rows alone.
-    unread: BTreeMap<Scope, RowIds>,
+    unread: BTreeMap<Scope, UnreadRows>,
     /// Number of changes so far, but for complete scopes that were read again.
     generation: u64,
     /// Number of these.

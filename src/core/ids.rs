@@ -25,6 +25,11 @@ pub enum IdError {
     Character(char),
 }
 
+/// Whether a text can be an id of Okta's.
+pub fn is_okta_id(raw: &str) -> bool {
+    check(raw).is_ok()
+}
+
 fn check(raw: &str) -> Result<(), IdError> {
     if raw.is_empty() {
         return Err(IdError::Empty);

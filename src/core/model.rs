@@ -374,6 +374,15 @@ impl Key {
         }
     }
 
+    /// The id that its record carries in the collection of [`Key::scope`].
+    pub fn id_in_list(&self) -> &str {
+        match self {
+            Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => user.as_str(),
+            Key::Group(group) | Key::AppGroup(_, group) => group.as_str(),
+            Key::App(app) => app.as_str(),
+        }
+    }
+
     /// The collection that shows this row when it is read as a whole.
     pub fn scope(&self) -> Scope {
         match self {

@@ -103,6 +103,18 @@ impl Target {
         })
     }
 
+    /// The one row that the answer shows, or of which it tells that it is gone; `None` where there are several.
+    pub fn object_key(&self) -> Option<Key> {
+        Some(match self {
+            Target::User(user) => Key::User(user.clone()),
+            Target::Group(group) => Key::Group(group.clone()),
+            Target::App(app) => Key::App(app.clone()),
+            Target::AppUser(app, user) => Key::AppUser(app.clone(), user.clone()),
+            Target::AppGroup(app, group) => Key::AppGroup(app.clone(), group.clone()),
+            _ => return None,
+        })
+    }
+
     /// The collection that the answer belongs to: where a failure leaves its gap. `None` for [`Target::Everything`].
     pub fn scope(&self) -> Option<Scope> {
         Some(match self {

@@ -167,13 +167,15 @@ pub(super) fn commit(
             sieve.keep_walk(&mut books, &mut debts, batch, update, (shown, finished))?;
         }
     }
+    let bad = gaps::bad_records(batch, &leavings.quarantined);
     sieve.follow_up(&mut books, &mut debts, batch, leavings)?;
     // What a held walk did not show is not settled: nothing is paid by it.
-    if !finished.iter().any(|finished| finished.verdict.is_hold()) {
-        for answered in &batch.answered {
-            debts.answer(answered)?;
-        }
+    let is_held = finished.iter().any(|finished| finished.verdict.is_hold());
+    let paid = batch.answered.iter().filter(|_| !is_held);
+    for answered in paid.clone() {
+        debts.answer(answered)?;
     }
+    books.settle_unread(batch, paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by))), bad)?;
     let running = meta.crawl.running.then_some(meta.crawl.id);
     for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
         if books.is_only_born(&scope)? {

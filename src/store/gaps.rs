@@ -3,25 +3,22 @@
 //! Entry points: [`Books::open_gap`], [`Books::close_gap`], [`Books::quarantine`]. That a gap opens or closes is a change
 //! that readers see: it makes a revision and a line of its own log.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::missing::{HELD, find, id_of, unshown};
+use super::missing::{HELD, find, id_of, read_at, unshown};
 use super::walks::{Books, CoverageChange};
 use super::{StoreError, as_i64};
-use crate::core::coverage::{Gap, GapId, GapKind, RowIds};
-use crate::core::ids::{CrawlId, RequestNumber, Timestamp};
-use crate::core::model::{Kind, Quarantined, Scope};
+use crate::core::batch::Batch;
+use crate::core::coverage::{Gap, GapId, GapKind, Nameless, Reach, UNREAD_ROWS_MAX, Unread, UnreadRow};
+use crate::core::ids::{CrawlId, RequestNumber, Timestamp, is_okta_id};
+use crate::core::model::{Key, Kind, Quarantined, Row, Scope};
 use crate::core::pending::Target;
 
 /// Bad records that are kept per scope: enough to see what is wrong, however many there are.
 const QUARANTINE_ROWS_MAX: i64 = 1_000;
-
-/// Rows that a gap is said to be about; of more, it is about all of its scope.
-const UNREAD_ROWS_MAX: usize = 1_000;
 
 /// Gaps that a complete walk of their scope ends. [`GapKind::EmptySuspect`] is the walk's own business.
 const CLOSED_BY_READING: [GapKind; 7] = [
@@ -53,12 +50,16 @@ const STILL_UNREAD: &str =
 const LEFT_UNREAD: &str =
     "the System Log has not told of all changes since this list was read, and the crawl since then did not read it";
 
+/// Evidence of records outside of walks.
+const BAD_ANSWER: &str = "records that could not be read (quarantined)";
+const HIDDEN_NAMES: &str = "users whose login and e-mail are not shown (quarantined)";
+
 /// `gap_changes.op`.
 const OP_CLOSED: i64 = 0;
 const OP_OPENED: i64 = 1;
 
 /// The kind of object whose ids the records of a list carry.
-const fn listed_kind(scope: &Scope) -> Option<Kind> {
+pub(super) const fn listed_kind(scope: &Scope) -> Option<Kind> {
     match scope {
         Scope::Users | Scope::GroupMembers(_) | Scope::AppUsers(_) => Some(Kind::User),
         Scope::Groups | Scope::AppGroups(_) => Some(Kind::Group),
@@ -67,24 +68,57 @@ const fn listed_kind(scope: &Scope) -> Option<Kind> {
     }
 }
 
-/// The rows that a gap is about, as they are stored.
-fn rows_to_text(rows: &RowIds) -> String {
-    rows.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ")
-}
-
-/// Reads [`rows_to_text`] back.
-pub(super) fn parse_rows(text: &str) -> RowIds {
-    Arc::new(text.split_ascii_whitespace().map(Into::into).collect())
-}
-
 /// Records of a walk that could not be read.
 #[derive(Clone, Debug)]
 pub(super) struct Unreadable {
     pub(super) records: u64,
-    /// Those that say which row they are, by surrogate within the scope; there need be no such row.
-    named: RoaringBitmap,
+    /// Those that say which row they are, with the request that showed them last; there need be no such row.
+    named: BTreeMap<Box<str>, RequestNumber>,
+    /// The last of those that do not, if there may be any.
+    unknown: Option<RequestNumber>,
+}
+
+impl Unreadable {
     /// Whether some do not say which row they are.
-    pub(super) some_are_unknown: bool,
+    pub(super) fn some_are_unknown(&self) -> bool {
+        self.unknown.is_some()
+    }
+}
+
+/// A record outside of walks that could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct BadRecord {
+    /// As it is told.
+    pub(super) gap: Gap,
+    /// The row; `None`: the record does not say.
+    pub(super) row: Option<Box<str>>,
+    /// Only a later request shows it anew.
+    pub(super) since: RequestNumber,
+}
+
+/// The records of a batch that could not be read, but for those of walks, which count them at their end. `hidden`: users of whom
+/// nobody can tell whether the filter wants them.
+pub(super) fn bad_records(batch: &Batch, hidden: &[Quarantined]) -> Vec<BadRecord> {
+    let is_walked = |scope: &Scope| batch.walks.iter().any(|update| update.scope == *scope);
+    let gap = |scope: &Scope, evidence: &str| Gap {
+        scope: scope.clone(),
+        kind: GapKind::Failed,
+        evidence: evidence.to_owned(),
+    };
+    let of_record = |record: &Quarantined, evidence: &str| BadRecord {
+        gap: gap(&record.scope, evidence),
+        row: record.id.clone().filter(|id| is_okta_id(id)),
+        since: batch.at,
+    };
+    let is_outside = |record: &&Quarantined| listed_kind(&record.scope).is_some() && !is_walked(&record.scope);
+    let of_answer = batch.quarantined.iter().filter(is_outside).map(|record| of_record(record, BAD_ANSWER));
+    let of_hidden = hidden.iter().filter(is_outside).map(|record| of_record(record, HIDDEN_NAMES));
+    let by_id = batch.unread.iter().map(|read| BadRecord {
+        gap: gap(&read.key.scope(), &read.evidence),
+        row: Some(read.key.id_in_list().into()),
+        since: read.since,
+    });
+    of_answer.chain(of_hidden).chain(by_id).collect()
 }
 
 impl Books<'_, '_> {
@@ -100,59 +134,133 @@ impl Books<'_, '_> {
 
     /// Opens a gap or confirms an open one. It is about all rows of its scope.
     pub(super) fn open_gap(&mut self, gap: &Gap) -> Result<(), StoreError> {
-        self.open_gap_for(gap, None)
-    }
-
-    /// Opens [`GapKind::Failed`], or adds to the rows that it is about: besides these, everything could be read.
-    pub(super) fn open_gap_for_more(&mut self, gap: &Gap, rows: RowIds) -> Result<(), StoreError> {
-        let mut select = self.apply.sql.prepare_cached("SELECT unread FROM gaps WHERE id = ?1 AND open = 1")?;
-        let before: Option<Option<String>> = select.query_row([gap.id().as_str()], |row| row.get(0)).optional()?;
-        drop(select);
-        match before {
-            None => self.open_gap_for(gap, Some(rows)),
-            Some(None) => self.open_gap(gap),
-            Some(Some(known)) => {
-                let all = parse_rows(&known).union(&rows).cloned().collect();
-                self.open_gap_for(gap, Some(Arc::new(all)))
-            }
+        if gap.kind != GapKind::Failed {
+            return self.put_gap(gap, None);
         }
+        let unread = self.unread(&gap.scope)?.unwrap_or_default();
+        self.put_gap(gap, Some(&unread.with_failed(true)))
     }
 
-    /// `rows`: the gap is [`GapKind::Failed`] and about these alone.
-    fn open_gap_for(&mut self, gap: &Gap, rows: Option<RowIds>) -> Result<(), StoreError> {
+    /// What the open [`GapKind::Failed`] of a scope is about; `None`: there is none.
+    fn unread(&self, scope: &Scope) -> Result<Option<Unread>, StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT unread FROM gaps WHERE id = ?1 AND open = 1")?;
+        let id = GapId::of(GapKind::Failed, scope);
+        let text: Option<Option<String>> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        Ok(text.map(|text| Unread::parse(text.as_deref())))
+    }
+
+    /// Opens a gap or confirms an open one; `unread`: of [`GapKind::Failed`], what it is about from now on.
+    fn put_gap(&mut self, gap: &Gap, unread: Option<&Unread>) -> Result<(), StoreError> {
         let now = self.apply.now.as_millis();
         let name = gap.scope.name();
         let id = gap.id();
-        let unread = rows.as_ref().map(rows_to_text);
         let mut select = self.apply.sql.prepare_cached("SELECT unread FROM gaps WHERE id = ?1 AND open = 1")?;
         let before: Option<Option<String>> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        drop(select);
         self.run(
             "INSERT INTO gaps(id, scope, kind, evidence, first_seen, last_seen, count, open, opened_at, unread)
              VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, 1, ?5, ?6)
              ON CONFLICT(id) DO UPDATE SET evidence = excluded.evidence, last_seen = excluded.last_seen,
              unread = excluded.unread, count = count + 1, open = 1, closed_at = NULL,
              opened_at = CASE WHEN open = 1 THEN opened_at ELSE excluded.opened_at END",
-            params![id.as_str(), name, gap.kind.name(), gap.evidence, now, unread],
+            params![id.as_str(), name, gap.kind.name(), gap.evidence, now, unread.and_then(Unread::to_text)],
         )?;
-        // About other rows it is told again: what was believed of them is no longer so.
-        if before.as_ref() != Some(&unread) {
-            self.note_gap(id.as_str(), OP_OPENED)?;
-            if gap.scope.object().is_some() {
-                self.apply.object_gaps.insert(gap.scope.clone());
-            }
-            self.coverage.push(match rows {
-                Some(rows) => CoverageChange::OpenedFor(gap.scope.clone(), rows),
-                None => CoverageChange::Opened(gap.scope.clone(), gap.kind),
-            });
+        let reach = unread.map_or(Reach::Whole, Unread::reach);
+        if before.is_none_or(|before| unread.is_some() && Unread::parse(before.as_deref()).reach() != reach) {
+            self.tell_opened(gap, reach)?;
         }
         Ok(())
+    }
+
+    /// Tells that a gap is open, or about other rows than before: what was believed of them is no longer so.
+    fn tell_opened(&mut self, gap: &Gap, reach: Reach) -> Result<(), StoreError> {
+        self.note_gap(gap.id().as_str(), OP_OPENED)?;
+        if gap.scope.object().is_some() {
+            self.apply.object_gaps.insert(gap.scope.clone());
+        }
+        self.coverage.push(match reach {
+            Reach::Rows(rows) => CoverageChange::OpenedFor(gap.scope.clone(), rows),
+            Reach::Whole => CoverageChange::Opened(gap.scope.clone(), gap.kind),
+        });
+        Ok(())
+    }
+
+    /// Something that an open [`GapKind::Failed`] was about is over.
+    fn narrow(&mut self, scope: &Scope, before: &Reach, unread: &Unread) -> Result<(), StoreError> {
+        if unread.is_over() {
+            return self.close_gap(scope, GapKind::Failed);
+        }
+        let gap = Gap { scope: scope.clone(), kind: GapKind::Failed, evidence: String::new() };
+        self.run("UPDATE gaps SET unread = ?2 WHERE id = ?1", params![gap.id().as_str(), unread.to_text()])?;
+        let reach = unread.reach();
+        if reach == *before { Ok(()) } else { self.tell_opened(&gap, reach) }
+    }
+
+    /// Settles what the batch says of records that could not be read: those of before that it shows or that are gone, and those that it
+    /// brings outside of walks. `settled`: objects whose debts it pays.
+    pub(super) fn settle_unread(
+        &mut self,
+        batch: &Batch,
+        settled: impl Iterator<Item = (Key, RequestNumber)>,
+        bad: Vec<BadRecord>,
+    ) -> Result<(), StoreError> {
+        let with_unread = self.scopes_with_unread()?;
+        if !with_unread.is_empty() {
+            let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());
+            let mut shown_in: BTreeMap<Scope, Vec<(Key, RequestNumber)>> = BTreeMap::new();
+            for (key, by) in shown.map(|key| (key, batch.at)).chain(settled) {
+                shown_in.entry(key.scope()).or_default().push((key, by));
+            }
+            for (scope, mut unread) in with_unread {
+                let before = unread.reach();
+                let shown = shown_in.get(&scope).map(Vec::as_slice).unwrap_or_default();
+                let news = shown.iter().filter(|(key, by)| unread.is_read(key.id_in_list(), *by)).count();
+                if news > 0 {
+                    self.narrow(&scope, &before, &unread)?;
+                }
+            }
+        }
+        let mut by_scope: BTreeMap<Scope, (Unread, Gap)> = BTreeMap::new();
+        for BadRecord { gap, row, since } in bad {
+            let read_at = self.completed_at(&gap.scope)?;
+            if !by_scope.contains_key(&gap.scope) {
+                let unread = self.unread(&gap.scope)?.unwrap_or_default();
+                by_scope.insert(gap.scope.clone(), (unread, gap.clone()));
+            }
+            if let Some((unread, _)) = by_scope.get_mut(&gap.scope) {
+                match row {
+                    Some(id) => unread.add(&id, UnreadRow { since, read_at }),
+                    None => unread.nameless = Nameless::Any,
+                }
+            }
+        }
+        for (unread, gap) in by_scope.into_values() {
+            self.put_gap(&gap, Some(&unread))?;
+        }
+        Ok(())
+    }
+
+    /// Lists with records that could not be read.
+    fn scopes_with_unread(&self) -> Result<Vec<(Scope, Unread)>, StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT scope, unread FROM gaps WHERE unread IS NOT NULL ORDER BY scope")?;
+        let texts = select.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        let unread = texts.into_iter().map(|(scope, text)| Some((Scope::parse(&scope)?, Unread::parse(Some(&text)))));
+        Ok(unread.flatten().collect())
+    }
+
+    /// When a list was last read to its end.
+    fn completed_at(&self, scope: &Scope) -> Result<Option<Timestamp>, StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT completed_at FROM scopes WHERE scope = ?1")?;
+        let at: Option<Option<i64>> = select.query_row([scope.name()], |row| row.get(0)).optional()?;
+        Ok(at.flatten().map(Timestamp::from_millis))
     }
 
     /// Closes a gap if it is open.
     pub(super) fn close_gap(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
         let id = GapId::of(kind, scope);
         let closed = self.run(
-            "UPDATE gaps SET open = 0, last_seen = ?2, closed_at = ?2 WHERE id = ?1 AND open = 1",
+            "UPDATE gaps SET open = 0, last_seen = ?2, closed_at = ?2, unread = NULL WHERE id = ?1 AND open = 1",
             params![id.as_str(), self.apply.now.as_millis()],
         )?;
         if closed > 0 {
@@ -180,7 +288,8 @@ impl Books<'_, '_> {
         Ok(())
     }
 
-    /// Closes a gap because a read has succeeded. A good read of one object says nothing about a list that was given up.
+    /// Closes a gap because a read has succeeded. A good read of one object says nothing about a list that was given up, nor about
+    /// records that could not be read.
     pub(super) fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) -> Result<(), StoreError> {
         // The log is no list: whoever reads on in it can read it.
         if CLOSED_ONCE_WALKED.contains(&kind) && *scope != Scope::Log {
@@ -188,6 +297,12 @@ impl Books<'_, '_> {
             if state != "finished" && state != HELD {
                 return Ok(());
             }
+        }
+        if kind == GapKind::Failed
+            && let Some(unread) = self.unread(scope)?
+        {
+            let before = unread.reach();
+            return self.narrow(scope, &before, &unread.with_failed(false));
         }
         self.close_gap(scope, kind)
     }
@@ -214,47 +329,53 @@ impl Books<'_, '_> {
     }
 
     /// Closes what a complete walk ends. What the same batch finds again stays open. A position of the log is not what came before
-    /// it: that is made good for, and followed, when the batch says so. `unread`: the rows of records that could not be read.
-    pub(super) fn close_gaps_by_walk(
-        &mut self,
-        scope: &Scope,
-        records: u64,
-        unread: Option<RowIds>,
-    ) -> Result<(), StoreError> {
+    /// it: that is made good for, and followed, when the batch says so. `unread`: so many records could not be read, of these rows.
+    pub(super) fn close_gaps_by_walk(&mut self, scope: &Scope, unread: &(u64, Unread)) -> Result<(), StoreError> {
+        let (records, unread) = unread;
         let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
         for kind in CLOSED_BY_READING.into_iter().filter(|kind| !is_of_before(*kind)) {
-            if kind != GapKind::Failed || records == 0 {
+            if kind != GapKind::Failed || unread.is_over() {
                 self.close_gap_unless_found(scope, kind)?;
             }
         }
-        if records > 0 {
+        if !unread.is_over() {
             let evidence = format!("records of the list that could not be read: {records} (quarantined)");
-            self.open_gap_for(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence }, unread)?;
+            self.put_gap(&Gap { scope: scope.clone(), kind: GapKind::Failed, evidence }, Some(unread))?;
         }
         Ok(())
     }
 
-    /// The stored rows whose records a complete walk could not read, so that they are those of an earlier read: of a record that
-    /// does not say which row it is, every row that the walk has not shown. `None`: too many to name.
-    pub(super) fn unread_rows(
+    /// The rows whose records a complete walk could not read, so that they are those of an earlier read: of a record that does not say
+    /// which row it is, every row that the walk has not shown. Before the walk counts as ended.
+    pub(super) fn unread_by_walk(
         &self,
         scope: &Scope,
         from: RequestNumber,
         seen: &RoaringBitmap,
         unreadable: &Unreadable,
-    ) -> Result<Option<RowIds>, StoreError> {
+    ) -> Result<Unread, StoreError> {
+        let mut unread = Unread::default();
         if unreadable.records == 0 {
-            return Ok(None);
+            return Ok(unread);
         }
-        let mut rows = unshown(self.apply.sql, scope, from, seen)?;
-        if !unreadable.some_are_unknown {
-            rows.retain(|n| u32::try_from(*n).is_ok_and(|n| unreadable.named.contains(n)));
+        let (before, completed_at) = (self.unread(scope)?.unwrap_or_default(), self.completed_at(scope)?);
+        let mut add = |id: &str, since| {
+            // Who was not read before has not been read since.
+            let read_at = before.rows().get(id).map_or(completed_at, |row| row.read_at);
+            unread.add(id, UnreadRow { since, read_at });
+        };
+        for (id, since) in &unreadable.named {
+            add(id, *since);
         }
-        if rows.len() > UNREAD_ROWS_MAX {
-            return Ok(None);
+        if let Some(since) = unreadable.unknown {
+            let rows = unshown(self.apply.sql, scope, from, seen)?;
+            let are_many = rows.len() > UNREAD_ROWS_MAX;
+            for n in rows.into_iter().filter(|_| !are_many) {
+                add(&id_of(self.apply.sql, n)?, since);
+            }
+            unread.nameless = unread.nameless.max(if are_many { Nameless::Any } else { Nameless::Named });
         }
-        let ids = rows.into_iter().map(|n| id_of(self.apply.sql, n).map(String::into_boxed_str));
-        Ok(Some(Arc::new(ids.collect::<Result<_, _>>()?)))
+        Ok(unread)
     }
 
     /// What the crawl has not read, and the log does not tell of: of these collections nobody knows what has changed since they were
@@ -301,7 +422,10 @@ impl Books<'_, '_> {
             self.note_gap(id, OP_CLOSED)?;
         }
         let now = self.apply.now.as_millis();
-        self.run("UPDATE gaps SET open = 0, closed_at = ?2 WHERE scope = ?1 AND open = 1", params![name, now])?;
+        self.run(
+            "UPDATE gaps SET open = 0, closed_at = ?2, unread = NULL WHERE scope = ?1 AND open = 1",
+            params![name, now],
+        )?;
         self.apply.object_gaps.remove(scope);
         self.coverage.push(CoverageChange::Forget(scope.clone()));
         Ok(())
@@ -338,22 +462,38 @@ impl Books<'_, '_> {
     ) -> Result<Unreadable, StoreError> {
         let name = scope.name();
         self.run("DELETE FROM quarantine WHERE scope = ?1 AND at < ?2", params![name, as_i64(from.0)])?;
-        let mut select = self.apply.sql.prepare_cached("SELECT item FROM quarantine WHERE scope = ?1")?;
-        let items = select.query_map([&name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let mut unreadable =
-            Unreadable { records: items.len() as u64, named: RoaringBitmap::new(), some_are_unknown: false };
-        for item in &items {
-            unreadable.some_are_unknown |= item.is_empty();
-            if let Some(kind) = listed_kind(scope)
-                && let Some(n) = find(self.apply.sql, kind, item)?
-                && let Ok(n) = u32::try_from(n)
-            {
-                unreadable.named.insert(n);
+        let mut select = self.apply.sql.prepare_cached("SELECT item, at FROM quarantine WHERE scope = ?1")?;
+        let items = select.query_map([&name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        let items = items.collect::<Result<Vec<_>, _>>()?;
+        // As many as are kept: there may have been more.
+        let may_be_more = items.len() as u64 >= QUARANTINE_ROWS_MAX.unsigned_abs();
+        let mut unreadable = Unreadable { records: 0, named: BTreeMap::new(), unknown: None };
+        for (item, at) in items {
+            let n = match listed_kind(scope) {
+                Some(kind) => find(self.apply.sql, kind, &item)?,
+                None => None,
+            };
+            let stored_at = n.map(|n| read_at(self.apply.sql, scope, n)).transpose()?.flatten();
+            if stored_at.is_some_and(|stored_at| stored_at > at) {
+                // Another read has shown it since.
+                self.run(
+                    "DELETE FROM quarantine WHERE scope = ?1 AND item = ?2 AND at = ?3",
+                    params![name, item, at],
+                )?;
+                continue;
+            }
+            unreadable.records += 1;
+            seen.extend(n.and_then(|n| u32::try_from(n).ok()));
+            let at = RequestNumber(at.unsigned_abs());
+            let is_named = is_okta_id(&item);
+            if !is_named || may_be_more {
+                unreadable.unknown = unreadable.unknown.max(Some(at));
+            }
+            if is_named {
+                let known = unreadable.named.entry(item.into()).or_insert(at);
+                *known = at.max(*known);
             }
         }
-        *seen |= &unreadable.named;
-        // As many as are kept: there may have been more.
-        unreadable.some_are_unknown |= as_i64(unreadable.records) >= QUARANTINE_ROWS_MAX;
         Ok(unreadable)
     }
 }

@@ -64,6 +64,30 @@ pub(super) fn unshown(
     Ok(rows(sql, scope, from, seen)?.rows)
 }
 
+/// The request that showed a row of `scope` last, as far as it was noted; `None`: no such row is stored.
+pub(super) fn read_at(sql: &Connection, scope: &Scope, n: N) -> Result<Option<i64>, StoreError> {
+    let (select, outer) = match scope {
+        Scope::Users => ("SELECT at FROM users WHERE n = ?2 AND ?1 = 0", None),
+        Scope::Groups => ("SELECT at FROM groups WHERE n = ?2 AND ?1 = 0", None),
+        Scope::Apps => ("SELECT at FROM apps WHERE n = ?2 AND ?1 = 0", None),
+        Scope::GroupMembers(group) => {
+            ("SELECT at FROM group_members WHERE grp = ?1 AND user = ?2", Some((Kind::Group, group.as_str())))
+        }
+        Scope::AppUsers(app) => {
+            ("SELECT at FROM app_users WHERE app = ?1 AND user = ?2", Some((Kind::App, app.as_str())))
+        }
+        Scope::AppGroups(app) => {
+            ("SELECT at FROM app_groups WHERE app = ?1 AND grp = ?2", Some((Kind::App, app.as_str())))
+        }
+        Scope::Log | Scope::User(_) | Scope::Group(_) | Scope::App(_) => return Ok(None),
+    };
+    let outer = match outer {
+        Some((kind, id)) => find(sql, kind, id)?.unwrap_or(-1),
+        None => 0,
+    };
+    Ok(sql.prepare_cached(select)?.query_row(params![outer, n], |row| row.get(0)).optional()?)
+}
+
 /// All rows of a scope.
 pub(super) fn all(sql: &Connection, scope: &Scope) -> Result<Missing, StoreError> {
     // Nothing is as new as the last number, so everything counts as not shown.

@@ -148,8 +148,9 @@ UPDATE users SET id = (SELECT i.id FROM ids i WHERE i.n = users.n);
 ";
 
 const UNREAD_ROWS: &str = "
--- Ids of the rows that an open gap is about, in order, with a blank between them; NULL: all rows of the scope.
+-- Records that could not be read, of an open gap FAILED, as core::coverage::Unread writes them; NULL: it is no record's.
 ALTER TABLE gaps ADD COLUMN unread TEXT;
+CREATE INDEX gaps_unread ON gaps(scope) WHERE unread IS NOT NULL;
 ";
 
 /// The version that this program writes.

@@ -14,7 +14,7 @@ use super::apply::Apply;
 use super::missing::{self, HELD, Missing};
 use super::{SharedCoverage, StoreError, as_i64, members};
 use crate::core::batch::{Finished, Position, WalkState, WalkUpdate};
-use crate::core::coverage::{Gap, GapKind, RowIds};
+use crate::core::coverage::{Gap, GapKind, UnreadRows};
 use crate::core::ids::{CrawlId, RequestNumber, Timestamp, UserId};
 use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
@@ -30,9 +30,9 @@ pub(super) enum CoverageChange {
     Forget(Scope),
     Opened(Scope, GapKind),
     /// [`GapKind::Failed`] stands for these rows alone.
-    OpenedFor(Scope, RowIds),
+    OpenedFor(Scope, UnreadRows),
     /// It stands for these, whatever else it stood for before.
-    Widened(Scope, RowIds),
+    Widened(Scope, UnreadRows),
     Closed(Scope, GapKind),
 }
 
@@ -236,7 +236,7 @@ impl Books<'_, '_> {
             stored: missing.stored,
             missing: missing.rows.len() as u64,
             same_credential: book.read_by.is_none_or(|by| by == self.credential),
-            unknown_records: unreadable.some_are_unknown,
+            unknown_records: unreadable.some_are_unknown(),
             is_empty: !has_shown && !end.known_empty,
             are_objects: matches!(scope, Scope::Users | Scope::Groups | Scope::Apps),
         };
@@ -268,8 +268,8 @@ impl Books<'_, '_> {
         if !(verdict.is_hold() && walked.is_empty) {
             self.close_gap_unless_found(scope, GapKind::EmptySuspect)?;
         }
-        let unread = self.unread_rows(scope, end.from, &really_seen, &unreadable)?;
-        self.close_gaps_by_walk(scope, unreadable.records, unread)?;
+        let unread = self.unread_by_walk(scope, end.from, &really_seen, &unreadable)?;
+        self.close_gaps_by_walk(scope, &(unreadable.records, unread))?;
         self.forget_seen(&name)?;
         let is_held = verdict.keeps_missing();
         if is_held {

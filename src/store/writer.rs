@@ -32,7 +32,7 @@ use super::retention::Retention;
 use super::walks::publish;
 use super::{SharedCoverage, StoreConfig, StoreError, as_i64};
 use crate::core::batch::{Batch, CrawlMark, Finished, Receipt};
-use crate::core::coverage::{Coverage, GapKind};
+use crate::core::coverage::{Coverage, GapKind, Reach, Unread};
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
 use crate::core::model::Scope;
 use crate::core::overrides::{OverrideName, OverrideRecord, OverrideSetting};
@@ -274,12 +274,10 @@ fn read_coverage(connection: &Connection) -> Result<Coverage, StoreError> {
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         let (scope, kind, unread): (String, String, Option<String>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        match (Scope::parse(&scope), GapKind::parse(&kind), unread) {
-            (Some(scope), Some(GapKind::Failed), Some(unread)) => {
-                coverage.opened_for(scope, super::gaps::parse_rows(&unread));
-            }
-            (Some(scope), Some(kind), _) => coverage.opened(scope, kind),
-            _ => {}
+        let (Some(scope), Some(kind)) = (Scope::parse(&scope), GapKind::parse(&kind)) else { continue };
+        match Unread::parse(unread.as_deref()).reach() {
+            Reach::Rows(rows) if kind == GapKind::Failed => coverage.opened_for(scope, rows),
+            _ => coverage.opened(scope, kind),
         }
     }
     Ok(coverage)

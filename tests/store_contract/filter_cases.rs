@@ -151,16 +151,16 @@ fn hidden_names_are_no_reason_to_drop_or_to_keep() {
     let records = store.reader.read(|snapshot| snapshot.quarantined(10)).unwrap();
     assert!(records[0].item == "00u0002" && records[0].reason.contains("email_domains"), "{records:?}");
     let stale = || match store.reader.coverage().stale(&Scope::Users) {
-        Some(Reach::Rows(rows)) => rows.iter().map(ToString::to_string).collect(),
+        Some(Reach::Rows(rows)) => rows.keys().map(ToString::to_string).collect(),
         reach => vec![format!("{reach:?}")],
     };
-    assert_eq!(stale(), Vec::<String>::new());
+    assert_eq!(stale(), ["00u0002"]);
     // Of one who is stored nothing is known to have changed.
     put(&store, batch(2, vec![hidden(1)]));
-    assert_eq!(stale(), ["00u0001"], "told by an answer that is no list");
+    assert_eq!(stale(), ["00u0001", "00u0002"], "told by an answer that is no list");
     put(&store, finished(batch(2, vec![hidden(1), hidden(2)]), Scope::Users, 2));
     check_users(&store, &[1]);
-    assert_eq!(stale(), ["00u0001"]);
+    assert_eq!(stale(), ["00u0001", "00u0002"]);
     put(&store, finished(batch(3, vec![user(1), user(2)]), Scope::Users, 3));
     check_users(&store, &[1, 2]);
     assert!(store.reader.read(|snapshot| snapshot.gaps(true, 10)).unwrap().is_empty());

@@ -2,18 +2,19 @@
 //!
 //! Entry points: [`Model::open_gap`], [`Model::close_gap`], [`Model::age`], [`Model::absent`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use okta_idmap::core::batch::{Batch, WalkState};
 use okta_idmap::core::coverage::{Gap, GapId, GapKind, GapRecord, Reach};
-use okta_idmap::core::ids::Timestamp;
+use okta_idmap::core::ids::{Timestamp, is_okta_id};
 use okta_idmap::core::model::{Key, Quarantined, Row, Scope};
 use okta_idmap::core::pending::Target;
 use okta_idmap::core::sync::UnseenFound;
 use okta_idmap::store::Ages;
 
-use super::model::{BadRecord, Model, ScopeBook};
+use super::model::{BadRecord, Model, ScopeBook, UnreadModel};
+use super::walks::id_in_list;
 
 /// Days for which a closed gap is remembered; the store's constant is private, and a promise.
 const CLOSED_DAYS: i64 = 366;
@@ -33,18 +34,40 @@ const CLOSED_BY_READING: [GapKind; 7] = [
 const CLOSED_BY_SHOWING: [GapKind; 5] =
     [GapKind::UnseenReference, GapKind::Forbidden, GapKind::ScopeMissing, GapKind::Failed, GapKind::Unauthorized];
 
-impl Model {
-    pub(crate) fn open_gap(&mut self, gap: Gap, now: Timestamp) {
-        self.open_gap_for(gap, None, now);
+impl UnreadModel {
+    pub(crate) fn is_over(&self) -> bool {
+        *self == Self::default()
     }
 
-    /// `rows`: what it is about, where it is `FAILED` and not about all of its scope.
-    fn open_gap_for(&mut self, gap: Gap, rows: Option<BTreeSet<String>>, now: Timestamp) {
-        let before = match (&rows, gap.kind) {
-            (Some(rows), _) => self.unread.insert(gap.scope.clone(), rows.clone()),
-            (None, GapKind::Failed) => self.unread.remove(&gap.scope),
-            (None, _) => None,
-        };
+    fn reach(&self) -> Reach {
+        if self.is_failed || self.is_any {
+            return Reach::Whole;
+        }
+        Reach::Rows(Arc::new(self.rows.iter().map(|(id, (_, read_at))| (id.as_str().into(), *read_at)).collect()))
+    }
+
+    pub(crate) fn add(&mut self, id: String, since: u64, read_at: Option<Timestamp>) {
+        let known = self.rows.entry(id).or_insert((since, read_at));
+        *known = (known.0.max(since), known.1.min(read_at));
+    }
+}
+
+impl Model {
+    pub(crate) fn open_gap(&mut self, gap: Gap, now: Timestamp) {
+        let unread = (gap.kind == GapKind::Failed).then(|| {
+            let known = self.unread.get(&gap.scope).cloned().unwrap_or_default();
+            UnreadModel { is_failed: true, ..known }
+        });
+        self.open_gap_for(gap, unread, now);
+    }
+
+    /// `unread`: what it is about, where it is `FAILED`.
+    fn open_gap_for(&mut self, gap: Gap, unread: Option<UnreadModel>, now: Timestamp) {
+        let before = self.unread.get(&gap.scope).filter(|_| unread.is_some()).map(UnreadModel::reach);
+        let reach = unread.as_ref().map(UnreadModel::reach);
+        if let Some(unread) = unread {
+            self.unread.insert(gap.scope.clone(), unread);
+        }
         let id = gap.id().as_str().to_owned();
         let record = self.gaps.entry(id.clone()).or_insert_with(|| GapRecord {
             gap: gap.clone(),
@@ -55,7 +78,7 @@ impl Model {
             opened_at: None,
             closed_at: None,
         });
-        if !record.open || before != rows {
+        if !record.open || before != reach {
             self.gap_changes.insert(id, true);
         }
         if !record.open {
@@ -103,28 +126,81 @@ impl Model {
         let of_a_list =
             *scope != Scope::Log && matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed);
         let is_walked = |book: &ScopeBook| !book.is_idle && matches!(book.state, WalkState::Finished { .. });
-        if !of_a_list || self.scopes.get(scope).is_some_and(is_walked) {
-            self.close_gap(scope, kind, now);
+        if of_a_list && !self.scopes.get(scope).is_some_and(is_walked) {
+            return;
+        }
+        match self.unread.get(scope) {
+            Some(unread) if kind == GapKind::Failed => {
+                self.narrow(scope, UnreadModel { is_failed: false, ..unread.clone() }, now);
+            }
+            _ => self.close_gap(scope, kind, now),
         }
     }
 
-    /// Closes what a complete walk ends, of which so many records could not be read; those of these rows.
-    pub(crate) fn close_gaps_by_walk(
-        &mut self,
-        scope: &Scope,
-        unreadable: usize,
-        rows: BTreeSet<String>,
-        batch: &Batch,
-    ) {
+    /// Something is settled that an open `FAILED` was about.
+    fn narrow(&mut self, scope: &Scope, unread: UnreadModel, now: Timestamp) {
+        if unread.is_over() {
+            self.close_gap(scope, GapKind::Failed, now);
+            return;
+        }
+        let reach = unread.reach();
+        let before = self.unread.insert(scope.clone(), unread).map(|before| before.reach());
+        if before != Some(reach) {
+            self.gap_changes.insert(GapId::of(GapKind::Failed, scope).as_str().to_owned(), true);
+        }
+    }
+
+    /// What the batch shows of rows whose records could not be read, and the bad records that it brings outside of walks.
+    pub(crate) fn settle_unread(&mut self, batch: &Batch, is_held: bool) {
+        let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());
+        let mut shown: Vec<(Key, u64)> = shown.map(|key| (key, batch.at.0)).collect();
+        if !is_held {
+            let paid = batch.answered.iter();
+            shown.extend(paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by.0))));
+        }
+        for (scope, unread) in self.unread.clone() {
+            let mut left = unread.clone();
+            for (key, by) in shown.iter().filter(|(key, _)| key.scope() == scope) {
+                let id = id_in_list(key);
+                if left.rows.get(&id).is_some_and(|(since, _)| since < by) {
+                    left.rows.remove(&id);
+                }
+            }
+            if left != unread {
+                self.narrow(&scope, left, batch.now);
+            }
+        }
+        let is_walked = |scope: &Scope| batch.walks.iter().any(|update| update.scope == *scope);
+        let records = batch.quarantined.iter().filter(|bad| bad.scope.kind().is_some() && !is_walked(&bad.scope));
+        let named = |bad: &Quarantined| bad.id.as_deref().filter(|id| is_okta_id(id)).map(str::to_owned);
+        let records = records.map(|bad| (bad.scope.clone(), named(bad), batch.at.0));
+        let by_id = batch.unread.iter().map(|bad| (bad.key.scope(), Some(id_in_list(&bad.key)), bad.since.0));
+        let mut found: BTreeMap<Scope, UnreadModel> = BTreeMap::new();
+        for (scope, id, since) in records.chain(by_id) {
+            let known = self.unread.get(&scope);
+            let read_at = self.scopes.get(&scope).and_then(|book| book.completed_at);
+            let unread = found.entry(scope).or_insert_with(|| known.cloned().unwrap_or_default());
+            match id {
+                None => unread.is_any = true,
+                Some(id) => unread.add(id, since, read_at),
+            }
+        }
+        for (scope, unread) in found {
+            self.open_gap_for(Gap { scope, kind: GapKind::Failed, evidence: String::new() }, Some(unread), batch.now);
+        }
+    }
+
+    /// Closes what a complete walk ends, of which these records could not be read.
+    pub(crate) fn close_gaps_by_walk(&mut self, scope: &Scope, unread: UnreadModel, batch: &Batch) {
         let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
         for kind in CLOSED_BY_READING.into_iter().filter(|kind| !is_of_before(*kind)) {
-            if unreadable == 0 || kind != GapKind::Failed {
+            if unread.is_over() || kind != GapKind::Failed {
                 self.close_unless_found(scope, kind, batch);
             }
         }
-        if unreadable > 0 {
+        if !unread.is_over() {
             let gap = Gap { scope: scope.clone(), kind: GapKind::Failed, evidence: String::new() };
-            self.open_gap_for(gap, Some(rows), batch.now);
+            self.open_gap_for(gap, Some(unread), batch.now);
         }
     }
 
@@ -133,10 +209,8 @@ impl Model {
         let of_scope = self.gaps.values().filter(|record| record.open && record.gap.scope == *scope);
         let kinds: BTreeSet<GapKind> =
             of_scope.map(|record| record.gap.kind).filter(|kind| kind.makes_stale()).collect();
-        let rows = self.unread.get(scope).filter(|_| kinds.len() == 1 && kinds.contains(&GapKind::Failed));
-        let of_rows =
-            |rows: &BTreeSet<String>| Reach::Rows(Arc::new(rows.iter().map(|id| id.as_str().into()).collect()));
-        (!kinds.is_empty()).then(|| rows.map_or(Reach::Whole, of_rows))
+        let unread = self.unread.get(scope).filter(|_| kinds.len() == 1 && kinds.contains(&GapKind::Failed));
+        (!kinds.is_empty()).then(|| unread.map_or(Reach::Whole, UnreadModel::reach))
     }
 
     pub(crate) fn forget_gaps(&mut self, scope: &Scope, now: Timestamp) {

@@ -2,7 +2,7 @@
 //!
 //! Entry points: [`free_batch`] (anything), [`walk_batch`] (the next page of a walk).
 
-use okta_idmap::core::batch::{Batch, CursorMove, Delta, Listing, Position, WalkState, WalkUpdate};
+use okta_idmap::core::batch::{Batch, CursorMove, Delta, Listing, Position, WalkState, WalkUpdate, UnreadKey};
 use okta_idmap::core::coverage::{Gap, GapKind};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};
@@ -369,6 +369,13 @@ pub(crate) fn free_batch(source: &mut Source, model: &Model) -> Batch {
     if source.one_in(8) {
         let scope = source.pick(&scopes());
         batch.quarantined.push(source.bad_record(scope));
+    }
+    while source.one_in(6) {
+        batch.asked.push(source.key());
+    }
+    while source.one_in(6) {
+        let (key, since) = (source.key(), RequestNumber(source.random.u64(0..=source.request)));
+        batch.unread.push(UnreadKey { key, evidence: String::new(), since });
     }
     batch
 }

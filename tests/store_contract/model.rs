@@ -78,14 +78,27 @@ pub(crate) struct BadRecord {
     pub(crate) at: u64,
 }
 
+/// What an open `FAILED` is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnreadModel {
+    /// A read has failed.
+    pub(crate) is_failed: bool,
+    /// A record that was in no list's complete read does not say which row it is.
+    pub(crate) is_any: bool,
+    /// A record of a list's complete read does not.
+    pub(crate) is_nameless: bool,
+    /// Rows by the request that showed their bad record, with the last complete read before.
+    pub(crate) rows: BTreeMap<String, (u64, Option<Timestamp>)>,
+}
+
 /// An org's store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) rows: BTreeMap<Key, StoredRow>,
     pub(crate) held: BTreeMap<HeldKey, Timestamp>,
     pub(crate) gaps: BTreeMap<String, GapRecord>,
-    /// Lists that were read to their end but for the records of these rows: what their open `FAILED` is about.
-    pub(crate) unread: BTreeMap<Scope, BTreeSet<String>>,
+    /// What each open `FAILED` is about.
+    pub(crate) unread: BTreeMap<Scope, UnreadModel>,
     pub(crate) scopes: BTreeMap<Scope, ScopeBook>,
     pub(crate) quarantine: BTreeMap<(Scope, String, String), BadRecord>,
     pub(crate) crawl: CrawlStatus,
@@ -217,6 +230,7 @@ impl Model {
         if !finished.iter().any(|finished| finished.verdict.is_hold()) {
             self.pay_debts(batch);
         }
+        self.settle_unread(batch, finished.iter().any(|finished| finished.verdict.is_hold()));
         self.owe_newborn(batch, &mut owed);
         self.owe_unread(batch, &mut owed);
         self.owe_what_gaps_wait_for(batch, &mut owed);

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use okta_idmap::core::batch::{Batch, Finished, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Gap, GapKind};
-use okta_idmap::core::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
+use okta_idmap::core::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId, is_okta_id};
 use okta_idmap::core::membership::WalkWindow;
 use okta_idmap::core::model::{Key, Scope};
 use okta_idmap::core::pending::Target;
 use okta_idmap::core::reconcile::Verdict;
 
-use super::model::{Model, Rules, ScopeBook, Shown};
+use super::model::{Model, Rules, ScopeBook, Shown, UnreadModel};
 
 /// The end of a walk.
 struct End<'a> {
@@ -37,7 +37,7 @@ fn key_in_scope(scope: &Scope, id: &str) -> Option<Key> {
 }
 
 /// The id that the record of a row carries in its list.
-fn id_in_list(key: &Key) -> String {
+pub(crate) fn id_in_list(key: &Key) -> String {
     match key {
         Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => user.to_string(),
         Key::Group(group) | Key::AppGroup(_, group) => group.to_string(),
@@ -188,10 +188,29 @@ impl Model {
     fn finish(&mut self, scope: &Scope, end: &End<'_>, batch: &Batch, rules: &Rules) -> Finished {
         let (now, from) = (batch.now, end.from);
         self.quarantine.retain(|(other, _, _), bad| other != scope || bad.at >= from.0);
-        let bad: Vec<&str> =
-            self.quarantine.keys().filter(|(other, _, _)| other == scope).map(|(_, item, _)| item.as_str()).collect();
-        let (unreadable, nameless) = (bad.len(), bad.iter().filter(|item| item.is_empty()).count());
-        let named: BTreeSet<Key> = bad.iter().filter_map(|item| key_in_scope(scope, item)).collect();
+        // Who was shown by a later request is read.
+        let rows = &self.rows;
+        let is_read = |item: &str, at: u64| {
+            key_in_scope(scope, item).is_some_and(|key| rows.get(&key).is_some_and(|stored| stored.at > at))
+        };
+        self.quarantine.retain(|(other, item, _), bad| other != scope || !is_read(item, bad.at));
+        let bad: Vec<(&str, u64)> = self
+            .quarantine
+            .iter()
+            .filter(|((other, _, _), _)| other == scope)
+            .map(|((_, item, _), bad)| (item.as_str(), bad.at))
+            .collect();
+        let unreadable = bad.len();
+        let last_nameless = bad.iter().filter(|(item, _)| !is_okta_id(item)).map(|(_, at)| *at).max();
+        let nameless = usize::from(last_nameless.is_some());
+        let named: BTreeSet<Key> = bad.iter().filter_map(|(item, _)| key_in_scope(scope, item)).collect();
+        let before = self.unread.get(scope).map(|unread| unread.rows.clone()).unwrap_or_default();
+        let completed_at = self.scopes[scope].completed_at;
+        let mut unread = UnreadModel { is_nameless: last_nameless.is_some(), ..UnreadModel::default() };
+        let read_at = |id: &str| before.get(id).map_or(completed_at, |(_, read_at)| *read_at);
+        for (item, at) in bad.iter().filter(|(item, _)| is_okta_id(item)) {
+            unread.add((*item).to_owned(), *at, read_at(item));
+        }
         let book = self.scopes.get_mut(scope).unwrap();
         let shown = book.seen.clone();
         book.seen.extend(named.iter().cloned());
@@ -239,12 +258,14 @@ impl Model {
             self.close_unless_found(scope, GapKind::EmptySuspect, batch);
         }
         // Of a record that does not say which row it is, any that was not shown.
-        let is_unread = |key: &Key, at: u64| {
-            let may_be = nameless > 0 || named.contains(key);
-            may_be && key.scope() == *scope && at < from.0 && !shown.contains(key)
-        };
-        let unread = self.rows.iter().filter(|(key, stored)| is_unread(key, stored.at)).map(|(key, _)| id_in_list(key));
-        self.close_gaps_by_walk(scope, unreadable, unread.collect(), batch);
+        if let Some(since) = last_nameless {
+            let is_unread = |key: &Key, at: u64| key.scope() == *scope && at < from.0 && !shown.contains(key);
+            for (key, _) in self.rows.iter().filter(|(key, stored)| is_unread(key, stored.at)) {
+                let id = id_in_list(key);
+                unread.add(id.clone(), since, read_at(&id));
+            }
+        }
+        self.close_gaps_by_walk(scope, unread, batch);
         let book = self.scopes.get_mut(scope).unwrap();
         book.is_held = is_held;
         if !is_held {

@@ -4674,7 +4674,7 @@ pub struct CoverageChange {
     pub scopes: ::prost::alloc::vec::Vec<ScopeCoverage>,
 }
 /// What is known of one collection or object.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScopeCoverage {
     /// Which, in the words of gap ids: `app_users(0oa1)`, `user(00u1)`.
     #[prost(string, tag = "1")]
@@ -4689,17 +4689,27 @@ pub struct ScopeCoverage {
     /// rows that it is about have been sent.
     #[prost(bool, tag = "4")]
     pub settled: bool,
-    /// Rows that an open FAILED is about: the list was read to its end, and only the records of these could not be read. Their
-    /// rows are stale, all others are not. Unset: FAILED is about all rows of the scope.
+    /// Rows that an open FAILED is about: the list was read to its end, and only the records of these could not be read, there or since.
+    /// Their rows are stale, all others are not. Unset: FAILED is about all rows of the scope.
     #[prost(message, optional, tag = "5")]
     pub unread_rows: ::core::option::Option<UnreadRows>,
 }
 /// Rows of a list whose records could not be read.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UnreadRows {
-    /// The ids that the records carry in that list: of a user, group or app. Empty: none of them was a row before.
-    #[prost(string, repeated, tag = "1")]
-    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The rows; some need not be stored.
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<UnreadRow>,
+}
+/// A row whose record could not be read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnreadRow {
+    /// The id that the record carries in that list: of a user, group or app.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// End of the last complete read of the list before: what `max_stale` counts from. Unset: there was none.
+    #[prost(message, optional, tag = "2")]
+    pub read_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// All names that a user had before and lost within the quarantine, of Okta and of all apps. Comes with each change of the
 /// user or one of its accounts, and takes the place of what was told before.

@@ -241,7 +241,8 @@ pub(super) fn coverage(change: v1::CoverageChange) -> Result<CoverageChanges, Mi
             completed_at: when(told.completed_at),
             open: kinds.collect::<Result<_, MirrorError>>()?,
             failed: told.unread_rows.map_or(Reach::Whole, |unread| {
-                Reach::Rows(Arc::new(unread.ids.into_iter().map(String::into_boxed_str).collect()))
+                let rows = unread.rows.into_iter().map(|row| (row.id.into_boxed_str(), when(row.read_at)));
+                Reach::Rows(Arc::new(rows.collect()))
             }),
             is_settled: told.settled,
         })

@@ -241,7 +241,7 @@ impl Coverage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RowIds;
+    use super::super::UnreadRows;
     use super::*;
     use crate::core::ids::AppId;
 
@@ -407,9 +407,9 @@ mod tests {
     }
 
     /// Some of three rows.
-    fn some_rows(bits: usize) -> RowIds {
+    fn some_rows(bits: usize) -> UnreadRows {
         let rows = ["a", "b", "c"].into_iter().enumerate();
-        Arc::new(rows.filter(|(n, _)| bits >> n & 1 == 1).map(|(_, row)| row.into()).collect())
+        Arc::new(rows.filter(|(n, _)| bits >> n & 1 == 1).map(|(_, row)| (row.into(), None)).collect())
     }
 
     fn change(coverage: &mut Coverage, round: i64, draw: &mut impl FnMut(usize) -> usize) {

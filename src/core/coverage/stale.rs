@@ -6,15 +6,16 @@
 //! - Only [`GapKind::Failed`] may be about a few rows: a list was read to its end, and some of its records could not be read.
 //! - Whoever cannot tell which rows a gap is about says all of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Coverage, CoveragePolicy, GapKind, OnGap, collection_of};
 use crate::core::ids::Timestamp;
 use crate::core::model::Scope;
 
-/// Rows of a collection, by the ids that its records carry.
-pub type RowIds = Arc<BTreeSet<Box<str>>>;
+/// Rows of a collection, by the ids that its records carry, each with the end of the last read of the whole collection before its
+/// record could not be read; `None`: there was none. Some need not be stored.
+pub type UnreadRows = Arc<BTreeMap<Box<str>, Option<Timestamp>>>;
 
 /// Which rows of its collection a gap makes outdated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Reach {
     #[default]
     Whole,
     /// These: their records could not be read, all others were. They are kept from an earlier read.
-    Rows(RowIds),
+    Rows(UnreadRows),
 }
 
 impl Reach {
@@ -31,7 +32,7 @@ impl Reach {
     pub fn covers(&self, row: &str) -> bool {
         match self {
             Reach::Whole => true,
-            Reach::Rows(rows) => rows.contains(row),
+            Reach::Rows(rows) => rows.contains_key(row),
         }
     }
 
@@ -39,15 +40,24 @@ impl Reach {
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
         match (self, other) {
-            (Reach::Rows(mine), Reach::Rows(theirs)) => Reach::Rows(Arc::new(mine.union(theirs).cloned().collect())),
+            (Reach::Rows(mine), Reach::Rows(theirs)) => Reach::Rows(joined(mine, theirs)),
             (Reach::Whole, _) | (_, Reach::Whole) => Reach::Whole,
         }
     }
 }
 
+/// The rows of both, each as old as either says.
+fn joined(mine: &UnreadRows, theirs: &UnreadRows) -> UnreadRows {
+    let mut all = BTreeMap::clone(mine);
+    for (row, read_at) in theirs.iter() {
+        all.entry(row.clone()).and_modify(|known| *known = (*known).min(*read_at)).or_insert(*read_at);
+    }
+    Arc::new(all)
+}
+
 impl Coverage {
     /// Notes that a list was read to its end, and that just the records of these rows could not be read.
-    pub fn opened_for(&mut self, scope: Scope, rows: RowIds) {
+    pub fn opened_for(&mut self, scope: Scope, rows: UnreadRows) {
         let reach = Reach::Rows(Arc::clone(&rows));
         match self.reach_of_failed(&scope) {
             None => {
@@ -65,13 +75,14 @@ impl Coverage {
     }
 
     /// Notes that the records of these rows could not be read either, whatever else is wrong with the list.
-    pub fn widened(&mut self, scope: Scope, rows: RowIds) {
+    pub fn widened(&mut self, scope: Scope, rows: UnreadRows) {
         match self.reach_of_failed(&scope) {
             None => self.opened_for(scope, rows),
             Some(Reach::Whole) => {}
             Some(Reach::Rows(before)) => {
-                if !rows.is_subset(&before) {
-                    self.unread.insert(scope.clone(), Arc::new(before.union(&rows).cloned().collect()));
+                let all = joined(&before, &rows);
+                if all != before {
+                    self.unread.insert(scope.clone(), all);
                     self.generation += 1;
                     self.journal.note(scope);
                 }
@@ -99,7 +110,7 @@ impl Coverage {
     /// the record carries in this list.
     pub fn is_stale(&self, scope: &Scope, row: &str) -> bool {
         let reaches = |kind: &GapKind| match self.unread.get(scope) {
-            Some(rows) if *kind == GapKind::Failed => rows.contains(row),
+            Some(rows) if *kind == GapKind::Failed => rows.contains_key(row),
             _ => kind.makes_stale(),
         };
         self.open.get(scope).is_some_and(|kinds| kinds.iter().any(reaches))
@@ -116,8 +127,10 @@ impl Coverage {
             (OnGap::Keep, None) => false,
             (OnGap::Keep, Some(max_millis)) => {
                 let collection = scope.object().and_then(|key| collection_of(key.kind()));
-                let read_at = self.complete.get(collection.as_ref().unwrap_or(scope));
-                read_at.is_none_or(|at| now.millis_since(*at) > max_millis)
+                let all_read_at = self.complete.get(collection.as_ref().unwrap_or(scope)).copied();
+                // The reads of the list since then have not shown this row.
+                let row_read_at = self.unread.get(scope).and_then(|rows| rows.get(row)).copied();
+                row_read_at.unwrap_or(all_read_at).is_none_or(|at| now.millis_since(at) > max_millis)
             }
         }
     }

@@ -230,8 +230,8 @@ fn rows_of_before_a_closing_are_withheld_as_they_were() {
     assert!(!coverage.withheld_since(&other, "00u1", coverage.generation(), at(2_001), withhold));
 }
 
-fn rows(ids: &[&str]) -> RowIds {
-    std::sync::Arc::new(ids.iter().map(|id| (*id).into()).collect())
+fn rows(ids: &[&str]) -> UnreadRows {
+    std::sync::Arc::new(ids.iter().map(|id| ((*id).into(), None)).collect())
 }
 
 /// Which of two rows are stale; both are withheld exactly then.

@@ -512,7 +512,7 @@ impl SyncState {
             Pending::Unlisted(key) => {
                 // Kept: neither shown nor proven gone. Whoever follows later asks again, and until then no other answer closes the gap.
                 let mut batch = self.batch();
-                batch.gaps.extend(super::coverage::gap_of_failure(&key.scope(), &failure));
+                self.note_unread(&key, &failure, &mut batch);
                 batch.pending.extend(Target::of_object(&key).map(|target| self.failed_once(target)));
                 self.commit(batch, effects);
             }

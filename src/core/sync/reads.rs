@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::super::batch::{Batch, WalkState, WalkUpdate};
-use super::super::coverage::{ReadFailure, gap_of_failure};
+use super::super::batch::{Batch, UnreadKey, WalkState, WalkUpdate};
+use super::super::coverage::{GapKind, ReadFailure, gap_of_failure};
 use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
 use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
@@ -263,6 +263,8 @@ impl SyncState {
         let target = Target::of_object(key);
         let mut is_gone = false;
         if matches!(seen, ByIdSeen::NotFound(_)) {
+            let has_failed = |target: &Target| self.debts.get(target).is_some_and(|read| read.attempts > 0);
+            batch.asked.extend(target.as_ref().is_some_and(has_failed).then(|| key.clone()));
             let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
             batch.closed_gaps.extend(works.into_iter().flat_map(gaps_of_failed_reads));
         }
@@ -445,10 +447,23 @@ impl SyncState {
         let mut batch = self.batch();
         if let Some(target) = Target::of_object(key).filter(|target| self.debts.get(target).is_some()) {
             // Of an app that is gone or not wanted nothing can be missing; nor of what another read has answered meanwhile.
-            batch.gaps.extend(gap_of_failure(&key.scope(), failure).filter(|gap| !self.is_of_unread_app(&gap.scope)));
+            if !self.is_of_unread_app(&key.scope()) {
+                self.note_unread(key, failure, &mut batch);
+            }
             self.debts.failed(&target, self.moment.now, 0);
             self.accounts.unblock(&target);
         }
         self.commit(batch, effects);
+    }
+
+    /// A row could not be read by itself. Where Okta refuses, that is so of its whole collection; else it is the matter of this row alone.
+    pub(super) fn note_unread(&self, key: &Key, failure: &ReadFailure, batch: &mut Batch) {
+        match gap_of_failure(&key.scope(), failure) {
+            Some(gap) if gap.kind == GapKind::Failed => {
+                let since = self.moment.newest;
+                batch.unread.push(UnreadKey { key: key.clone(), evidence: gap.evidence, since });
+            }
+            gap => batch.gaps.extend(gap),
+        }
     }
 }

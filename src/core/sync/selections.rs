@@ -179,6 +179,8 @@ impl SyncState {
         for row in page.rows {
             self.on_selected_row(&mut selected, row, &mut batch);
         }
+        let bad = batch.quarantined.iter().filter_map(|record| record.id.as_deref());
+        bad.for_each(|id| self.on_bad_record(&selected.selection, id));
         if let Some(next) = page.next {
             if let Err(detail) = selected.go_to(next, page_rows, rows_max) {
                 self.commit(batch, effects);
@@ -229,6 +231,25 @@ impl SyncState {
     fn wants_members(&self, group: &Group) -> bool {
         let is_wanted = self.limits.members == Members::All || self.assigned_groups.contains(&group.id);
         is_wanted && !group.is_everyone() && self.limits.filter.groups.wants(group)
+    }
+
+    /// A record that has changed, and cannot be read: nothing else would tell what it was.
+    fn on_bad_record(&mut self, selection: &Selection, id: &str) {
+        match selection {
+            Selection::UsersChanged(_) => {
+                if let Ok(user) = UserId::new(id) {
+                    self.owe(Target::User(user), When::Now, "changed, and could not be read");
+                }
+            }
+            Selection::GroupsChanged(_) => {
+                let Ok(group) = GroupId::new(id) else { return };
+                if self.limits.members == Members::All || self.assigned_groups.contains(&group) {
+                    self.owe(members_of(&group), When::Now, "members may have changed");
+                }
+                self.owe(Target::Group(group), When::Now, "changed, and could not be read");
+            }
+            _ => {}
+        }
     }
 
     fn owe_members(&mut self, group: &Group, cause: &str, batch: &mut Batch) {

@@ -18,7 +18,7 @@ use super::super::rows::timestamp;
 use super::lines::{Planned, Subject};
 use super::rows::event;
 use crate::core::coverage::{ChangesList, CoverageChanges, CoveragePolicy, GapKind, OnGap, Reach, ScopeCoverage};
-use crate::core::ids::Revision;
+use crate::core::ids::{Revision, Timestamp};
 use crate::core::model::Kind;
 use crate::core::normalize::NORMALIZE_VERSION;
 use crate::core::policy::{AliasSetting, GrantPolicy, GrantPolicySettings, NameRuleSetting};
@@ -218,7 +218,11 @@ fn scope_coverage(told: &ScopeCoverage) -> v1::ScopeCoverage {
 fn unread_rows(told: &ScopeCoverage) -> Option<v1::UnreadRows> {
     match &told.failed {
         Reach::Rows(rows) if told.open.contains(&GapKind::Failed) => {
-            Some(v1::UnreadRows { ids: rows.iter().map(ToString::to_string).collect() })
+            let row = |(id, read_at): (&Box<str>, &Option<Timestamp>)| v1::UnreadRow {
+                id: id.to_string(),
+                read_at: read_at.map(timestamp),
+            };
+            Some(v1::UnreadRows { rows: rows.iter().map(row).collect() })
         }
         _ => None,
     }
@@ -323,7 +327,7 @@ mod tests {
                 scope: Scope::Users,
                 completed_at: None,
                 open: vec![GapKind::Failed],
-                failed: Reach::Rows(Arc::new((0..*rows).map(|n| format!("00u{n}").into()).collect())),
+                failed: Reach::Rows(Arc::new((0..*rows).map(|n| (format!("00u{n}").into(), None)).collect())),
                 is_settled: true,
             };
             let scopes: Vec<ScopeCoverage> = rows.iter().map(scope).collect();
@@ -332,7 +336,7 @@ mod tests {
             let goes_on: Vec<bool> = changes.iter().map(|change| change.more).collect();
             assert_eq!(goes_on.iter().position(|more| !more), Some(changes.len() - 1));
             let told = changes.iter().flat_map(|change| &change.scopes);
-            assert!(told.map(|told| told.unread_rows.as_ref().unwrap().ids.len()).eq(rows.iter().copied()));
+            assert!(told.map(|told| told.unread_rows.as_ref().unwrap().rows.len()).eq(rows.iter().copied()));
         }
         check(&[], &[0]);
         check(&[0], &[1]);

@@ -173,11 +173,15 @@ fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result
     let mut stale_counts = [0_u64; KINDS.len()];
     for (scope, reach) in stale.into_iter().take(STALE_SCOPES_COUNTED_MAX) {
         let Some(index) = KINDS.iter().position(|(kind, _)| scope.kind() == Some(*kind)) else { continue };
-        let rows = ask.snapshot.rows_in(scope)?;
         stale_counts[index] += match reach {
-            Reach::Whole => rows,
-            // Some may have been removed since.
-            Reach::Rows(unread) => rows.min(unread.len() as u64),
+            Reach::Whole => ask.snapshot.rows_in(scope)?,
+            Reach::Rows(unread) => {
+                let mut stored = 0;
+                for id in unread.keys() {
+                    stored += u64::from(ask.snapshot.has_row(scope, id)?);
+                }
+                stored
+            }
         };
     }
     let filtered = ask.snapshot.filtered_counts()?;

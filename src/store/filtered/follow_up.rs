@@ -4,7 +4,6 @@
 //! Entry points: [`Sieve::before_rows`], [`Sieve::follow_up`], [`Sieve::keep_walk`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -17,7 +16,6 @@ use super::super::{StoreError, as_i64, missing};
 use super::hashes::{UNKNOWN, forget};
 use super::sieve::{Leavings, Sieve};
 use crate::core::batch::{Batch, CrawlMark, Finished, WalkState, WalkUpdate};
-use crate::core::coverage::{Gap, GapKind};
 use crate::core::ids::{GroupId, RequestNumber, UserId};
 use crate::core::model::{AssignmentScope, Key, Kind, Row, Scope};
 use crate::core::pending::{Target, When};
@@ -78,19 +76,6 @@ impl Sieve {
         leavings: Leavings,
     ) -> Result<(), StoreError> {
         let is_listed = batch.walks.iter().any(|update| update.scope == Scope::Users);
-        if !leavings.quarantined.is_empty() && !is_listed {
-            let evidence = "users whose login and e-mail are not shown (quarantined)".to_owned();
-            let mut rows = BTreeSet::new();
-            for id in leavings.quarantined.iter().filter_map(|record| record.id.as_deref()) {
-                if let Ok(user) = UserId::new(id)
-                    && books.apply.is_stored(&Key::User(user))?
-                {
-                    rows.insert(id.into());
-                }
-            }
-            let gap = Gap { scope: Scope::Users, kind: GapKind::Failed, evidence };
-            books.open_gap_for_more(&gap, Arc::new(rows))?;
-        }
         let sql = books.apply.sql;
         let mut lists = BTreeSet::new();
         let mut accounts = BTreeSet::new();

@@ -37,7 +37,7 @@ pub(in crate::store) enum Sifted {
 #[derive(Default)]
 pub(in crate::store) struct Leavings {
     /// Users whose login and e-mail are hidden.
-    pub(super) quarantined: Vec<Quarantined>,
+    pub(in crate::store) quarantined: Vec<Quarantined>,
     /// With the number under which each was known to be filtered.
     pub(super) new_users: Vec<(UserId, Option<N>)>,
     /// With the number under which each was known to be filtered.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::params;
 
-use super::super::StoreError;
+use super::super::{StoreError, gaps, missing};
 use super::super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, group_id, read_app, read_app_group,
     read_app_user, read_group, read_user, user_id,
@@ -261,6 +261,13 @@ impl Snapshot<'_> {
         })?;
         let mark = (count, youngest.unwrap_or_default(), got.unwrap_or_default());
         Ok(*self.memo.groups_mark.get_or_init(|| mark))
+    }
+
+    /// Whether a collection has a row whose record carries this id.
+    pub fn has_row(&self, scope: &Scope, id: &str) -> Result<bool, StoreError> {
+        let Some(kind) = gaps::listed_kind(scope) else { return Ok(false) };
+        let Some(n) = self.n(kind, id)? else { return Ok(false) };
+        Ok(missing::read_at(self.sql, scope, n)?.is_some())
     }
 
     /// Rows of one scope.

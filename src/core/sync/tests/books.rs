@@ -11,7 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::sieve::{Sieve, Sifted};
-use crate::core::batch::{Batch, CrawlMark, CursorMove, Delta, Finished, Receipt, Returned, WalkState, WalkUpdate};
+use crate::core::batch::{
+    Batch, CrawlMark, CursorMove, Delta, Finished, Receipt, Returned, UnreadKey, WalkState, WalkUpdate,
+};
 use crate::core::coverage::GapKind;
 use crate::core::event::MemberChange;
 use crate::core::filter::Filter;
@@ -86,6 +88,10 @@ pub(super) struct Books {
     pub(super) scopes: BTreeMap<Scope, Book>,
     pub(super) pending: BTreeMap<Target, PendingRead>,
     pub(super) gaps: BTreeSet<(Scope, GapKind)>,
+    /// Lists of which a read has failed, and rows that could not be read by themselves, with the request that only a later one settles:
+    /// what `FAILED` is open for.
+    failed: BTreeSet<Scope>,
+    unread: BTreeMap<Scope, BTreeMap<String, u64>>,
     pub(super) cursor: Option<LogCursor>,
     pub(super) observed_through: Option<Timestamp>,
     pub(super) opened_at: Option<Timestamp>,
@@ -154,6 +160,8 @@ impl Books {
             scopes: BTreeMap::new(),
             pending: BTreeMap::new(),
             gaps: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            unread: BTreeMap::new(),
             cursor: None,
             observed_through: None,
             opened_at: None,
@@ -260,11 +268,16 @@ impl Books {
         }
         self.follow_up(batch);
         let gaps = batch.gaps.iter().filter(|gap| !forgotten.contains(&gap.scope));
-        self.gaps.extend(gaps.map(|gap| (gap.scope.clone(), gap.kind)));
+        for gap in gaps {
+            self.gaps.insert((gap.scope.clone(), gap.kind));
+            self.failed.extend(Some(gap.scope.clone()).filter(|_| gap.kind == GapKind::Failed));
+        }
         for (scope, kind) in &batch.closed_gaps {
             self.close_gap_by_read(scope, *kind);
         }
-        if !finished.iter().any(|finished| finished.verdict.is_hold()) {
+        let is_held = finished.iter().any(|finished| finished.verdict.is_hold());
+        self.settle_unread(batch, is_held);
+        if !is_held {
             for answered in &batch.answered {
                 if let Some(left) = self.pending.remove(&answered.target).and_then(|debt| debt.answer(answered.by)) {
                     self.pending.insert(left.target.clone(), left);
@@ -406,6 +419,7 @@ impl Books {
     fn close_gaps_of(&mut self, key: &Key) {
         if let Some(object) = Scope::of_object(key) {
             self.gaps.retain(|(scope, _)| *scope != object);
+            self.failed.remove(&object);
         }
     }
 
@@ -540,6 +554,8 @@ impl Books {
     fn forget(&mut self, scope: &Scope) {
         self.scopes.remove(scope);
         self.gaps.retain(|(other, _)| other != scope);
+        self.failed.remove(scope);
+        self.unread.remove(scope);
     }
 
     pub(super) fn owe(&mut self, target: Target, when: When, since: RequestNumber, batch: &Batch) {
@@ -737,6 +753,8 @@ impl Books {
         let mut finished = nothing_of(scope, verdict);
         let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
         self.gaps.retain(|(other, kind)| other != scope || !CLOSED_BY_WALK.contains(kind) || is_of_before(*kind));
+        self.failed.remove(scope);
+        self.unread.remove(scope);
         if !verdict.is_hold() || verdict.is_probed() {
             finished.removed += ended.iter().map(|key| self.remove(key)).sum::<u64>();
         }
@@ -816,8 +834,38 @@ impl Books {
     /// A good read of one object says nothing about a list that was given up.
     fn close_gap_by_read(&mut self, scope: &Scope, kind: GapKind) {
         let is_walked = |book: &Book| !book.is_idle && matches!(book.state, WalkState::Finished { .. });
-        if !is_of_a_list(scope, kind) || self.scopes.get(scope).is_some_and(is_walked) {
+        if is_of_a_list(scope, kind) && !self.scopes.get(scope).is_some_and(is_walked) {
+            return;
+        }
+        if kind == GapKind::Failed {
+            self.failed.remove(scope);
+        }
+        if kind != GapKind::Failed || !self.unread.contains_key(scope) {
             self.gaps.remove(&(scope.clone(), kind));
+        }
+    }
+
+    /// Rows that could not be read by themselves, until a later request shows them or tells that they are gone.
+    fn settle_unread(&mut self, batch: &Batch, is_held: bool) {
+        let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());
+        let shown = shown.map(|key| (key, batch.at.0));
+        let paid = batch.answered.iter().filter(|_| !is_held);
+        let paid = paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by.0)));
+        for (key, by) in shown.chain(paid) {
+            let scope = key.scope();
+            let Some(rows) = self.unread.get_mut(&scope) else { continue };
+            rows.retain(|id, since| id != key.id_in_list() || *since >= by);
+            if rows.is_empty() {
+                self.unread.remove(&scope);
+                if !self.failed.contains(&scope) {
+                    self.gaps.remove(&(scope, GapKind::Failed));
+                }
+            }
+        }
+        for UnreadKey { key, since, .. } in &batch.unread {
+            let known = self.unread.entry(key.scope()).or_default().entry(key.id_in_list().to_owned()).or_default();
+            *known = since.0.max(*known);
+            self.gaps.insert((key.scope(), GapKind::Failed));
         }
     }
 
