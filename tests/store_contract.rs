@@ -29,6 +29,8 @@ mod missing_cases;
 mod model;
 #[path = "store_contract/overrides.rs"]
 mod overrides;
+#[path = "store_contract/unread_cases.rs"]
+mod unread_cases;
 #[path = "store_contract/walks.rs"]
 mod walks;
 

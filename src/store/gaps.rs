@@ -242,7 +242,8 @@ impl Books<'_, '_> {
 
     /// Lists with records that could not be read.
     fn scopes_with_unread(&self) -> Result<Vec<(Scope, Unread)>, StoreError> {
-        let mut select = self.apply.sql.prepare_cached("SELECT scope, unread FROM gaps WHERE unread IS NOT NULL ORDER BY scope")?;
+        let mut select =
+            self.apply.sql.prepare_cached("SELECT scope, unread FROM gaps WHERE unread IS NOT NULL ORDER BY scope")?;
         let texts = select.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         let unread = texts.into_iter().map(|(scope, text)| Some((Scope::parse(&scope)?, Unread::parse(Some(&text)))));
@@ -476,10 +477,7 @@ impl Books<'_, '_> {
             let stored_at = n.map(|n| read_at(self.apply.sql, scope, n)).transpose()?.flatten();
             if stored_at.is_some_and(|stored_at| stored_at > at) {
                 // Another read has shown it since.
-                self.run(
-                    "DELETE FROM quarantine WHERE scope = ?1 AND item = ?2 AND at = ?3",
-                    params![name, item, at],
-                )?;
+                self.run("DELETE FROM quarantine WHERE scope = ?1 AND item = ?2 AND at = ?3", params![name, item, at])?;
                 continue;
             }
             unreadable.records += 1;

@@ -69,6 +69,7 @@ CREATE INDEX overrides_by_user ON overrides(user);
 CREATE INDEX overrides_gone ON overrides(gone) WHERE gone IS NOT NULL;
 CREATE TABLE override_changes(revision INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(revision, n)) WITHOUT ROWID;
 CREATE INDEX account_history_by_user ON account_history(user, released_at);
+CREATE INDEX gaps_unread ON gaps(scope) WHERE unread IS NOT NULL;
 INSERT INTO meta VALUES ('apps_revision', 3);
 INSERT INTO meta VALUES ('change_lines', 10);
 INSERT INTO meta VALUES ('crawl_began', 1770000007000);

@@ -2,7 +2,7 @@
 //!
 //! Entry points: [`free_batch`] (anything), [`walk_batch`] (the next page of a walk).
 
-use okta_idmap::core::batch::{Batch, CursorMove, Delta, Listing, Position, WalkState, WalkUpdate, UnreadKey};
+use okta_idmap::core::batch::{Batch, CursorMove, Delta, Listing, Position, UnreadKey, WalkState, WalkUpdate};
 use okta_idmap::core::coverage::{Gap, GapKind};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{AppId, GroupId, LogCursor, RequestNumber, Timestamp, UserId};

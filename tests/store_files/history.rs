@@ -2,7 +2,9 @@
 //!
 //! Entry points: [`history`], [`followed`], [`covered`], [`narrowed`] and [`decide`], one after the other.
 
-use okta_idmap::core::batch::{Batch, CrawlMark, CursorMove, Delta, Listing, Position, WalkState, WalkUpdate};
+use okta_idmap::core::batch::{
+    Batch, CrawlMark, CursorMove, Delta, Listing, Position, UnreadKey, WalkState, WalkUpdate,
+};
 use okta_idmap::core::coverage::{Gap, GapKind};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::filter::{DomainFilter, DomainPattern, Filter, GroupFilter};
@@ -271,6 +273,12 @@ pub(super) fn followed() -> Vec<Batch> {
     ]
 }
 
+/// A row that could not be read by itself.
+fn unread() -> Vec<UnreadKey> {
+    let key = Key::App(app_id("0oa2"));
+    vec![UnreadKey { key, evidence: "GET /api/v1/apps/0oa2: 503".to_owned(), since: RequestNumber(15) }]
+}
+
 /// What coverage adds: an object that nobody finds, one that is said to be gone, and a gap that was open twice.
 pub(super) fn covered() -> Vec<Batch> {
     let debt = |target, announced, absent_since| PendingRead {
@@ -297,7 +305,7 @@ pub(super) fn covered() -> Vec<Batch> {
         },
         Batch { closed_gaps: vec![(Scope::App(app_id("0oa9")), GapKind::UnseenReference)], ..batch(14, Vec::new()) },
         Batch { gaps: again(), ..batch(15, Vec::new()) },
-        Batch { gaps: vec![gap(Scope::Groups, GapKind::CountMismatch)], ..batch(16, Vec::new()) },
+        Batch { gaps: vec![gap(Scope::Groups, GapKind::CountMismatch)], unread: unread(), ..batch(16, Vec::new()) },
         Batch { closed_gaps: vec![(Scope::Groups, GapKind::CountMismatch)], ..batch(17, Vec::new()) },
     ]
 }

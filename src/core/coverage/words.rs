@@ -108,7 +108,10 @@ pub fn remedy(scope: &Scope, kind: GapKind) -> String {
         GapKind::ImplicitAssignment => {
             "turn Federation Broker Mode off for this app, or accept that its users cannot be read".to_owned()
         }
-        GapKind::Failed => "see the evidence; it is read again by itself, by `serve` after some seconds to minutes".to_owned(),
+        GapKind::Failed => "see the evidence; what was not answered is read again by itself, by `serve` after some seconds to minutes, \
+                            and records that could not be read with the next read of their list, or of the object when the log \
+                            tells of it"
+            .to_owned(),
         GapKind::LogLost if *scope != Scope::Log => {
             "it is read by itself: by the crawl under way, or by `serve` after some seconds to minutes, else by the next `sync`; if \
              it stays, another gap on the same collection says why it cannot be read"

@@ -18,7 +18,7 @@ use super::super::rows::timestamp;
 use super::lines::{Planned, Subject};
 use super::rows::event;
 use crate::core::coverage::{ChangesList, CoverageChanges, CoveragePolicy, GapKind, OnGap, Reach, ScopeCoverage};
-use crate::core::ids::{Revision, Timestamp};
+use crate::core::ids::Revision;
 use crate::core::model::Kind;
 use crate::core::normalize::NORMALIZE_VERSION;
 use crate::core::policy::{AliasSetting, GrantPolicy, GrantPolicySettings, NameRuleSetting};
@@ -218,11 +218,11 @@ fn scope_coverage(told: &ScopeCoverage) -> v1::ScopeCoverage {
 fn unread_rows(told: &ScopeCoverage) -> Option<v1::UnreadRows> {
     match &told.failed {
         Reach::Rows(rows) if told.open.contains(&GapKind::Failed) => {
-            let row = |(id, read_at): (&Box<str>, &Option<Timestamp>)| v1::UnreadRow {
-                id: id.to_string(),
-                read_at: read_at.map(timestamp),
-            };
-            Some(v1::UnreadRows { rows: rows.iter().map(row).collect() })
+            let rows = rows.iter().map(|(id, read_at)| {
+                let read_at = read_at.map(timestamp);
+                v1::UnreadRow { id: id.to_string(), read_at }
+            });
+            Some(v1::UnreadRows { rows: rows.collect() })
         }
         _ => None,
     }

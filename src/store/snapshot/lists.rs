@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use rusqlite::params;
 
-use super::super::{StoreError, gaps, missing};
 use super::super::columns::{
     APP_COLUMNS, APP_USER_COLUMNS, APP_USER_JOINS, GROUP_COLUMNS, USER_COLUMNS, group_id, read_app, read_app_group,
     read_app_user, read_group, read_user, user_id,
 };
+use super::super::{StoreError, gaps, missing};
 use super::{PageOf, Snapshot, const_format, page, size};
 use crate::core::ids::{AppId, GroupId, UserId};
 use crate::core::model::{App, AppGroup, AppUser, Group, Kind, Scope, User};

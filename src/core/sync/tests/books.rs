@@ -845,6 +845,12 @@ impl Books {
         }
     }
 
+    /// Rows of a collection that could not be read by themselves, or by any read of their list that has worked since.
+    pub(super) fn unread_in(&self, scope: &Scope) -> Vec<String> {
+        let rows = self.unread.get(scope).filter(|_| !self.failed.contains(scope));
+        rows.into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
     /// Rows that could not be read by themselves, until a later request shows them or tells that they are gone.
     fn settle_unread(&mut self, batch: &Batch, is_held: bool) {
         let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());

@@ -396,8 +396,7 @@ impl Follower {
             self.losses.check(&self.books, &self.world, true);
         }
         let is_given_up = |walk: &WalkUpdate| walk.state == WalkState::GivenUp;
-        let has_failed =
-            batch.walks.iter().any(is_given_up) || !batch.gaps.is_empty() || !batch.unread.is_empty();
+        let has_failed = batch.walks.iter().any(is_given_up) || !batch.gaps.is_empty() || !batch.unread.is_empty();
         self.has_left_out |= !batch.is_followed && has_failed;
         if self.keeps_batches {
             self.batches.push(batch);

@@ -1,6 +1,6 @@
 //! Following, by table: single accounts, all accounts of a user, and what they wait for.
 
-use super::super::by_hand::{failed, name, other_app, small, small_with, the_app, the_group, user};
+use super::super::by_hand::{failed, forbidden, name, other_app, small, small_with, the_app, the_group, user};
 use super::super::follower::{Follower, all_limits, calm_limits};
 use super::super::world::{of_app, of_group, of_user};
 use super::crawls::crawling;
@@ -74,6 +74,16 @@ fn an_account_whose_user_cannot_be_read_is_read_all_the_same() {
     follower.settle_down();
     assert_eq!(follower.books.gaps.iter().collect::<Vec<_>>(), [&(Scope::Users, GapKind::Failed)]);
     assert_eq!(follower.owed(), ["user(00u002)"]);
+    // It is the matter of this user alone.
+    assert_eq!(follower.books.unread_in(&Scope::Users), ["00u002"]);
+    follower.run_until_quiet();
+    assert_eq!(follower.books.unread_in(&Scope::Users), Vec::<String>::new());
+    // Where Okta refuses, all users are.
+    follower.hear("user.account.update_profile", vec![of_user(&user(2))]);
+    follower.debounce();
+    follower.fail("read 00u002", forbidden());
+    follower.commit_all();
+    assert_eq!(follower.books.gaps.iter().collect::<Vec<_>>(), [&(Scope::Users, GapKind::Forbidden)]);
     follower.run_until_quiet();
 }
 

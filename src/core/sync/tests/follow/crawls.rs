@@ -10,7 +10,7 @@ use super::super::world::{of_app, of_group, of_user};
 use crate::core::batch::{CrawlMark, Delta};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{AppId, CrawlId};
-use crate::core::model::{AppStatus, Row, Scope};
+use crate::core::model::{AppStatus, Quarantined, Row, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
 use crate::core::sync::{Begin, Call, CrawlEnd, FollowLimits, Input, LogState, PageSeen, ReadFailure};
@@ -249,6 +249,29 @@ fn a_selection_without_end_is_given_up() {
     check("the same link", 2, 1, |_| "same".to_owned());
     check("in circles", 80, 1, |page| page.to_string());
     check("empty pages", 1_001, 0, |page| page.to_string());
+}
+
+/// What has changed, and cannot be read: the next walk of changes will not show it again.
+#[test]
+fn a_record_of_a_walk_of_changes_that_could_not_be_read_is_read_by_itself() {
+    #[track_caller]
+    fn check(walk: Target, scope: &Scope, id: &str, then: &[&str]) {
+        let mut follower = small();
+        follower.step(Input::Asked(walk));
+        follower.commit_all();
+        follower.debounce();
+        let [wanted] = &follower.under_way()[..] else { panic!("{:?}", follower.under_way()) };
+        let bad = |id: &str| Quarantined { scope: scope.clone(), id: Some(id.into()), reason: "no status".to_owned() };
+        let quarantined = vec![bad(id), bad("not/an id")];
+        follower.answer(wanted, |id, at| Input::Page(id, PageSeen { at, quarantined, ..PageSeen::default() }));
+        follower.commit_all();
+        assert_eq!(follower.owed(), then);
+        follower.run_until_quiet();
+    }
+    check(Target::UsersDelta, &Scope::Users, "00u001", &["user(00u001)"]);
+    let group = the_group();
+    let then = [format!("group({group})"), format!("list(group_members({group}))")];
+    check(Target::GroupsDelta, &Scope::Groups, group.as_str(), &then.each_ref().map(String::as_str));
 }
 
 #[test]
