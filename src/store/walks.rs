@@ -358,6 +358,9 @@ impl Books<'_, '_> {
         };
         if let Some(n) = self.apply.find(kind, id)? {
             finished.removed = self.apply.remove_in_scope(scope, 0, n)?;
+        } else {
+            // It was never a row, but its lists may have been begun.
+            self.apply.gone.extend(Scope::below(key));
         }
         self.forget_gone()?;
         self.forget_gaps(scope)?;
