@@ -86,6 +86,9 @@ pub struct Batch {
     pub forgettable: Vec<GroupId>,
     /// Apps that are gone.
     pub departed_apps: BTreeSet<AppId>,
+    /// Groups that a held walk did not show, that are not found, and of which no event tells. If one of them is stored and none of
+    /// `departed_apps` had brought it, this batch releases nothing: see [`WalkState::Released`].
+    pub brought: Vec<GroupId>,
     /// Gaps that are over, beside those that a finished walk closes by itself.
     pub closed_gaps: Vec<(Scope, GapKind)>,
     /// Begin or end of a full crawl.
@@ -158,7 +161,7 @@ pub enum WalkState {
     /// The settings do not want it read (any more): its rows go, and it counts as never read.
     Unwanted,
     /// The rows that a held walk did not show are gone after all: by-id probes say so. Ends the hold; nothing happens
-    /// unless the scope is held.
+    /// unless the scope is held, or if [`Batch::brought`] speaks against it.
     Released,
 }
 

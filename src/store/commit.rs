@@ -20,7 +20,7 @@ use super::touched::Touched;
 use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
 use super::{StoreConfig, StoreError, as_i64, purge, returned};
-use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt};
+use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt, WalkState};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
 use crate::core::model::{Key, Kind, Scope};
@@ -256,6 +256,17 @@ fn forget_groups(apply: &mut Apply<'_>, debts: &mut Debts<'_>, batch: &Batch) ->
     Ok(forgotten)
 }
 
+/// Whether nothing is stored of any group of [`Batch::brought`], but of those that an app brought which is gone.
+fn are_gone_with_apps(apply: &mut Apply<'_>, batch: &Batch) -> Result<bool, StoreError> {
+    for group in &batch.brought {
+        let is_stored = apply.is_stored(&Key::Group(group.clone()))?;
+        if is_stored && !apply.source_app_of(group)?.is_some_and(|app| batch.departed_apps.contains(&app)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Rows and removals; returns what the batch shows of the scopes whose walks it moves.
 fn apply_rows(
     apply: &mut Apply<'_>,
@@ -319,7 +330,8 @@ fn keep_books(
     }
     let mut finished = Vec::new();
     let nothing = Shown::default();
-    for update in &batch.walks {
+    let may_release = are_gone_with_apps(books.apply, batch)?;
+    for update in batch.walks.iter().filter(|update| may_release || update.state != WalkState::Released) {
         finished.extend(books.walk(update, shown.get(&update.scope).unwrap_or(&nothing))?);
     }
     if batch.observed_through.is_some() {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use okta_idmap::core::batch::{Batch, WalkState};
 use okta_idmap::core::coverage::{Gap, GapId, GapKind, GapRecord};
 use okta_idmap::core::event::MemberChange;
-use okta_idmap::core::ids::{RequestNumber, Timestamp};
+use okta_idmap::core::ids::{GroupId, RequestNumber, Timestamp};
 use okta_idmap::core::membership::{Applied, CLOCK_MARGIN_MILLIS, Decision, WalkWindow, decide};
 use okta_idmap::core::model::{GroupMember, Key, Row, Scope};
 use okta_idmap::core::pending::{PendingRead, Target, When};
@@ -149,15 +149,7 @@ impl Model {
     pub(crate) fn forget_groups(&mut self, batch: &Batch, owed: &mut Owed) -> BTreeSet<Scope> {
         let mut forgotten = BTreeSet::new();
         for group in &batch.forgettable {
-            let key = Key::Group(group.clone());
-            let has_departed = match self.rows.get(&key) {
-                None => true,
-                Some(stored) => match &stored.row {
-                    Row::Group(group) => group.source_app.as_ref().is_some_and(|app| batch.departed_apps.contains(app)),
-                    _ => false,
-                },
-            };
-            if has_departed {
+            if self.has_departed(group, batch) {
                 let target = Target::Group(group.clone());
                 self.owe(target.clone(), When::Now, "its app is gone", batch, owed);
                 self.announce(&target, owed);
@@ -165,6 +157,22 @@ impl Model {
             }
         }
         forgotten
+    }
+
+    /// Whether nothing is stored of a group, or an app had brought it that is gone.
+    fn has_departed(&self, group: &GroupId, batch: &Batch) -> bool {
+        match self.rows.get(&Key::Group(group.clone())) {
+            None => true,
+            Some(stored) => match &stored.row {
+                Row::Group(group) => group.source_app.as_ref().is_some_and(|app| batch.departed_apps.contains(app)),
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether that holds for all groups of which the batch says that no event tells.
+    pub(crate) fn are_gone_with_apps(&self, batch: &Batch) -> bool {
+        batch.brought.iter().all(|group| self.has_departed(group, batch))
     }
 
     /// What is below new groups and apps was empty when they were created.

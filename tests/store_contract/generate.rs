@@ -400,6 +400,12 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
         let state = source.pick(&states);
         let held: Vec<Scope> = model.scopes.iter().filter(|(_, book)| book.is_held).map(|(s, _)| s.clone()).collect();
         let scope = if state == WalkState::Released && !held.is_empty() { source.pick(&held) } else { scope };
+        while source.one_in(3) {
+            batch.brought.push(source.group());
+        }
+        if source.one_in(2) {
+            batch.departed_apps.insert(source.app());
+        }
         batch.walks.push(WalkUpdate { scope, state });
         return batch;
     }

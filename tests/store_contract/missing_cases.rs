@@ -445,3 +445,33 @@ fn a_hold_forgets_what_has_become_absent() {
     put(&store, Batch { walks, ..batch(5, Vec::new()) });
     assert_eq!(rows_in(&store, &scope()), 0);
 }
+
+#[test]
+fn a_hold_of_groups_ends_with_the_app_that_brought_those_of_which_no_event_tells() {
+    #[track_caller]
+    fn check(brought: &[usize], departed: &[&str], removed: Option<u64>) {
+        let (_dir, store) = ten(&Scope::Groups, nth_group);
+        let Row::Group(mut elsewhere) = nth_group(20) else { unreachable!() };
+        elsewhere.source_app = None;
+        put(&store, batch(1, vec![Row::Group(elsewhere)]));
+        let done = walked(&store, finished(batch(2, Vec::new()), Scope::Groups, 2));
+        assert_eq!((done.verdict, done.missing), (Verdict::HoldEmpty, 11));
+        let order = Batch {
+            walks: vec![WalkUpdate { scope: Scope::Groups, state: WalkState::Released }],
+            brought: brought.iter().map(|n| nth_group_id(*n)).collect(),
+            departed_apps: departed.iter().map(|app| AppId::new(app).unwrap()).collect(),
+            ..batch(3, Vec::new())
+        };
+        let done = put(&store, order).finished;
+        assert_eq!(done.first().map(|done| done.removed), removed);
+        let is_held = held(&store).iter().any(|(scope, _)| *scope == Scope::Groups);
+        assert_eq!((is_held, rows_in(&store, &Scope::Groups)), (removed.is_none(), 11 - removed.unwrap_or_default()));
+    }
+    check(&[3, 7], &["0oa1"], Some(11));
+    check(&[3, 7], &["0oa1", "0oa2"], Some(11));
+    check(&[3, 7], &["0oa2"], None);
+    check(&[3, 7], &[], None);
+    check(&[3, 20], &["0oa1"], None); // It came from elsewhere.
+    check(&[3, 99], &["0oa1"], Some(11)); // It is gone already.
+    check(&[], &[], Some(11));
+}

@@ -214,7 +214,8 @@ impl Model {
         }
         self.take_newborn(batch, rules);
         let mut finished = Vec::new();
-        for update in &batch.walks {
+        let may_release = self.are_gone_with_apps(batch);
+        for update in batch.walks.iter().filter(|update| may_release || update.state != WalkState::Released) {
             let nothing = Shown::default();
             finished.extend(self.walk(update, shown.get(&update.scope).unwrap_or(&nothing), batch, rules));
         }

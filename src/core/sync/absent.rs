@@ -133,6 +133,11 @@ impl Absent {
         self.departed.contains_key(object)
     }
 
+    /// Apps that are known to be gone.
+    pub(super) fn departed_apps(&self) -> impl Iterator<Item = AppId> {
+        self.departed.keys().filter_map(app_of)
+    }
+
     /// Number of users who were deleted since, as far as they are remembered.
     pub(super) fn departed_users_since(&self, since: Timestamp) -> u64 {
         let users = self.departed.iter().filter(|(object, gone)| matches!(object, Scope::User(_)) && gone.at >= since);
@@ -192,7 +197,7 @@ impl Absent {
     }
 }
 
-fn app_of(object: &Scope) -> Option<AppId> {
+pub(super) fn app_of(object: &Scope) -> Option<AppId> {
     match object {
         Scope::App(app) => Some(app.clone()),
         _ => None,
@@ -314,8 +319,8 @@ impl SyncState {
             }
         }
         for (scope, objects) in search.holds {
-            let is_gone = objects.is_subset(&seen.objects);
-            self.holds_searched(&scope, is_gone, effects);
+            let untold = objects.difference(&seen.objects).cloned().collect();
+            self.holds_searched(&scope, untold, &seen.objects, effects);
         }
         if !gaps.gaps.is_empty() || self.debts.has_changed() {
             self.commit(gaps, effects);
@@ -342,7 +347,7 @@ impl SyncState {
         } else {
             self.absent.searched.remove(&object);
         }
-        batch.departed_apps.extend(self.absent.departed.keys().filter_map(app_of));
+        batch.departed_apps.extend(self.absent.departed_apps());
         if let Scope::Group(group) = &object
             && !batch.departed_apps.is_empty()
         {

@@ -6,6 +6,7 @@ use super::super::batch::{Batch, CrawlMark, Receipt};
 use super::super::ids::RequestNumber;
 use super::super::model::{Key, Scope};
 use super::super::pending::{Answered, Target, When};
+use super::holds::AskedRelease;
 use super::{BatchNumber, Effect, Pending, SyncState, gaps_of_failed_reads, paid};
 
 /// A batch on its way to the store.
@@ -16,6 +17,8 @@ pub(super) struct Uncommitted {
     pub(super) answered: Vec<Answered>,
     /// What it says was found.
     found: Vec<Answered>,
+    /// The hold that it releases if the store can tell.
+    asked_release: Option<AskedRelease>,
     /// Whether its receipt can bring more work to the crawl.
     pub(super) has_walks: bool,
     /// Whether it ends the crawl.
@@ -59,6 +62,7 @@ impl SyncState {
             number,
             answered: batch.answered.clone(),
             found: batch.found.clone(),
+            asked_release: self.asked_release(&batch),
             has_walks: !batch.walks.is_empty(),
             ends_crawl: matches!(batch.crawl, Some(CrawlMark::End { .. })),
         });
@@ -76,7 +80,10 @@ impl SyncState {
     }
 
     pub(super) fn on_committed(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
-        let Some(Uncommitted { number, answered, ends_crawl, .. }) = self.uncommitted.pop_front() else { return };
+        let Some(Uncommitted { number, answered, asked_release, ends_crawl, .. }) = self.uncommitted.pop_front() else {
+            return;
+        };
+        let refused = asked_release.filter(|asked| receipt.finished.iter().all(|done| done.scope != asked.scope));
         let mut batch = self.batch();
         // What is found to be owed at the end of a crawl that nobody follows waits in the store for somebody who does.
         let owed = if ends_crawl && self.follow.is_none() { Vec::new() } else { receipt.owed };
@@ -125,6 +132,9 @@ impl SyncState {
                     self.owe(Target::List(Scope::AppUsers(app)), When::Quiet, "groups are no longer assigned");
                 }
             }
+        }
+        if let Some(asked) = refused {
+            self.release_refused(&asked, effects);
         }
         // Only now: a debt that this receipt has paid is not to be written again behind its payment.
         if !batch.answered.is_empty() {

@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::batch::{Finished, WalkState, WalkUpdate};
+use super::super::batch::{Batch, Finished, WalkState, WalkUpdate};
 use super::super::coverage::{Gap, GapKind};
-use super::super::ids::Timestamp;
+use super::super::ids::{AppId, GroupId, Timestamp};
 use super::super::model::{Key, Scope};
 use super::super::pending::{Target, When};
 use super::super::reconcile::{Verdict, gap_of};
+use super::absent::app_of;
 use super::{ByIdSeen, Call, Effect, Pending, Selection, SyncState};
 
 /// So long a list is read again before a gap says that some of its rows hang on somebody who is not shown, in milliseconds:
@@ -111,6 +112,13 @@ impl Probe {
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
     }
+}
+
+/// A hold that the store ends if it can tell.
+#[derive(Debug)]
+pub(super) struct AskedRelease {
+    pub(super) scope: Scope,
+    round: u64,
 }
 
 /// What a row hangs on beside the scope that it is missing from.
@@ -281,18 +289,56 @@ impl SyncState {
         }
     }
 
-    /// The log was searched for the probed objects of a held list.
-    pub(super) fn holds_searched(&mut self, scope: &Scope, is_gone: bool, effects: &mut Vec<Effect>) {
+    /// The log was searched for the probed objects of a held list: `deleted` are those that it tells of, of `untold` it tells
+    /// nothing.
+    pub(super) fn holds_searched(
+        &mut self,
+        scope: &Scope,
+        untold: BTreeSet<Scope>,
+        deleted: &BTreeSet<Scope>,
+        effects: &mut Vec<Effect>,
+    ) {
         if !self.holds.all.contains_key(scope) {
             return;
         }
-        if is_gone { self.release(scope.clone(), effects) } else { self.refute(scope, effects) }
+        let departed_apps: BTreeSet<AppId> =
+            deleted.iter().filter_map(app_of).chain(self.absent.departed_apps()).collect();
+        let groups = untold.into_iter().map(|object| match object {
+            Scope::Group(group) => Some(group),
+            _ => None,
+        });
+        match groups.collect::<Option<Vec<GroupId>>>() {
+            Some(none) if none.is_empty() => self.release(scope.clone(), effects),
+            // With an app go the groups that it brought, and no event tells of them (facts 9.4). Which those are the store knows.
+            Some(brought) if !departed_apps.is_empty() => {
+                let batch = Batch { brought, departed_apps, ..self.batch() };
+                self.release_by(batch, scope.clone(), effects);
+            }
+            _ => self.refute(scope, effects),
+        }
     }
 
     fn release(&mut self, scope: Scope, effects: &mut Vec<Effect>) {
-        let mut batch = self.batch();
+        self.release_by(self.batch(), scope, effects);
+    }
+
+    fn release_by(&mut self, mut batch: Batch, scope: Scope, effects: &mut Vec<Effect>) {
         batch.walks.push(WalkUpdate { scope, state: WalkState::Released });
         self.commit(batch, effects);
+    }
+
+    /// The hold that the batch releases if the store finds that its groups have gone with their app.
+    pub(super) fn asked_release(&self, batch: &Batch) -> Option<AskedRelease> {
+        let scope = batch.walks.iter().find(|_| !batch.brought.is_empty())?.scope.clone();
+        let round = self.holds.all.get(&scope)?.round;
+        Some(AskedRelease { scope, round })
+    }
+
+    /// The store has not released it: one of the groups came from elsewhere.
+    pub(super) fn release_refused(&mut self, asked: &AskedRelease, effects: &mut Vec<Effect>) {
+        if self.holds.all.get(&asked.scope).is_some_and(|hold| hold.round == asked.round) {
+            self.refute(&asked.scope, effects);
+        }
     }
 
     /// A row that the list did not show is there: it may have come back since. If the next lists do not show it either, there is

@@ -258,7 +258,8 @@ impl Books {
         }
         self.take_newborn(batch);
         let mut finished = Vec::new();
-        for update in &batch.walks {
+        let may_release = self.are_gone_with_apps(batch);
+        for update in batch.walks.iter().filter(|update| may_release || update.state != WalkState::Released) {
             let shown = shown.get(&update.scope).cloned().unwrap_or_default();
             let dropped = shown.dropped.clone();
             let done = self.walk(update, shown, batch);
@@ -333,6 +334,14 @@ impl Books {
             finished,
             owed: std::mem::take(&mut self.owed).into_values().collect(),
         }
+    }
+
+    /// Whether an app that is gone had brought every group of which the batch says that no event tells.
+    fn are_gone_with_apps(&self, batch: &Batch) -> bool {
+        batch.brought.iter().all(|group| {
+            let group = self.group(group);
+            group.is_none_or(|group| group.source_app.as_ref().is_some_and(|app| batch.departed_apps.contains(app)))
+        })
     }
 
     fn begin(&mut self, batch: &Batch) {

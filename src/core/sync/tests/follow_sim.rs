@@ -32,8 +32,9 @@ const FAILED_ONCE: [u64; 12] = [27, 4455, 5737, 6904, 6998, 7886, 10626, 13261, 
 /// crawl began while the log could not be opened. 5081: two crawls that nobody followed were broken off one after the other. 6375,
 /// 18897: a group was assigned, or no longer, while a list of accounts was owed since before the break; it was read before the job.
 /// 15032: members changed by a rule after the crawl had read them, and before it listed the groups again. 4270: a group that was gone
-/// could not be asked for where nobody followed, and the gap closed with another read.
-const FAILED_ONCE_WITH_BREAKS: [u64; 8] = [171, 654, 3650, 4270, 5081, 6375, 15032, 18897];
+/// could not be asked for where nobody followed, and the gap closed with another read. 9914: a held list of groups lacked one that had
+/// gone with its app.
+const FAILED_ONCE_WITH_BREAKS: [u64; 9] = [171, 654, 3650, 4270, 5081, 6375, 9914, 15032, 18897];
 
 /// Failures that are enough to look at.
 const FAILURES_MAX: usize = 20;

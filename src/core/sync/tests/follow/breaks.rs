@@ -3,6 +3,7 @@
 
 use super::super::by_hand::{failed, forbidden, name, other_app, small, small_world, the_app, the_group, user};
 use super::super::follower::{Follower, all_limits, calm_limits};
+use super::super::org::group_id;
 use super::super::world::of_user;
 use super::crawls::{crawling, up_to_its_end};
 use crate::core::coverage::GapKind;
@@ -10,7 +11,7 @@ use crate::core::ids::{CrawlId, Timestamp};
 use crate::core::model::{Key, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::Brake;
-use crate::core::sync::{Begin, Call, CrawlEnd, ReadFailure};
+use crate::core::sync::{Begin, Call, CrawlEnd, Input, ReadFailure};
 
 const HOURS: i64 = 3_600_000;
 
@@ -473,4 +474,80 @@ fn who_could_not_be_asked_for_where_nobody_followed_is_asked_for_by_whoever_foll
     assert!(follower.books.gaps.contains(&gap), "of the other one nothing is known yet");
     follower.run_until_quiet();
     assert!(!follower.stored(&Scope::Users).contains(&Key::User(user(3))));
+}
+
+/// An app brings more groups than the brake lets go, and the list of groups lacks them all.
+fn with_groups_of_an_app() -> Follower {
+    let mut world = small_world();
+    for n in 21..=28 {
+        world.add_group_as(n, Some(other_app()));
+    }
+    let mut follower = Follower::new(world, all_limits(), calm_limits(), Brake { share: 0.2, rows: 1 }, 7);
+    follower.start();
+    follower.run_until_quiet();
+    follower
+}
+
+fn has_group(follower: &Follower, n: usize) -> bool {
+    follower.stored(&Scope::Groups).contains(&Key::Group(group_id(n)))
+}
+
+/// With the app they go, and the log tells of the app alone.
+#[test]
+fn groups_that_went_with_their_app_while_nobody_followed_are_not_held() {
+    let mut follower = with_groups_of_an_app();
+    pause(&mut follower);
+    follower.world.delete_app_now(&other_app());
+    follower.calls.clear();
+    sync_without(&mut follower, None);
+    assert!(!(21..=28).any(|n| has_group(&follower, n)), "{:?}", follower.stored(&Scope::Groups));
+    assert!(has_group(&follower, 20));
+    assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
+    let read = follower.calls.iter().filter(|call| name(call).starts_with("read 00g")).count();
+    assert_eq!(read, 5, "some are enough");
+    follower.start();
+    follower.run_until_quiet();
+}
+
+#[test]
+fn groups_that_went_with_their_app_are_held_while_one_of_elsewhere_is_not_shown_either() {
+    let mut follower = with_groups_of_an_app();
+    pause(&mut follower);
+    follower.world.delete_app_now(&other_app());
+    follower.world.concealed.insert(Scope::Group(group_id(20)));
+    sync_without(&mut follower, None);
+    let gap = (Scope::Groups, GapKind::Held);
+    assert!(follower.books.gaps.contains(&gap), "{:?}", follower.books.gaps);
+    assert!((20..=28).all(|n| has_group(&follower, n)), "{:?}", follower.stored(&Scope::Groups));
+    follower.calls.clear();
+    follower.start();
+    follower.wait(60_000);
+    follower.settle_down();
+    assert!(follower.calls.iter().any(|call| name(call) == "list groups"));
+    assert!(follower.books.gaps.contains(&gap), "{:?}", follower.books.gaps);
+    assert!(has_group(&follower, 20));
+    follower.world.concealed.clear();
+    follower.run_until_quiet();
+    assert!(!(21..=28).any(|n| has_group(&follower, n)));
+    assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
+}
+
+/// Whoever follows may meet the list before the event.
+#[test]
+fn groups_that_went_with_their_app_are_not_held_though_its_event_has_not_come() {
+    let mut follower = with_groups_of_an_app();
+    follower.world.delete_app_now(&other_app());
+    follower.calls.clear();
+    follower.step(Input::Asked(Target::List(Scope::Groups)));
+    follower.commit_all();
+    follower.debounce();
+    read(&mut follower, "list groups");
+    while let Some(call) = follower.under_way().iter().find(|call| call.starts_with("read 00g")).cloned() {
+        follower.reply(&call);
+    }
+    follower.reply("search");
+    follower.commit_all();
+    assert!(!(21..=28).any(|n| has_group(&follower, n)), "{:?}", follower.stored(&Scope::Groups));
+    follower.run_until_quiet();
+    assert!(follower.books.gaps.is_empty(), "{:?}", follower.books.gaps);
 }

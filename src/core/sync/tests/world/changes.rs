@@ -203,7 +203,18 @@ impl World {
         }
     }
 
+    /// An app is deleted, and the log says so at once; of its groups it says nothing.
+    pub(in super::super) fn delete_app_now(&mut self, app: &AppId) {
+        self.drop_app(app);
+        self.log_now("application.lifecycle.delete", vec![of_app(app)]);
+    }
+
     fn delete_app(&mut self, random: Random<'_>, app: &AppId) {
+        self.drop_app(app);
+        self.emit(random, "application.lifecycle.delete", vec![of_app(app)]);
+    }
+
+    fn drop_app(&mut self, app: &AppId) {
         self.apps.remove(app);
         self.accounts.retain(|(other, _), _| other != app);
         self.app_groups.retain(|(other, _), _| other != app);
@@ -220,7 +231,6 @@ impl World {
                 self.members.retain(|(other, _)| *other != group);
             }
         }
-        self.emit(random, "application.lifecycle.delete", vec![of_app(app)]);
     }
 
     fn relabel_app(&mut self, random: Random<'_>, id: &AppId) {
