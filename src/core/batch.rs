@@ -79,15 +79,17 @@ pub struct Batch {
     /// Rows that could not be read by themselves: each leaves the gap [`GapKind::Failed`] on its collection, for it alone, until a later
     /// request shows it, an answer pays for it, or the collection is read to its end.
     pub unread: Vec<UnreadKey>,
-    /// Rows that could not be read before and of which a read by id has said at last that it does not find them, settled or not.
-    pub asked: Vec<Key>,
+    /// Rows that could not be read before, and of which nothing needs to be read any more: a later request has not found them, or
+    /// nobody wants them. With the request from which on that is so.
+    pub settled: Vec<(Key, RequestNumber)>,
     /// Groups that are gone if nothing is stored of them, or if one of `departed_apps` had brought them: no gap is opened then.
     /// With an app go the groups that it brought, and no event tells of them (facts 9.4).
     pub forgettable: Vec<GroupId>,
     /// Apps that are gone.
     pub departed_apps: BTreeSet<AppId>,
     /// Groups that a held walk did not show, that are not found, and of which no event tells. If one of them is stored and none of
-    /// `departed_apps` had brought it, this batch releases nothing: see [`WalkState::Released`].
+    /// `departed_apps` had brought it, this batch releases nothing; else what it releases is what these apps had brought, and the hold
+    /// stays if more is missing: see [`WalkState::Released`].
     pub brought: Vec<GroupId>,
     /// Gaps that are over, beside those that a finished walk closes by itself.
     pub closed_gaps: Vec<(Scope, GapKind)>,
@@ -114,7 +116,7 @@ pub struct UnreadKey {
     pub key: Key,
     /// What was seen: endpoint, code. No personal data.
     pub evidence: String,
-    /// Only a later request shows it anew.
+    /// Only a later request shows it anew: the number of [`PendingRead::since`], where a read is owed.
     pub since: RequestNumber,
 }
 

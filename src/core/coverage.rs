@@ -297,8 +297,8 @@ pub struct Coverage {
     open: BTreeMap<Scope, BTreeSet<GapKind>>,
     /// Those of `open` that are single objects.
     objects: BTreeSet<Scope>,
-    /// Lists whose open [`GapKind::Failed`] is about these rows alone.
-    unread: BTreeMap<Scope, UnreadRows>,
+    /// What the open [`GapKind::Failed`] of lists is about, where that is not just all of their rows.
+    unread: BTreeMap<Scope, Reach>,
     /// Number of changes so far, but for complete scopes that were read again.
     generation: u64,
     /// Number of these.
@@ -329,7 +329,7 @@ impl Coverage {
     pub fn completed(&mut self, scope: Scope, at: Timestamp) {
         self.journal.note(scope.clone());
         match self.complete.insert(scope.clone(), at) {
-            None => self.remember_closing(scope, GapKind::NotRead, Reach::Whole),
+            None => self.remember_closing(scope, GapKind::NotRead, Reach::whole()),
             Some(before) => self.renewals += u64::from(before != at),
         }
     }
@@ -374,7 +374,12 @@ impl Coverage {
             self.objects.insert(scope.clone());
         }
         let is_new = self.open.entry(scope.clone()).or_default().insert(kind);
-        let is_wider = kind == GapKind::Failed && self.unread.remove(&scope).is_some();
+        let mut is_wider = false;
+        if kind == GapKind::Failed
+            && let Some(reach) = self.unread.get_mut(&scope)
+        {
+            is_wider = !std::mem::replace(&mut reach.is_whole, true);
+        }
         if is_new || is_wider {
             self.generation += 1;
             self.journal.note(scope);
@@ -396,7 +401,7 @@ impl Coverage {
 
     fn note_closed(&mut self, scope: &Scope, kind: GapKind) {
         let unread = if kind == GapKind::Failed { self.unread.remove(scope) } else { None };
-        let reach = unread.map_or(Reach::Whole, Reach::Rows);
+        let reach = unread.unwrap_or_default();
         self.journal.note_closed(scope.clone(), kind, reach.clone());
         self.remember_closing(scope.clone(), kind, reach);
     }

@@ -4,7 +4,6 @@
 //! debts, removals, rows, memberships, bad records, walks, gaps, what was never read, log position, end of the crawl.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
@@ -108,8 +107,8 @@ impl Done {
     pub(super) fn openings(&self) -> impl Iterator<Item = CoverageChange> {
         self.coverage.iter().filter_map(|change| match change {
             CoverageChange::Opened(..) | CoverageChange::Born(..) => Some(change.clone()),
-            CoverageChange::OpenedFor(scope, rows) | CoverageChange::Widened(scope, rows) => {
-                Some(CoverageChange::Widened(scope.clone(), Arc::clone(rows)))
+            CoverageChange::OpenedFor(scope, reach) | CoverageChange::Widened(scope, reach) => {
+                Some(CoverageChange::Widened(scope.clone(), reach.clone()))
             }
             _ => None,
         })
@@ -146,7 +145,7 @@ pub(super) fn commit(
     apply.notes_strangers = batch.is_followed && !meta.crawl.running && !debts.owes_objects()?;
     let mut leavings = Leavings::default();
     let forgotten = forget_groups(&mut apply, &mut debts, batch)?;
-    let shown = apply_rows(&mut apply, sieve, batch, &mut leavings)?;
+    let (shown, untaken) = apply_rows(&mut apply, sieve, batch, &mut leavings)?;
     apply_members(&mut apply, (sieve, &mut leavings), &mut debts, batch)?;
     let mut books = Books {
         apply: &mut apply,
@@ -160,6 +159,7 @@ pub(super) fn commit(
     };
     let has_purged = leavings.has_purged;
     sieve.quarantine(&books, &leavings)?;
+    books.settle_shown(batch, &untaken)?;
     let finished = keep_books(&mut books, batch, &shown, &forgotten)?;
     for update in &batch.walks {
         let finished = finished.iter().find(|finished| finished.scope == update.scope);
@@ -175,7 +175,7 @@ pub(super) fn commit(
     for answered in paid.clone() {
         debts.answer(answered)?;
     }
-    books.settle_unread(batch, paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by))), bad)?;
+    books.settle_rest(paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by))), bad)?;
     let running = meta.crawl.running.then_some(meta.crawl.id);
     for scope in batch.newborn.iter().flat_map(|(object, _)| Scope::below(object)) {
         if books.is_only_born(&scope)? {
@@ -267,13 +267,14 @@ fn are_gone_with_apps(apply: &mut Apply<'_>, batch: &Batch) -> Result<bool, Stor
     Ok(true)
 }
 
-/// Rows and removals; returns what the batch shows of the scopes whose walks it moves.
+/// Rows and removals; returns what the batch shows of the scopes whose walks it moves, and the rows that were not taken over.
 fn apply_rows(
     apply: &mut Apply<'_>,
     sieve: &Sieve,
     batch: &Batch,
     leavings: &mut Leavings,
-) -> Result<BTreeMap<Scope, Shown>, StoreError> {
+) -> Result<(BTreeMap<Scope, Shown>, BTreeSet<Key>), StoreError> {
+    let mut untaken = BTreeSet::new();
     let mut shown: BTreeMap<Scope, Shown> =
         batch.walks.iter().map(|update| (update.scope.clone(), Shown::default())).collect();
     for key in &batch.removals {
@@ -291,6 +292,9 @@ fn apply_rows(
     let is_idle = sieve.is_idle();
     for row in &batch.rows {
         let sifted = if is_idle { Sifted::Put(apply.put(row)?) } else { sieve.sift(apply, row, leavings)? };
+        if matches!(sifted, Sifted::Undecided | Sifted::Put(Put::Older(_))) {
+            untaken.insert(row.key());
+        }
         if shown.is_empty() {
             continue;
         }
@@ -310,7 +314,7 @@ fn apply_rows(
             shown.seen.insert(n);
         }
     }
-    Ok(shown)
+    Ok((shown, untaken))
 }
 
 /// Bad records, walks and gaps; returns what became of the walks that ended.
@@ -330,8 +334,13 @@ fn keep_books(
     }
     let mut finished = Vec::new();
     let nothing = Shown::default();
-    let may_release = are_gone_with_apps(books.apply, batch)?;
-    for update in batch.walks.iter().filter(|update| may_release || update.state != WalkState::Released) {
+    for update in &batch.walks {
+        if update.state == WalkState::Released && !batch.brought.is_empty() {
+            if are_gone_with_apps(books.apply, batch)? {
+                finished.extend(books.release_brought(&update.scope, &batch.departed_apps)?);
+            }
+            continue;
+        }
         finished.extend(books.walk(update, shown.get(&update.scope).unwrap_or(&nothing))?);
     }
     if batch.observed_through.is_some() {
@@ -533,6 +542,8 @@ pub(super) fn with_books<T>(
         coverage: Vec::new(),
     };
     let outcome = change(&mut books)?;
+    let scopes = books.scopes_with_unread()?;
+    books.settle_removed(&scopes)?;
     let coverage = std::mem::take(&mut books.coverage);
     let (changed, apps_changed, lines) = (apply.changed, apply.apps_changed, apply.lines);
     make_revision(meta, revision, changed, apps_changed);

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use roaring::RoaringBitmap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::apply::OP_REMOVED;
+use super::columns::kind_code;
 use super::missing::{HELD, find, id_of, read_at, unshown};
 use super::walks::{Books, CoverageChange};
 use super::{StoreError, as_i64};
@@ -165,7 +167,7 @@ impl Books<'_, '_> {
              opened_at = CASE WHEN open = 1 THEN opened_at ELSE excluded.opened_at END",
             params![id.as_str(), name, gap.kind.name(), gap.evidence, now, unread.and_then(Unread::to_text)],
         )?;
-        let reach = unread.map_or(Reach::Whole, Unread::reach);
+        let reach = unread.map_or_else(Reach::whole, Unread::reach);
         if before.is_none_or(|before| unread.is_some() && Unread::parse(before.as_deref()).reach() != reach) {
             self.tell_opened(gap, reach)?;
         }
@@ -178,47 +180,52 @@ impl Books<'_, '_> {
         if gap.scope.object().is_some() {
             self.apply.object_gaps.insert(gap.scope.clone());
         }
-        self.coverage.push(match reach {
-            Reach::Rows(rows) => CoverageChange::OpenedFor(gap.scope.clone(), rows),
-            Reach::Whole => CoverageChange::Opened(gap.scope.clone(), gap.kind),
+        self.coverage.push(match gap.kind {
+            GapKind::Failed => CoverageChange::OpenedFor(gap.scope.clone(), reach),
+            kind => CoverageChange::Opened(gap.scope.clone(), kind),
         });
         Ok(())
     }
 
-    /// Something that an open [`GapKind::Failed`] was about is over.
-    fn narrow(&mut self, scope: &Scope, before: &Reach, unread: &Unread) -> Result<(), StoreError> {
+    /// Something that an open [`GapKind::Failed`] was about is over. Nothing happens where none is open.
+    fn narrow(&mut self, scope: &Scope, change: impl FnOnce(&mut Unread)) -> Result<(), StoreError> {
+        let Some(before) = self.unread(scope)? else { return Ok(()) };
+        let mut unread = before.clone();
+        change(&mut unread);
+        if unread == before {
+            return Ok(());
+        }
         if unread.is_over() {
             return self.close_gap(scope, GapKind::Failed);
         }
         let gap = Gap { scope: scope.clone(), kind: GapKind::Failed, evidence: String::new() };
         self.run("UPDATE gaps SET unread = ?2 WHERE id = ?1", params![gap.id().as_str(), unread.to_text()])?;
         let reach = unread.reach();
-        if reach == *before { Ok(()) } else { self.tell_opened(&gap, reach) }
+        if reach == before.reach() { Ok(()) } else { self.tell_opened(&gap, reach) }
     }
 
-    /// Settles what the batch says of records that could not be read: those of before that it shows or that are gone, and those that it
-    /// brings outside of walks. `settled`: objects whose debts it pays.
-    pub(super) fn settle_unread(
+    /// Settles what the batch shows of records that could not be read; before its walks end. `untaken`: rows that the store has not
+    /// taken over, since it has something newer or does not know whether they are wanted.
+    pub(super) fn settle_shown(&mut self, batch: &Batch, untaken: &BTreeSet<Key>) -> Result<(), StoreError> {
+        let scopes = self.scopes_with_unread()?;
+        if scopes.is_empty() {
+            return Ok(());
+        }
+        let rows = batch.rows.iter().map(Row::key).filter(|key| !untaken.contains(key));
+        let shown = rows.chain(batch.removals.iter().cloned()).map(|key| (key, batch.at));
+        self.settle(&scopes, shown.chain(batch.settled.iter().cloned()))
+    }
+
+    /// Settles what the batch pays for and what it has removed; then it notes the records that it brings outside of walks.
+    pub(super) fn settle_rest(
         &mut self,
-        batch: &Batch,
-        settled: impl Iterator<Item = (Key, RequestNumber)>,
+        paid: impl Iterator<Item = (Key, RequestNumber)>,
         bad: Vec<BadRecord>,
     ) -> Result<(), StoreError> {
-        let with_unread = self.scopes_with_unread()?;
-        if !with_unread.is_empty() {
-            let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());
-            let mut shown_in: BTreeMap<Scope, Vec<(Key, RequestNumber)>> = BTreeMap::new();
-            for (key, by) in shown.map(|key| (key, batch.at)).chain(settled) {
-                shown_in.entry(key.scope()).or_default().push((key, by));
-            }
-            for (scope, mut unread) in with_unread {
-                let before = unread.reach();
-                let shown = shown_in.get(&scope).map(Vec::as_slice).unwrap_or_default();
-                let news = shown.iter().filter(|(key, by)| unread.is_read(key.id_in_list(), *by)).count();
-                if news > 0 {
-                    self.narrow(&scope, &before, &unread)?;
-                }
-            }
+        let scopes = self.scopes_with_unread()?;
+        if !scopes.is_empty() {
+            self.settle(&scopes, paid)?;
+            self.settle_removed(&scopes)?;
         }
         let mut by_scope: BTreeMap<Scope, (Unread, Gap)> = BTreeMap::new();
         for BadRecord { gap, row, since } in bad {
@@ -240,14 +247,76 @@ impl Books<'_, '_> {
         Ok(())
     }
 
+    fn settle(
+        &mut self,
+        scopes: &BTreeSet<Scope>,
+        shown: impl Iterator<Item = (Key, RequestNumber)>,
+    ) -> Result<(), StoreError> {
+        let mut by_scope: BTreeMap<Scope, Vec<(Key, RequestNumber)>> = BTreeMap::new();
+        for (key, by) in shown {
+            let scope = key.scope();
+            if scopes.contains(&scope) {
+                by_scope.entry(scope).or_default().push((key, by));
+            }
+        }
+        for (scope, shown) in by_scope {
+            self.narrow(&scope, |unread| {
+                for (key, by) in &shown {
+                    unread.settle(key.id_in_list(), *by);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Rows that the transaction has removed are no longer unread, whatever removed them.
+    pub(super) fn settle_removed(&mut self, scopes: &BTreeSet<Scope>) -> Result<(), StoreError> {
+        let revision = as_i64(self.apply.revision.0);
+        let mut any = self.apply.sql.prepare_cached("SELECT 1 FROM changes WHERE revision = ?1 AND op = ?2 LIMIT 1")?;
+        if !any.exists([revision, OP_REMOVED])? {
+            return Ok(());
+        }
+        drop(any);
+        for scope in scopes {
+            let removed = self.removed_from(scope, revision)?;
+            if !removed.is_empty() {
+                self.narrow(scope, |unread| removed.iter().for_each(|id| unread.forget(id)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids of the rows of a collection that the transaction has removed.
+    fn removed_from(&self, scope: &Scope, revision: i64) -> Result<Vec<String>, StoreError> {
+        let outer = match scope {
+            Scope::GroupMembers(group) => Some((Kind::Group, group.as_str())),
+            Scope::AppUsers(app) | Scope::AppGroups(app) => Some((Kind::App, app.as_str())),
+            _ => None,
+        };
+        let Some(kind) = scope.kind() else { return Ok(Vec::new()) };
+        let of_kind = params![revision, kind_code(kind), OP_REMOVED];
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        let Some((outer_kind, id)) = outer else {
+            let mut select = self.apply.sql.prepare_cached(
+                "SELECT i.id FROM changes c JOIN ids i ON i.n = c.a WHERE c.revision = ?1 AND c.kind = ?2 AND c.op = ?3",
+            )?;
+            let ids = select.query_map(of_kind, read)?.collect::<Result<_, _>>()?;
+            return Ok(ids);
+        };
+        let Some(outer) = find(self.apply.sql, outer_kind, id)? else { return Ok(Vec::new()) };
+        let mut select = self.apply.sql.prepare_cached(
+            "SELECT i.id FROM changes c JOIN ids i ON i.n = c.b
+             WHERE c.revision = ?1 AND c.kind = ?2 AND c.op = ?3 AND c.a = ?4",
+        )?;
+        let ids = select.query_map(params![revision, kind_code(kind), OP_REMOVED, outer], read)?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     /// Lists with records that could not be read.
-    fn scopes_with_unread(&self) -> Result<Vec<(Scope, Unread)>, StoreError> {
-        let mut select =
-            self.apply.sql.prepare_cached("SELECT scope, unread FROM gaps WHERE unread IS NOT NULL ORDER BY scope")?;
-        let texts = select.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-        let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        let unread = texts.into_iter().map(|(scope, text)| Some((Scope::parse(&scope)?, Unread::parse(Some(&text)))));
-        Ok(unread.flatten().collect())
+    pub(super) fn scopes_with_unread(&self) -> Result<BTreeSet<Scope>, StoreError> {
+        let mut select = self.apply.sql.prepare_cached("SELECT scope FROM gaps WHERE unread IS NOT NULL")?;
+        let names = select.query_map((), |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(names.iter().filter_map(|name| Scope::parse(name)).collect())
     }
 
     /// When a list was last read to its end.
@@ -299,13 +368,10 @@ impl Books<'_, '_> {
                 return Ok(());
             }
         }
-        if kind == GapKind::Failed
-            && let Some(unread) = self.unread(scope)?
-        {
-            let before = unread.reach();
-            return self.narrow(scope, &before, &unread.with_failed(false));
+        match kind {
+            GapKind::Failed => self.narrow(scope, |unread| unread.has_failed = false),
+            _ => self.close_gap(scope, kind),
         }
-        self.close_gap(scope, kind)
     }
 
     /// Whether a gap that a good read would close waits for a walk of the list, and the running crawl is not about to make it: one
@@ -347,7 +413,8 @@ impl Books<'_, '_> {
     }
 
     /// The rows whose records a complete walk could not read, so that they are those of an earlier read: of a record that does not say
-    /// which row it is, every row that the walk has not shown. Before the walk counts as ended.
+    /// which row it is, every row that the walk has not shown. Those that could not be read before, and that nothing has shown since,
+    /// stay. Before the walk counts as ended.
     pub(super) fn unread_by_walk(
         &self,
         scope: &Scope,
@@ -356,10 +423,19 @@ impl Books<'_, '_> {
         unreadable: &Unreadable,
     ) -> Result<Unread, StoreError> {
         let mut unread = Unread::default();
+        let before = self.unread(scope)?.unwrap_or_default();
+        // Whom the walk did not show, and who could not be read after it had: it says nothing of them.
+        for (id, row) in before.rows() {
+            let n = listed_kind(scope).map(|kind| find(self.apply.sql, kind, id)).transpose()?.flatten();
+            let is_stored = n.map(|n| read_at(self.apply.sql, scope, n)).transpose()?.flatten().is_some();
+            if is_stored || row.since >= from {
+                unread.add(id, *row);
+            }
+        }
         if unreadable.records == 0 {
             return Ok(unread);
         }
-        let (before, completed_at) = (self.unread(scope)?.unwrap_or_default(), self.completed_at(scope)?);
+        let completed_at = self.completed_at(scope)?;
         let mut add = |id: &str, since| {
             // Who was not read before has not been read since.
             let read_at = before.rows().get(id).map_or(completed_at, |row| row.read_at);

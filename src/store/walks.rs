@@ -14,8 +14,8 @@ use super::apply::Apply;
 use super::missing::{self, HELD, Missing};
 use super::{SharedCoverage, StoreError, as_i64, members};
 use crate::core::batch::{Finished, Position, WalkState, WalkUpdate};
-use crate::core::coverage::{Gap, GapKind, UnreadRows};
-use crate::core::ids::{CrawlId, RequestNumber, Timestamp, UserId};
+use crate::core::coverage::{Gap, GapKind, Reach};
+use crate::core::ids::{AppId, CrawlId, RequestNumber, Timestamp, UserId};
 use crate::core::model::{Key, Kind, Scope};
 use crate::core::pending::Target;
 use crate::core::reconcile::{Brake, Verdict, Walked, gap_of, verdict};
@@ -29,10 +29,10 @@ pub(super) enum CoverageChange {
     Gone(Scope),
     Forget(Scope),
     Opened(Scope, GapKind),
-    /// [`GapKind::Failed`] stands for these rows alone.
-    OpenedFor(Scope, UnreadRows),
-    /// It stands for these, whatever else it stood for before.
-    Widened(Scope, UnreadRows),
+    /// What [`GapKind::Failed`] stands for.
+    OpenedFor(Scope, Reach),
+    /// It stands for this, whatever else it stood for before.
+    Widened(Scope, Reach),
     Closed(Scope, GapKind),
 }
 
@@ -48,8 +48,8 @@ pub(super) fn publish(coverage: &SharedCoverage, changes: Vec<CoverageChange>) {
             CoverageChange::Gone(scope) => coverage.gone(&scope),
             CoverageChange::Forget(scope) => coverage.forget(&scope),
             CoverageChange::Opened(scope, kind) => coverage.opened(scope, kind),
-            CoverageChange::OpenedFor(scope, rows) => coverage.opened_for(scope, rows),
-            CoverageChange::Widened(scope, rows) => coverage.widened(scope, rows),
+            CoverageChange::OpenedFor(scope, reach) => coverage.opened_for(scope, reach),
+            CoverageChange::Widened(scope, reach) => coverage.widened(scope, &reach),
             CoverageChange::Closed(scope, kind) => coverage.closed(&scope, kind),
         }
     }
@@ -345,6 +345,40 @@ impl Books<'_, '_> {
         self.forget_seen(&name)?;
         self.run("UPDATE scopes SET state = 'finished', read_by = ?2 WHERE scope = ?1", [&*name, self.credential])?;
         Ok(Some(finished))
+    }
+
+    /// Removes the missing groups that apps have brought which are gone, and ends the hold if these were all. What came from elsewhere
+    /// may be hidden, however many have gone with their app.
+    pub(super) fn release_brought(
+        &mut self,
+        scope: &Scope,
+        departed_apps: &BTreeSet<AppId>,
+    ) -> Result<Option<Finished>, StoreError> {
+        let Some(missing) = missing::held(self.apply.sql, scope)?.filter(|_| *scope == Scope::Groups) else {
+            return Ok(None);
+        };
+        let (mut brought, mut others) = (Vec::new(), 0);
+        let mut select = self
+            .apply
+            .sql
+            .prepare_cached("SELECT i.id FROM groups g JOIN ids i ON i.n = g.source_app WHERE g.n = ?1")?;
+        for n in &missing.rows {
+            let source: Option<String> = select.query_row([n], |row| row.get(0)).optional()?;
+            let source = source.and_then(|id| AppId::new(&id).ok());
+            match source.is_some_and(|app| departed_apps.contains(&app)) {
+                true => brought.push(*n),
+                false => others += 1,
+            }
+        }
+        drop(select);
+        if others == 0 {
+            return self.release(scope);
+        }
+        for n in brought {
+            self.apply.remove_in_scope(scope, missing.outer, n)?;
+        }
+        self.forget_gone()?;
+        Ok(None)
     }
 
     /// An operator says that an object which is not shown is gone.

@@ -32,7 +32,7 @@ use super::retention::Retention;
 use super::walks::publish;
 use super::{SharedCoverage, StoreConfig, StoreError, as_i64};
 use crate::core::batch::{Batch, CrawlMark, Finished, Receipt};
-use crate::core::coverage::{Coverage, GapKind, Reach, Unread};
+use crate::core::coverage::{Coverage, GapKind, Unread};
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
 use crate::core::model::Scope;
 use crate::core::overrides::{OverrideName, OverrideRecord, OverrideSetting};
@@ -275,8 +275,8 @@ fn read_coverage(connection: &Connection) -> Result<Coverage, StoreError> {
     while let Some(row) = rows.next()? {
         let (scope, kind, unread): (String, String, Option<String>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (Some(scope), Some(kind)) = (Scope::parse(&scope), GapKind::parse(&kind)) else { continue };
-        match Unread::parse(unread.as_deref()).reach() {
-            Reach::Rows(rows) if kind == GapKind::Failed => coverage.opened_for(scope, rows),
+        match unread {
+            Some(unread) if kind == GapKind::Failed => coverage.opened_for(scope, Unread::parse(Some(&unread)).reach()),
             _ => coverage.opened(scope, kind),
         }
     }

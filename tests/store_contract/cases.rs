@@ -285,10 +285,12 @@ fn rows_that_could_not_be_read_are_not_removed() {
     assert_eq!(put(&store, finished(nameless, Scope::Users, 4)), [Verdict::HoldUnreadable]);
     check_users(&store, 9);
     check_open_gaps(&store, &["FAILED:users"]);
-    // A walk that can read everything ends it.
+    // A walk that can read everything ends it, but for those whom it does not show: they are asked for.
     let rest = (2..10).map(user).collect();
     assert_eq!(put(&store, finished(batch(5, rest), Scope::Users, 5)), [Verdict::Ask]);
     check_users(&store, 9);
+    check_open_gaps(&store, &["FAILED:users"]);
+    put(&store, Batch { removals: vec![Key::User(user_id(0))], ..batch(6, Vec::new()) });
     check_open_gaps(&store, &[]);
     assert_eq!(store.reader.read(|snapshot| snapshot.quarantined(10)).unwrap(), []);
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use okta_idmap::core::batch::{Batch, WalkState};
+use okta_idmap::core::batch::{Batch, Finished, WalkState};
 use okta_idmap::core::coverage::{Gap, GapId, GapKind, GapRecord};
 use okta_idmap::core::event::MemberChange;
 use okta_idmap::core::ids::{GroupId, RequestNumber, Timestamp};
@@ -173,6 +173,23 @@ impl Model {
     /// Whether that holds for all groups of which the batch says that no event tells.
     pub(crate) fn are_gone_with_apps(&self, batch: &Batch) -> bool {
         batch.brought.iter().all(|group| self.has_departed(group, batch))
+    }
+
+    /// What came from elsewhere is missing all the same, and stays.
+    pub(crate) fn release_brought(&mut self, scope: &Scope, batch: &Batch, rules: &Rules) -> Option<Finished> {
+        self.scopes.get(scope).filter(|book| book.is_held && *scope == Scope::Groups)?;
+        let is_brought = |key: &Key| match self.rows.get(key).map(|stored| &stored.row) {
+            Some(Row::Group(group)) => group.source_app.as_ref().is_some_and(|app| batch.departed_apps.contains(app)),
+            _ => false,
+        };
+        let (brought, others): (Vec<Key>, Vec<Key>) = self.missing(scope).into_iter().partition(is_brought);
+        if others.is_empty() {
+            return self.release(scope, batch, rules);
+        }
+        for key in &brought {
+            self.remove(key, batch.now);
+        }
+        None
     }
 
     /// What is below new groups and apps was empty when they were created.

@@ -11,7 +11,7 @@ use okta_idmap::core::ids::{Timestamp, is_okta_id};
 use okta_idmap::core::model::{Key, Quarantined, Row, Scope};
 use okta_idmap::core::pending::Target;
 use okta_idmap::core::sync::UnseenFound;
-use okta_idmap::store::Ages;
+use okta_idmap::store::{Ages, ChangeOp};
 
 use super::model::{BadRecord, Model, ScopeBook, UnreadModel};
 use super::walks::id_in_list;
@@ -40,10 +40,8 @@ impl UnreadModel {
     }
 
     fn reach(&self) -> Reach {
-        if self.is_failed || self.is_any {
-            return Reach::Whole;
-        }
-        Reach::Rows(Arc::new(self.rows.iter().map(|(id, (_, read_at))| (id.as_str().into(), *read_at)).collect()))
+        let rows = self.rows.iter().map(|(id, (_, read_at))| (id.as_str().into(), *read_at)).collect();
+        Reach { is_whole: self.is_failed || self.is_any, rows: Arc::new(rows) }
     }
 
     pub(crate) fn add(&mut self, id: String, since: u64, read_at: Option<Timestamp>) {
@@ -150,26 +148,36 @@ impl Model {
         }
     }
 
-    /// What the batch shows of rows whose records could not be read, and the bad records that it brings outside of walks.
-    pub(crate) fn settle_unread(&mut self, batch: &Batch, is_held: bool) {
-        let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());
-        let mut shown: Vec<(Key, u64)> = shown.map(|key| (key, batch.at.0)).collect();
-        if !is_held {
-            let paid = batch.answered.iter();
-            shown.extend(paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by.0))));
-        }
+    /// What is shown of rows whose records could not be read, each by a request.
+    pub(crate) fn settle_shown(&mut self, shown: &[(Key, u64)], now: Timestamp) {
+        self.settle(now, |scope, id, since| {
+            shown.iter().any(|(key, by)| key.scope() == *scope && id_in_list(key) == id && since < *by)
+        });
+    }
+
+    /// What has been removed has no record any more.
+    pub(crate) fn settle_removed(&mut self, now: Timestamp) {
+        let is_removed = |(key, op): (&Key, &ChangeOp)| (*op == ChangeOp::Removed).then(|| key.clone());
+        let removed: Vec<Key> = self.changes.iter().filter_map(is_removed).collect();
+        self.settle(now, |scope, id, _| removed.iter().any(|key| key.scope() == *scope && id_in_list(key) == id));
+    }
+
+    fn settle(&mut self, now: Timestamp, is_settled: impl Fn(&Scope, &str, u64) -> bool) {
         for (scope, unread) in self.unread.clone() {
             let mut left = unread.clone();
-            for (key, by) in shown.iter().filter(|(key, _)| key.scope() == scope) {
-                let id = id_in_list(key);
-                if left.rows.get(&id).is_some_and(|(since, _)| since < by) {
-                    left.rows.remove(&id);
-                }
-            }
+            left.rows.retain(|id, (since, _)| !is_settled(&scope, id, *since));
             if left != unread {
-                self.narrow(&scope, left, batch.now);
+                self.narrow(&scope, left, now);
             }
         }
+    }
+
+    /// What the batch pays for and removes, and the bad records that it brings outside of walks.
+    pub(crate) fn settle_rest(&mut self, batch: &Batch, is_held: bool) {
+        let paid = batch.answered.iter().filter(|_| !is_held);
+        let paid: Vec<(Key, u64)> = paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by.0))).collect();
+        self.settle_shown(&paid, batch.now);
+        self.settle_removed(batch.now);
         let is_walked = |scope: &Scope| batch.walks.iter().any(|update| update.scope == *scope);
         let records = batch.quarantined.iter().filter(|bad| bad.scope.kind().is_some() && !is_walked(&bad.scope));
         let named = |bad: &Quarantined| bad.id.as_deref().filter(|id| is_okta_id(id)).map(str::to_owned);
@@ -209,8 +217,9 @@ impl Model {
         let of_scope = self.gaps.values().filter(|record| record.open && record.gap.scope == *scope);
         let kinds: BTreeSet<GapKind> =
             of_scope.map(|record| record.gap.kind).filter(|kind| kind.makes_stale()).collect();
-        let unread = self.unread.get(scope).filter(|_| kinds.len() == 1 && kinds.contains(&GapKind::Failed));
-        (!kinds.is_empty()).then(|| unread.map_or(Reach::Whole, UnreadModel::reach))
+        let failed = self.unread.get(scope).map_or_else(Reach::whole, UnreadModel::reach);
+        let is_whole = kinds.iter().any(|kind| *kind != GapKind::Failed) || failed.is_whole;
+        (!kinds.is_empty()).then_some(Reach { is_whole, ..failed })
     }
 
     pub(crate) fn forget_gaps(&mut self, scope: &Scope, now: Timestamp) {

@@ -371,7 +371,8 @@ pub(crate) fn free_batch(source: &mut Source, model: &Model) -> Batch {
         batch.quarantined.push(source.bad_record(scope));
     }
     while source.one_in(6) {
-        batch.asked.push(source.key());
+        let by = RequestNumber(source.random.u64(0..=source.request));
+        batch.settled.push((source.key(), by));
     }
     while source.one_in(6) {
         let (key, since) = (source.key(), RequestNumber(source.random.u64(0..=source.request)));
@@ -425,7 +426,7 @@ pub(crate) fn walk_batch(source: &mut Source, model: &Model) -> Batch {
             batch.rows.push(source.row_near(model, key));
         }
     }
-    if source.one_in(8) {
+    if source.one_in(4) {
         batch.quarantined.push(source.bad_record(scope.clone()));
     }
     if source.one_in(8) {

@@ -125,7 +125,7 @@ pub(crate) struct Model {
     /// Whether new rows that name nobody known are orphans.
     notes_strangers: bool,
     /// Lines of the change log of the batch under way.
-    changes: BTreeMap<Key, ChangeOp>,
+    pub(crate) changes: BTreeMap<Key, ChangeOp>,
     pub(crate) gap_changes: BTreeMap<String, bool>,
 }
 
@@ -196,10 +196,13 @@ impl Model {
             self.remove_observed(key, observed);
             shown.entry(key.scope()).or_default().records += 1;
         }
+        let mut taken: Vec<(Key, u64)> = batch.removals.iter().map(|key| (key.clone(), batch.at.0)).collect();
+        taken.extend(batch.settled.iter().map(|(key, by)| (key.clone(), by.0)));
         for row in &batch.rows {
             let put = self.put(row, observed);
             if put != Put::Older {
                 shown_objects.extend(Scope::of_object(&row.key()));
+                taken.push((row.key(), batch.at.0));
             }
             let shown = shown.entry(row.key().scope()).or_default();
             shown.records += 1;
@@ -208,14 +211,20 @@ impl Model {
             }
         }
         self.member_events(batch, &mut owed);
+        self.settle_shown(&taken, batch.now);
         self.close_gaps_of_shown(&shown_objects, batch);
         for record in &batch.quarantined {
             self.quarantine(record, batch);
         }
         self.take_newborn(batch, rules);
         let mut finished = Vec::new();
-        let may_release = self.are_gone_with_apps(batch);
-        for update in batch.walks.iter().filter(|update| may_release || update.state != WalkState::Released) {
+        for update in &batch.walks {
+            if update.state == WalkState::Released && !batch.brought.is_empty() {
+                if self.are_gone_with_apps(batch) {
+                    finished.extend(self.release_brought(&update.scope, batch, rules));
+                }
+                continue;
+            }
             let nothing = Shown::default();
             finished.extend(self.walk(update, shown.get(&update.scope).unwrap_or(&nothing), batch, rules));
         }
@@ -231,7 +240,7 @@ impl Model {
         if !finished.iter().any(|finished| finished.verdict.is_hold()) {
             self.pay_debts(batch);
         }
-        self.settle_unread(batch, finished.iter().any(|finished| finished.verdict.is_hold()));
+        self.settle_rest(batch, finished.iter().any(|finished| finished.verdict.is_hold()));
         self.owe_newborn(batch, &mut owed);
         self.owe_unread(batch, &mut owed);
         self.owe_what_gaps_wait_for(batch, &mut owed);

@@ -5,12 +5,15 @@
 use okta_idmap::core::batch::{Batch, UnreadKey};
 use okta_idmap::core::coverage::{CoveragePolicy, Gap, GapKind, OnGap, Reach};
 use okta_idmap::core::ids::{RequestNumber, Timestamp};
-use okta_idmap::core::model::{Key, Quarantined, Scope};
+use okta_idmap::core::model::{GroupType, Key, Quarantined, Scope};
 use okta_idmap::core::pending::{Answered, Target};
 use okta_idmap::store::Store;
 use tempfile::TempDir;
 
-use super::cases::{batch, check_open_gaps, finished, open, user, user_id, walking};
+use super::cases::{
+    app, app_group, app_id, app_user, batch, check_open_gaps, finished, group, group_id, member, open, user, user_id,
+    walking,
+};
 use super::commit;
 
 const HOUR_MILLIS: i64 = 3_600_000;
@@ -48,8 +51,8 @@ impl List {
                 check_open_gaps(self.store(), &[]);
                 String::new()
             }
-            Some(Reach::Whole) => "all".to_owned(),
-            Some(Reach::Rows(rows)) => rows.keys().map(|id| id.trim_start_matches("00u000")).collect(),
+            Some(Reach { is_whole: true, .. }) => "all".to_owned(),
+            Some(Reach { rows, .. }) => rows.keys().map(|id| id.trim_start_matches("00u000")).collect(),
         };
         assert_eq!(stale, expected);
         if !expected.is_empty() {
@@ -131,7 +134,9 @@ fn a_row_that_was_not_read_is_settled_by_what_is_asked_for_later() {
     list.put(Batch { answered: paid(Target::User(user_id(7)), 23), ..batch(30, Vec::new()) });
     list.check_reopened("");
     list.put(Batch { unread: unread(2, 40), ..batch(0, Vec::new()) });
-    list.put(Batch { asked: vec![Key::User(user_id(2))], ..batch(41, Vec::new()) });
+    list.put(Batch { settled: vec![(Key::User(user_id(2)), RequestNumber(40))], ..batch(41, Vec::new()) });
+    list.check("2");
+    list.put(Batch { settled: vec![(Key::User(user_id(2)), RequestNumber(41))], ..batch(41, Vec::new()) });
     list.check("");
 }
 
@@ -205,4 +210,69 @@ fn more_rows_than_can_be_named_are_all() {
     list.check("all");
     list.put(finished(batch(22, (1..=4).map(user).collect()), Scope::Users, 22));
     list.check_reopened("");
+}
+
+#[test]
+fn a_list_says_nothing_of_whom_it_did_not_show_since() {
+    let mut list = List::read();
+    // User 2 is shown, then cannot be read; of user 3 the list shows nothing, of user 7 neither, who never was a row.
+    list.put(Batch { unread: [unread(3, 15), unread(7, 15)].concat(), ..batch(0, Vec::new()) });
+    list.put(walking(batch(20, vec![user(1), user(2)]), Scope::Users, 20, 1));
+    list.put(Batch { unread: unread(2, 25), ..batch(0, Vec::new()) });
+    list.check("237");
+    list.put(Batch { is_followed: true, ..finished(batch(30, vec![user(4)]), Scope::Users, 20) });
+    list.check_reopened("23");
+    list.put(batch(31, vec![user(3)]));
+    list.put(Batch { is_followed: true, ..finished(batch(40, (1..=4).map(user).collect()), Scope::Users, 40) });
+    list.check_reopened("");
+}
+
+#[test]
+fn a_row_that_goes_with_something_else_is_not_waited_for() {
+    #[track_caller]
+    fn check(row: Key, gone: Key) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "a");
+        let rows = vec![user(1), app("Jira"), group("Eng", GroupType::OktaGroup), app_user(1), member(1), app_group()];
+        commit(&store, &[batch(1, rows)]).remove(0).unwrap();
+        let unread = vec![UnreadKey { key: row, evidence: "503".to_owned(), since: RequestNumber(5) }];
+        commit(&store, &[Batch { unread, ..batch(0, Vec::new()) }]).remove(0).unwrap();
+        assert_eq!(store.reader.coverage().open_gaps(), 1);
+        commit(&store, &[Batch { removals: vec![gone], ..batch(9, Vec::new()) }]).remove(0).unwrap();
+        check_open_gaps(&store, &[]);
+    }
+    let account = || Key::AppUser(app_id(), user_id(1));
+    check(account(), account());
+    check(account(), Key::User(user_id(1)));
+    check(account(), Key::App(app_id()));
+    check(Key::GroupMember(group_id(), user_id(1)), Key::User(user_id(1)));
+    check(Key::GroupMember(group_id(), user_id(1)), Key::Group(group_id()));
+    check(Key::AppGroup(app_id(), group_id()), Key::Group(group_id()));
+}
+
+/// What an older request shows is not taken over, and so settles nothing.
+#[test]
+fn an_outdated_answer_settles_nothing() {
+    let mut list = List::read();
+    list.put(Batch { is_reread: true, ..batch(30, vec![user(2)]) });
+    list.put(Batch { unread: unread(2, 12), ..batch(0, Vec::new()) });
+    list.put(batch(20, vec![user(2)]));
+    list.check("2");
+    list.put(batch(31, vec![user(2)]));
+    list.check_reopened("");
+}
+
+#[test]
+fn a_row_stays_as_old_as_it_is_while_all_are_doubtful() {
+    let list = List::read();
+    let begin = batch(0, Vec::new()).now;
+    let later = |hours: i64, batch: Batch| Batch { now: begin.plus_millis(hours * HOUR_MILLIS), ..batch };
+    list.put(later(24, walk_but(20, 2)));
+    list.put(later(25, Batch { gaps: failed(), ..batch(21, Vec::new()) }));
+    list.check("all");
+    let policy = CoveragePolicy { max_stale_millis: Some(25 * HOUR_MILLIS), ..CoveragePolicy::default() };
+    let coverage = list.store().reader.coverage();
+    let is_withheld =
+        |n: usize| coverage.withholds(&Scope::Users, user_id(n).as_str(), begin.plus_millis(26 * HOUR_MILLIS), policy);
+    assert_eq!((1..=4).filter(|n| is_withheld(*n)).collect::<Vec<_>>(), [2]);
 }

@@ -142,7 +142,7 @@ impl Model {
             .collect()
     }
 
-    fn release(&mut self, scope: &Scope, batch: &Batch, rules: &Rules) -> Option<Finished> {
+    pub(crate) fn release(&mut self, scope: &Scope, batch: &Batch, rules: &Rules) -> Option<Finished> {
         let missing = self.missing(scope);
         let book = self.scopes.get_mut(scope).filter(|book| book.is_held)?;
         book.is_held = false;
@@ -172,6 +172,7 @@ impl Model {
                 finished
             }
         };
+        self.settle_removed(now);
         self.make_revision();
         Some(finished)
     }
@@ -208,6 +209,13 @@ impl Model {
         let completed_at = self.scopes[scope].completed_at;
         let mut unread = UnreadModel { is_nameless: last_nameless.is_some(), ..UnreadModel::default() };
         let read_at = |id: &str| before.get(id).map_or(completed_at, |(_, read_at)| *read_at);
+        // Who could not be read before, and was not shown since.
+        for (id, (since, read_at)) in &before {
+            let is_stored = key_in_scope(scope, id).is_some_and(|key| self.rows.contains_key(&key));
+            if is_stored || *since >= from.0 {
+                unread.add(id.clone(), *since, *read_at);
+            }
+        }
         for (item, at) in bad.iter().filter(|(item, _)| is_okta_id(item)) {
             unread.add((*item).to_owned(), *at, read_at(item));
         }

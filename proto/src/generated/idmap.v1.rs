@@ -4690,16 +4690,19 @@ pub struct ScopeCoverage {
     #[prost(bool, tag = "4")]
     pub settled: bool,
     /// Rows that an open FAILED is about: the list was read to its end, and only the records of these could not be read, there or since.
-    /// Their rows are stale, all others are not. Unset: FAILED is about all rows of the scope.
+    /// Unset: FAILED is about all rows of the scope, and of none more is known.
     #[prost(message, optional, tag = "5")]
     pub unread_rows: ::core::option::Option<UnreadRows>,
 }
 /// Rows of a list whose records could not be read.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UnreadRows {
-    /// The rows; some need not be stored.
+    /// The rows, which are stale; some need not be stored.
     #[prost(message, repeated, tag = "1")]
     pub rows: ::prost::alloc::vec::Vec<UnreadRow>,
+    /// All other rows of the list are stale, too: a read of the list has failed since.
+    #[prost(bool, tag = "2")]
+    pub are_all_stale: bool,
 }
 /// A row whose record could not be read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -240,9 +240,9 @@ pub(super) fn coverage(change: v1::CoverageChange) -> Result<CoverageChanges, Mi
             scope,
             completed_at: when(told.completed_at),
             open: kinds.collect::<Result<_, MirrorError>>()?,
-            failed: told.unread_rows.map_or(Reach::Whole, |unread| {
+            failed: told.unread_rows.map_or_else(Reach::whole, |unread| {
                 let rows = unread.rows.into_iter().map(|row| (row.id.into_boxed_str(), when(row.read_at)));
-                Reach::Rows(Arc::new(rows.collect()))
+                Reach { is_whole: unread.are_all_stale, rows: Arc::new(rows.collect()) }
             }),
             is_settled: told.settled,
         })

@@ -251,7 +251,8 @@ fn a_bad_record_keeps_no_other_row_back() {
     let mut copy = Copy::listed();
     let withholds = v1::ResolutionPolicy { withholds: true, ..policy() };
     let read_but = |ids: Option<&[&str]>| {
-        let unread_rows = ids.map(|ids| v1::UnreadRows { rows: ids.iter().map(|id| unread_row(id)).collect() });
+        let unread_rows =
+            ids.map(|ids| v1::UnreadRows { rows: ids.iter().map(|id| unread_row(id)).collect(), are_all_stale: false });
         let users = v1::ScopeCoverage { unread_rows, ..scope("users", true, &[v1::GapKind::Failed]) };
         coverage(false, false, &[users])
     };
@@ -520,7 +521,8 @@ fn long_lists_are_saved_in_parts() {
     let rules = (0..1_201).map(|n| v1::AppNameRule { app: format!("0oa{n}"), rule: "exact".to_owned() }).collect();
     let mut scopes: Vec<_> = (0..1_201).map(|n| scope(&format!("app_users(0oa{n})"), true, &[])).collect();
     scopes[7].open_gaps = vec![v1::GapKind::Failed.into()];
-    scopes[7].unread_rows = Some(v1::UnreadRows { rows: vec![unread_row("00u1"), unread_row("00u2")] });
+    scopes[7].unread_rows =
+        Some(v1::UnreadRows { rows: vec![unread_row("00u1"), unread_row("00u2")], are_all_stale: true });
     let begin =
         [Event::Policy(v1::ResolutionPolicy { name_rules: rules, ..policy() }), end(), coverage(true, false, &scopes)];
     assert_eq!(copy.take(begin), "More More More");

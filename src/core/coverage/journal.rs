@@ -7,13 +7,11 @@
 //!   told as such, whenever during the listing that was.
 //! - Nobody holds the coverage for longer than one piece of a list takes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
-use std::sync::Arc;
-
 use super::{Coverage, GapKind, Reach};
 use crate::core::ids::Timestamp;
 use crate::core::model::Scope;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 /// Changes of scopes that are remembered for copies: some rounds of a busy crawl. Who is further behind takes everything.
 const JOURNAL_MAX: usize = 8_192;
@@ -209,11 +207,9 @@ impl Coverage {
             }
         }
         for kind in open {
-            match &failed {
-                Reach::Rows(rows) if kind == GapKind::Failed && is_settled => {
-                    self.opened_for(scope.clone(), Arc::clone(rows));
-                }
-                Reach::Rows(rows) if kind == GapKind::Failed => self.widened(scope.clone(), Arc::clone(rows)),
+            match kind {
+                GapKind::Failed if is_settled => self.opened_for(scope.clone(), failed.clone()),
+                GapKind::Failed => self.widened(scope.clone(), &failed),
                 _ => self.opened(scope.clone(), kind),
             }
         }
@@ -241,7 +237,8 @@ impl Coverage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::UnreadRows;
+    use std::sync::Arc;
+
     use super::*;
     use crate::core::ids::AppId;
 
@@ -381,7 +378,7 @@ mod tests {
             }
             let changes = list.finish().unwrap();
             full += usize::from(changes.is_full);
-            of_rows += changes.scopes.iter().filter(|told| matches!(told.failed, Reach::Rows(_))).count();
+            of_rows += changes.scopes.iter().filter(|told| !told.failed.is_whole).count();
             unsettled += changes.scopes.iter().filter(|told| !told.is_settled).count();
             copy.take_over_all(changes);
             position = rows_at.position();
@@ -407,16 +404,17 @@ mod tests {
     }
 
     /// Some of three rows.
-    fn some_rows(bits: usize) -> UnreadRows {
+    fn some_rows(bits: usize) -> Reach {
         let rows = ["a", "b", "c"].into_iter().enumerate();
-        Arc::new(rows.filter(|(n, _)| bits >> n & 1 == 1).map(|(_, row)| (row.into(), None)).collect())
+        let rows = rows.filter(|(n, _)| bits >> n & 1 == 1).map(|(_, row)| (row.into(), None)).collect();
+        Reach { is_whole: bits > 7, rows: Arc::new(rows) }
     }
 
     fn change(coverage: &mut Coverage, round: i64, draw: &mut impl FnMut(usize) -> usize) {
         let (scope, kind) = (scope(draw(5)), [GapKind::Failed, GapKind::Forbidden, GapKind::Held][draw(3)]);
         match draw(15) {
-            12 | 13 => coverage.opened_for(scope, some_rows(draw(8))),
-            14 => coverage.widened(scope, some_rows(draw(8))),
+            12 | 13 => coverage.opened_for(scope, some_rows(draw(10))),
+            14 => coverage.widened(scope, &some_rows(draw(10))),
             0 | 1 => coverage.gone(&scope),
             2 => coverage.forget(&scope),
             3..=5 => coverage.completed(scope, at(round)),

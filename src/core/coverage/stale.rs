@@ -18,36 +18,48 @@ use crate::core::model::Scope;
 pub type UnreadRows = Arc<BTreeMap<Box<str>, Option<Timestamp>>>;
 
 /// Which rows of its collection a gap makes outdated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
     /// All: the collection cannot be read.
-    #[default]
-    Whole,
-    /// These: their records could not be read, all others were. They are kept from an earlier read.
-    Rows(UnreadRows),
+    pub is_whole: bool,
+    /// The records of these could not be read, whatever is wrong with the others. They are kept from an earlier read.
+    pub rows: UnreadRows,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self::whole()
+    }
 }
 
 impl Reach {
+    /// All rows.
+    pub fn whole() -> Self {
+        Self { is_whole: true, rows: UnreadRows::default() }
+    }
+
+    /// These rows alone.
+    pub const fn rows(rows: UnreadRows) -> Self {
+        Self { is_whole: false, rows }
+    }
+
     /// Whether it is about a row.
     pub fn covers(&self, row: &str) -> bool {
-        match self {
-            Reach::Whole => true,
-            Reach::Rows(rows) => rows.contains_key(row),
-        }
+        self.is_whole || self.rows.contains_key(row)
     }
 
     /// What either is about.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
-        match (self, other) {
-            (Reach::Rows(mine), Reach::Rows(theirs)) => Reach::Rows(joined(mine, theirs)),
-            (Reach::Whole, _) | (_, Reach::Whole) => Reach::Whole,
-        }
+        Self { is_whole: self.is_whole || other.is_whole, rows: joined(&self.rows, &other.rows) }
     }
 }
 
 /// The rows of both, each as old as either says.
 fn joined(mine: &UnreadRows, theirs: &UnreadRows) -> UnreadRows {
+    if theirs.is_empty() {
+        return Arc::clone(mine);
+    }
     let mut all = BTreeMap::clone(mine);
     for (row, read_at) in theirs.iter() {
         all.entry(row.clone()).and_modify(|known| *known = (*known).min(*read_at)).or_insert(*read_at);
@@ -56,31 +68,29 @@ fn joined(mine: &UnreadRows, theirs: &UnreadRows) -> UnreadRows {
 }
 
 impl Coverage {
-    /// Notes that a list was read to its end, and that just the records of these rows could not be read.
-    pub fn opened_for(&mut self, scope: Scope, rows: UnreadRows) {
-        let reach = Reach::Rows(Arc::clone(&rows));
+    /// Notes what [`GapKind::Failed`] of a list is about, whatever it was about before.
+    pub fn opened_for(&mut self, scope: Scope, reach: Reach) {
         match self.reach_of_failed(&scope) {
             None => {
                 self.opened(scope.clone(), GapKind::Failed);
-                self.unread.insert(scope, rows);
+                self.unread.insert(scope, reach);
             }
             Some(before) if before == reach => {}
             Some(before) => {
                 // Rows of before it are as outdated as they were.
-                self.unread.insert(scope.clone(), rows);
+                self.unread.insert(scope.clone(), reach);
                 self.journal.note_closed(scope.clone(), GapKind::Failed, before.clone());
                 self.remember_closing(scope, GapKind::Failed, before);
             }
         }
     }
 
-    /// Notes that the records of these rows could not be read either, whatever else is wrong with the list.
-    pub fn widened(&mut self, scope: Scope, rows: UnreadRows) {
+    /// Notes that it is about these as well, whatever else is wrong with the list.
+    pub fn widened(&mut self, scope: Scope, reach: &Reach) {
         match self.reach_of_failed(&scope) {
-            None => self.opened_for(scope, rows),
-            Some(Reach::Whole) => {}
-            Some(Reach::Rows(before)) => {
-                let all = joined(&before, &rows);
+            None => self.opened_for(scope, reach.clone()),
+            Some(before) => {
+                let all = before.join(reach);
                 if all != before {
                     self.unread.insert(scope.clone(), all);
                     self.generation += 1;
@@ -93,24 +103,25 @@ impl Coverage {
     /// Which rows the open [`GapKind::Failed`] of a scope is about; `None`: there is none.
     pub(super) fn reach_of_failed(&self, scope: &Scope) -> Option<Reach> {
         let is_open = self.has_open(scope, GapKind::Failed);
-        is_open.then(|| self.unread.get(scope).map_or(Reach::Whole, |rows| Reach::Rows(Arc::clone(rows))))
+        is_open.then(|| self.unread.get(scope).cloned().unwrap_or_default())
     }
 
     /// Which rows of `scope` may be outdated: those of a list that can no longer be read are those of an earlier read. `None`:
     /// none.
     pub fn stale(&self, scope: &Scope) -> Option<Reach> {
         let kinds = self.open.get(scope)?;
+        let failed = self.reach_of_failed(scope);
         if kinds.iter().any(|kind| kind.makes_stale() && *kind != GapKind::Failed) {
-            return Some(Reach::Whole);
+            return Some(Reach { is_whole: true, ..failed.unwrap_or_default() });
         }
-        self.reach_of_failed(scope)
+        failed
     }
 
     /// Whether a row of `scope` may be outdated, because its list, or just its record, can no longer be read. `row`: the id that
     /// the record carries in this list.
     pub fn is_stale(&self, scope: &Scope, row: &str) -> bool {
         let reaches = |kind: &GapKind| match self.unread.get(scope) {
-            Some(rows) if *kind == GapKind::Failed => rows.contains_key(row),
+            Some(reach) if *kind == GapKind::Failed => reach.covers(row),
             _ => kind.makes_stale(),
         };
         self.open.get(scope).is_some_and(|kinds| kinds.iter().any(reaches))
@@ -129,7 +140,7 @@ impl Coverage {
                 let collection = scope.object().and_then(|key| collection_of(key.kind()));
                 let all_read_at = self.complete.get(collection.as_ref().unwrap_or(scope)).copied();
                 // The reads of the list since then have not shown this row.
-                let row_read_at = self.unread.get(scope).and_then(|rows| rows.get(row)).copied();
+                let row_read_at = self.unread.get(scope).and_then(|reach| reach.rows.get(row)).copied();
                 row_read_at.unwrap_or(all_read_at).is_none_or(|at| now.millis_since(at) > max_millis)
             }
         }

@@ -230,8 +230,8 @@ fn rows_of_before_a_closing_are_withheld_as_they_were() {
     assert!(!coverage.withheld_since(&other, "00u1", coverage.generation(), at(2_001), withhold));
 }
 
-fn rows(ids: &[&str]) -> UnreadRows {
-    std::sync::Arc::new(ids.iter().map(|id| ((*id).into(), None)).collect())
+fn rows(ids: &[&str]) -> Reach {
+    Reach::rows(std::sync::Arc::new(ids.iter().map(|id| ((*id).into(), None)).collect()))
 }
 
 /// Which of two rows are stale; both are withheld exactly then.
@@ -267,7 +267,7 @@ fn records_that_could_not_be_read_make_no_other_row_stale() {
     check(&|coverage| coverage.opened_for(this(), rows(&[])), "", failed);
     check(&|coverage| coverage.opened_for(this(), rows(&["a"])), "a", failed);
     check(&|coverage| coverage.opened_for(this(), rows(&["b"])), "b", failed);
-    check(&|coverage| coverage.widened(this(), rows(&["a"])), "ab", failed);
+    check(&|coverage| coverage.widened(this(), &rows(&["a"])), "ab", failed);
     check(&|coverage| coverage.opened_for(this(), rows(&["a"])), "a", failed);
     // The next walk breaks off, or another thing is wrong with the list.
     check(&|coverage| coverage.opened(this(), GapKind::Failed), "ab", failed);

@@ -71,10 +71,10 @@ impl Unread {
 
     /// Which rows may be outdated.
     pub fn reach(&self) -> Reach {
-        if self.has_failed || self.nameless == Nameless::Any {
-            return Reach::Whole;
+        Reach {
+            is_whole: self.has_failed || self.nameless == Nameless::Any,
+            rows: Arc::new(self.rows.iter().map(|(id, row)| (id.clone(), row.read_at)).collect()),
         }
-        Reach::Rows(Arc::new(self.rows.iter().map(|(id, row)| (id.clone(), row.read_at)).collect()))
     }
 
     /// Notes that a record of this row could not be read. Who was not read before stays as old as it is.
@@ -88,13 +88,16 @@ impl Unread {
         *known = UnreadRow { since: known.since.max(row.since), read_at: known.read_at.min(row.read_at) };
     }
 
-    /// Notes that a request has shown this row, or that it is gone. Returns whether that is news.
-    pub fn is_read(&mut self, id: &str, by: RequestNumber) -> bool {
-        let is_news = self.rows.get(id).is_some_and(|row| row.since < by);
-        if is_news {
+    /// Notes that a request has shown this row, or that it has not found it.
+    pub fn settle(&mut self, id: &str, by: RequestNumber) {
+        if self.rows.get(id).is_some_and(|row| row.since < by) {
             self.rows.remove(id);
         }
-        is_news
+    }
+
+    /// Notes that this is no row any more.
+    pub fn forget(&mut self, id: &str) {
+        self.rows.remove(id);
     }
 
     /// As it is stored. `None`: no record is the matter.
@@ -155,10 +158,9 @@ mod tests {
         #[track_caller]
         fn check(text: &str, reach: &str, is_over: bool) {
             let unread = Unread::parse(Some(text));
-            let shown = match unread.reach() {
-                Reach::Whole => "all".to_owned(),
-                Reach::Rows(rows) => rows.keys().map(AsRef::as_ref).collect::<Vec<&str>>().join(" "),
-            };
+            let Reach { is_whole, rows } = unread.reach();
+            let all = is_whole.then_some("all");
+            let shown = all.into_iter().chain(rows.keys().map(AsRef::as_ref)).collect::<Vec<&str>>().join(" ");
             assert_eq!((shown.as_str(), unread.is_over()), (reach, is_over));
             assert_eq!(Unread::parse(unread.to_text().as_deref()), if is_over { Unread::failed() } else { unread });
         }
@@ -169,8 +171,8 @@ mod tests {
         check("00u1@7", "00u1", false);
         check("00u1@7 00u2@8@1700000000000", "00u1 00u2", false);
         check("? 00u1@7", "00u1", false);
-        check("! 00u1@7", "all", false);
-        check("* 00u1@7", "all", false);
+        check("! 00u1@7", "all 00u1", false);
+        check("* 00u1@7", "all 00u1", false);
         for damaged in ["00u1", "00u1@", "@7", "00u1@x", "00u1@7@x", "00u1@7@8@9"] {
             check(damaged, "all", false);
         }
@@ -185,9 +187,13 @@ mod tests {
         unread.add("00u1", row(9, Some(200)));
         assert_eq!(unread.rows()["00u1"], row(9, Some(100)), "not read since the first time");
         unread.has_failed = false;
-        assert!(!unread.is_read("00u1", RequestNumber(9)) && !unread.is_read("00u2", RequestNumber(10)));
+        unread.settle("00u1", RequestNumber(9));
+        unread.settle("00u2", RequestNumber(10));
         assert!(!unread.is_over());
-        assert!(unread.is_read("00u1", RequestNumber(10)));
+        unread.settle("00u1", RequestNumber(10));
+        assert!(unread.is_over());
+        unread.add("00u1", row(7, None));
+        unread.forget("00u1");
         assert!(unread.is_over());
     }
 
@@ -198,9 +204,9 @@ mod tests {
             unread.add(&format!("00u{n}"), row(1, None));
         }
         unread.add("00u0", row(2, None));
-        assert!(matches!(unread.reach(), Reach::Rows(_)));
+        assert!(!unread.reach().is_whole);
         unread.add("00uother", row(1, None));
-        assert_eq!(unread.reach(), Reach::Whole);
+        assert!(unread.reach().is_whole && unread.rows().len() == UNREAD_ROWS_MAX);
         assert_eq!(Unread::parse(unread.to_text().as_deref()), unread);
     }
 }

@@ -399,6 +399,7 @@ impl SyncState {
         if let Some(target) = Target::of_object(&key) {
             batch.answered.extend(self.debts.unwanted(&target));
         }
+        batch.settled.push((key, batch.at));
         self.commit_if_any(batch, effects);
     }
 

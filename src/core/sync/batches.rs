@@ -35,6 +35,7 @@ impl SyncState {
         let is_empty = batch.rows.is_empty()
             && batch.removals.is_empty()
             && batch.answered.is_empty()
+            && batch.settled.is_empty()
             && batch.quarantined.is_empty()
             && batch.walks.is_empty()
             && batch.closed_gaps.is_empty();

@@ -131,7 +131,8 @@ impl SyncState {
         let is_listed = self.debts.get(&Target::List(scope.clone())).is_some() || self.lanes.is_busy(&scope);
         if self.apps.get(&app).is_none_or(|known| !known.is_read) || !self.may_be_stored(&group) {
             // Of an app that was never seen its own read obliges to the list.
-            batch.answered.extend(self.debts.unwanted(&Target::AppGroup(app, group)));
+            batch.answered.extend(self.debts.unwanted(&Target::AppGroup(app.clone(), group.clone())));
+            batch.settled.push((Key::AppGroup(app, group), self.next_number()));
         } else if !is_listed {
             self.ready.assignment(app, group);
         }
@@ -264,7 +265,7 @@ impl SyncState {
         let mut is_gone = false;
         if matches!(seen, ByIdSeen::NotFound(_)) {
             let has_failed = |target: &Target| self.debts.get(target).is_some_and(|read| read.attempts > 0);
-            batch.asked.extend(target.as_ref().is_some_and(has_failed).then(|| key.clone()));
+            batch.settled.extend(target.as_ref().is_some_and(has_failed).then(|| (key.clone(), at)));
             let works = target.as_ref().and_then(|target| self.debts.works_though_not_found(target));
             batch.closed_gaps.extend(works.into_iter().flat_map(gaps_of_failed_reads));
         }
@@ -460,7 +461,9 @@ impl SyncState {
     pub(super) fn note_unread(&self, key: &Key, failure: &ReadFailure, batch: &mut Batch) {
         match gap_of_failure(&key.scope(), failure) {
             Some(gap) if gap.kind == GapKind::Failed => {
-                let since = self.moment.newest;
+                // Whatever was asked for after the last hint has shown it as well as this read would have.
+                let hint = Target::of_object(key).and_then(|target| self.debts.get(&target)).map(|read| read.since);
+                let since = hint.unwrap_or(self.moment.newest);
                 batch.unread.push(UnreadKey { key: key.clone(), evidence: gap.evidence, since });
             }
             gap => batch.gaps.extend(gap),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::super::batch::{Batch, Delta};
 use super::super::coverage::{ReadFailure, gap_of_failure};
 use super::super::ids::{AppId, GroupId, RequestNumber, Timestamp, UserId};
-use super::super::model::{Group, GroupMember, Key, Row, Scope};
+use super::super::model::{Group, GroupMember, Key, Quarantined, Row, Scope};
 use super::super::pending::{Target, When};
 use super::crawl::Asked;
 use super::endless::{Length, Pages, hash, row_hash, rows_max};
@@ -17,6 +17,9 @@ use super::walk::WALK_PAGES_MAX;
 use super::{
     ByIdSeen, Call, CallId, Effect, Members, PageSeen, Pending, Selection, SyncState, UserAppSeen, members_of,
 };
+
+/// Why something is owed after a record that could not be read.
+const BAD_RECORD: &str = "its record could not be read";
 
 /// How far before the last delta walk the next one begins, in milliseconds: search results lag (facts 1.4).
 const DELTA_OVERLAP_MILLIS: i64 = 60_000;
@@ -169,6 +172,8 @@ impl SyncState {
         batch.at = page.at;
         batch.is_reread = selected.probe.is_none() && matches!(selected.selection, Selection::UserGroups(_));
         batch.quarantined = page.quarantined;
+        // Nobody reads these lists, so that nothing can be missing in them.
+        batch.quarantined.retain(|record| !self.is_of_unread_app(&record.scope));
         self.note_stats(page.group_stats, Asked { at: page.at, since: selected.began });
         selected.user_apps.extend(page.user_apps);
         if let Some((probe, group)) = selected.probe.clone() {
@@ -179,8 +184,9 @@ impl SyncState {
         for row in page.rows {
             self.on_selected_row(&mut selected, row, &mut batch);
         }
-        let bad = batch.quarantined.iter().filter_map(|record| record.id.as_deref());
-        bad.for_each(|id| self.on_bad_record(&selected.selection, id));
+        for record in &batch.quarantined {
+            self.on_bad_record(&selected.selection, record);
+        }
         if let Some(next) = page.next {
             if let Err(detail) = selected.go_to(next, page_rows, rows_max) {
                 self.commit(batch, effects);
@@ -233,21 +239,24 @@ impl SyncState {
         is_wanted && !group.is_everyone() && self.limits.filter.groups.wants(group)
     }
 
-    /// A record that has changed, and cannot be read: nothing else would tell what it was.
-    fn on_bad_record(&mut self, selection: &Selection, id: &str) {
-        match selection {
-            Selection::UsersChanged(_) => {
-                if let Ok(user) = UserId::new(id) {
-                    self.owe(Target::User(user), When::Now, "changed, and could not be read");
+    /// A record that cannot be read: nothing else would tell what has changed in it, or who is in the group.
+    fn on_bad_record(&mut self, selection: &Selection, record: &Quarantined) {
+        let id = record.id.as_deref();
+        match (selection, &record.scope) {
+            (Selection::UsersChanged(_), Scope::Users) => match id.map(UserId::new) {
+                Some(Ok(user)) => self.owe(Target::User(user), When::Now, BAD_RECORD),
+                // It may be anybody.
+                _ => self.owe(Target::List(Scope::Users), When::Now, BAD_RECORD),
+            },
+            (_, Scope::Groups) => match id.map(GroupId::new) {
+                Some(Ok(group)) => {
+                    if self.limits.members == Members::All || self.assigned_groups.contains(&group) {
+                        self.owe(members_of(&group), When::Now, BAD_RECORD);
+                    }
+                    self.owe(Target::Group(group), When::Now, BAD_RECORD);
                 }
-            }
-            Selection::GroupsChanged(_) => {
-                let Ok(group) = GroupId::new(id) else { return };
-                if self.limits.members == Members::All || self.assigned_groups.contains(&group) {
-                    self.owe(members_of(&group), When::Now, "members may have changed");
-                }
-                self.owe(Target::Group(group), When::Now, "changed, and could not be read");
-            }
+                _ => self.owe(Target::List(Scope::Groups), When::Now, BAD_RECORD),
+            },
             _ => {}
         }
     }

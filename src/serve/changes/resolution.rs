@@ -186,10 +186,7 @@ pub(crate) fn coverage_changes(full: bool, scopes: &[ScopeCoverage]) -> Vec<v1::
 
 /// Scopes in parts of as many as [`PER_EVENT`], where a row that is named counts as one.
 fn coverage_parts(scopes: &[ScopeCoverage]) -> Vec<&[ScopeCoverage]> {
-    let weight = |told: &ScopeCoverage| match &told.failed {
-        Reach::Rows(rows) => 1 + rows.len(),
-        Reach::Whole => 1,
-    };
+    let weight = |told: &ScopeCoverage| 1 + told.failed.rows.len();
     let (mut parts, mut rest) = (Vec::new(), scopes);
     while !rest.is_empty() {
         let mut total = 0;
@@ -216,16 +213,15 @@ fn scope_coverage(told: &ScopeCoverage) -> v1::ScopeCoverage {
 
 /// Which rows an open FAILED is about, where it is not all of them.
 fn unread_rows(told: &ScopeCoverage) -> Option<v1::UnreadRows> {
-    match &told.failed {
-        Reach::Rows(rows) if told.open.contains(&GapKind::Failed) => {
-            let rows = rows.iter().map(|(id, read_at)| {
-                let read_at = read_at.map(timestamp);
-                v1::UnreadRow { id: id.to_string(), read_at }
-            });
-            Some(v1::UnreadRows { rows: rows.collect() })
-        }
-        _ => None,
+    let Reach { is_whole, rows } = &told.failed;
+    if *is_whole && rows.is_empty() || !told.open.contains(&GapKind::Failed) {
+        return None;
     }
+    let rows = rows.iter().map(|(id, read_at)| {
+        let read_at = read_at.map(timestamp);
+        v1::UnreadRow { id: id.to_string(), read_at }
+    });
+    Some(v1::UnreadRows { rows: rows.collect(), are_all_stale: *is_whole })
 }
 
 /// What a copy needs to know at a checkpoint at the revision of this very snapshot.
@@ -327,7 +323,7 @@ mod tests {
                 scope: Scope::Users,
                 completed_at: None,
                 open: vec![GapKind::Failed],
-                failed: Reach::Rows(Arc::new((0..*rows).map(|n| (format!("00u{n}").into(), None)).collect())),
+                failed: Reach::rows(Arc::new((0..*rows).map(|n| (format!("00u{n}").into(), None)).collect())),
                 is_settled: true,
             };
             let scopes: Vec<ScopeCoverage> = rows.iter().map(scope).collect();

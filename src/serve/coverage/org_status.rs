@@ -173,16 +173,13 @@ fn store_status(ask: &Ask<'_>, meta: &Meta, open: &[(Scope, GapKind)]) -> Result
     let mut stale_counts = [0_u64; KINDS.len()];
     for (scope, reach) in stale.into_iter().take(STALE_SCOPES_COUNTED_MAX) {
         let Some(index) = KINDS.iter().position(|(kind, _)| scope.kind() == Some(*kind)) else { continue };
-        stale_counts[index] += match reach {
-            Reach::Whole => ask.snapshot.rows_in(scope)?,
-            Reach::Rows(unread) => {
-                let mut stored = 0;
-                for id in unread.keys() {
-                    stored += u64::from(ask.snapshot.has_row(scope, id)?);
-                }
-                stored
-            }
-        };
+        if reach.is_whole {
+            stale_counts[index] += ask.snapshot.rows_in(scope)?;
+            continue;
+        }
+        for id in reach.rows.keys() {
+            stale_counts[index] += u64::from(ask.snapshot.has_row(scope, id)?);
+        }
     }
     let filtered = ask.snapshot.filtered_counts()?;
     let row_counts = KINDS

@@ -91,7 +91,7 @@ pub(super) struct Books {
     /// Lists of which a read has failed, and rows that could not be read by themselves, with the request that only a later one settles:
     /// what `FAILED` is open for.
     failed: BTreeSet<Scope>,
-    unread: BTreeMap<Scope, BTreeMap<String, u64>>,
+    unread: BTreeMap<Key, u64>,
     pub(super) cursor: Option<LogCursor>,
     pub(super) observed_through: Option<Timestamp>,
     pub(super) opened_at: Option<Timestamp>,
@@ -246,7 +246,10 @@ impl Books {
                 forgotten.insert(Scope::Group(group.clone()));
             }
         }
-        let shown = self.take_in(batch);
+        let unread_rows: Vec<Key> = self.unread.keys().filter(|key| self.rows.contains_key(key)).cloned().collect();
+        let (shown, taken) = self.take_in(batch);
+        let settled = batch.settled.iter().map(|(key, by)| (key.clone(), by.0));
+        self.settle(taken.into_iter().map(|key| (key, batch.at.0)).chain(settled));
         for change in &batch.members {
             let (group, user) = (Key::Group(change.group.clone()), Key::User(change.user.clone()));
             if !change.added || !self.skips_member(&group, &user, batch.at.0) {
@@ -258,8 +261,13 @@ impl Books {
         }
         self.take_newborn(batch);
         let mut finished = Vec::new();
-        let may_release = self.are_gone_with_apps(batch);
-        for update in batch.walks.iter().filter(|update| may_release || update.state != WalkState::Released) {
+        for update in &batch.walks {
+            if update.state == WalkState::Released && !batch.brought.is_empty() {
+                if self.are_gone_with_apps(batch) {
+                    finished.extend(self.release_brought(&update.scope, batch));
+                }
+                continue;
+            }
             let shown = shown.get(&update.scope).cloned().unwrap_or_default();
             let dropped = shown.dropped.clone();
             let done = self.walk(update, shown, batch);
@@ -277,7 +285,12 @@ impl Books {
             self.close_gap_by_read(scope, *kind);
         }
         let is_held = finished.iter().any(|finished| finished.verdict.is_hold());
-        self.settle_unread(batch, is_held);
+        let paid = batch.answered.iter().filter(|_| !is_held);
+        self.settle(paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by.0))));
+        for key in unread_rows.iter().filter(|key| !self.rows.contains_key(key)).collect::<Vec<_>>() {
+            self.no_longer_unread(key);
+        }
+        self.note_unread(batch);
         if !is_held {
             for answered in &batch.answered {
                 if let Some(left) = self.pending.remove(&answered.target).and_then(|debt| debt.answer(answered.by)) {
@@ -336,6 +349,27 @@ impl Books {
         }
     }
 
+    /// Removes what the apps had brought; the hold ends if nothing else is missing.
+    fn release_brought(&mut self, scope: &Scope, batch: &Batch) -> Option<Finished> {
+        self.scopes.get(scope).filter(|book| book.is_held && *scope == Scope::Groups)?;
+        let source = |key: &Key| match key {
+            Key::Group(group) => self.group(group).and_then(|group| group.source_app.clone()),
+            _ => None,
+        };
+        let is_brought = |key: &Key| source(key).is_some_and(|app| batch.departed_apps.contains(&app));
+        let (brought, others): (Vec<Key>, Vec<Key>) = self.missing(scope).0.into_iter().partition(is_brought);
+        if others.is_empty() {
+            return self.release(scope, batch.is_followed);
+        }
+        for key in &brought {
+            self.remove(key);
+        }
+        for scope in std::mem::take(&mut self.gone) {
+            self.forget(&scope);
+        }
+        None
+    }
+
     /// Whether an app that is gone had brought every group of which the batch says that no event tells.
     fn are_gone_with_apps(&self, batch: &Batch) -> bool {
         batch.brought.iter().all(|group| {
@@ -388,7 +422,8 @@ impl Books {
         }
     }
 
-    fn take_in(&mut self, batch: &Batch) -> BTreeMap<Scope, Shown> {
+    fn take_in(&mut self, batch: &Batch) -> (BTreeMap<Scope, Shown>, Vec<Key>) {
+        let mut taken = batch.removals.clone();
         let mut shown: BTreeMap<Scope, Shown> = BTreeMap::new();
         let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
         let owes = |scope| self.pending.contains_key(&Target::List(scope));
@@ -403,6 +438,9 @@ impl Books {
             let sifted = self.sift(row, seen);
             if matches!(sifted, Sifted::Put(put) if put != Put::Older) {
                 self.close_gaps_of(&row.key());
+            }
+            if !matches!(sifted, Sifted::Put(Put::Older) | Sifted::Undecided) {
+                taken.push(row.key());
             }
             if matches!(sifted, Sifted::Put(Put::New)) && notes_strangers {
                 self.note_strangers(&row.key());
@@ -421,7 +459,7 @@ impl Books {
                 shown.seen.insert(row.key());
             }
         }
-        shown
+        (shown, taken)
     }
 
     /// Ends the gaps of an object that is shown, or gone.
@@ -564,7 +602,7 @@ impl Books {
         self.scopes.remove(scope);
         self.gaps.retain(|(other, _)| other != scope);
         self.failed.remove(scope);
-        self.unread.remove(scope);
+        self.unread.retain(|key, _| key.scope() != *scope);
     }
 
     pub(super) fn owe(&mut self, target: Target, when: When, since: RequestNumber, batch: &Batch) {
@@ -763,7 +801,12 @@ impl Books {
         let is_of_before = |kind| *scope == Scope::Log && matches!(kind, GapKind::LogLost | GapKind::Stale);
         self.gaps.retain(|(other, kind)| other != scope || !CLOSED_BY_WALK.contains(kind) || is_of_before(*kind));
         self.failed.remove(scope);
-        self.unread.remove(scope);
+        // Who was not shown since stays unread, unless nobody of that name is stored or has been asked for since.
+        let (rows, left) = (&self.rows, &mut self.unread);
+        left.retain(|key, since| key.scope() != *scope || rows.contains_key(key) || *since >= from);
+        if self.unread.keys().any(|key| key.scope() == *scope) {
+            self.gaps.insert((scope.clone(), GapKind::Failed));
+        }
         if !verdict.is_hold() || verdict.is_probed() {
             finished.removed += ended.iter().map(|key| self.remove(key)).sum::<u64>();
         }
@@ -848,37 +891,42 @@ impl Books {
         }
         if kind == GapKind::Failed {
             self.failed.remove(scope);
-        }
-        if kind != GapKind::Failed || !self.unread.contains_key(scope) {
+            self.close_failed(scope);
+        } else {
             self.gaps.remove(&(scope.clone(), kind));
         }
     }
 
-    /// Rows of a collection that could not be read by themselves, or by any read of their list that has worked since.
+    /// Rows of a collection that could not be read by themselves, where no other read of it has failed.
     pub(super) fn unread_in(&self, scope: &Scope) -> Vec<String> {
-        let rows = self.unread.get(scope).filter(|_| !self.failed.contains(scope));
-        rows.into_iter().flat_map(BTreeMap::keys).cloned().collect()
+        let rows = self.unread.keys().filter(|key| key.scope() == *scope && !self.failed.contains(scope));
+        rows.map(|key| key.id_in_list().to_owned()).collect()
     }
 
     /// Rows that could not be read by themselves, until a later request shows them or tells that they are gone.
-    fn settle_unread(&mut self, batch: &Batch, is_held: bool) {
-        let shown = batch.rows.iter().map(Row::key).chain(batch.removals.iter().chain(&batch.asked).cloned());
-        let shown = shown.map(|key| (key, batch.at.0));
-        let paid = batch.answered.iter().filter(|_| !is_held);
-        let paid = paid.filter_map(|paid| Some((paid.target.object_key()?, paid.by.0)));
-        for (key, by) in shown.chain(paid) {
-            let scope = key.scope();
-            let Some(rows) = self.unread.get_mut(&scope) else { continue };
-            rows.retain(|id, since| id != key.id_in_list() || *since >= by);
-            if rows.is_empty() {
-                self.unread.remove(&scope);
-                if !self.failed.contains(&scope) {
-                    self.gaps.remove(&(scope, GapKind::Failed));
-                }
+    fn settle(&mut self, shown: impl IntoIterator<Item = (Key, u64)>) {
+        for (key, by) in shown {
+            if self.unread.get(&key).is_some_and(|since| *since < by) {
+                self.no_longer_unread(&key);
             }
         }
+    }
+
+    fn no_longer_unread(&mut self, key: &Key) {
+        self.unread.remove(key);
+        self.close_failed(&key.scope());
+    }
+
+    /// `FAILED` is open as long as anything is left that it is about.
+    fn close_failed(&mut self, scope: &Scope) {
+        if !self.failed.contains(scope) && self.unread.keys().all(|key| key.scope() != *scope) {
+            self.gaps.remove(&(scope.clone(), GapKind::Failed));
+        }
+    }
+
+    fn note_unread(&mut self, batch: &Batch) {
         for UnreadKey { key, since, .. } in &batch.unread {
-            let known = self.unread.entry(key.scope()).or_default().entry(key.id_in_list().to_owned()).or_default();
+            let known = self.unread.entry(key.clone()).or_default();
             *known = since.0.max(*known);
             self.gaps.insert((key.scope(), GapKind::Failed));
         }

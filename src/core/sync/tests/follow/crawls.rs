@@ -255,23 +255,29 @@ fn a_selection_without_end_is_given_up() {
 #[test]
 fn a_record_of_a_walk_of_changes_that_could_not_be_read_is_read_by_itself() {
     #[track_caller]
-    fn check(walk: Target, scope: &Scope, id: &str, then: &[&str]) {
+    fn check(walk: Target, scope: &Scope, id: Option<&str>, then: &[&str]) {
         let mut follower = small();
         follower.step(Input::Asked(walk));
         follower.commit_all();
         follower.debounce();
         let [wanted] = &follower.under_way()[..] else { panic!("{:?}", follower.under_way()) };
-        let bad = |id: &str| Quarantined { scope: scope.clone(), id: Some(id.into()), reason: "no status".to_owned() };
-        let quarantined = vec![bad(id), bad("not/an id")];
+        let bad = Quarantined { scope: scope.clone(), id: id.map(Into::into), reason: "no status".to_owned() };
+        let quarantined = vec![bad];
         follower.answer(wanted, |id, at| Input::Page(id, PageSeen { at, quarantined, ..PageSeen::default() }));
         follower.commit_all();
         assert_eq!(follower.owed(), then);
         follower.run_until_quiet();
     }
-    check(Target::UsersDelta, &Scope::Users, "00u001", &["user(00u001)"]);
+    check(Target::UsersDelta, &Scope::Users, Some("00u001"), &["user(00u001)"]);
+    check(Target::UsersDelta, &Scope::Users, Some("not/an id"), &["list(users)"]);
+    check(Target::UsersDelta, &Scope::Users, None, &["list(users)"]);
     let group = the_group();
     let then = [format!("group({group})"), format!("list(group_members({group}))")];
-    check(Target::GroupsDelta, &Scope::Groups, group.as_str(), &then.each_ref().map(String::as_str));
+    let then = then.each_ref().map(String::as_str);
+    check(Target::GroupsDelta, &Scope::Groups, Some(group.as_str()), &then);
+    check(Target::SourceGroups(the_app()), &Scope::Groups, Some(group.as_str()), &then);
+    check(Target::UserGroups(user(1)), &Scope::Groups, Some(group.as_str()), &then);
+    check(Target::GroupsDelta, &Scope::Groups, None, &["list(groups)"]);
 }
 
 #[test]
