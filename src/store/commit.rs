@@ -18,7 +18,7 @@ use super::recent::Guard;
 use super::touched::Touched;
 use super::walks::{Books, CoverageChange, Shown};
 use super::writer::ReleaseError;
-use super::{StoreConfig, StoreError, as_i64, purge, returned};
+use super::{StoreConfig, StoreError, as_i64, purge, returned, unread};
 use crate::core::batch::{Batch, CrawlMark, CursorMove, Finished, Receipt, WalkState};
 use crate::core::coverage::GapKind;
 use crate::core::ids::{RequestNumber, Revision, Timestamp};
@@ -167,7 +167,7 @@ pub(super) fn commit(
             sieve.keep_walk(&mut books, &mut debts, batch, update, (shown, finished))?;
         }
     }
-    let bad = gaps::bad_records(batch, &leavings.quarantined);
+    let bad = unread::bad_records(batch, &leavings.quarantined);
     sieve.follow_up(&mut books, &mut debts, batch, leavings)?;
     // What a held walk did not show is not settled: nothing is paid by it.
     let is_held = finished.iter().any(|finished| finished.verdict.is_hold());

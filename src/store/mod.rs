@@ -40,6 +40,7 @@ mod returned;
 mod schema;
 mod snapshot;
 mod touched;
+mod unread;
 mod walks;
 mod writer;
 
