@@ -75,6 +75,8 @@ pub(super) struct Apply<'a> {
     pub(super) ended: BTreeSet<Target>,
     /// Whether new rows that name an unknown user or group are noted in `orphans`; a crawl finds them at its end.
     pub(super) notes_strangers: bool,
+    /// Apps of the batch that are there, and that nobody wants.
+    pub(super) unwanted_apps: BTreeSet<AppId>,
     /// Objects on which a gap is open.
     pub(super) object_gaps: &'a mut BTreeSet<Scope>,
     /// Those of them that the batch shows.

@@ -84,6 +84,7 @@ pub(super) fn apply_for<'a>(
         orphans: BTreeSet::new(),
         ended: BTreeSet::new(),
         notes_strangers: false,
+        unwanted_apps: BTreeSet::new(),
         object_gaps,
         touched,
         shown_objects: BTreeSet::new(),
@@ -277,6 +278,7 @@ fn apply_rows(
     let mut untaken = BTreeSet::new();
     let mut shown: BTreeMap<Scope, Shown> =
         batch.walks.iter().map(|update| (update.scope.clone(), Shown::default())).collect();
+    apply.unwanted_apps = batch.unwanted_apps.iter().cloned().collect();
     for key in &batch.removals {
         apply.remove(key)?;
         if !shown.is_empty()

@@ -40,6 +40,10 @@ impl Apply<'_> {
             }
             Key::App(app) => {
                 self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
+                // One that is there and only not wanted takes no groups along.
+                if !self.unwanted_apps.contains(app) {
+                    self.owe_groups_of_app(a)?;
+                }
                 self.remove_app(a)
             }
             Key::GroupMember(..) => self.remove_member(a, b),
@@ -78,6 +82,7 @@ impl Apply<'_> {
             }
             Scope::App(app) => {
                 self.gone.extend([Scope::AppUsers(app.clone()), Scope::AppGroups(app.clone())]);
+                self.owe_groups_of_app(n)?;
                 self.remove_app(n)
             }
             Scope::Log => Ok(0),
@@ -140,14 +145,19 @@ impl Apply<'_> {
         for group in self.surrogates("SELECT grp FROM app_groups WHERE app = ?1", n)? {
             removed += self.remove_app_group(n, group)?;
         }
+        self.apps_changed = true;
+        Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
+    }
+
+    /// With an app go the groups that it brought, and no event tells of them (facts 9.4).
+    fn owe_groups_of_app(&mut self, n: N) -> Result<(), StoreError> {
         for group in self.surrogates("SELECT n FROM groups WHERE source_app = ?1", n)? {
             if let Some(group) = self.id_of(group)?.and_then(|id| GroupId::new(&id).ok()) {
                 self.ended.insert(Target::Group(group.clone()));
                 self.orphans.insert(Target::Group(group));
             }
         }
-        self.apps_changed = true;
-        Ok(removed + self.remove_row(Kind::App, &APPS, &[n])?)
+        Ok(())
     }
 
     /// Removes the secondary e-mails of all users, and what was remembered of earlier ones.

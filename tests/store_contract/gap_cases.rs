@@ -439,6 +439,18 @@ fn what_a_removed_app_brought_is_owed_and_known_to_be_gone() {
     check(false, Key::App(app_id()), &[]);
 }
 
+/// Each list of apps shows it again.
+#[test]
+fn an_app_that_is_only_not_wanted_takes_no_groups_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), "a");
+    put(&store, batch(1, vec![group("Eng", GroupType::AppGroup), app("Jira"), app_user(1)]));
+    let (removals, unwanted_apps) = (vec![Key::App(app_id())], vec![app_id()]);
+    let receipt = put(&store, Batch { is_followed: true, removals, unwanted_apps, ..batch(2, Vec::new()) });
+    assert_eq!(receipt.owed, []);
+    assert_eq!((rows(&store), debts(&store)), (1, vec![]));
+}
+
 #[test]
 fn an_operator_says_that_an_object_is_gone() {
     #[track_caller]

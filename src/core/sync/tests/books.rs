@@ -110,6 +110,8 @@ pub(super) struct Books {
     owed: BTreeMap<Target, PendingRead>,
     /// What groups and apps that were removed in the batch at hand leave behind.
     orphans: BTreeSet<Target>,
+    /// Apps of the batch that are there, and that nobody wants: they take no groups along.
+    unwanted_apps: Vec<AppId>,
     /// Those of them whose end goes without saying.
     ended: BTreeSet<Target>,
     gone: BTreeSet<Scope>,
@@ -177,6 +179,7 @@ impl Books {
             guard: Guard::default(),
             owed: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            unwanted_apps: Vec::new(),
             ended: BTreeSet::new(),
             gone: BTreeSet::new(),
             sieve: Sieve::default(),
@@ -424,6 +427,7 @@ impl Books {
 
     fn take_in(&mut self, batch: &Batch) -> (BTreeMap<Scope, Shown>, Vec<Key>) {
         let mut taken = batch.removals.clone();
+        self.unwanted_apps.clone_from(&batch.unwanted_apps);
         let mut shown: BTreeMap<Scope, Shown> = BTreeMap::new();
         let seen = Seen { at: batch.at.0, is_reread: batch.is_reread };
         let owes = |scope| self.pending.contains_key(&Target::List(scope));
@@ -581,7 +585,8 @@ impl Books {
                 self.gone.insert(Scope::GroupMembers(group.clone()));
             }
             Key::App(app) => {
-                let of_app = self.rows.values().filter_map(|(_, row)| match row {
+                let is_wanted = !self.unwanted_apps.contains(app);
+                let of_app = self.rows.values().filter(|_| is_wanted).filter_map(|(_, row)| match row {
                     Row::Group(group) if group.source_app.as_ref() == Some(app) => {
                         Some(Target::Group(group.id.clone()))
                     }
