@@ -160,6 +160,7 @@ pub(super) fn commit(
     };
     let has_purged = leavings.has_purged;
     sieve.quarantine(&books, &leavings)?;
+    books.forget_gone()?;
     books.settle_shown(batch, &untaken)?;
     let finished = keep_books(&mut books, batch, &shown, &forgotten)?;
     for update in &batch.walks {
@@ -326,7 +327,6 @@ fn keep_books(
     shown: &BTreeMap<Scope, Shown>,
     forgotten: &BTreeSet<Scope>,
 ) -> Result<Vec<Finished>, StoreError> {
-    books.forget_gone()?;
     books.close_gaps_of_shown()?;
     for record in &batch.quarantined {
         books.quarantine(record)?;

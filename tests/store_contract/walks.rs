@@ -209,13 +209,6 @@ impl Model {
         let completed_at = self.scopes[scope].completed_at;
         let mut unread = UnreadModel { is_nameless: last_nameless.is_some(), ..UnreadModel::default() };
         let read_at = |id: &str| before.get(id).map_or(completed_at, |(_, read_at)| *read_at);
-        // Who could not be read before, and was not shown since.
-        for (id, (since, read_at)) in &before {
-            let is_stored = key_in_scope(scope, id).is_some_and(|key| self.rows.contains_key(&key));
-            if is_stored || *since >= from.0 {
-                unread.add(id.clone(), *since, *read_at);
-            }
-        }
         for (item, at) in bad.iter().filter(|(item, _)| is_okta_id(item)) {
             unread.add((*item).to_owned(), *at, read_at(item));
         }
@@ -264,6 +257,13 @@ impl Model {
         }
         if is_settled || !is_empty {
             self.close_unless_found(scope, GapKind::EmptySuspect, batch);
+        }
+        // Who could not be read before, and was not shown since.
+        for (id, (since, read_at)) in &before {
+            let is_stored = key_in_scope(scope, id).is_some_and(|key| self.rows.contains_key(&key));
+            if is_stored || *since >= from.0 {
+                unread.add(id.clone(), *since, *read_at);
+            }
         }
         // Of a record that does not say which row it is, any that was not shown.
         if let Some(since) = last_nameless {
