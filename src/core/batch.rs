@@ -77,7 +77,7 @@ pub struct Batch {
     /// Gaps that were found.
     pub gaps: Vec<Gap>,
     /// Rows that could not be read by themselves: each leaves the gap [`GapKind::Failed`] on its collection, for it alone, until a later
-    /// request shows it, an answer pays for it, or the collection is read to its end.
+    /// request shows it, an answer pays for it, or it is removed; of one that is not stored, until the collection is read to its end.
     pub unread: Vec<UnreadKey>,
     /// Rows that could not be read before, and of which nothing needs to be read any more: a later request has not found them, or
     /// nobody wants them. With the request from which on that is so.

@@ -583,22 +583,3 @@ fn everything_is_as_new_as_the_begin_of_the_last_whole_crawl() {
     put(&store, on(7, Batch { crawl: end(4), okta_now: day(10), ..batch(7, Vec::new()) }));
     check(&store, Some(9));
 }
-
-#[test]
-fn a_release_of_what_never_was_a_row_forgets_the_lists_below_it() {
-    #[track_caller]
-    fn check(object: Scope, list: Scope) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path(), "a");
-        let walks = vec![WalkUpdate { scope: list, state: WalkState::Todo }];
-        put(&store, Batch { walks, gaps: unseen(object.clone()), ..batch(1, Vec::new()) });
-        let scopes = || store.reader.read(|snapshot| snapshot.scopes(10)).unwrap().len();
-        assert_eq!(scopes(), 1);
-        wait(store.writer.release_hold(object, 1, day(1))).unwrap();
-        assert_eq!(scopes(), 0);
-        check_open_gaps(&store, &[]);
-    }
-    check(Scope::Group(group_id()), Scope::GroupMembers(group_id()));
-    check(Scope::App(app_id()), Scope::AppUsers(app_id()));
-    check(Scope::App(app_id()), Scope::AppGroups(app_id()));
-}

@@ -14,7 +14,6 @@ use okta_idmap::core::sync::UnseenFound;
 use okta_idmap::store::{Ages, ChangeOp};
 
 use super::model::{BadRecord, Model, ScopeBook, UnreadModel};
-use super::walks::id_in_list;
 
 /// Days for which a closed gap is remembered; the store's constant is private, and a promise.
 const CLOSED_DAYS: i64 = 366;
@@ -151,7 +150,7 @@ impl Model {
     /// What is shown of rows whose records could not be read, each by a request.
     pub(crate) fn settle_shown(&mut self, shown: &[(Key, u64)], now: Timestamp) {
         self.settle(now, |scope, id, since| {
-            shown.iter().any(|(key, by)| key.scope() == *scope && id_in_list(key) == id && since < *by)
+            shown.iter().any(|(key, by)| key.scope() == *scope && key.id_in_list() == id && since < *by)
         });
     }
 
@@ -159,7 +158,7 @@ impl Model {
     pub(crate) fn settle_removed(&mut self, now: Timestamp) {
         let is_removed = |(key, op): (&Key, &ChangeOp)| (*op == ChangeOp::Removed).then(|| key.clone());
         let removed: Vec<Key> = self.changes.iter().filter_map(is_removed).collect();
-        self.settle(now, |scope, id, _| removed.iter().any(|key| key.scope() == *scope && id_in_list(key) == id));
+        self.settle(now, |scope, id, _| removed.iter().any(|key| key.scope() == *scope && key.id_in_list() == id));
     }
 
     fn settle(&mut self, now: Timestamp, is_settled: impl Fn(&Scope, &str, u64) -> bool) {
@@ -182,7 +181,8 @@ impl Model {
         let records = batch.quarantined.iter().filter(|bad| bad.scope.kind().is_some() && !is_walked(&bad.scope));
         let named = |bad: &Quarantined| bad.id.as_deref().filter(|id| is_okta_id(id)).map(str::to_owned);
         let records = records.map(|bad| (bad.scope.clone(), named(bad), batch.at.0));
-        let by_id = batch.unread.iter().map(|bad| (bad.key.scope(), Some(id_in_list(&bad.key)), bad.since.0));
+        let by_id =
+            batch.unread.iter().map(|bad| (bad.key.scope(), Some(bad.key.id_in_list().to_owned()), bad.since.0));
         let mut found: BTreeMap<Scope, UnreadModel> = BTreeMap::new();
         for (scope, id, since) in records.chain(by_id) {
             let known = self.unread.get(&scope);

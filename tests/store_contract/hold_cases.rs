@@ -10,7 +10,7 @@ use okta_idmap::core::reconcile::{Brake, Verdict};
 use okta_idmap::store::{ChangeRetention, ReleaseError, Store, StoreConfig};
 
 use super::cases::{
-    app, app_id, app_user, batch, check_open_gaps, check_users, finished, open, user, user_id, walking,
+    app, app_id, app_user, batch, check_open_gaps, check_users, finished, group_id, open, user, user_id, walking,
 };
 use super::{commit, wait};
 
@@ -272,4 +272,23 @@ fn old_changes_go_by_age_and_by_number() {
     check(number(3), &[0, 1, 2, 3, 4], 5, (4, 5)); // The newest stays.
     // More lines than one transaction deletes: the rest goes with the next ones.
     check(age(10), &[0, 1, 2, 30, 30], 11_000, (2, 33_000));
+}
+
+#[test]
+fn a_release_of_what_never_was_a_row_forgets_the_lists_below_it() {
+    #[track_caller]
+    fn check(object: Scope, list: Scope) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "a");
+        let walks = walk(list, WalkState::Todo);
+        put(&store, Batch { walks, gaps: vec![gap(object.clone(), GapKind::UnseenReference)], ..batch(1, Vec::new()) });
+        let scopes = || store.reader.read(|snapshot| snapshot.scopes(10)).unwrap().len();
+        assert_eq!(scopes(), 1);
+        wait(store.writer.release_hold(object, 1, NOW)).unwrap();
+        assert_eq!(scopes(), 0);
+        check_open_gaps(&store, &[]);
+    }
+    check(Scope::Group(group_id()), Scope::GroupMembers(group_id()));
+    check(Scope::App(app_id()), Scope::AppUsers(app_id()));
+    check(Scope::App(app_id()), Scope::AppGroups(app_id()));
 }

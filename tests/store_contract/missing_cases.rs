@@ -255,7 +255,7 @@ fn records_that_could_not_be_read_leave_the_rows_of_before() {
             put(&store, finished(batch(1, (0..10).map(row).collect()), scope.clone(), 1));
             // Ids are those of the kind.
             let id_of = |id: &&str| match id.strip_prefix('#') {
-                Some(n) => id_in_list(&row(n.parse().unwrap())),
+                Some(n) => row(n.parse().unwrap()).key().id_in_list().to_owned(),
                 None => (*id).to_owned(),
             };
             let record = |id: &&str| Quarantined {
@@ -292,15 +292,6 @@ fn records_that_could_not_be_read_leave_the_rows_of_before() {
     check(8, &[""], Some(&["#8", "#9"])); // It may be either.
     check(8, &["", "#9"], Some(&["#8", "#9"]));
     check(10, &[""], Some(&[]));
-}
-
-/// The id that the record of a row carries in its list.
-fn id_in_list(row: &Row) -> String {
-    match row.key() {
-        Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => user.to_string(),
-        Key::Group(group) | Key::AppGroup(_, group) => group.to_string(),
-        Key::App(app) => app.to_string(),
-    }
 }
 
 /// What becomes of a walk of 100 app users: verdict, rows removed at once, rows that are still missing.

@@ -36,15 +36,6 @@ fn key_in_scope(scope: &Scope, id: &str) -> Option<Key> {
     })
 }
 
-/// The id that the record of a row carries in its list.
-pub(crate) fn id_in_list(key: &Key) -> String {
-    match key {
-        Key::User(user) | Key::GroupMember(_, user) | Key::AppUser(_, user) => user.to_string(),
-        Key::Group(group) | Key::AppGroup(_, group) => group.to_string(),
-        Key::App(app) => app.to_string(),
-    }
-}
-
 /// What a row of a list is about: the object that stands behind it.
 fn object_of(key: &Key) -> Scope {
     match key {
@@ -269,7 +260,7 @@ impl Model {
         if let Some(since) = last_nameless {
             let is_unread = |key: &Key, at: u64| key.scope() == *scope && at < from.0 && !shown.contains(key);
             for (key, _) in self.rows.iter().filter(|(key, stored)| is_unread(key, stored.at)) {
-                let id = id_in_list(key);
+                let id = key.id_in_list().to_owned();
                 unread.add(id.clone(), since, read_at(&id));
             }
         }

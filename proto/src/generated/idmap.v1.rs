@@ -899,7 +899,7 @@ pub struct RowCount {
     #[prost(uint64, tag = "2")]
     pub row_count: u64,
     /// Of those, how many are stale: all rows of a collection that has become unreadable; of one that was read to its end, those
-    /// whose own records could not be read then.
+    /// whose own records could not be read then or since.
     #[prost(uint64, tag = "3")]
     pub stale_row_count: u64,
     /// Records that the configured filters dropped before they were stored, in the last complete reads.

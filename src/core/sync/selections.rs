@@ -250,7 +250,7 @@ impl SyncState {
             },
             (_, Scope::Groups) => match id.map(GroupId::new) {
                 Some(Ok(group)) => {
-                    if self.limits.members == Members::All || self.assigned_groups.contains(&group) {
+                    if self.wants_members_of(&group) {
                         self.owe(members_of(&group), When::Now, BAD_RECORD);
                     }
                     self.owe(Target::Group(group), When::Now, BAD_RECORD);
