@@ -8,7 +8,7 @@
 //! - The generation of the coverage is taken before the snapshot, so that a gap which closes meanwhile still counts.
 //! - Nothing here depends on a connection: the command line makes the same calls in its own process.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Call {
         Ok(Self {
             view,
             demands: Demands::read(context)?,
-            now: (services.clock)(),
+            now: services.now(),
             looked_at: Revision::default(),
             generation: 0,
         })
@@ -68,7 +68,7 @@ impl Call {
         Ok(Self {
             view,
             demands: Demands::default(),
-            now: (services.clock)(),
+            now: services.now(),
             looked_at: Revision::default(),
             generation: 0,
         })
@@ -97,7 +97,7 @@ impl Call {
 
     /// Notes that a look begins.
     pub(super) fn looks(&mut self) {
-        self.looked_at = *self.view.reader().revisions().borrow();
+        self.looked_at = self.view.reader().revision();
         self.generation = self.view.reader().coverage().generation();
     }
 
@@ -218,7 +218,6 @@ impl Call {
             snapshot_completed_at,
             observed_through,
             observed_by_our_clock,
-            apps: OnceCell::new(),
             is_early: Cell::new(false),
         };
         ask.check(&self.demands)?;
@@ -260,7 +259,7 @@ fn select_org(services: &Services, context: &v1::RequestContext) -> Result<OrgVi
         let detail = format!("longer than {ORG_NAME_BYTES_MAX} bytes");
         return Err(Failure::FieldInvalid { field: "context.org", detail });
     }
-    services.orgs.select(&context.org).cloned()
+    services.orgs().select(&context.org).cloned()
 }
 
 /// How to answer a part of a call on another thread, from the same state.
@@ -293,7 +292,6 @@ pub(super) struct Ask<'a> {
     pub(super) snapshot_completed_at: Option<Timestamp>,
     observed_through: Option<Timestamp>,
     observed_by_our_clock: Option<Timestamp>,
-    apps: OnceCell<Arc<Vec<App>>>,
     /// Whether the answer would be complete but for what is being read right now.
     is_early: Cell<bool>,
 }
@@ -344,11 +342,7 @@ impl Ask<'_> {
 
     /// All apps.
     pub(super) fn apps(&self) -> Result<&Arc<Vec<App>>, Failure> {
-        if let Some(apps) = self.apps.get() {
-            return Ok(apps);
-        }
-        let apps = self.view.reader().apps(self.snapshot)?;
-        Ok(self.apps.get_or_init(|| apps))
+        Ok(self.view.reader().apps(self.snapshot)?)
     }
 
     fn asked(&self, with_objects: bool) -> Asked {

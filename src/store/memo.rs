@@ -15,6 +15,7 @@ use super::StoreError;
 use super::eras::{self, Eras};
 use super::named::Names;
 use crate::core::ids::{AppId, OrgId, Revision, Timestamp};
+use crate::core::model::App;
 
 /// Single values and surrogates.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Memo {
     pub(super) eras: Eras,
     /// Surrogates of apps that were asked for. No more of them than there are apps.
     pub(super) apps: RefCell<HashMap<AppId, i64>>,
+    /// All apps; those that other connections have.
+    pub(super) all_apps: OnceCell<Arc<Vec<App>>>,
     pub(super) everyone: OnceCell<Option<i64>>,
     pub(super) groups_mark: OnceCell<(u64, i64, i64)>,
     pub(super) has_overrides: OnceCell<bool>,

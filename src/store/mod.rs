@@ -45,7 +45,9 @@ mod walks;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+
+use crossbeam_utils::sync::ShardedLock;
 
 pub use self::files::{StoreFiles, create_private_dir};
 pub use self::gaps::Ages;
@@ -184,7 +186,10 @@ pub struct Store {
 }
 
 /// Coverage as the writer keeps it and readers see it.
-pub(crate) type SharedCoverage = Arc<RwLock<Coverage>>;
+///
+/// Each answer looks at it several times, on all cores at once: a lock that counts its readers in one place would have them
+/// wait for that place.
+pub(crate) type SharedCoverage = Arc<ShardedLock<Coverage>>;
 
 impl Store {
     /// Opens or creates the store of `config.dir` and takes its lock.

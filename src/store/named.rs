@@ -12,10 +12,13 @@
 //!   holder of one (`store::apply`), in the one process that writes. A debug build reads everything again and compares.
 //! - Bounded, see [`SLOTS`] and [`TEXT_BYTES_MAX`]: mostly some 40 MiB, and never more than about 100.
 //! - Nothing is dropped all at once: what is out of date goes when its place is taken.
-//! - What is still good gives way only to a name that is asked for again: where all names are asked for alike, in an org of many
-//!   more than have a place, none would be there when it is asked for the next time, and to remember it costs as much as a descent.
+//! - Nothing gives way but to a name that is asked for again, and what is out of date first: where all names are asked for alike, in an
+//!   org of many more than have a place, none would be there when it is asked for the next time, and to remember it costs as much
+//!   as a descent.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::sync::ShardedLock;
 
 use super::register::Register;
 use super::snapshot::AccountHit;
@@ -160,13 +163,13 @@ pub(super) struct Names {
     shards: [Mutex<Shard>; SHARDS],
     touched: LastTouched,
     /// What has all names, as they were when it was made.
-    register: RwLock<Option<Arc<Register>>>,
+    register: ShardedLock<Option<Arc<Register>>>,
 }
 
 impl Default for Names {
     fn default() -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
-        Self { shards, touched: LastTouched::default(), register: RwLock::default() }
+        Self { shards, touched: LastTouched::default(), register: ShardedLock::default() }
     }
 }
 
@@ -200,7 +203,9 @@ impl Names {
 
     /// The same as [`Names::get`] by the register: where that knows it.
     pub(super) fn registered(&self, app: &AppId, name: Name, revision: Revision) -> Option<Named> {
-        self.register()?.find(app, name, revision, &self.touched)
+        // Without a share of it, to count which would have all cores wait for each other.
+        let register = self.register.read().unwrap_or_else(PoisonError::into_inner);
+        register.as_deref()?.find(app, name, revision, &self.touched)
     }
 
     /// What the name leads to at this revision, of which the caller holds a snapshot.
@@ -222,30 +227,29 @@ impl Names {
     /// Remembers what the name leads to at this revision, unless it is too much, or others that are still good would have to give
     /// way to a name that was not asked for lately.
     pub(super) fn put(&self, name: Name, revision: Revision, named: Named) {
-        let text: usize = named.hits.iter().map(text_bytes).sum();
-        // A commit may have come in between.
-        if text > TEXT_BYTES_MAX || !self.is_good(name, &named, revision) {
-            return;
-        }
         let place = Place::of(name);
         let Some(mut shard) = self.shard(place) else { return };
         if shard.slots.is_empty() {
             shard.slots.resize_with(SETS * WAYS, || None);
             shard.tags.resize(SETS * WAYS, 0);
         }
+        // First, and by what is in the cache of the processor: where all names are asked for alike, nearly none gets a place.
+        let own = shard.position(name, place);
+        let has_chance = own.is_some() || shard.tags(place).contains(&0) || shard.mark(place);
+        let text: usize = if has_chance { named.hits.iter().map(text_bytes).sum() } else { 0 };
+        // A commit may have come in between.
+        if !has_chance || text > TEXT_BYTES_MAX || !self.is_good(name, &named, revision) {
+            return;
+        }
         let is_newer = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.revision > revision);
         let is_bad =
             |slot: &Option<Slot>| slot.as_ref().is_none_or(|slot| !self.is_good(slot.name, &slot.named, slot.revision));
         // Its own place, the last that is of no use any more, or else the one that was asked for longest ago. What an answer of an
         // earlier state has read is of no use to those of a later one.
-        let gives_way = match shard.position(name, place) {
+        let gives_way = match own {
             Some(same) if shard.set(place).get(same).is_some_and(is_newer) => return,
             Some(same) => same,
-            None => match shard.set(place).iter().rposition(is_bad) {
-                Some(bad) => bad,
-                None if shard.mark(place) => WAYS - 1,
-                None => return,
-            },
+            None => shard.set(place).iter().rposition(is_bad).unwrap_or(WAYS - 1),
         };
         let slot = Slot { name, revision, named };
         // What gives way is dropped once the lock is not held any more.
@@ -389,17 +393,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_any_more_gives_way_at_once() {
+    fn what_is_of_no_use_any_more_gives_way_first() {
         let names = Names::default();
         (0..WAYS).for_each(|n| names.put(of_one_set(n), Revision(1), named(&format!("00u{n}"), "")));
         commit(&names, 2, Some(1), None);
-        names.put(of_one_set(WAYS), Revision(2), named("00u9", ""));
+        let ask_twice = |n| (0..2).for_each(|_| names.put(of_one_set(n), Revision(2), named("00u9", "")));
+        ask_twice(WAYS);
         assert_eq!(found(&names, of_one_set(WAYS), 2).as_deref(), Some("00u9"));
         let left = (0..WAYS).map(|n| found(&names, of_one_set(n), 2).is_some()).collect::<Vec<_>>();
         assert_eq!(left, [true, false, true, true]);
         // What was read of a state that is over does not come in its place.
         commit(&names, 3, Some(9), None);
-        names.put(of_one_set(WAYS + 1), Revision(2), named("00u9", ""));
+        ask_twice(WAYS + 1);
         assert_eq!(found(&names, of_one_set(WAYS + 1), 2), None);
     }
 

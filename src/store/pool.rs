@@ -12,12 +12,14 @@
 //! - No idle connection holds a snapshot while the writer commits, moves the write-ahead log into the file, or cuts it off.
 //!   In between, one of the newest state is in nobody's way.
 //! - Without a writer in this process no snapshot is kept: nobody would tell when it is over.
+//! - Threads that read at the same time write to no place in memory that they share: each has a place of its own here first.
 
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
+use crossbeam_utils::CachePadded;
 use rusqlite::Connection;
 
 use super::memo::Memo;
@@ -33,9 +35,12 @@ const IDLE_CONNECTIONS_MAX: usize = 4;
 /// Idle connections of one store.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Pooled>>,
+    /// Each thread looks into its own place first ([`own_place`]): what it has used last is in the cache of its core.
+    idle: [CachePadded<Mutex<Option<Box<Pooled>>>>; IDLE_CONNECTIONS_MAX],
     /// Commits so far; each is counted before anybody is told of it.
     commits: AtomicU64,
+    /// The revision that was published last.
+    published: AtomicU64,
     /// Whether snapshots must not be kept now.
     is_writing: AtomicBool,
     /// What names lead to; `None` where another process may be writing, of which nothing is known but when it committed.
@@ -49,14 +54,22 @@ pub(super) struct Pooled {
     memo: Memo,
     /// The number of commits before its snapshot, while that is open.
     open_since: Option<u64>,
-    /// Who has used it last.
-    thread: Option<ThreadId>,
+}
+
+/// The place of an idle connection that the calling thread looks into first. Threads that are started one after the other, as
+/// those that answer calls are, have different ones.
+fn own_place() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| number % IDLE_CONNECTIONS_MAX)
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        let (idle, commits, is_writing) = (Mutex::default(), AtomicU64::default(), AtomicBool::default());
-        Self { idle, commits, is_writing, names: Some(Arc::default()) }
+        let (commits, published, is_writing) = (AtomicU64::default(), AtomicU64::default(), AtomicBool::default());
+        Self { idle: Default::default(), commits, published, is_writing, names: Some(Arc::default()) }
     }
 }
 
@@ -67,42 +80,33 @@ impl Pool {
     }
 
     /// A connection with an open snapshot of what was committed before this call, or of something newer.
-    pub(super) fn take(&self, dir: &Path) -> Result<Pooled, StoreError> {
+    pub(super) fn take(&self, dir: &Path) -> Result<Box<Pooled>, StoreError> {
         // First: a commit between this and the begin of the snapshot does no harm.
         let commits = self.commits.load(Ordering::Acquire);
-        let thread = thread::current().id();
-        let idle = {
-            let mut idle = self.idle();
-            // What this thread has used last is in the cache of its core.
-            let own = idle.iter().rposition(|pooled| pooled.thread == Some(thread));
-            own.map(|place| idle.swap_remove(place)).or_else(|| idle.pop())
-        };
+        let idle = self.idle().find_map(|mut idle| idle.take());
         // What is wrong with one ends with it.
-        let renewed = idle.filter(Pooled::is_sound).and_then(|mut idle| idle.renew(commits).is_ok().then_some(idle));
-        let mut pooled = match renewed {
-            Some(pooled) => pooled,
-            None => {
-                let mut pooled = Pooled::open(dir, self.names.clone())?;
-                pooled.begin(commits)?;
-                pooled
-            }
-        };
-        pooled.thread = Some(thread);
+        let is_sound = |idle: &Box<Pooled>| idle.is_sound();
+        let renewed = idle.filter(is_sound).and_then(|mut idle| idle.renew(commits).is_ok().then_some(idle));
+        if let Some(pooled) = renewed {
+            return Ok(pooled);
+        }
+        let mut pooled = Box::new(Pooled::open(dir, self.names.clone())?);
+        pooled.begin(commits)?;
         Ok(pooled)
     }
 
     /// Takes a connection back, with its snapshot if it may be kept. Of a read that failed nothing is kept.
-    pub(super) fn put(&self, mut pooled: Pooled, has_failed: bool) {
+    pub(super) fn put(&self, mut pooled: Box<Pooled>, has_failed: bool) {
         if !pooled.is_sound() || (has_failed || self.is_writing.load(Ordering::Relaxed)) && pooled.end().is_err() {
             return;
         }
-        let mut idle = self.idle();
+        let Some(mut idle) = self.idle().find(|idle| idle.is_none()) else { return };
         // Asked again under the lock: the writer sets it first and ends the snapshots of all that are here then. One that
         // was begun before the last commit is of no more use.
         let is_newest = pooled.open_since == Some(self.commits.load(Ordering::Acquire));
         let may_keep = is_newest && !self.is_writing.load(Ordering::Acquire);
-        if idle.len() < IDLE_CONNECTIONS_MAX && (may_keep || pooled.end().is_ok()) {
-            idle.push(pooled);
+        if may_keep || pooled.end().is_ok() {
+            *idle = Some(pooled);
         }
     }
 
@@ -122,7 +126,7 @@ impl Pool {
     pub(super) fn begin_write(&self) {
         self.is_writing.store(true, Ordering::Release);
         // What cannot be ended ends with its connection.
-        self.idle().retain_mut(|pooled| pooled.end().is_ok());
+        self.idle().for_each(|mut idle| drop(idle.take_if(|pooled| pooled.end().is_err())));
     }
 
     /// After the writer has committed, before anybody is told.
@@ -130,20 +134,32 @@ impl Pool {
         self.commits.fetch_add(1, Ordering::Release);
     }
 
+    /// Before anybody is told of a revision.
+    pub(super) fn publish(&self, revision: Revision) {
+        self.published.fetch_max(revision.0, Ordering::Release);
+    }
+
+    /// The revision that was published last.
+    pub(super) fn published(&self) -> Revision {
+        Revision(self.published.load(Ordering::Acquire))
+    }
+
     /// When the writer leaves the file alone again.
     pub(super) fn end_write(&self) {
         self.is_writing.store(false, Ordering::Release);
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Pooled>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All places, one after the other, that of the calling thread first.
+    fn idle(&self) -> impl Iterator<Item = MutexGuard<'_, Option<Box<Pooled>>>> {
+        let (before, own) = self.idle.split_at(own_place());
+        own.iter().chain(before).map(|place| place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Pooled {
     fn open(dir: &Path, names: Option<Arc<Names>>) -> Result<Self, StoreError> {
         let connection = files::open_for_reading(dir)?;
-        Ok(Self { connection, memo: Memo::new(names), open_since: None, thread: None })
+        Ok(Self { connection, memo: Memo::new(names), open_since: None })
     }
 
     // Not rusqlite's own transactions, which have both statements parsed each time: a point read is hardly longer.
@@ -220,9 +236,9 @@ mod tests {
             }
             pool.put(pooled, false);
             let expected = usize::from(ends_between);
-            assert_eq!(pool.idle().len(), expected);
-            if let Some(pooled) = pool.idle().first() {
-                pooled.connection.execute_batch("ROLLBACK").unwrap();
+            assert_eq!(pool.idle().filter(|idle| idle.is_some()).count(), expected);
+            for idle in pool.idle() {
+                idle.iter().for_each(|pooled| pooled.connection.execute_batch("ROLLBACK").unwrap());
             }
             let pooled = pool.take(opened.dir.path()).unwrap();
             assert!(pooled.is_sound() && pooled.open_since.is_some());

@@ -3,9 +3,11 @@
 //! Entry points: [`Reader::read`] for point reads, [`Reader::scan`] for anything longer. What a closure reads is one
 //! snapshot; no client can hold it open, because it ends with the closure or, while it is the newest, with the next commit.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_utils::sync::ShardedLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::pool::Pool;
@@ -48,6 +50,7 @@ impl Reader {
         revision: watch::Receiver<Revision>,
     ) -> Result<Self, StoreError> {
         // At least one can be opened.
+        pool.publish(*revision.borrow());
         let first = pool.take(dir)?;
         pool.put(first, false);
         Ok(Self {
@@ -68,7 +71,7 @@ impl Reader {
     /// [`StoreError::Missing`] when there is no store; [`StoreError::Damaged`], [`StoreError::Newer`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let connection = files::open_for_reading(dir)?;
-        let coverage = Arc::new(RwLock::new(writer::coverage_on_disk(&connection)?));
+        let coverage = Arc::new(ShardedLock::new(writer::coverage_on_disk(&connection)?));
         let revision = super::meta::Meta::read(&connection)?.revision;
         drop(connection);
         let (_, receiver) = watch::channel(revision);
@@ -155,7 +158,7 @@ impl Reader {
     }
 
     /// What is known of all scopes.
-    pub fn coverage(&self) -> std::sync::RwLockReadGuard<'_, Coverage> {
+    pub fn coverage(&self) -> impl Deref<Target = Coverage> {
         self.shared.coverage.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,13 +171,24 @@ impl Reader {
         size("") + size("-wal")
     }
 
+    /// The revision that was published last; one that is told by [`Reader::revisions`] is at most this.
+    pub fn revision(&self) -> Revision {
+        self.shared.pool.published()
+    }
+
     /// The revision as it grows; ends when the writer does.
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.shared.revision.clone()
     }
 
-    /// All apps as of the snapshot; few, so that a selector need not ask the file each time.
-    pub fn apps(&self, snapshot: &Snapshot<'_>) -> Result<Arc<Vec<App>>, StoreError> {
+    /// All apps as of the snapshot; few, so that a selector need not ask the file each time, and of one connection it is
+    /// asked once for each commit where they are.
+    pub fn apps<'a>(&self, snapshot: &Snapshot<'a>) -> Result<&'a Arc<Vec<App>>, StoreError> {
+        snapshot.remembered_apps(|| self.apps_of_all(snapshot))
+    }
+
+    /// Those that all connections share.
+    fn apps_of_all(&self, snapshot: &Snapshot<'_>) -> Result<Arc<Vec<App>>, StoreError> {
         let current = snapshot.apps_revision();
         let mut cached = self.shared.apps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((revision, apps)) = cached.as_ref()

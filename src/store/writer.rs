@@ -13,9 +13,10 @@
 //! | any | `Anchor` | committed; the position is the batch's |
 //! | after an error of SQLite | any | [`StoreError::Stopped`]: what is stored is whole, the process must start again |
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crossbeam_utils::sync::ShardedLock;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -100,7 +101,7 @@ impl Writer {
             Some((settings, now)) => configure(&mut connection, &mut memory, &mut meta, settings, now)?,
             None => ConfiguredOverrides::default(),
         };
-        let coverage = Arc::new(RwLock::new(read_coverage(&connection)?));
+        let coverage = Arc::new(ShardedLock::new(read_coverage(&connection)?));
         let (revision_sender, revision) = watch::channel(meta.revision);
         let (jobs, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
         let retention = Retention::read(&connection, config.changes)?;
@@ -375,6 +376,7 @@ impl Worker {
                 }
                 // At once: what one job closes and the next one opens is never seen closed.
                 publish(&self.coverage, coverage);
+                self.pool.publish(self.meta.revision);
                 self.revision.send_if_modified(|revision| {
                     let is_new = *revision != self.meta.revision;
                     *revision = self.meta.revision;

@@ -252,8 +252,8 @@ impl Register {
         }
         let users = &mut users[..count];
         users.sort_unstable();
-        let mut hits = Vec::with_capacity(users.len());
-        for user in &*users {
+        let mut hits = [const { None }; HITS_MAX];
+        for (user, place) in users.iter().zip(&mut hits) {
             let value = self.pages.find(Section::People, (*user, 0), &mut page)?;
             let person = match value {
                 Value::Some(value) => Person::read(value).ok_or_else(damaged)?,
@@ -266,11 +266,16 @@ impl Register {
                 Value::Some(value) => Some(rows::account(value, app.clone(), &person).ok_or_else(damaged)?),
                 Value::Elsewhere => return Ok(None),
             };
-            hits.push(AccountHit { user: person.user, app_user });
+            *place = Some(AccountHit { user: person.user, app_user });
         }
         if !touched.is_untouched(self.oldest.min(revision), name.key, users) {
             return Ok(None);
         }
-        Ok(Named::new(Arc::from(hits), users, has_past))
+        // Nearly always one: without another piece of memory for it.
+        let hits: Arc<[AccountHit]> = match hits {
+            [Some(one), None] => Arc::new([one]),
+            hits => hits.into_iter().flatten().collect(),
+        };
+        Ok(Named::new(hits, users, has_past))
     }
 }

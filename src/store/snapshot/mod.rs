@@ -198,6 +198,18 @@ impl<'a> Snapshot<'a> {
         self.memo.head.apps_revision
     }
 
+    /// All apps, as `read` has told them once.
+    pub(super) fn remembered_apps(
+        &self,
+        read: impl FnOnce() -> Result<Arc<Vec<App>>, StoreError>,
+    ) -> Result<&'a Arc<Vec<App>>, StoreError> {
+        if let Some(apps) = self.memo.all_apps.get() {
+            return Ok(apps);
+        }
+        let apps = read()?;
+        Ok(self.memo.all_apps.get_or_init(|| apps))
+    }
+
     /// Surrogate of an app.
     fn n_of_app(&self, id: &AppId) -> Result<Option<i64>, StoreError> {
         if let Some(n) = self.memo.apps.borrow().get(id) {
