@@ -9,7 +9,6 @@
 //! - What is logged are ids and reasons, no names of accounts.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use okta_idmap_proto::limits::ID_BYTES_MAX;
 use okta_idmap_proto::v1::{self, admin_server::Admin, row_key, trigger_sync_request};
@@ -44,19 +43,34 @@ impl AdminService {
         what: String,
         answer: impl AsyncFnOnce(&Call) -> Result<R, Failure>,
     ) -> Result<Response<R>, Status> {
-        let (name, peer) = (Arc::clone(&caller.name), caller.peer());
+        let (name, peer) = (caller.name.clone(), caller.peer());
         // Logged here, whether look-ups are or not.
         let log = CallLog { rpc, started: Instant::now(), caller: Caller { is_audited: false, ..caller } };
         let call = match Call::begin_undemanding(&self.0, context) {
             Ok(call) => call,
             Err(failure) => {
-                tracing::info!(rpc, caller = &*name, peer, what, outcome = failure.name(), "admin call");
+                tracing::info!(
+                    rpc,
+                    caller = name.as_deref().unwrap_or_default(),
+                    peer,
+                    what,
+                    outcome = failure.name(),
+                    "admin call"
+                );
                 return log.refuse(&failure);
             }
         };
         let answered = answer(&call).await;
         let outcome = answered.as_ref().map_or_else(Failure::name, |_| "OK");
-        tracing::info!(rpc, org = call.view().name(), caller = &*name, peer, what, outcome, "admin call");
+        tracing::info!(
+            rpc,
+            org = call.view().name(),
+            caller = name.as_deref().unwrap_or_default(),
+            peer,
+            what,
+            outcome,
+            "admin call"
+        );
         log.finish(&call, answered)
     }
 }
@@ -144,7 +158,7 @@ impl AdminService {
         request: v1::SetOverrideRequest,
     ) -> Result<Response<v1::SetOverrideResponse>, Status> {
         let rpc = "Admin.SetOverride";
-        let order = SetOrder::read(&request, (self.0.clock)());
+        let order = SetOrder::read(&request, self.0.now());
         let mut tried = Tried::of(request.account.as_ref(), &request.user_id).with(order.as_ref().ok());
         let call = self.begin(rpc, &caller, request.context.as_ref(), &tried)?;
         let answered = self.set_override_of(&call, order, request.account, &creator(&caller), &mut tried).await;
@@ -188,7 +202,7 @@ impl AdminService {
         let (name, before) = about(call, account, false, tried).await?;
         let record = control.set_override(order.setting(name, creator)).await?.map_err(refusal)?;
         tried.done(&record);
-        let row = override_row(&record, (self.0.clock)(), true);
+        let row = override_row(&record, self.0.now(), true);
         let meta = call.scan(org_meta).await.unwrap_or(before);
         Ok(v1::SetOverrideResponse { meta: Some(meta), operator_override: Some(row) })
     }
@@ -205,7 +219,7 @@ impl AdminService {
         let record = control.delete_override(name).await?.map_err(refusal)?;
         tried.is_about(&about, Some(record.entry.user.clone()));
         tried.done(&record);
-        let row = override_row(&record, (self.0.clock)(), true);
+        let row = override_row(&record, self.0.now(), true);
         let meta = call.scan(org_meta).await.unwrap_or(before);
         Ok(v1::DeleteOverrideResponse { meta: Some(meta), operator_override: Some(row) })
     }
@@ -247,8 +261,8 @@ fn creator(caller: &Caller) -> String {
     match caller.address {
         None => "command line".to_owned(),
         // No client is configured: everybody may do everything, and only the address says who did.
-        Some(address) if caller.name.is_empty() => format!("a caller at {}", address.ip()),
-        Some(_) => caller.name.to_string(),
+        Some(address) if caller.name().is_empty() => format!("a caller at {}", address.ip()),
+        Some(_) => caller.name().to_owned(),
     }
 }
 

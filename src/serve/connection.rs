@@ -39,7 +39,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
-use tower_service::Service;
 
 use super::gate::Peer;
 use super::incoming::Connection;
@@ -66,15 +65,16 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 
 /// Serves connections until `drain`, or until there can be no more, and then to the end of the calls that are under way.
 ///
-/// `services` must be ready at any time. Dropped, it cuts all connections.
-pub(super) async fn serve<S, B>(
+/// Each connection has a clone of `services`, of which its calls have a share: connections on different cores do not count
+/// in one place. Dropped, it cuts all connections.
+pub(super) async fn serve<S, A, B>(
     mut connections: mpsc::Receiver<Connection>,
     services: S,
     streams_max: u32,
     drain: CancellationToken,
 ) where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + Unpin + 'static,
+    S: Fn(Request<Body>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + Send + Unpin + 'static,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
@@ -96,14 +96,14 @@ pub(super) async fn serve<S, B>(
 }
 
 /// One connection to its end.
-async fn converse<S, B>(
+async fn converse<S, A, B>(
     connection: impl AsyncRead + AsyncWrite + Send + Unpin,
     calls: Calls<S>,
     streams_max: u32,
     drain: CancellationToken,
 ) where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + Unpin + 'static,
+    S: Fn(Request<Body>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + Send + Unpin + 'static,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError>,
 {
@@ -301,57 +301,53 @@ const SHORT: [&str; 5] = [
 
 /// The services, as called over one connection.
 struct Calls<S> {
-    services: S,
+    services: Arc<S>,
     peer: Arc<Peer>,
     begun: Weak<Begun>,
 }
 
 impl<S> Calls<S> {
     fn new(services: S, peer: Arc<Peer>) -> Self {
-        Self { services, peer, begun: Weak::new() }
+        Self { services: Arc::new(services), peer, begun: Weak::new() }
     }
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Calls<S>
+impl<S, A, B> hyper::service::Service<Request<Incoming>> for Calls<S>
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: Fn(Request<Body>) -> A,
+    A: Future<Output = Result<Response<B>, Infallible>> + Unpin,
 {
     type Response = Response<B>;
     type Error = Infallible;
-    type Future = Asked<S>;
+    type Future = Asked<S, A>;
 
-    fn call(&self, request: Request<Incoming>) -> Asked<S> {
+    fn call(&self, request: Request<Incoming>) -> Asked<S, A> {
         let mut request = request.map(Body::new);
         if let Some(begun) = self.begun.upgrade() {
             // Hyper begins it next. What comes without this mark has a task of its own.
             begun.is_short.store(is_short(request.uri().path()), Ordering::Relaxed);
         }
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        Asked { waiting: Some((self.services.clone(), request)), answer: None }
+        Asked { waiting: Some((Arc::clone(&self.services), request)), answer: None }
     }
 }
 
 /// A call that is made when somebody wants its answer: not while the connection reads.
-struct Asked<S: Service<Request<Body>>> {
-    waiting: Option<(S, Request<Body>)>,
-    answer: Option<S::Future>,
+struct Asked<S, A> {
+    waiting: Option<(Arc<S>, Request<Body>)>,
+    answer: Option<A>,
 }
 
 // No part is pinned but the answer, which may be moved.
-impl<S: Service<Request<Body>>> Unpin for Asked<S> {}
+impl<S, A> Unpin for Asked<S, A> {}
 
-impl<S> Future for Asked<S>
-where
-    S: Service<Request<Body>>,
-    S::Future: Unpin,
-{
-    type Output = Result<S::Response, S::Error>;
+impl<S: Fn(Request<Body>) -> A, A: Future + Unpin> Future for Asked<S, A> {
+    type Output = A::Output;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
         let this = self.get_mut();
-        if let Some((mut services, request)) = this.waiting.take() {
-            this.answer = Some(services.call(request));
+        if let Some((services, request)) = this.waiting.take() {
+            this.answer = Some(services(request));
         }
         match &mut this.answer {
             Some(answer) => Pin::new(answer).poll(cx),

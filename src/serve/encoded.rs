@@ -5,17 +5,14 @@
 //! A thousand results as messages are twenty thousand pieces of memory that all live until the last is known: to get and to give back so
 //! many took a third of the time of a batch. And a resolution as a message has nearly a KiB, which is copied from hand to hand.
 
-use std::convert::Infallible;
 use std::marker::PhantomData;
-use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::Request;
 use okta_idmap_proto::limits::RESPONSE_BYTES_MAX;
 use okta_idmap_proto::v1;
 use okta_idmap_proto::v1::lookup_server::LookupServer;
 use prost::Message;
-use prost::bytes::BufMut as _;
+use prost::bytes::{BufMut as _, Bytes};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
@@ -23,7 +20,10 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic_prost::{ProstCodec, ProstDecoder};
 use tower_service::Service;
 
+use super::Pointed;
+use super::gate::Answer;
 use super::lookup::LookupService;
+use super::unary::{self, PREFIX_BYTES};
 
 const RESOLVE_ACCOUNT: &str = "/idmap.v1.Lookup/ResolveAccount";
 const BATCH_RESOLVE: &str = "/idmap.v1.Lookup/BatchResolve";
@@ -38,7 +38,7 @@ const RESULTS: u32 = 2;
 /// A message as bytes.
 #[derive(Debug)]
 pub struct Encoded {
-    /// All of it, or what comes before the results.
+    /// Room for what gRPC puts before a message, then all of it, or what comes before the results.
     head: Vec<u8>,
     results: Vec<Results>,
 }
@@ -62,23 +62,42 @@ impl Results {
 impl Encoded {
     /// Any message.
     pub(super) fn of(message: &impl Message) -> Self {
-        Self { head: message.encode_to_vec(), results: Vec::new() }
+        let mut head = Vec::with_capacity(PREFIX_BYTES + message.encoded_len());
+        head.extend_from_slice(&[0; PREFIX_BYTES]);
+        message.encode_raw(&mut head);
+        Self { head, results: Vec::new() }
     }
 
     /// An `idmap.v1.BatchResolveResponse`.
     pub(super) fn batch(meta: &v1::ResponseMeta, results: Vec<Results>) -> Self {
-        let mut head = Vec::new();
+        let mut head = vec![0; PREFIX_BYTES];
         prost::encoding::message::encode(META, meta, &mut head);
         Self { head, results }
     }
 
     /// Bytes of the whole message.
     pub fn encoded_len(&self) -> usize {
-        self.head.len() + self.results.iter().map(Results::len).sum::<usize>()
+        self.head.len().saturating_sub(PREFIX_BYTES) + self.results.iter().map(Results::len).sum::<usize>()
     }
 
     fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.head.as_slice()).chain(self.results.iter().map(|results| results.0.as_slice()))
+        let head = self.head.get(PREFIX_BYTES..).unwrap_or_default();
+        std::iter::once(head).chain(self.results.iter().map(|results| results.0.as_slice()))
+    }
+
+    /// The message as gRPC sends it, uncompressed; `None`: it has more bytes.
+    pub(super) fn framed(mut self, bytes_max: usize) -> Option<Bytes> {
+        let length = self.encoded_len();
+        if length > bytes_max {
+            return None;
+        }
+        let length = u32::try_from(length).ok()?;
+        for (place, byte) in self.head.iter_mut().skip(1).zip(length.to_be_bytes()) {
+            *place = byte;
+        }
+        self.head.reserve_exact(self.results.iter().map(Results::len).sum());
+        self.results.iter().for_each(|results| self.head.extend_from_slice(&results.0));
+        Some(self.head.into())
     }
 
     /// The message, for whoever calls without a network.
@@ -103,6 +122,9 @@ pub(super) struct EncodedLookup {
 }
 
 impl EncodedLookup {
+    /// Name of the service.
+    pub(super) const NAME: &str = <LookupServer<LookupService> as NamedService>::NAME;
+
     /// `requests_max`: bytes of a request at most.
     pub(super) fn new(lookup: LookupService, requests_max: usize) -> Self {
         let rest = LookupServer::new(lookup.clone())
@@ -111,60 +133,46 @@ impl EncodedLookup {
         Self { lookup, rest, requests_max }
     }
 
-    fn answer<Q, A>(&self, request: Request<Body>, answer: fn(LookupService, tonic::Request<Q>) -> A) -> Answer
-    where
-        Q: Message + Default + Send + 'static,
-        A: Future<Output = Result<tonic::Response<Encoded>, Status>> + Send + 'static,
-    {
-        let (rpc, requests_max) = (Rpc { lookup: self.lookup.clone(), answer }, self.requests_max);
-        Box::pin(async move {
-            let mut grpc = Grpc::new(EncodedCodec::<Q>(PhantomData))
-                .max_decoding_message_size(requests_max)
-                .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            Ok(grpc.unary(rpc, request).await)
-        })
-    }
-}
-
-type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-impl NamedService for EncodedLookup {
-    const NAME: &'static str = <LookupServer<LookupService> as NamedService>::NAME;
-}
-
-impl Service<Request<Body>> for EncodedLookup {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Answer {
+    /// Answers a call, without a share of its own of what all calls have.
+    pub(super) fn answer(&self, request: Request<Body>) -> Answer<Body> {
         match request.uri().path() {
-            RESOLVE_ACCOUNT => self.answer(request, LookupService::resolve_account_encoded),
-            BATCH_RESOLVE => self.answer(request, LookupService::batch_resolve_encoded),
-            _ => self.rest.call(request),
+            RESOLVE_ACCOUNT => self.encoded(request, LookupService::resolve_account_at_once),
+            BATCH_RESOLVE => self.encoded(request, LookupService::batch_resolve_at_once),
+            _ => Answer::Right(self.rest.clone().call(request)),
         }
+    }
+
+    fn encoded<Q: Message + Default + 'static>(
+        &self,
+        request: Request<Body>,
+        answer: fn(&LookupService, tonic::Request<Q>) -> Pointed<Encoded>,
+    ) -> Answer<Body> {
+        let requests_max = self.requests_max;
+        let rest = |request: Request<Body>| {
+            let rpc = Rpc { lookup: self.lookup.clone(), answer };
+            Answer::Right(Box::pin(async move {
+                let mut grpc = Grpc::new(EncodedCodec::<Q>(PhantomData))
+                    .max_decoding_message_size(requests_max)
+                    .max_encoding_message_size(RESPONSE_BYTES_MAX);
+                Ok(grpc.unary(rpc, request).await)
+            }))
+        };
+        unary::answer(request, requests_max, |request| answer(&self.lookup, request), rest)
     }
 }
 
 /// One rpc.
-struct Rpc<Q, A> {
+struct Rpc<Q> {
     lookup: LookupService,
-    answer: fn(LookupService, tonic::Request<Q>) -> A,
+    answer: fn(&LookupService, tonic::Request<Q>) -> Pointed<Encoded>,
 }
 
-impl<Q, A> UnaryService<Q> for Rpc<Q, A>
-where
-    A: Future<Output = Result<tonic::Response<Encoded>, Status>>,
-{
+impl<Q> UnaryService<Q> for Rpc<Q> {
     type Response = Encoded;
-    type Future = A;
+    type Future = Pointed<Encoded>;
 
-    fn call(&mut self, request: tonic::Request<Q>) -> A {
-        (self.answer)(self.lookup.clone(), request)
+    fn call(&mut self, request: tonic::Request<Q>) -> Pointed<Encoded> {
+        (self.answer)(&self.lookup, request)
     }
 }
 
@@ -239,8 +247,10 @@ mod tests {
             let encoded = Encoded::batch(&meta, encoded.collect());
             let bytes: Vec<u8> = encoded.chunks().flatten().copied().collect();
             assert_eq!(encoded.encoded_len(), bytes.len());
+            let prefix = [&[0][..], &u32::try_from(bytes.len()).unwrap().to_be_bytes()].concat();
             assert_eq!(encoded.message::<v1::BatchResolveResponse>().unwrap(), message);
             assert_eq!(bytes, message.encode_to_vec(), "{parts:?}");
+            assert_eq!(encoded.framed(bytes.len()).unwrap().to_vec(), [prefix, bytes].concat());
         }
     }
 }

@@ -30,21 +30,21 @@ mod unread;
 use std::convert::Infallible;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use crossbeam_utils::sync::ShardedLock;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
-use tower_layer::Layer;
-use tower_service::Service;
 
 pub use self::clients::ClientLimits;
 pub(super) use self::clients::{ClientState, Places, Strangers};
@@ -89,13 +89,15 @@ pub(super) struct Peer {
     pub(super) standing: Standing,
     /// Ends it.
     pub(super) cut: Cut,
+    /// What is counted.
+    pub(super) stats: Arc<ServerStats>,
 }
 
 /// Whose call it is; among the extensions of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// Name of the token or certificate; empty where nobody is asked who he is.
-    pub(super) name: Arc<str>,
+    /// Name of the token or certificate; none where nobody is asked who he is.
+    pub(super) name: Option<Arc<str>>,
     pub(super) address: Option<SocketAddr>,
     /// Whether the call is logged even if it only looks up.
     pub(super) is_audited: bool,
@@ -106,12 +108,17 @@ pub(super) struct Caller {
 impl Caller {
     /// Who calls from the same process.
     pub(super) fn this_process() -> Self {
-        Self { name: "this process".into(), address: None, is_audited: false, role: Role::Admin }
+        Self { name: Some("this process".into()), address: None, is_audited: false, role: Role::Admin }
     }
 
     /// Of a request: whoever the gate let in, or else this process.
     pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_else(Self::this_process)
+    }
+
+    /// The name; empty where there is none.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
     }
 
     /// A number that the calls of a connection share, and those of others mostly do not.
@@ -129,8 +136,8 @@ impl Caller {
 
 #[derive(Debug)]
 struct Rules {
-    /// Replaced as a whole; a call is judged by one of them.
-    known: RwLock<Arc<Known>>,
+    /// Replaced as a whole; a call is judged by one of them. Calls of all cores look at it.
+    known: ShardedLock<Arc<Known>>,
     limits: ClientLimits,
     audit_lookups: bool,
     clock: fn() -> Timestamp,
@@ -138,7 +145,6 @@ struct Rules {
     connections: Arc<Connections>,
     /// By rpc, and by kind: nobody hides one behind many of another.
     refusals: Box<[[RefusalLog; CallRefusal::ALL.len()]]>,
-    nobody: Arc<str>,
 }
 
 /// Lets calls pass, or not. Cheap to clone.
@@ -155,9 +161,8 @@ impl Gate {
     ) -> Self {
         let (known, connections) = (Known::new(access, limits, None), Arc::default());
         let (known, refusals) =
-            (RwLock::new(Arc::new(known)), (0..methods::PLACES).map(|_| Default::default()).collect());
-        let nobody = "".into();
-        Self(Arc::new(Rules { known, limits, audit_lookups, clock, stats, connections, refusals, nobody }))
+            (ShardedLock::new(Arc::new(known)), (0..methods::PLACES).map(|_| Default::default()).collect());
+        Self(Arc::new(Rules { known, limits, audit_lookups, clock, stats, connections, refusals }))
     }
 
     /// What the doors tell of connections.
@@ -192,23 +197,26 @@ impl Gate {
 
 impl Rules {
     fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known_now())
+    }
+
+    /// Nobody else is taken for known while this is held.
+    fn known_now(&self) -> impl Deref<Target = Arc<Known>> {
         // Nothing panics while it is held.
-        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the call passes: who calls, and the places that it holds.
     fn admit(&self, method: &Method, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Failure> {
         let address = Some(peer.address);
+        let known = self.known_now();
         let Need::Role(role) = method.need else {
-            let name = Arc::clone(&self.nobody);
-            let caller = Caller { name, address, is_audited: false, role: Role::Read };
-            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None, by: None });
+            let caller = Caller { name: None, address, is_audited: false, role: Role::Read };
+            return Ok(Admitted { caller, places: enter_stranger(&known, method, peer)?, until: None, by: None });
         };
-        let known = self.known();
         if known.access.is_open() {
-            let (name, is_audited) = (Arc::clone(&self.nobody), self.audit_lookups);
-            let caller = Caller { name, address, is_audited, role: Role::Admin };
-            return Ok(Admitted { caller, places: self.enter_stranger(method, peer)?, until: None, by: None });
+            let caller = Caller { name: None, address, is_audited: self.audit_lookups, role: Role::Admin };
+            return Ok(Admitted { caller, places: enter_stranger(&known, method, peer)?, until: None, by: None });
         }
         let who = who(headers)?;
         let (client, until) = known.client(who, peer, (self.clock)())?;
@@ -218,17 +226,9 @@ impl Rules {
         let places = client.state.enter(method.is_watch)?;
         peer.is_proven.store(true, Ordering::Relaxed);
         peer.standing.prove(who);
-        let (name, is_audited) = (Arc::clone(&client.name), self.audit_lookups);
+        let (name, is_audited) = (Some(Arc::clone(&client.name)), self.audit_lookups);
         let caller = Caller { name, address, is_audited, role: client.role };
         Ok(Admitted { caller, places, until, by: Some((who, role)) })
-    }
-
-    /// Programs of this machine that need no credential have no limits of their own either.
-    fn enter_stranger(&self, method: &Method, peer: &Peer) -> Result<Places, Failure> {
-        if self.known().access.is_open() && peer.address.ip().to_canonical().is_loopback() {
-            return Ok(Places::default());
-        }
-        peer.stranger.enter(method.is_watch)
     }
 
     /// Ends streams whose call would be refused now, and connections where they do not end.
@@ -278,6 +278,14 @@ impl Rules {
     }
 }
 
+/// Programs of this machine that need no credential have no limits of their own either.
+fn enter_stranger(known: &Known, method: &Method, peer: &Peer) -> Result<Places, Failure> {
+    if known.access.is_open() && peer.address.ip().to_canonical().is_loopback() {
+        return Ok(Places::default());
+    }
+    peer.stranger.enter(method.is_watch)
+}
+
 const fn refused(detail: &'static str) -> Failure {
     Failure::CredentialRequired { detail }
 }
@@ -324,37 +332,24 @@ impl RefusalLog {
     }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Guarded<S>;
+/// The answer that a call has, or will have.
+pub(super) type Answer<B> = Either<Ready<Answered<B>>, BoxFuture<'static, Answered<B>>>;
 
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, gate: self.clone() }
+type Answered<B> = Result<Response<B>, Infallible>;
+
+impl Gate {
+    /// Services behind the gate.
+    pub(super) fn guard<S>(self, services: S) -> impl Fn(Request<Body>) -> Answer<Held> + Clone + Send + Sync + 'static
+    where
+        S: Fn(Request<Body>) -> Answer<Body> + Clone + Send + Sync + 'static,
+    {
+        move |request| self.0.answer(request, &services)
     }
 }
 
-/// Services behind the gate.
-#[derive(Clone, Debug)]
-pub(super) struct Guarded<S> {
-    inner: S,
-    gate: Gate,
-}
-
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Held>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let refused = |status: Status| -> Self::Future { Box::pin(std::future::ready(Ok(refusal(status)))) };
-        let rules = &self.gate.0;
+impl Rules {
+    fn answer(&self, mut request: Request<Body>, services: impl Fn(Request<Body>) -> Answer<Body>) -> Answer<Held> {
+        let refused = |status: Status| -> Answer<Held> { Either::Left(ready(Ok(refusal(status)))) };
         let Some(method) = method_of(request.uri().path()) else {
             return refused(Status::unimplemented("this server has no such rpc"));
         };
@@ -362,38 +357,43 @@ where
             // Only our own listener makes connections.
             return refused(Failure::NotServing(None).status());
         };
-        let admitted = rules.admit(method, request.headers(), &peer);
+        let admitted = self.admit(method, request.headers(), &peer);
         let Admitted { caller, places, until, by } = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
-                rules.refuse(method.path, request.headers(), &peer, &failure);
+                self.refuse(method.path, request.headers(), &peer, &failure);
                 return refused(failure.status());
             }
         };
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);
-        let end = rules.end_at(until);
+        let end = self.end_at(until);
         let time = time_of(request.headers());
-        let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, peer));
-        lease.iter().for_each(|lease| rules.connections.lease(lease));
-        let answer = self.inner.call(request);
-        let (is_ours, is_single, stats) = (method.is_ours(), method.is_single(), Arc::clone(&rules.stats));
-        Box::pin(async move {
-            let answered = tokio::time::timeout(time, answer).await;
-            let Ok(answer) = answered else {
-                return Ok(refusal(Status::deadline_exceeded("the time of the call is over")));
-            };
-            let (parts, body) = answer?.into_parts();
+        let lease = by.filter(|_| !method.is_single()).map(|(who, need)| Lease::new(who, need, Arc::clone(&peer)));
+        lease.iter().for_each(|lease| self.connections.lease(lease));
+        let (is_ours, is_single) = (method.is_ours(), method.is_single());
+        let held = move |answered: Response<Body>| {
+            let (parts, body) = answered.into_parts();
             if let Some(failure) = unread(&parts.headers).filter(|_| is_ours) {
-                return Ok(refusal(failure.status()));
+                return refusal(failure.status());
             }
-            let mut held = Held { body, ready: None, end, lease, stats, places: Arc::new(places) };
+            let mut held = Held { body, ready: None, end, lease, peer: Some(peer), places: Arc::new(places) };
             // What is to be sent is made at once, so that its size is known, and not when the client wants it.
-            Ok(match is_single.then(|| held.make_ready()).transpose() {
+            match is_single.then(|| held.make_ready()).transpose() {
                 Ok(_) => Response::from_parts(parts, held),
                 Err(failure) => refusal(failure.status()),
-            })
-        })
+            }
+        };
+        match services(request) {
+            // As most: without a timer.
+            Either::Left(answered) => Either::Left(ready(answered.into_inner().map(held))),
+            Either::Right(answer) => Either::Right(Box::pin(async move {
+                match tokio::time::timeout(time, answer).await {
+                    Ok(answered) => answered.map(held),
+                    Err(_) => Ok(refusal(Status::deadline_exceeded("the time of the call is over"))),
+                }
+            })),
+        }
     }
 }
 
@@ -410,7 +410,7 @@ fn refusal(status: Status) -> Response<Held> {
         ready: None,
         end: None,
         lease: None,
-        stats: Arc::default(),
+        peer: None,
         places: Arc::default(),
     })
 }
@@ -435,7 +435,8 @@ pub(super) struct Held {
     end: Option<Pin<Box<Sleep>>>,
     /// Of a stream.
     lease: Option<Arc<Lease>>,
-    stats: Arc<ServerStats>,
+    /// Over whose connection it goes, if it is more than a refusal.
+    peer: Option<Arc<Peer>>,
     places: Arc<Places>,
 }
 
@@ -473,7 +474,8 @@ impl Held {
             Err(frame) => return Ok(frame),
         };
         let room = if data.len() > SMALL_ANSWER_BYTES {
-            self.places.room_for(data.len()).inspect_err(|_| self.stats.refuse_call(CallRefusal::Limit))?
+            let refused = |_: &Failure| self.peer.iter().for_each(|peer| peer.stats.refuse_call(CallRefusal::Limit));
+            self.places.room_for(data.len()).inspect_err(refused)?
         } else {
             Room::default()
         };

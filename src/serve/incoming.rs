@@ -145,7 +145,8 @@ async fn door_opens(door: Arc<Door>, stream: TcpStream, address: SocketAddr, tak
     let Ok(place) = Arc::clone(&door.places).try_acquire_owned() else { return door.refuse(address) };
     let (is_proven, standing, cut) = (AtomicBool::new(false), Standing::default(), Cut::default());
     let stranger = door.strangers.of(address.ip());
-    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut });
+    let stats = Arc::clone(&door.stats);
+    let peer = Arc::new(Peer { address, stranger, certificate, is_proven, standing, cut, stats });
     // Nor must those of one network who prove nothing take the places of all others. Whose certificate is known proves by it
     // to be none of them.
     let unproven = match door.needs_proof && !door.gate.knows_certificate(&peer) {

@@ -10,12 +10,12 @@ use okta_idmap_proto::limits::{BATCH_ITEMS_MAX, CORRELATION_ID_BYTES_MAX, GAP_ID
 use okta_idmap_proto::v1::{self, lookup_server::Lookup};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::Services;
 use super::ask::Ask;
 use super::encoded::{Encoded, Results};
 use super::errors::Failure;
 use super::gaps::Gaps;
 use super::resolution::{AccountQuery, Wanted, resolve_account};
+use super::{Pointed, Services};
 use super::{acl, explain, lists, membership, subjects};
 
 /// Items of a batch up to which it is answered in the task of the call: about a millisecond. Longer ones would delay what
@@ -143,8 +143,18 @@ impl LookupService {
         self,
         request: Request<v1::ResolveAccountRequest>,
     ) -> Result<Response<Encoded>, Status> {
+        self.resolve_account_at_once(request).await
+    }
+
+    /// The same; mostly it is there already.
+    pub(super) fn resolve_account_at_once(&self, request: Request<v1::ResolveAccountRequest>) -> Pointed<Encoded> {
         let answer = |ask: &Ask<'_>, request: &_| resolve(ask, request).map(|answer| Encoded::of(&answer));
-        self.0.point("Lookup.ResolveAccount", request, answer).await
+        self.0.point("Lookup.ResolveAccount", request, answer)
+    }
+
+    /// `BatchResolve`, answered as bytes.
+    pub(super) fn batch_resolve_at_once(&self, request: Request<v1::BatchResolveRequest>) -> Pointed<Encoded> {
+        Pointed::Right(Box::pin(self.clone().batch_resolve_encoded(request)))
     }
 
     /// `BatchResolve`, answered as bytes.
@@ -180,7 +190,7 @@ impl Lookup for LookupService {
         request: Request<v1::BatchResolveRequest>,
     ) -> Result<Response<v1::BatchResolveResponse>, Status> {
         // Over a network its bytes are answered as they are.
-        let answer = self.clone().batch_resolve_encoded(request).await?;
+        let answer = self.batch_resolve_at_once(request).await?;
         Ok(Response::new(answer.get_ref().message()?))
     }
 

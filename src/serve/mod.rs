@@ -55,11 +55,12 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unary;
 mod withhold;
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -104,9 +105,13 @@ use self::patience::Patience;
 use self::requests::Asked;
 use crate::core::ids::Timestamp;
 
-/// All services over some orgs. Cheap to clone in comparison to a call; holds no connection.
+/// All services over some orgs. Each call has one: to clone it costs one reference count, whatever there is of orgs. Holds no
+/// connection.
 #[derive(Clone, Debug)]
-pub struct Services {
+pub struct Services(Arc<Shared>);
+
+#[derive(Clone, Debug)]
+struct Shared {
     orgs: Orgs,
     clock: fn() -> Timestamp,
     /// Places of streams.
@@ -122,17 +127,18 @@ impl Services {
     pub fn new(orgs: Orgs, clock: fn() -> Timestamp) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         let waiting = Arc::new(Semaphore::new(patience::WAITING_MAX));
-        Self { orgs, clock, streams, waiting, drain: CancellationToken::new() }
+        Self(Arc::new(Shared { orgs, clock, streams, waiting, drain: CancellationToken::new() }))
     }
 
     /// With so many streams of changes at once.
     pub fn with_watches_max(self, watches_max: usize) -> Self {
-        Self { streams: Arc::new(Semaphore::new(watches_max)), ..self }
+        let streams = Arc::new(Semaphore::new(watches_max));
+        Self(Arc::new(Shared { streams, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// The orgs.
     pub fn orgs(&self) -> &Orgs {
-        &self.orgs
+        &self.0.orgs
     }
 
     /// The service `Lookup`.
@@ -151,23 +157,23 @@ impl Services {
     }
 
     fn clock(&self) -> fn() -> Timestamp {
-        self.clock
+        self.0.clock
     }
 
     fn streams(&self) -> &Arc<Semaphore> {
-        &self.streams
+        &self.0.streams
     }
 
     fn waiting(&self) -> &Arc<Semaphore> {
-        &self.waiting
+        &self.0.waiting
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        (self.0.clock)()
     }
 
     fn drain(&self) -> &CancellationToken {
-        &self.drain
+        &self.0.drain
     }
 
     /// The service `Changes`.
@@ -180,42 +186,30 @@ impl Services {
         AdminService(self.clone())
     }
 
-    /// Answers by point reads, in the task of the call.
-    async fn point<Q: Asked + Send + Sync, R: Send>(
+    /// Answers by point reads, in the task of the call: nearly always at once.
+    fn point<Q: Asked + Send + Sync + 'static, R: Send + 'static>(
         &self,
         rpc: &'static str,
         request: Request<Q>,
-        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Send,
-    ) -> Result<Response<R>, Status> {
-        // What waits is apart: a future has room for all that it ever holds, and there is one for each call.
-        match self.point_at_once(rpc, request, answer) {
-            Ok(answered) => answered,
-            Err(waiting) => waiting.await,
-        }
-    }
-
-    /// The answer of the first look, or one that is worth waiting for.
-    fn point_at_once<'a, Q: Asked + Send + Sync + 'a, R: Send + 'a>(
-        &'a self,
-        rpc: &'static str,
-        request: Request<Q>,
-        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'a,
-    ) -> Result<Answer<R>, BoxFuture<'a, Answer<R>>> {
+        answer: impl Fn(&Ask<'_>, &Q) -> Result<R, Failure> + Send + 'static,
+    ) -> Pointed<R> {
         let log = CallLog::start(rpc, &request);
         let until = patience::until(request.metadata(), log.started);
         let request = request.into_inner();
         let mut call = match Call::begin(self, request.context()) {
             Ok(call) => call,
-            Err(failure) => return Ok(log.refuse(&failure)),
+            Err(failure) => return Pointed::Left(ready(log.refuse(&failure))),
         };
         let mut answered = call.point_now(|ask| answer(ask, &request));
         if !answered.is_early {
-            return Ok(log.finish(&call, answered.answer));
+            return Pointed::Left(ready(log.finish(&call, answered.answer)));
         }
-        Err(Box::pin(async move {
+        // What waits is apart: a future has room for all that it ever holds, and there is one for each call.
+        let services = self.clone();
+        Pointed::Right(Box::pin(async move {
             let mut patience = Patience::until(until);
             let answered = loop {
-                if let Some(answered) = patience.take(self, &mut call, answered).await {
+                if let Some(answered) = patience.take(&services, &mut call, answered).await {
                     break answered;
                 }
                 answered = call.point_now(|ask| answer(ask, &request));
@@ -252,6 +246,9 @@ impl Services {
 /// What a call comes to.
 type Answer<R> = Result<Response<R>, Status>;
 
+/// What a call comes to, now or later.
+type Pointed<R> = Either<Ready<Answer<R>>, BoxFuture<'static, Answer<R>>>;
+
 /// The log lines of one call: one for whoever looks for what is slow, and one for the audit where that is on.
 struct CallLog {
     rpc: &'static str,
@@ -267,7 +264,7 @@ impl CallLog {
     /// Who did what, where that is wanted. Not what was asked for: names are no matter of a log.
     fn audit(&self, org: &str, outcome: &str) {
         if self.caller.is_audited {
-            let (caller, peer) = (&*self.caller.name, self.caller.peer());
+            let (caller, peer) = (self.caller.name(), self.caller.peer());
             tracing::info!(rpc = self.rpc, org, caller, peer, outcome, "look-up");
         }
     }

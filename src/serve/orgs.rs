@@ -58,7 +58,10 @@ impl SearchHandle {
 
 /// What answers need of an org.
 #[derive(Clone, Debug)]
-pub struct OrgView {
+pub struct OrgView(Arc<View>);
+
+#[derive(Clone, Debug)]
+struct View {
     shared: Arc<Shared>,
     /// The way to the engine, where one runs.
     control: Option<Control>,
@@ -128,65 +131,65 @@ impl OrgView {
             rounds,
             page_key,
         };
-        Ok(Self { shared: Arc::new(shared), control: None, coverage, policy_id })
+        Ok(Self(Arc::new(View { shared: Arc::new(shared), control: None, coverage, policy_id })))
     }
 
     /// The same org with an engine that takes commands. Without, `Admin` says that none runs here.
     #[must_use]
     pub fn with_control(self, control: Control) -> Self {
-        Self { control: Some(control), ..self }
+        Self(Arc::new(View { control: Some(control), ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// The same org with another policy about what is too old, and what becomes of rows that can no longer be read.
     #[must_use]
     pub fn with_coverage_policy(self, coverage: CoveragePolicy) -> Self {
-        let policy_id = self.shared.policy_hash.id(coverage).into();
-        Self { coverage, policy_id, ..self }
+        let policy_id = self.0.shared.policy_hash.id(coverage).into();
+        Self(Arc::new(View { coverage, policy_id, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// What answers are made of beside the rows, in one word: `Checkpoint.policy_id`.
     pub(super) fn policy_id(&self) -> &str {
-        &self.policy_id
+        &self.0.policy_id
     }
 
     /// What is too old, and what becomes of rows that can no longer be read.
     pub(super) fn coverage_policy(&self) -> CoveragePolicy {
-        self.coverage
+        self.0.coverage
     }
 
     /// The way to the engine, where one runs.
     pub(super) fn control(&self) -> Option<&Control> {
-        self.control.as_ref()
+        self.0.control.as_ref()
     }
 
     /// Name in the configuration.
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.0.shared.name
     }
 
     /// Identity of the store.
     pub fn store_id(&self) -> &str {
-        &self.shared.store_id
+        &self.0.shared.store_id
     }
 
     /// Readers of the store.
     pub fn reader(&self) -> &Reader {
-        &self.shared.reader
+        &self.0.shared.reader
     }
 
     /// The search index.
     pub fn search(&self) -> &SearchHandle {
-        &self.shared.search
+        &self.0.shared.search
     }
 
     /// What grants.
     pub fn policy(&self) -> &GrantPolicy {
-        &self.shared.policy
+        &self.0.shared.policy
     }
 
     /// What the engine says.
     pub fn status(&self) -> &StatusSource {
-        &self.shared.status
+        &self.0.shared.status
     }
 
     /// The right to be alone with the search index: waits for the searches that are under way, and others wait for it.
@@ -195,7 +198,7 @@ impl OrgView {
     }
 
     pub(super) fn searches(&self) -> &Arc<Semaphore> {
-        &self.shared.searches
+        &self.0.shared.searches
     }
 
     /// A place among those who wait for a blocking thread or have one, given back when it is dropped: it goes with the work,
@@ -204,17 +207,17 @@ impl OrgView {
     /// # Errors
     /// [`Failure::Overloaded`] when too many wait already.
     pub(super) fn place_in_queue(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.shared.queue).try_acquire_owned().map_err(|_| Failure::Overloaded)
+        Arc::clone(&self.0.shared.queue).try_acquire_owned().map_err(|_| Failure::Overloaded)
     }
 
     /// What seals page tokens.
     pub(super) fn page_key(&self) -> &PageKey {
-        &self.shared.page_key
+        &self.0.shared.page_key
     }
 
     /// What streams of changes read together.
     pub(super) fn rounds(&self) -> &Rounds {
-        &self.shared.rounds
+        &self.0.shared.rounds
     }
 
     /// The right to look through all users of the org, given back when it is dropped.
@@ -222,16 +225,16 @@ impl OrgView {
     /// # Errors
     /// [`Failure::Overloaded`] while somebody else does.
     pub(super) fn place_for_whole_scan(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        self.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
+        self.0.shared.whole_scans.try_acquire().map_err(|_| Failure::Overloaded)
     }
 
     pub(super) fn wide(&self) -> &WideCache {
-        &self.shared.wide
+        &self.0.shared.wide
     }
 
     /// Whether a full crawl was ever completed. Never becomes false again.
     pub(super) fn is_crawled(&self) -> Result<bool, StoreError> {
-        self.shared.reader.read(|snapshot| Ok(snapshot.times().0.is_some()))
+        self.0.shared.reader.read(|snapshot| Ok(snapshot.times().0.is_some()))
     }
 }
 

@@ -165,7 +165,7 @@ impl Tried {
     /// The line.
     pub(super) fn tell(&self, rpc: &str, org: &str, caller: &Caller, outcome: &str) {
         let Self { app, kind, number, user, former_user, what } = self;
-        let (caller, peer) = (&*caller.name, caller.peer());
+        let (caller, peer) = (caller.name(), caller.peer());
         tracing::info!(rpc, org, caller, peer, app, kind, number, user, former_user, what, outcome, "admin call");
     }
 }

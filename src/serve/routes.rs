@@ -2,21 +2,22 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-/// The answer that a service will give.
-type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+use super::gate::Answer;
 
-type Call = Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
+/// The answer that a service of tonic will give.
+type Later = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-/// Services by name. Cheap to clone: each call does.
+type Call = Box<dyn Fn(Request<Body>) -> Answer<Body> + Send + Sync>;
+
+/// Services by name. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Routes(Arc<[(&'static str, Call)]>);
 
@@ -26,20 +27,29 @@ pub(super) struct RoutesBuilder(Vec<(&'static str, Call)>);
 
 impl RoutesBuilder {
     /// One more. What is called most comes first.
-    pub(super) fn service<S>(mut self, service: S) -> Self
+    pub(super) fn service<S>(self, service: S) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Answer>,
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Later>,
         S: NamedService + Clone + Send + Sync + 'static,
     {
         // Services of gRPC are ready at any time.
-        self.0.push((S::NAME, Box::new(move |request| service.clone().call(request))));
+        self.answers(S::NAME, move |request| Answer::Right(service.clone().call(request)))
+    }
+
+    /// One more, by what answers its calls.
+    pub(super) fn answers(
+        mut self,
+        name: &'static str,
+        answer: impl Fn(Request<Body>) -> Answer<Body> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.push((name, Box::new(answer)));
         self
     }
 
     /// One more, if it is wanted.
     pub(super) fn optional<S>(self, service: Option<S>) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Answer>,
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Later>,
         S: NamedService + Clone + Send + Sync + 'static,
     {
         match service {
@@ -58,22 +68,15 @@ fn service_of(path: &str) -> Option<&str> {
     path.strip_prefix('/')?.split_once('/').map(|(service, _)| service)
 }
 
-impl Service<Request<Body>> for Routes {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Answer {
+impl Routes {
+    /// Has a call answered by its service.
+    pub(super) fn answer(&self, request: Request<Body>) -> Answer<Body> {
         let name = service_of(request.uri().path()).unwrap_or_default();
         match self.0.iter().find(|(known, _)| *known == name) {
             Some((_, call)) => call(request),
             None => {
                 let status = Status::unimplemented("this server has no such service");
-                Box::pin(std::future::ready(Ok(status.into_http())))
+                Answer::Left(ready(Ok(status.into_http())))
             }
         }
     }

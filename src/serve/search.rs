@@ -203,7 +203,7 @@ impl Services {
             let request = Arc::clone(&request);
             call.looks();
             let answered = blocking(&call, move |call| run(call, &request)).await.unwrap_or_else(Answered::refused);
-            mapped::has_searched(&self.orgs);
+            mapped::has_searched(self.orgs());
             if let Some(answered) = patience.take(self, &mut call, answered).await {
                 break answered;
             }

@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower_layer::Layer as _;
 
 use super::Services;
 use super::access_file::FollowedAccess;
@@ -204,8 +203,9 @@ pub async fn serve(
             $server.max_decoding_message_size(requests_max).max_encoding_message_size(RESPONSE_BYTES_MAX)
         };
     }
+    let lookup = EncodedLookup::new(services.lookup(), requests_max);
     let routes = RoutesBuilder::default()
-        .service(EncodedLookup::new(services.lookup(), requests_max))
+        .answers(EncodedLookup::NAME, move |request| lookup.answer(request))
         .service(limited!(SearchServer::new(services.search())))
         .service(limited!(CoverageServer::new(services.coverage())))
         .service(limited!(ChangesServer::new(services.changes())))
@@ -215,7 +215,7 @@ pub async fn serve(
         .optional(reflection_v1alpha)
         .build();
     let drain = CancellationToken::new();
-    let guarded = gate.layer(routes);
+    let guarded = gate.guard(move |request| routes.answer(request));
     let serving = connection::serve(connections, guarded, settings.max_concurrent_streams, drain.clone());
     let mut serving = std::pin::pin!(serving);
     let orgs: Vec<OrgView> = services.orgs().iter().cloned().collect();

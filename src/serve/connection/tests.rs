@@ -74,16 +74,8 @@ struct Answers {
     answered: Arc<AtomicUsize>,
 }
 
-impl Service<Request<Body>> for Answers {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+impl Answers {
+    fn answer(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
         assert!(request.extensions().get::<Arc<Peer>>().is_some());
         let (path, answers) = (request.uri().path().to_owned(), self.clone());
         assert_ne!(path, "/panics-at-the-gate");
@@ -132,8 +124,10 @@ async fn served() -> Served {
     let address = "127.0.0.1:1".parse().unwrap();
     let (stranger, standing, cut) =
         (Strangers::new(limits, 1).of("127.0.0.1".parse().unwrap()), Standing::default(), Cut::default());
-    let peer = Arc::new(Peer { address, stranger, certificate: None, is_proven: AtomicBool::new(true), standing, cut });
-    let calls = Calls::new(answers.clone(), Arc::clone(&peer));
+    let (is_proven, stats) = (AtomicBool::new(true), Arc::default());
+    let peer = Arc::new(Peer { address, stranger, certificate: None, is_proven, standing, cut, stats });
+    let services = answers.clone();
+    let calls = Calls::new(move |request| services.answer(request), Arc::clone(&peer));
     let mut tasks = JoinSet::new();
     let connection = tasks.spawn(converse(ours, calls, 200, drain.clone()));
     let (client, other_side) = h2::client::handshake(theirs).await.unwrap();

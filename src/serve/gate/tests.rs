@@ -36,7 +36,7 @@ fn peer(address: &str, certificate: Option<(&str, i64)>) -> Peer {
         certificate.map(|(name, good_for_millis)| PeerCertificate::of(facts(name, good_for_millis), false));
     let (stranger, is_proven) = (Arc::new(ClientState::new(LIMITS)), AtomicBool::new(false));
     let (address, standing, cut) = (format!("{address}:1").parse().unwrap(), Standing::default(), Cut::default());
-    Peer { address, stranger, certificate, is_proven, standing, cut }
+    Peer { address, stranger, certificate, is_proven, standing, cut, stats: Arc::default() }
 }
 
 fn facts(name: &str, good_for_millis: i64) -> CertificateFacts {
@@ -55,7 +55,7 @@ fn headers(authorizations: &[&str]) -> HeaderMap {
 fn pass(gate: &Gate, path: &str, authorizations: &[&str], peer: &Peer) -> String {
     let method = method_of(path).unwrap();
     match gate.0.admit(method, &headers(authorizations), peer) {
-        Ok(admitted) => format!("{:?}", admitted.caller.name),
+        Ok(admitted) => format!("{:?}", admitted.caller.name()),
         Err(failure) => format!("{:?} {}", failure.status().code(), failure.name()),
     }
 }
@@ -264,24 +264,6 @@ async fn an_answer_ends_with_the_certificate() {
     );
 }
 
-/// A service that never answers.
-#[derive(Clone)]
-struct Silent;
-
-impl Service<Request<Body>> for Silent {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<Body>) -> Self::Future {
-        std::future::pending()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_call_without_an_answer_in_time_is_told_that_its_time_is_over() {
     for (waits, millis) in
@@ -293,7 +275,9 @@ async fn a_call_without_an_answer_in_time_is_told_that_its_time_is_over() {
             request = request.header("grpc-timeout", waits);
         }
         let begun = tokio::time::Instant::now();
-        let answer = gate(Access::default()).layer(Silent).call(request.body(Body::empty()).unwrap()).await.unwrap();
+        // Services that never answer.
+        let guarded = gate(Access::default()).guard(|_| Answer::Right(Box::pin(std::future::pending())));
+        let answer = guarded(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{waits:?}");
         assert_eq!(begun.elapsed().as_millis(), millis, "{waits:?}");
