@@ -269,13 +269,13 @@ fn are_gone_with_apps(apply: &mut Apply<'_>, batch: &Batch) -> Result<bool, Stor
     Ok(true)
 }
 
-/// Rows and removals; returns what the batch shows of the scopes whose walks it moves, and the rows that were not taken over.
+/// Rows and removals; returns what the batch shows of the scopes whose walks it moves, and which of its rows were not taken over.
 fn apply_rows(
     apply: &mut Apply<'_>,
     sieve: &Sieve,
     batch: &Batch,
     leavings: &mut Leavings,
-) -> Result<(BTreeMap<Scope, Shown>, BTreeSet<Key>), StoreError> {
+) -> Result<(BTreeMap<Scope, Shown>, BTreeSet<usize>), StoreError> {
     let mut untaken = BTreeSet::new();
     let mut shown: BTreeMap<Scope, Shown> =
         batch.walks.iter().map(|update| (update.scope.clone(), Shown::default())).collect();
@@ -293,10 +293,10 @@ fn apply_rows(
         shown.dropped = unwanted_apps;
     }
     let is_idle = sieve.is_idle();
-    for row in &batch.rows {
+    for (place, row) in batch.rows.iter().enumerate() {
         let sifted = if is_idle { Sifted::Put(apply.put(row)?) } else { sieve.sift(apply, row, leavings)? };
         if matches!(sifted, Sifted::Undecided | Sifted::Put(Put::Older(_))) {
-            untaken.insert(row.key());
+            untaken.insert(place);
         }
         if shown.is_empty() {
             continue;

@@ -18,7 +18,7 @@ use super::{StoreError, as_i64};
 use crate::core::batch::Batch;
 use crate::core::coverage::{Gap, GapKind, Nameless, UNREAD_ROWS_MAX, Unread, UnreadRow};
 use crate::core::ids::{RequestNumber, Timestamp, is_okta_id};
-use crate::core::model::{Key, Kind, Quarantined, Row, Scope};
+use crate::core::model::{Key, Kind, Quarantined, Scope};
 
 /// Bad records that are kept per scope: enough to see what is wrong, however many there are.
 const QUARANTINE_ROWS_MAX: i64 = 1_000;
@@ -81,15 +81,16 @@ pub(super) fn bad_records(batch: &Batch, hidden: &[Quarantined]) -> Vec<BadRecor
 }
 
 impl Books<'_, '_> {
-    /// Settles what the batch shows of records that could not be read; before its walks end. `untaken`: rows that the store has not
-    /// taken over, since it has something newer or does not know whether they are wanted.
-    pub(super) fn settle_shown(&mut self, batch: &Batch, untaken: &BTreeSet<Key>) -> Result<(), StoreError> {
+    /// Settles what the batch shows of records that could not be read; before its walks end. `untaken`: places of the rows that the
+    /// store has not taken over, since it has something newer or does not know whether they are wanted. An answer may show a row
+    /// twice, and only one of the two be taken over.
+    pub(super) fn settle_shown(&mut self, batch: &Batch, untaken: &BTreeSet<usize>) -> Result<(), StoreError> {
         let scopes = self.scopes_with_unread()?;
         if scopes.is_empty() {
             return Ok(());
         }
-        let rows = batch.rows.iter().map(Row::key).filter(|key| !untaken.contains(key));
-        let shown = rows.chain(batch.removals.iter().cloned()).map(|key| (key, batch.at));
+        let taken = batch.rows.iter().enumerate().filter(|(place, _)| !untaken.contains(place));
+        let shown = taken.map(|(_, row)| row.key()).chain(batch.removals.iter().cloned()).map(|key| (key, batch.at));
         self.settle(&scopes, shown.chain(batch.settled.iter().cloned()))
     }
 

@@ -5,7 +5,7 @@
 use okta_idmap::core::batch::{Batch, UnreadKey};
 use okta_idmap::core::coverage::{CoveragePolicy, Gap, GapKind, OnGap, Reach};
 use okta_idmap::core::ids::{RequestNumber, Timestamp};
-use okta_idmap::core::model::{GroupType, Key, Quarantined, Scope};
+use okta_idmap::core::model::{GroupType, Key, Quarantined, Row, Scope, User};
 use okta_idmap::core::pending::{Answered, Target};
 use okta_idmap::store::Store;
 use tempfile::TempDir;
@@ -260,6 +260,28 @@ fn an_outdated_answer_settles_nothing() {
     list.check("2");
     list.put(batch(31, vec![user(2)]));
     list.check_reopened("");
+}
+
+/// An answer that shows a row twice has shown it, whichever of the two is the newer one.
+#[test]
+fn a_row_that_is_shown_twice_is_settled_by_the_one_that_is_taken_over() {
+    #[track_caller]
+    fn check(dates: [i64; 2], settled: &str) {
+        let list = List::read();
+        let dated = |millis| match user(2) {
+            Row::User(user) => Row::User(User { last_updated: Some(Timestamp::from_millis(millis)), ..user }),
+            other => other,
+        };
+        // Read by id a moment ago: what a list dates before that is not taken over.
+        list.put(Batch { is_reread: true, ..batch(11, vec![dated(2_000)]) });
+        list.put(Batch { unread: unread(2, 12), ..batch(0, Vec::new()) });
+        list.put(batch(20, dates.map(dated).into()));
+        list.check(settled);
+    }
+    check([3_000, 1_000], "");
+    check([1_000, 3_000], "");
+    // With neither taken over nothing has been read.
+    check([1_000, 1_000], "2");
 }
 
 #[test]
