@@ -38,6 +38,8 @@ mod overrides;
 mod overrides_kept;
 #[path = "grpc/patience.rs"]
 mod patience;
+#[path = "grpc/pieces.rs"]
+mod pieces;
 #[path = "grpc/pki.rs"]
 mod pki;
 #[path = "grpc/raw.rs"]
