@@ -85,7 +85,8 @@ impl Pool {
         let commits = self.commits.load(Ordering::Acquire);
         let idle = self.idle().find_map(|mut idle| idle.take());
         // What is wrong with one ends with it.
-        let renewed = idle.filter(|idle| idle.is_sound()).and_then(|mut idle| idle.renew(commits).is_ok().then_some(idle));
+        let renewed =
+            idle.filter(|idle| idle.is_sound()).and_then(|mut idle| idle.renew(commits).is_ok().then_some(idle));
         if let Some(pooled) = renewed {
             return Ok(pooled);
         }
