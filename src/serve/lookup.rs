@@ -167,11 +167,10 @@ impl LookupService {
     ) -> Result<Response<Encoded>, Status> {
         // Threads that answer parts of it share it.
         let request = request.map(Arc::new);
-        if request.get_ref().items.len() <= INLINE_ITEMS_MAX {
+        // No thread is taken for what will be refused.
+        if request.get_ref().items.len() <= INLINE_ITEMS_MAX || check_batch(request.get_ref()).is_err() {
             return self.0.point("Lookup.BatchResolve", request, batch).await;
         }
-        // Before a thread is taken for it.
-        check_batch(request.get_ref()).map_err(|failure| failure.status())?;
         self.0.scan("Lookup.BatchResolve", request, batch).await
     }
 }
@@ -198,10 +197,9 @@ impl Lookup for LookupService {
         &self,
         request: Request<v1::ResolveAclRequest>,
     ) -> Result<Response<v1::ResolveAclResponse>, Status> {
-        if request.get_ref().entries.len() <= INLINE_ITEMS_MAX {
+        if request.get_ref().entries.len() <= INLINE_ITEMS_MAX || acl::check_entries(request.get_ref()).is_err() {
             return self.0.point("Lookup.ResolveAcl", request, resolve_acl).await;
         }
-        acl::check_entries(request.get_ref()).map_err(|failure| failure.status())?;
         self.0.scan("Lookup.ResolveAcl", request, resolve_acl).await
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::pool;
 use super::schema::{self, APPLICATION_ID};
 use super::{STORE_FILE, StoreError, meta};
 
@@ -20,8 +21,8 @@ const STATEMENT_CACHE: usize = 128;
 /// Page cache of the writer, in KiB: holds the inner pages of all indexes of an org with millions of rows.
 const WRITER_CACHE_KIB: i64 = 65_536;
 
-/// Page cache of one reader, in KiB.
-const READER_CACHE_KIB: i64 = 8_192;
+/// Page cache of all readers that are kept together, in KiB.
+const READERS_CACHE_KIB: i64 = 32_768;
 
 /// Pages in the write-ahead log before it is moved into the file (16 MiB): large enough that a crawl page does not pay for it.
 const WAL_PAGES: i64 = 4_096;
@@ -138,7 +139,7 @@ pub(super) fn open_for_reading(dir: &Path) -> Result<Connection, StoreError> {
             return Err(StoreError::Mismatch { detail });
         }
     }
-    tune(&connection, READER_CACHE_KIB)?;
+    tune(&connection, READERS_CACHE_KIB / i64::try_from(pool::places()).unwrap_or(i64::MAX))?;
     Ok(connection)
 }
 

@@ -187,8 +187,10 @@ impl Names {
     /// Takes a register into use, in place of another, or none; `touched`: what changed since it was made, up to this revision.
     pub(super) fn adopt(&self, register: Option<Register>, touched: &mut Touched, revision: Revision) {
         self.note(touched, revision);
-        let mut place = self.register.write().unwrap_or_else(PoisonError::into_inner);
-        let _former = std::mem::replace(&mut *place, register.map(Arc::new));
+        let register = register.map(Arc::new);
+        let former = std::mem::replace(&mut *self.register.write().unwrap_or_else(PoisonError::into_inner), register);
+        // Its file is closed when nobody waits for that.
+        drop(former);
     }
 
     /// The register that is in use.

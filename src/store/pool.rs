@@ -12,12 +12,14 @@
 //! - No idle connection holds a snapshot while the writer commits, moves the write-ahead log into the file, or cuts it off.
 //!   In between, one of the newest state is in nobody's way.
 //! - Without a writer in this process no snapshot is kept: nobody would tell when it is over.
-//! - Threads that read at the same time write to no place in memory that they share: each has a place of its own here first.
+//! - Threads that read at the same time again and again come to have a place each, and write to no place in memory that they
+//!   share. There is one for each core; who finds none opens a connection.
 
+use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 use rusqlite::Connection;
@@ -29,14 +31,30 @@ use super::touched::Touched;
 use super::{StoreError, files};
 use crate::core::ids::Revision;
 
-/// Idle connections that are kept. More may be open at peaks; each costs up to 8 MiB of cache.
-const IDLE_CONNECTIONS_MAX: usize = 4;
+/// Idle connections that are kept: one for each core that may be reading, within these bounds. More may be open at peaks. A few
+/// are worth it on one core as well, where lists are read besides.
+const PLACES_MIN: usize = 4;
+const PLACES_MAX: usize = 16;
+
+thread_local! {
+    /// The place of the connection that the thread has used last, which is in the cache of its core.
+    static LAST_PLACE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Idle connections that are kept of one store on this machine.
+pub(super) fn places() -> usize {
+    // Asks the system, once.
+    static PLACES: LazyLock<usize> = LazyLock::new(|| {
+        std::thread::available_parallelism().map_or(PLACES_MIN, NonZeroUsize::get).clamp(PLACES_MIN, PLACES_MAX)
+    });
+    *PLACES
+}
 
 /// Idle connections of one store.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Each thread looks into its own place first ([`own_place`]): what it has used last is in the cache of its core.
-    idle: [CachePadded<Mutex<Option<Box<Pooled>>>>; IDLE_CONNECTIONS_MAX],
+    /// Each thread looks first where it was last ([`LAST_PLACE`]).
+    idle: Box<[CachePadded<Mutex<Option<Box<Pooled>>>>]>,
     /// Commits so far; each is counted before anybody is told of it.
     commits: AtomicU64,
     /// The revision that was published last.
@@ -56,20 +74,11 @@ pub(super) struct Pooled {
     open_since: Option<u64>,
 }
 
-/// The place of an idle connection that the calling thread looks into first. Threads that are started one after the other, as
-/// those that answer calls are, have different ones.
-fn own_place() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-    }
-    NUMBER.with(|number| number % IDLE_CONNECTIONS_MAX)
-}
-
 impl Default for Pool {
     fn default() -> Self {
         let (commits, published, is_writing) = (AtomicU64::default(), AtomicU64::default(), AtomicBool::default());
-        Self { idle: Default::default(), commits, published, is_writing, names: Some(Arc::default()) }
+        let idle = (0..places()).map(|_| CachePadded::default()).collect();
+        Self { idle, commits, published, is_writing, names: Some(Arc::default()) }
     }
 }
 
@@ -83,7 +92,7 @@ impl Pool {
     pub(super) fn take(&self, dir: &Path) -> Result<Box<Pooled>, StoreError> {
         // First: a commit between this and the begin of the snapshot does no harm.
         let commits = self.commits.load(Ordering::Acquire);
-        let idle = self.idle().find_map(|mut idle| idle.take());
+        let idle = self.idle().find_map(|(_, mut idle)| idle.take());
         // What is wrong with one ends with it.
         let renewed =
             idle.filter(|idle| idle.is_sound()).and_then(|mut idle| idle.renew(commits).is_ok().then_some(idle));
@@ -100,13 +109,14 @@ impl Pool {
         if !pooled.is_sound() || (has_failed || self.is_writing.load(Ordering::Relaxed)) && pooled.end().is_err() {
             return;
         }
-        let Some(mut idle) = self.idle().find(|idle| idle.is_none()) else { return };
+        let Some((place, mut idle)) = self.idle().find(|(_, idle)| idle.is_none()) else { return };
         // Asked again under the lock: the writer sets it first and ends the snapshots of all that are here then. One that
         // was begun before the last commit is of no more use.
         let is_newest = pooled.open_since == Some(self.commits.load(Ordering::Acquire));
         let may_keep = is_newest && !self.is_writing.load(Ordering::Acquire);
         if may_keep || pooled.end().is_ok() {
             *idle = Some(pooled);
+            LAST_PLACE.set(place);
         }
     }
 
@@ -126,7 +136,7 @@ impl Pool {
     pub(super) fn begin_write(&self) {
         self.is_writing.store(true, Ordering::Release);
         // What cannot be ended ends with its connection.
-        self.idle().for_each(|mut idle| drop(idle.take_if(|pooled| pooled.end().is_err())));
+        self.idle().for_each(|(_, mut idle)| drop(idle.take_if(|pooled| pooled.end().is_err())));
     }
 
     /// After the writer has committed, before anybody is told.
@@ -149,10 +159,13 @@ impl Pool {
         self.is_writing.store(false, Ordering::Release);
     }
 
-    /// All places, one after the other, that of the calling thread first.
-    fn idle(&self) -> impl Iterator<Item = MutexGuard<'_, Option<Box<Pooled>>>> {
-        let (before, own) = self.idle.split_at(own_place());
-        own.iter().chain(before).map(|place| place.lock().unwrap_or_else(PoisonError::into_inner))
+    /// All places, one after the other, beginning where the calling thread was last.
+    fn idle(&self) -> impl Iterator<Item = (usize, MutexGuard<'_, Option<Box<Pooled>>>)> {
+        let (before, own) = self.idle.split_at(LAST_PLACE.get().min(self.idle.len()));
+        let numbers = (before.len()..self.idle.len()).chain(0..before.len());
+        numbers
+            .zip(own.iter().chain(before))
+            .map(|(number, place)| (number, place.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
@@ -236,14 +249,47 @@ mod tests {
             }
             pool.put(pooled, false);
             let expected = usize::from(ends_between);
-            assert_eq!(pool.idle().filter(|idle| idle.is_some()).count(), expected);
-            for idle in pool.idle() {
+            assert_eq!(pool.idle().filter(|(_, idle)| idle.is_some()).count(), expected);
+            for (_, idle) in pool.idle() {
                 idle.iter().for_each(|pooled| pooled.connection.execute_batch("ROLLBACK").unwrap());
             }
             let pooled = pool.take(opened.dir.path()).unwrap();
             assert!(pooled.is_sound() && pooled.open_since.is_some());
             assert_eq!(pooled.snapshot().revision(), Revision(1));
         }
+    }
+
+    #[test]
+    fn threads_that_read_at_the_same_time_come_to_have_places_of_their_own() {
+        let opened = Opened::new(Filter::default());
+        commit(&opened, vec![user(1, "x")]);
+        let (pool, threads) = (super::Pool::default(), super::places());
+        let together = std::sync::Barrier::new(threads);
+        let places: Vec<(usize, usize)> = std::thread::scope(|scope| {
+            let read = || {
+                let mut places = [0, 1].map(|_| {
+                    let pooled = pool.take(opened.dir.path()).unwrap();
+                    // All of them have one.
+                    together.wait();
+                    pool.put(pooled, false);
+                    together.wait();
+                    super::LAST_PLACE.get()
+                });
+                // Where it is alone, it stays as well.
+                for _ in 0..3 {
+                    pool.put(pool.take(opened.dir.path()).unwrap(), false);
+                    places[1] = places[1].max(super::LAST_PLACE.get());
+                }
+                (places[0], places[1])
+            };
+            let all: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
+            all.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut firsts: Vec<usize> = places.iter().map(|(first, _)| *first).collect();
+        firsts.sort_unstable();
+        assert_eq!(firsts, (0..threads).collect::<Vec<_>>());
+        assert!(places.iter().all(|(first, last)| first == last), "{places:?}");
+        assert!(pool.idle().all(|(_, idle)| idle.is_some()), "none is opened anew");
     }
 
     #[test]

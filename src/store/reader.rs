@@ -197,7 +197,38 @@ impl Reader {
             return Ok(Arc::clone(apps));
         }
         let apps = Arc::new(snapshot.all_apps()?);
-        *cached = Some((current, Arc::clone(&apps)));
+        // An older snapshot's are of no use to later ones, which would each have read their own then.
+        if cached.as_ref().is_none_or(|(revision, _)| *revision < current) {
+            *cached = Some((current, Arc::clone(&apps)));
+        }
         Ok(apps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::for_tests::{Opened, app};
+    use crate::core::batch::Batch;
+    use crate::core::filter::Filter;
+
+    #[test]
+    fn all_connections_of_a_state_share_its_apps_whoever_reads_an_older_one_beside() {
+        let opened = Opened::new(Filter::default());
+        let rename = |label| opened.commit(Batch { rows: vec![app(1, label)], ..Batch::default() });
+        rename("Jira");
+        let reader = &opened.store.reader;
+        let read = |old: &crate::store::Snapshot<'_>| {
+            rename("Jira Cloud");
+            reader.read(|one| {
+                let apps = Arc::clone(reader.apps(one)?);
+                let older = Arc::clone(reader.apps(old)?);
+                assert!(!Arc::ptr_eq(&apps, &older) && apps[0].label != older[0].label);
+                // Sets over all apps are remembered by them.
+                reader.read(|other| Ok(assert!(Arc::ptr_eq(&apps, reader.apps(other)?))))
+            })
+        };
+        reader.read(read).unwrap();
     }
 }

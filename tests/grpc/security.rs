@@ -406,6 +406,15 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
     let mut request = Request::new(v1::GetUserRequest { user, context: None });
     request.metadata_mut().insert("authorization", explain.parse().unwrap());
     lookup.get_user(request).await.unwrap();
+    // What is too much to be looked at as well.
+    let items = vec![v1::BatchResolveItem::default(); 1_001];
+    let mut request = Request::new(v1::BatchResolveRequest { items, ..Default::default() });
+    request.metadata_mut().insert("authorization", explain.parse().unwrap());
+    lookup.batch_resolve(request).await.unwrap_err();
+    let entries = vec![v1::AclEntry::default(); 100_000];
+    let mut request = Request::new(v1::ResolveAclRequest { entries, ..Default::default() });
+    request.metadata_mut().insert("authorization", explain.parse().unwrap());
+    lookup.resolve_acl(request).await.unwrap_err();
     let admin = format!("Bearer {}", token(Role::Admin));
     let mut request = Request::new(v1::TriggerSyncRequest {
         target: Some(v1::trigger_sync_request::Target::FullCrawl(v1::FullCrawl {})),
@@ -431,10 +440,15 @@ async fn the_log_tells_who_called_and_not_whom_they_asked_for() {
     }
 
     let looked_up = log.lines_with("look-up");
-    assert_eq!(looked_up.len(), 2, "{looked_up:?}");
-    for part in ["rpc=\"Lookup.GetUser\"", "org=\"acme\"", "caller=\"explain\"", "peer=\"127.0.0.1:", "outcome=\"OK\""]
-    {
+    assert_eq!(looked_up.len(), 4, "{looked_up:?}");
+    for part in ["org=\"acme\"", "caller=\"explain\"", "peer=\"127.0.0.1:"] {
         assert!(looked_up.iter().all(|line| line.contains(part)), "no {part} in {looked_up:?}");
+    }
+    let outcomes = ["GetUser\" OK", "GetUser\" OK", "BatchResolve\" TOO_MANY_ITEMS", "ResolveAcl\" TOO_MANY_ITEMS"];
+    for (line, outcome) in looked_up.iter().zip(outcomes) {
+        let (rpc, outcome) = outcome.split_once(' ').unwrap();
+        assert!(line.contains(&format!("rpc=\"Lookup.{rpc}")), "no {rpc} in {line}");
+        assert!(line.contains(&format!("outcome=\"{outcome}\"")), "no {outcome} in {line}");
     }
     let started = log.lines_with("admin call");
     assert_eq!(started.len(), 2, "{started:?}");
