@@ -29,7 +29,7 @@ pub use doc::{DocKind, IndexDoc, KEY_BYTES_MAX, Mark, UnknownKind, VALUES_PER_LI
 pub use open::{Era, Expect, Index, IndexError, Opened, RebuildReason, open, open_anew, open_read_only};
 pub use query::{FUZZY_TWO_EDITS_CHARS_MIN, ParseError, QUERY_BYTES_MAX, QUERY_TERMS_MAX};
 pub use reader::{
-    Extent, FACET_VALUES_MAX, Facets, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results,
+    Extent, FACET_VALUES_MAX, Facets, Former, HITS_MAX, Hit, PAGE_HITS_MAX, Query, QueryError, Reader, Results,
     SEARCH_STEPS_MAX,
 };
 pub use schema::SCHEMA_VERSION;

@@ -174,6 +174,11 @@ struct View {
     reader: IndexReader,
 }
 
+/// What searches saw until now. It is let go when this is dropped, if no search uses it any more; for a hundred MiB that were used
+/// that takes milliseconds.
+#[must_use = "it counts as memory as long as it lives"]
+pub struct Former(#[expect(dead_code, reason = "let go when dropped")] View);
+
 impl View {
     fn of(index: &tantivy::Index) -> tantivy::Result<Self> {
         Ok(Self { index: index.clone(), reader: manual_reader(index)? })
@@ -302,28 +307,41 @@ impl Reader {
     /// that are under way go on in what they began with. Costs what opening does, without its checks: milliseconds. An index
     /// without a mark is left as it is.
     ///
+    /// `alone` is called when all is open, a moment before searches see it: whoever has no searches begin then, and waits for those
+    /// that are under way, keeps what was mapped before from being used beside it. What it returns is given back, with what was
+    /// mapped before.
+    ///
     /// # Errors
     /// As [`Reader::refresh`], also where the files are no longer those of the mark, because the index was emptied or is of another
     /// store or era; the view stays as it was.
-    pub fn map_anew(&self) -> Result<(), IndexError> {
-        let former = self.switched(|| {
-            let _switching = self.shared.switching.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(mark) = self.mark() else { return Ok(None) };
+    pub fn map_anew<A>(&self, alone: impl FnOnce() -> A) -> Result<Option<(A, Former)>, IndexError> {
+        self.switched(|| {
+            if self.mark().is_none() {
+                return Ok(None);
+            }
             // Another index: one has each file mapped once, for as long as anybody uses it.
             let mut index = tantivy::Index::open_in_dir(&self.shared.dir)?;
             if index.schema() != Fields::schema().0 {
                 return Err(TantivyError::SchemaError("the fields are not those of its schema".to_owned()));
             }
             index.set_tokenizers(tokenizers());
+            // First: what is opened is not older.
+            let opened = index.load_metas()?;
             let view = View::of(&index)?;
-            // Afterwards, so that it is not newer than what was judged: what was emptied is found empty, or further on.
-            goes_on_from(&mark, index.load_metas()?.payload.as_deref())?;
+            let alone = alone();
+            let _switching = self.shared.switching.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mark) = self.mark() else { return Ok(None) };
+            let mut metas = index.load_metas()?;
+            // Searches may have seen what was committed meanwhile.
+            if (metas.opstamp, &metas.payload) != (opened.opstamp, &opened.payload) {
+                view.reader.reload()?;
+                // Afterwards, so that it is not newer than what is judged: what was emptied is found empty, or further on.
+                metas = index.load_metas()?;
+            }
+            goes_on_from(&mark, metas.payload.as_deref())?;
             let mut current = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
-            Ok(Some(std::mem::replace(&mut *current, view)))
-        })?;
-        // Unmapped here, without a lock.
-        drop(former);
-        Ok(())
+            Ok(Some((alone, Former(std::mem::replace(&mut *current, view)))))
+        })
     }
 
     /// Switches to something newer, or says why that cannot be used.

@@ -2,8 +2,10 @@
 //!
 //! An index is read by mapping its files. The system counts each page that a search has touched as memory of this process, up to
 //! the whole index, though it takes it back whenever it needs some. Whoever watches the process sees a multiple of what it
-//! needs. Mapped anew, the pages are still at hand, and none of them counts. That is done between searches: those under way end first,
-//! and others wait for the milliseconds that it takes. What merges have mapped is not touched, and counts as long as they last.
+//! needs. Mapped anew, the pages are still at hand, and none of them counts. Searches switch to it all at once: those under way end
+//! first, and others wait for that. To open it takes longer, and is done beside them, as is to let go what was mapped before: beside
+//! one at a time. What merges have mapped is not
+//! touched, and counts as long as they last.
 
 use std::fs;
 use std::sync::Mutex;
@@ -13,9 +15,13 @@ use tokio::runtime::Handle;
 
 use super::orgs::{OrgView, Orgs};
 
-/// Bytes of mapped files that may count, the program itself and libraries among them. With some 100 MiB of memory proper an org
-/// of a million users stays below 300 MiB.
-const MAPPED_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of memory proper and of mapped files together from which on it is done. Until it is done, some tens of MiB more come to
+/// count, and an org of a million users is to stay below 300 MiB.
+const BYTES_MAX: u64 = 208 << 20;
+
+/// Bytes of mapped files that may count in any case, the program itself and libraries among them, however much there is of
+/// memory proper: else it would be done for each few searches.
+const MAPPED_BYTES_MIN: u64 = 96 << 20;
 
 /// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
 const MORE_BYTES: u64 = 32 << 20;
@@ -42,39 +48,57 @@ pub(super) fn has_searched(orgs: &Orgs) {
 }
 
 fn look(orgs: &Orgs) {
-    let (Ok(mut least), Some(bytes)) = (LEAST_BYTES.try_lock(), mapped_bytes()) else { return };
-    *least = bytes.min(*least);
-    if is_due(bytes, *least) {
+    let (Ok(mut least), Some(counted)) = (LEAST_BYTES.try_lock(), counted()) else { return };
+    *least = counted.mapped.min(*least);
+    if is_due(counted, *least) {
         orgs.iter().for_each(map_anew);
-        *least = mapped_bytes().unwrap_or(bytes);
+        *least = self::counted().unwrap_or(counted).mapped;
     }
 }
 
-/// Whether it is time, by what counts now and the least that has counted since it was last done.
-const fn is_due(bytes: u64, least: u64) -> bool {
-    bytes > MAPPED_BYTES_MAX && bytes >= least.saturating_add(MORE_BYTES)
+/// What counts as memory of this process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    /// Of mapped files.
+    mapped: u64,
+    /// Memory proper.
+    anonymous: u64,
+}
+
+/// Whether it is time, by what counts now and the least of mapped files that has counted since it was last done.
+fn is_due(counted: Counted, least: u64) -> bool {
+    let mapped_max = BYTES_MAX.saturating_sub(counted.anonymous).max(MAPPED_BYTES_MIN);
+    counted.mapped > mapped_max && counted.mapped >= least.saturating_add(MORE_BYTES)
 }
 
 fn map_anew(org: &OrgView) {
-    // While no search uses what was mapped before: else it would count as well until its last search has ended, and others
-    // go on to touch more of it.
-    let _alone = Handle::current().block_on(org.no_searches());
     let Some(reader) = org.search().get() else { return };
-    if let Err(error) = reader.map_anew() {
+    // No search uses what was mapped before, once there is something else: else it would count as well until the last of them has
+    // ended, and others would go on to touch more of it.
+    let runtime = Handle::current();
+    match reader.map_anew(|| runtime.block_on(org.no_searches())) {
+        Ok(Some((mut alone, former))) => {
+            // One at a time goes on, which touches little while that is let go.
+            drop(alone.as_mut().and_then(|alone| alone.split(1)));
+            drop(former);
+        }
+        Ok(None) => {}
         // Searches go on in what they have.
-        tracing::warn!(org = org.name(), %error, "the search index could not be mapped anew");
+        Err(error) => tracing::warn!(org = org.name(), %error, "the search index could not be mapped anew"),
     }
 }
 
-/// Bytes of mapped files that count as memory of this process.
-fn mapped_bytes() -> Option<u64> {
-    mapped_bytes_of(&fs::read_to_string(STATUS_FILE).ok()?)
+fn counted() -> Option<Counted> {
+    counted_in(&fs::read_to_string(STATUS_FILE).ok()?)
 }
 
-fn mapped_bytes_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("RssFile:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1_024)
+fn counted_in(status: &str) -> Option<Counted> {
+    let bytes = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1_024)
+    };
+    Some(Counted { mapped: bytes("RssFile:")?, anonymous: bytes("RssAnon:")? })
 }
 
 #[cfg(test)]
@@ -83,38 +107,55 @@ mod tests {
 
     #[test]
     fn it_is_done_where_it_helps() {
-        let check = |bytes: u64, least: u64, expected: bool| {
-            assert_eq!(is_due(bytes << 20, least << 20), expected, "{bytes} MiB, at least {least}");
+        let check = |mapped: u64, anonymous: u64, least: u64, expected: bool| {
+            let [mapped, anonymous, least] = [mapped, anonymous, least].map(|mib| mib << 20);
+            assert_eq!(
+                is_due(Counted { mapped, anonymous }, least),
+                expected,
+                "{mapped}, {anonymous}, at least {least}"
+            );
         };
-        check(20, 0, false);
-        check(128, 0, false);
-        check(129, 0, true);
-        check(129, 97, true);
+        check(20, 0, 0, false);
+        check(208, 0, 0, false);
+        check(209, 0, 0, true);
+        check(148, 60, 0, false);
+        check(149, 60, 0, true);
+        check(149, 60, 117, true);
         // Something else has mapped that much.
-        check(129, 98, false);
-        check(300, 290, false);
-        check(322, 290, true);
-        check(u64::MAX >> 20, u64::MAX >> 20, false);
+        check(149, 60, 118, false);
+        check(300, 60, 290, false);
+        check(322, 60, 290, true);
+        // However much memory proper there is.
+        for anonymous in [112, 208, 400, 4_000] {
+            check(96, anonymous, 0, false);
+            check(97, anonymous, 0, true);
+        }
+        let most = u64::MAX >> 20;
+        check(most, most, most, false);
     }
 
     #[test]
     fn what_counts_is_read() {
-        let check = |status: &str, expected: Option<u64>| assert_eq!(mapped_bytes_of(status), expected, "{status:?}");
+        let check = |status: &str, expected: Option<(u64, u64)>| {
+            let expected = expected.map(|(mapped, anonymous)| Counted { mapped, anonymous });
+            assert_eq!(counted_in(status), expected, "{status:?}");
+        };
         check(
-            "VmRSS:\t   61204 kB\nRssAnon:\t   1 kB\nRssFile:\t   12345 kB\nRssShmem:\t 0 kB\n",
-            Some(12_345 * 1_024),
+            "VmRSS:\t   61204 kB\nRssAnon:\t   7 kB\nRssFile:\t   12345 kB\nRssShmem:\t 0 kB\n",
+            Some((12_345 * 1_024, 7 * 1_024)),
         );
-        check("RssFile: 1 kB", Some(1_024));
+        check("RssFile: 1 kB\nRssAnon: 0 kB", Some((1_024, 0)));
         check("VmRSS:\t   61204 kB\n", None);
-        check("RssFile:\t 12345\n", None);
-        check("RssFile:\t -1 kB\n", None);
-        check("RssFile:\t 18446744073709551615 kB\n", None);
+        check("RssFile: 1 kB\n", None);
+        check("RssFile:\t 12345\nRssAnon: 0 kB", None);
+        check("RssFile:\t -1 kB\nRssAnon: 0 kB", None);
+        check("RssAnon: 1 kB\nRssFile:\t 18446744073709551615 kB\n", None);
         check("", None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn this_system_tells() {
-        assert!(mapped_bytes().is_some_and(|bytes| bytes > 0));
+        assert!(counted().is_some_and(|counted| counted.mapped > 0 && counted.anonymous > 0));
     }
 }

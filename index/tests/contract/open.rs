@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use okta_idmap_index::{
-    Expect, HEAP_BYTES_MIN, IndexError, Mark, Opened, Query, RebuildReason, open, open_anew, open_read_only,
+    Expect, HEAP_BYTES_MIN, IndexError, Mark, Opened, Query, Reader, RebuildReason, open, open_anew, open_read_only,
 };
 use tempfile::TempDir;
 
@@ -281,6 +281,11 @@ fn mapped_files(dir: &Path) -> usize {
     maps.lines().filter(|line| line.contains(dir.to_str().expect("UTF-8"))).count()
 }
 
+fn map_anew(reader: &Reader) {
+    let ((), former) = reader.map_anew(|| ()).expect("map anew").expect("it has a mark");
+    drop(former);
+}
+
 #[test]
 fn files_are_mapped_anew_and_nobody_notices() {
     let World { dir, index } = World::of_users(&["Anna"]);
@@ -289,11 +294,11 @@ fn files_are_mapped_anew_and_nobody_notices() {
     for revision in 2..=60_u64 {
         writer.put(&user(usize::try_from(revision).expect("small"), "Bert")).expect("put");
         if revision % 3 == 0 {
-            reader.map_anew().expect("map anew");
+            map_anew(&reader);
         }
         writer.commit_at(&mark(revision)).expect("commit");
         if revision % 3 == 1 {
-            reader.map_anew().expect("map anew");
+            map_anew(&reader);
         }
         for reader in [&reader, &clone] {
             assert_eq!((reader.mark(), reader.doc_count()), (Some(mark(revision)), revision));
@@ -304,12 +309,12 @@ fn files_are_mapped_anew_and_nobody_notices() {
     writer.finish().expect("finish");
     let meta = dir.path().join("meta.json");
     fs::rename(&meta, dir.path().join("meta.gone")).expect("rename");
-    assert!(matches!(reader.map_anew(), Err(IndexError::Reload(_))));
+    assert!(matches!(reader.map_anew(|| ()), Err(IndexError::Reload(_))));
     fs::rename(dir.path().join("meta.gone"), &meta).expect("rename");
-    reader.map_anew().expect("it is there again");
+    map_anew(&reader);
     drop(index);
     let emptied = open_anew(dir.path()).expect("open anew");
-    assert!(matches!(reader.map_anew(), Err(IndexError::Reload(_))));
+    assert!(matches!(reader.map_anew(|| ()), Err(IndexError::Reload(_))));
     assert_eq!((clone.mark(), clone.doc_count()), (Some(mark(60)), 60));
     // Nor is one that is behind what was told of it, or of another store.
     let mut writer = emptied.writer(HEAP_BYTES_MIN).expect("writer");
@@ -321,9 +326,31 @@ fn files_are_mapped_anew_and_nobody_notices() {
     ] {
         writer.put(&user(1, "Carl")).expect("put");
         writer.commit_at(&mark).expect("commit");
-        assert_eq!(reader.map_anew().is_ok(), is_ours, "{mark:?}");
+        assert_eq!(reader.map_anew(|| ()).is_ok(), is_ours, "{mark:?}");
         assert_eq!(clone.doc_count(), if is_ours { 1 } else { 60 });
     }
+}
+
+#[test]
+fn what_is_committed_while_files_are_mapped_anew_is_seen() {
+    let World { dir, index } = World::of_users(&["Anna"]);
+    let (mut writer, reader) = (index.writer(HEAP_BYTES_MIN).expect("writer"), index.reader());
+    for revision in 2..10_u64 {
+        let alone = || {
+            assert_eq!(reader.doc_count(), revision - 1, "those before are still seen");
+            writer.put(&user(usize::try_from(revision).expect("small"), "Bert")).expect("put");
+            writer.commit_at(&mark(revision)).expect("commit");
+            assert_eq!(reader.doc_count(), revision);
+        };
+        drop(reader.map_anew(alone).expect("map anew"));
+        assert_eq!((reader.mark(), reader.doc_count()), (Some(mark(revision)), revision));
+    }
+    writer.finish().expect("finish");
+    drop(index);
+    // What is emptied meanwhile is not seen so.
+    let before = reader.doc_count();
+    assert!(matches!(reader.map_anew(|| open_anew(dir.path()).expect("open anew")), Err(IndexError::Reload(_))));
+    assert_eq!(reader.doc_count(), before);
 }
 
 #[test]
@@ -335,7 +362,7 @@ fn what_is_damaged_is_found_in_files_of_any_age() {
         let files = fs::read_dir(dir.path()).expect("list").map(|entry| entry.expect("entry").path());
         files.filter(|path| path.extension().is_some_and(|extension| extension == "term")).collect()
     };
-    reader.map_anew().expect("map anew");
+    map_anew(&reader);
     let before = terms();
     writer.put(&user(2, "Bert")).expect("put");
     writer.commit_at(&mark(2)).expect("commit");
@@ -356,7 +383,7 @@ fn what_is_mapped_anew_is_let_go() {
     let once = mapped_files(world.dir.path());
     assert!(once > 0);
     for _ in 0..20 {
-        reader.map_anew().expect("map anew");
+        map_anew(&reader);
     }
     assert_eq!(mapped_files(world.dir.path()), once);
 }
