@@ -50,11 +50,14 @@ pub(super) fn places() -> usize {
     *PLACES
 }
 
+/// Room for one that is idle.
+type Place = Option<Box<Pooled>>;
+
 /// Idle connections of one store.
 #[derive(Debug)]
 pub(super) struct Pool {
     /// Each thread looks first where it was last ([`LAST_PLACE`]).
-    idle: Box<[CachePadded<Mutex<Option<Box<Pooled>>>>]>,
+    idle: Box<[CachePadded<Mutex<Place>>]>,
     /// Commits so far; each is counted before anybody is told of it.
     commits: AtomicU64,
     /// The revision that was published last.
@@ -160,7 +163,7 @@ impl Pool {
     }
 
     /// All places, one after the other, beginning where the calling thread was last.
-    fn idle(&self) -> impl Iterator<Item = (usize, MutexGuard<'_, Option<Box<Pooled>>>)> {
+    fn idle(&self) -> impl Iterator<Item = (usize, MutexGuard<'_, Place>)> {
         let (before, own) = self.idle.split_at(LAST_PLACE.get().min(self.idle.len()));
         let numbers = (before.len()..self.idle.len()).chain(0..before.len());
         numbers

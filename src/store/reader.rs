@@ -226,9 +226,9 @@ mod tests {
                 let older = Arc::clone(reader.apps(old)?);
                 assert!(!Arc::ptr_eq(&apps, &older) && apps[0].label != older[0].label);
                 // Sets over all apps are remembered by them.
-                reader.read(|other| Ok(assert!(Arc::ptr_eq(&apps, reader.apps(other)?))))
+                reader.read(|other| Ok(Arc::ptr_eq(&apps, reader.apps(other)?)))
             })
         };
-        reader.read(read).unwrap();
+        assert!(reader.read(read).unwrap());
     }
 }
