@@ -17,11 +17,11 @@ use super::orgs::{OrgView, Orgs};
 
 /// Bytes of memory proper and of mapped files together from which on it is done. Until it is done, some tens of MiB more come to
 /// count, and an org of a million users is to stay below 300 MiB.
-const BYTES_MAX: u64 = 208 << 20;
+const BYTES_MAX: u64 = 192 << 20;
 
 /// Bytes of mapped files that may count in any case, the program itself and libraries among them, however much there is of
 /// memory proper: else it would be done for each few searches.
-const MAPPED_BYTES_MIN: u64 = 96 << 20;
+const MAPPED_BYTES_MIN: u64 = 64 << 20;
 
 /// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
 const MORE_BYTES: u64 = 32 << 20;
@@ -116,19 +116,19 @@ mod tests {
             );
         };
         check(20, 0, 0, false);
-        check(208, 0, 0, false);
-        check(209, 0, 0, true);
-        check(148, 60, 0, false);
-        check(149, 60, 0, true);
-        check(149, 60, 117, true);
+        check(192, 0, 0, false);
+        check(193, 0, 0, true);
+        check(132, 60, 0, false);
+        check(133, 60, 0, true);
+        check(133, 60, 101, true);
         // Something else has mapped that much.
-        check(149, 60, 118, false);
+        check(133, 60, 102, false);
         check(300, 60, 290, false);
         check(322, 60, 290, true);
         // However much memory proper there is.
-        for anonymous in [112, 208, 400, 4_000] {
-            check(96, anonymous, 0, false);
-            check(97, anonymous, 0, true);
+        for anonymous in [128, 192, 400, 4_000] {
+            check(64, anonymous, 0, false);
+            check(65, anonymous, 0, true);
         }
         let most = u64::MAX >> 20;
         check(most, most, most, false);
