@@ -24,11 +24,11 @@ const BYTES_MAX: u64 = 192 << 20;
 const MAPPED_BYTES_MIN: u64 = 64 << 20;
 
 /// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
-const MORE_BYTES: u64 = 32 << 20;
+const MORE_BYTES: u64 = 24 << 20;
 
 /// It is looked after so many searches. One takes milliseconds, and touches some MiB at most that were not touched before; to
 /// look takes some ten microseconds.
-const SEARCHES: u32 = 4;
+const SEARCHES: u32 = 2;
 
 /// Where Linux tells it; elsewhere nothing is done.
 const STATUS_FILE: &str = "/proc/self/status";
@@ -120,11 +120,11 @@ mod tests {
         check(193, 0, 0, true);
         check(132, 60, 0, false);
         check(133, 60, 0, true);
-        check(133, 60, 101, true);
+        check(133, 60, 109, true);
         // Something else has mapped that much.
-        check(133, 60, 102, false);
+        check(133, 60, 110, false);
         check(300, 60, 290, false);
-        check(322, 60, 290, true);
+        check(314, 60, 290, true);
         // However much memory proper there is.
         for anonymous in [128, 192, 400, 4_000] {
             check(64, anonymous, 0, false);
