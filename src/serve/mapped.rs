@@ -3,8 +3,8 @@
 //! An index is read by mapping its files. The system counts each page that a search has touched as memory of this process, up to
 //! the whole index, though it takes it back whenever it needs some. Whoever watches the process sees a multiple of what it
 //! needs. Mapped anew, the pages are still at hand, and none of them counts. Searches switch to it all at once: those under way end
-//! first, and others wait for that. To open it takes longer, and is done beside them, as is to let go what was mapped before: beside
-//! one at a time. What merges have mapped is not
+//! first, and others wait for that. To open it takes longer, and is done beside them, as is, where there is room, to let go
+//! what was mapped before: beside one at a time. What merges have mapped is not
 //! touched, and counts as long as they last.
 
 use std::fs;
@@ -21,7 +21,10 @@ const BYTES_MAX: u64 = 192 << 20;
 
 /// Bytes of mapped files that may count in any case, the program itself and libraries among them, however much there is of
 /// memory proper: else it would be done for each few searches.
-const MAPPED_BYTES_MIN: u64 = 64 << 20;
+const MAPPED_BYTES_MIN: u64 = 48 << 20;
+
+/// Where more counts than this when searches switch, none goes on until what was mapped before has been let go.
+const BESIDE_BYTES_MAX: u64 = 224 << 20;
 
 /// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
 const MORE_BYTES: u64 = 24 << 20;
@@ -79,7 +82,9 @@ fn map_anew(org: &OrgView) {
     match reader.map_anew(|| runtime.block_on(org.no_searches())) {
         Ok(Some((mut alone, former))) => {
             // One at a time goes on, which touches little while that is let go.
-            drop(alone.as_mut().and_then(|alone| alone.split(1)));
+            if counted().is_some_and(|counted| counted.mapped.saturating_add(counted.anonymous) <= BESIDE_BYTES_MAX) {
+                drop(alone.as_mut().and_then(|alone| alone.split(1)));
+            }
             drop(former);
         }
         Ok(None) => {}
@@ -126,9 +131,9 @@ mod tests {
         check(300, 60, 290, false);
         check(314, 60, 290, true);
         // However much memory proper there is.
-        for anonymous in [128, 192, 400, 4_000] {
-            check(64, anonymous, 0, false);
-            check(65, anonymous, 0, true);
+        for anonymous in [144, 192, 400, 4_000] {
+            check(48, anonymous, 0, false);
+            check(49, anonymous, 0, true);
         }
         let most = u64::MAX >> 20;
         check(most, most, most, false);
