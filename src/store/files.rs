@@ -22,7 +22,7 @@ const STATEMENT_CACHE: usize = 128;
 const WRITER_CACHE_KIB: i64 = 65_536;
 
 /// Page cache of all readers that are kept together, in KiB.
-const READERS_CACHE_KIB: i64 = 32_768;
+const READERS_CACHE_KIB: i64 = 16_384;
 
 /// Pages in the write-ahead log before it is moved into the file (16 MiB): large enough that a crawl page does not pay for it.
 const WAL_PAGES: i64 = 4_096;
