@@ -3,9 +3,8 @@
 //! An index is read by mapping its files. The system counts each page that a search has touched as memory of this process, up to
 //! the whole index, though it takes it back whenever it needs some. Whoever watches the process sees a multiple of what it
 //! needs. Mapped anew, the pages are still at hand, and none of them counts. Searches switch to it all at once: those under way end
-//! first, and others wait for that. To open it takes longer, and is done beside them, as is, where there is room, to let go
-//! what was mapped before: beside one at a time. What merges have mapped is not
-//! touched, and counts as long as they last.
+//! first, and others wait for that. To open it takes longer, and is done beside them; so is, where there is room, to let go what was
+//! mapped before, beside one at a time. What merges have mapped is not touched, and counts as long as they last.
 
 use std::fs;
 use std::sync::Mutex;
