@@ -43,34 +43,20 @@ impl AdminService {
         what: String,
         answer: impl AsyncFnOnce(&Call) -> Result<R, Failure>,
     ) -> Result<Response<R>, Status> {
-        let (name, peer) = (caller.name.clone(), caller.peer());
+        let peer = caller.peer();
         // Logged here, whether look-ups are or not.
         let log = CallLog { rpc, started: Instant::now(), caller: Caller { is_audited: false, ..caller } };
+        let caller = log.caller.name();
         let call = match Call::begin_undemanding(&self.0, context) {
             Ok(call) => call,
             Err(failure) => {
-                tracing::info!(
-                    rpc,
-                    caller = name.as_deref().unwrap_or_default(),
-                    peer,
-                    what,
-                    outcome = failure.name(),
-                    "admin call"
-                );
+                tracing::info!(rpc, caller, peer, what, outcome = failure.name(), "admin call");
                 return log.refuse(&failure);
             }
         };
         let answered = answer(&call).await;
         let outcome = answered.as_ref().map_or_else(Failure::name, |_| "OK");
-        tracing::info!(
-            rpc,
-            org = call.view().name(),
-            caller = name.as_deref().unwrap_or_default(),
-            peer,
-            what,
-            outcome,
-            "admin call"
-        );
+        tracing::info!(rpc, org = call.view().name(), caller, peer, what, outcome, "admin call");
         log.finish(&call, answered)
     }
 }

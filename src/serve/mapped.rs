@@ -28,8 +28,8 @@ const BESIDE_BYTES_MAX: u64 = 224 << 20;
 /// It is done again only when so many more count than did afterwards: what something else has mapped is not let go by it.
 const MORE_BYTES: u64 = 24 << 20;
 
-/// It is looked after so many searches. One takes milliseconds, and touches some MiB at most that were not touched before; to
-/// look takes some ten microseconds.
+/// It is looked after so many searches. One takes milliseconds, and some ten MiB more count after it in a large index, as the
+/// system maps what is around each page that is touched; to look takes some ten microseconds.
 const SEARCHES: u32 = 2;
 
 /// Where Linux tells it; elsewhere nothing is done.

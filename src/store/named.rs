@@ -226,8 +226,8 @@ impl Names {
         self.touched.is_untouched(since, name.key, &named.users[..named.hits.len().min(HITS_MAX)])
     }
 
-    /// Remembers what the name leads to at this revision, unless it is too much, or others that are still good would have to give
-    /// way to a name that was not asked for lately.
+    /// Remembers what the name leads to at this revision, unless it is too much, or another would have to give way to a name that
+    /// was not asked for lately.
     pub(super) fn put(&self, name: Name, revision: Revision, named: Named) {
         let place = Place::of(name);
         let Some(mut shard) = self.shard(place) else { return };

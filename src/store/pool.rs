@@ -268,31 +268,28 @@ mod tests {
         commit(&opened, vec![user(1, "x")]);
         let (pool, threads) = (super::Pool::default(), super::places());
         let together = std::sync::Barrier::new(threads);
-        let places: Vec<(usize, usize)> = std::thread::scope(|scope| {
-            let read = || {
-                let mut places = [0, 1].map(|_| {
-                    let pooled = pool.take(opened.dir.path()).unwrap();
-                    // All of them have one.
-                    together.wait();
-                    pool.put(pooled, false);
-                    together.wait();
-                    super::LAST_PLACE.get()
-                });
-                // Where it is alone, it stays as well.
-                for _ in 0..3 {
-                    pool.put(pool.take(opened.dir.path()).unwrap(), false);
-                    places[1] = places[1].max(super::LAST_PLACE.get());
-                }
-                (places[0], places[1])
-            };
-            let all: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
+        // Each has the very same connection, in the very same place, again and again.
+        let use_one = |meets_all: bool| {
+            let pooled = pool.take(opened.dir.path()).unwrap();
+            let connection = std::ptr::from_ref(&*pooled).addr();
+            if meets_all {
+                together.wait();
+            }
+            pool.put(pooled, false);
+            if meets_all {
+                together.wait();
+            }
+            (super::LAST_PLACE.get(), connection)
+        };
+        let seen: Vec<_> = std::thread::scope(|scope| {
+            let uses = || [true, true, false, false, false, true].map(use_one);
+            let all: Vec<_> = (0..threads).map(|_| scope.spawn(uses)).collect();
             all.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let mut firsts: Vec<usize> = places.iter().map(|(first, _)| *first).collect();
-        firsts.sort_unstable();
-        assert_eq!(firsts, (0..threads).collect::<Vec<_>>());
-        assert!(places.iter().all(|(first, last)| first == last), "{places:?}");
-        assert!(pool.idle().all(|(_, idle)| idle.is_some()), "none is opened anew");
+        assert!(seen.iter().all(|uses| uses.iter().all(|one| *one == uses[0])), "{seen:?}");
+        let mut places: Vec<usize> = seen.iter().map(|uses| uses[0].0).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..threads).collect::<Vec<_>>());
     }
 
     #[test]

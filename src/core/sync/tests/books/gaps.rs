@@ -3,11 +3,16 @@
 //!
 //! Entry points: [`Books::close_gap_by_read`], [`Books::settle`], [`Books::note_unread`], [`Books::lose_unread`].
 
-use super::{Book, Books, is_of_a_list};
+use super::{Book, Books};
 use crate::core::batch::{Batch, UnreadKey, WalkState};
 use crate::core::coverage::GapKind;
 use crate::core::model::{Key, Scope};
 use crate::core::pending::{Target, When};
+
+/// Whether the gap may say that a list could not be read.
+fn is_of_a_list(scope: &Scope, kind: GapKind) -> bool {
+    *scope != Scope::Log && matches!(kind, GapKind::Forbidden | GapKind::ScopeMissing | GapKind::Failed)
+}
 
 impl Books {
     /// A good read of one object says nothing about a list that was given up.
